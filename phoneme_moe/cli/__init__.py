@@ -1,0 +1,32 @@
+"""The command line: one small file per command; heavy imports live inside the commands."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from phoneme_moe.cli import corpora, evaluate, report, train, transcribe
+from phoneme_moe.errors import InputError
+
+app = typer.Typer(
+    name="phoneme-moe",
+    help="Phoneme recognition with speaker experts behind a learned gate.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("train")(train.train)
+app.command("evaluate")(evaluate.evaluate)
+app.command("transcribe")(transcribe.transcribe)
+app.command("report")(report.report)
+app.add_typer(corpora.app, name="corpora")
+
+
+def main() -> None:
+    """Runs the application; turns what the user gave wrongly into one line and exit status 1."""
+    try:
+        app()
+    except InputError as error:
+        print(f"phoneme-moe: {error}", file=sys.stderr)
+        sys.exit(1)

@@ -1,0 +1,30 @@
+"""The one exception for what a user gave us: a file, a key, a name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """Something the user gave cannot be used.
+
+    The message is one line that names the file or key, what was found and what was expected.
+    Raised at the door (recipes, audio files, run folders, corpora), turned into a line on
+    stderr and a non-zero exit status by ``phoneme_moe.cli`` alone.
+    """
+
+
+def suggest(found: str, known: Iterable[str]) -> str:
+    """What a misspelt name was probably meant to be, as the end of an error message.
+
+    Args:
+        found: The name the user gave.
+        known: The names that exist.
+
+    Returns:
+        ``" (did you mean 'x'?)"`` when one name is close, else ``" (known: a, b, c)"``.
+    """
+    names = sorted(known)
+    close = difflib.get_close_matches(found, names, n=1)
+    return f" (did you mean {close[0]!r}?)" if close else f" (known: {', '.join(names)})"
