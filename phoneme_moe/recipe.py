@@ -1,0 +1,346 @@
+"""Recipes: what a run is made of, as frozen, strict data.
+
+A recipe is one YAML file that stands alone. Nothing in it is code; an unknown key is an error that
+names the key. ``load_recipe`` finds a recipe by the name it ships under or by path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from phoneme_moe.errors import InputError, suggest
+
+Route = Literal["speaker", "gate"]
+Part = Literal["experts", "gate"]
+
+
+class Section(BaseModel):
+    """A part of a recipe: frozen, and strict about unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Corpus(Section):
+    """Whose speech is learned, and in how much noise.
+
+    Attributes:
+        name: A prepared corpus (``phoneme-moe corpora list``).
+        speakers: Only these speakers; all of the corpus when left out.
+        held_out_speakers: Kept out of training and dev, but still tested.
+        max_utterances: At most this many utterances of each speaker in each split.
+        snr_db: Noise is added to every utterance at this signal-to-noise ratio; none if left out.
+        noise_seed: The noise of an utterance follows from this number and the utterance's name.
+    """
+
+    name: str
+    speakers: tuple[str, ...] | None = None
+    held_out_speakers: tuple[str, ...] = ()
+    max_utterances: Annotated[int, Field(ge=1)] | None = None
+    snr_db: float | None = None
+    noise_seed: int = 0
+
+
+class Features(Section):
+    """The log mel spectrum that every part of the model sees.
+
+    Attributes:
+        sample_rate: Samples per second that the model works at; audio is resampled to it.
+        n_mels: Bands on the mel scale.
+        window_ms: Length of the analysis window in milliseconds.
+        window: Shape of the analysis window.
+        hop_ms: From one frame to the next, in milliseconds.
+        normalization: ``range`` scales a token to -1..1 about a mean of 0, as in 1989;
+            ``utterance`` gives every band mean 0 and the utterance variance 1.
+        stack: Adjacent frames that are joined into one, so that the model takes fewer, wider steps.
+    """
+
+    sample_rate: Annotated[int, Field(ge=4000, le=96000)] = 16000
+    n_mels: Annotated[int, Field(ge=2, le=256)] = 40
+    window_ms: Annotated[float, Field(gt=1, le=200)] = 25.0
+    window: Literal["hann", "hamming"] = "hann"
+    hop_ms: Annotated[float, Field(gt=0.5, le=100)] = 10.0
+    normalization: Literal["range", "utterance"] = "utterance"
+    stack: Annotated[int, Field(ge=1, le=8)] = 1
+
+
+class Task(Section):
+    """What is asked of the model.
+
+    Attributes:
+        kind: ``classify`` names the phoneme of an excised token; ``recognize`` writes down the
+            phonemes of an utterance (CTC).
+        phonemes: The phonemes to tell apart; all of the corpus when left out (``recognize`` only).
+        token_ms: Length of a token in milliseconds.
+        onset_ms: Where in the token the phoneme begins, in milliseconds.
+    """
+
+    kind: Literal["classify", "recognize"]
+    phonemes: tuple[str, ...] | None = None
+    token_ms: Annotated[float, Field(gt=0)] = 150.0
+    onset_ms: Annotated[float, Field(ge=0)] = 60.0
+
+    @model_validator(mode="after")
+    def _classification_names_its_phonemes(self) -> Task:
+        if self.kind == "classify" and not self.phonemes:
+            raise ValueError("task.phonemes must list the phonemes to tell apart")
+        if self.phonemes and len(set(self.phonemes)) != len(self.phonemes):
+            raise ValueError("task.phonemes names a phoneme twice")
+        return self
+
+
+class Network(Section):
+    """A time-delay neural network, the shape of every expert and of the gate.
+
+    Attributes:
+        kind: ``tdnn_1989``: two sigmoid layers on a token, each class summed over time (Waibel
+            1989); ``tdnn``: a stack of residual layers over a whole utterance.
+        hidden: Units of the two layers of a ``tdnn_1989``.
+        windows: Frames that each of the two layers of a ``tdnn_1989`` looks at.
+        width: Channels of each layer of a ``tdnn``.
+        dilations: One layer of a ``tdnn`` for each; the step between the frames it looks at.
+        kernel: Frames that a layer of a ``tdnn`` looks at.
+        dropout: Share of the channels silenced in training.
+    """
+
+    kind: Literal["tdnn_1989", "tdnn"] = "tdnn"
+    hidden: tuple[int, int] = (8, 3)
+    windows: tuple[int, int] = (3, 5)
+    width: Annotated[int, Field(ge=1)] = 64
+    dilations: tuple[Annotated[int, Field(ge=1)], ...] = (1, 2, 3)
+    kernel: Annotated[int, Field(ge=1)] = 3
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+    @model_validator(mode="after")
+    def _kernel_is_odd(self) -> Network:
+        if self.kernel % 2 == 0:
+            raise ValueError(f"kernel must be odd, found {self.kernel}")
+        return self
+
+
+class Model(Section):
+    """Experts and the gate before them.
+
+    Attributes:
+        num_experts: A number, or ``speakers``: one expert for each training speaker.
+        expert: The network of every expert.
+        gate: The network of the gate; none for a single expert.
+    """
+
+    num_experts: Annotated[int, Field(ge=1)] | Literal["speakers"] = 1
+    expert: Network = Network()
+    gate: Network | None = None
+
+    @model_validator(mode="after")
+    def _several_experts_need_a_gate(self) -> Model:
+        if self.num_experts != 1 and self.gate is None:
+            raise ValueError("model.gate is needed to choose among several experts")
+        if self.num_experts == 1 and self.gate is not None:
+            raise ValueError("model.gate has nothing to choose among: model.num_experts is 1")
+        return self
+
+
+class Stage(Section):
+    """One stage of training: which parts learn, and who routes.
+
+    Attributes:
+        name: What the stage is called in logs.
+        train: The parts whose weights change; the rest is frozen.
+        route: ``speaker`` sends each utterance to its own speaker's expert, ``gate`` asks the gate.
+        epochs: Passes over the training data.
+        learning_rate: Peak step size of AdamW.
+        weight_decay: Decay of the weights per step, relative to the learning rate.
+        schedule: ``constant``, or ``cosine`` from the peak down to nothing after a short warm-up.
+        keep: The weights that the stage ends with: of its last epoch, or of its best on dev.
+    """
+
+    name: str
+    train: tuple[Part, ...] = ("experts",)
+    route: Route = "gate"
+    epochs: Annotated[int, Field(ge=1)]
+    learning_rate: Annotated[float, Field(gt=0)]
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    schedule: Literal["constant", "cosine"] = "cosine"
+    keep: Literal["best", "last"] = "best"
+
+    @model_validator(mode="after")
+    def _something_learns(self) -> Stage:
+        if not self.train:
+            raise ValueError("train must name at least one part")
+        if self.route == "speaker" and "gate" in self.train:
+            raise ValueError("the gate learns nothing where the speaker routes (route: speaker)")
+        return self
+
+
+class Training(Section):
+    """How the stages are run.
+
+    Attributes:
+        batch_size: Utterances (or tokens) in a step.
+        precision: Arithmetic of the step; the mixture itself stays in float32.
+        gradient_clip: Longest gradient that a step may take.
+        stages: The stages in order.
+    """
+
+    batch_size: Annotated[int, Field(ge=1)] = 48
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    gradient_clip: Annotated[float, Field(gt=0)] = 5.0
+    stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _stage_names_differ(self) -> Training:
+        names = [stage.name for stage in self.stages]
+        if len(set(names)) != len(names):
+            raise ValueError("two stages have the same name")
+        return self
+
+
+class Recipe(Section):
+    """A whole run as data; ``model_dump(mode="json")`` gives plain types."""
+
+    name: str
+    description: str = ""
+    seed: Annotated[int, Field(ge=0)] = 0
+    corpus: Corpus
+    features: Features = Features()
+    task: Task
+    model: Model = Model()
+    training: Training
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Recipe:
+        networks = [n for n in (self.model.expert, self.model.gate) if n is not None]
+        wanted = "tdnn_1989" if self.task.kind == "classify" else "tdnn"
+        for network in networks:
+            if network.kind != wanted:
+                raise ValueError(
+                    f"model: a {network.kind} network cannot {self.task.kind}; use {wanted}"
+                )
+        if self.task.kind == "classify" and self.features.stack != 1:
+            raise ValueError("features.stack must be 1 for task.kind classify")
+        for stage in self.training.stages:
+            if stage.route == "speaker" and self.model.num_experts != "speakers":
+                raise ValueError(
+                    f"training.stages.{stage.name}: route: speaker needs model.num_experts: speakers"
+                )
+            if "gate" in stage.train and self.model.gate is None:
+                raise ValueError(f"training.stages.{stage.name}: there is no gate to train")
+        return self
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """The recipes that come with the package, by name."""
+    package = Path(__file__).parent
+    # Beside the modules in an installed wheel, at the top of a checkout.
+    folder = next(f for f in (package / "recipes", package.parent / "recipes") if f.is_dir())
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def load_recipe(name_or_path: str | Path, changes: Sequence[str] = ()) -> Recipe:
+    """Reads and checks a recipe.
+
+    Args:
+        name_or_path: Name of a shipped recipe, or path of a YAML file.
+        changes: Settings to change, each ``section.key=value`` with the value in YAML.
+
+    Returns:
+        The checked recipe.
+
+    Raises:
+        InputError: The recipe is unknown, unreadable, or has a wrong key or value.
+    """
+    text = str(name_or_path)
+    recipes = shipped_recipes()
+    if text in recipes:
+        path = recipes[text]
+    elif Path(text).suffix in {".yaml", ".yml"} or Path(text).is_file():
+        path = Path(text)
+    else:
+        raise InputError(f"no recipe named {text!r}{suggest(text, recipes)}; a file ends in .yaml")
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(data, dict):
+        raise InputError(f"{path}: found {type(data).__name__}, expected keys and values")
+    for change in changes:
+        _apply_change(data, change)
+    return validate_recipe(data, str(path))
+
+
+def validate_recipe(data: Any, source: str) -> Recipe:
+    """Checks plain data against the recipe's sections.
+
+    Args:
+        data: Nested dictionaries as YAML or JSON gives them.
+        source: Where the data came from, for the error message.
+
+    Raises:
+        InputError: Names the first wrong key with what was found and expected.
+    """
+    try:
+        return Recipe.model_validate(data)
+    except ValidationError as error:
+        raise InputError(f"{source}: {_first_problem(error)}") from error
+
+
+def _apply_change(data: dict[str, Any], change: str) -> None:
+    key, equals, value = change.partition("=")
+    if not equals or not key:
+        raise InputError(f"--set {change!r}: expected section.key=value")
+    *sections, last = key.split(".")
+    target: Any = data
+    for section in sections:
+        # A stage is reached by its name, as in training.stages.gate.epochs.
+        if isinstance(target, list):
+            named = [item for item in target if item.get("name") == section]
+            if not named:
+                known = [str(item.get("name")) for item in target]
+                raise InputError(f"--set {key}: no {section!r} there{suggest(section, known)}")
+            target = named[0]
+        else:
+            target = target.setdefault(section, {})
+        if not isinstance(target, dict | list):
+            raise InputError(f"--set {key}: {section!r} is a value, not a section")
+    if not isinstance(target, dict):
+        raise InputError(f"--set {key}: expected the name of an entry before {last!r}")
+    try:
+        target[last] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise InputError(f"--set {change!r}: the value is not valid YAML") from error
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    # pydantic puts the branch of a union into the path; users know only the keys.
+    keys = [str(p) for p in problem["loc"] if not str(p).startswith(("constrained-", "literal["))]
+    where = ".".join(keys)
+    found = problem.get("input")
+    if problem["type"] == "extra_forbidden":
+        return f"unknown key {where}{suggest(keys[-1], _keys_beside(keys))}"
+    if problem["type"] == "missing":
+        return f"{where} is missing"
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "value_error":
+        return f"{where}: {message}" if where else message
+    return f"{where}: found {found!r}; {message[0].lower()}{message[1:]}"
+
+
+def _keys_beside(keys: list[str]) -> list[str]:
+    """The keys that the section of a misspelt key does have."""
+    section: Any = Recipe
+    for key in keys[:-1]:
+        if key.isdigit():
+            continue
+        annotation = section.model_fields[key].annotation
+        candidates = [annotation, *getattr(annotation, "__args__", ())]
+        section = next(
+            (c for c in candidates if isinstance(c, type) and issubclass(c, Section)), Section
+        )
+    return list(section.model_fields)
