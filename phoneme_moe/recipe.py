@@ -144,6 +144,24 @@ class Model(Section):
         return self
 
 
+class Augmentation(Section):
+    """What is changed at random in every training utterance, each time anew.
+
+    Attributes:
+        speed: Spoken up to this share faster or slower (time axis of the features stretched).
+        time_masks: Stretches of frames blanked out (SpecAugment, Park et al. 2019).
+        time_mask_ms: Longest of them in milliseconds.
+        band_masks: Ranges of mel bands blanked out.
+        band_mask_bands: Widest of them in bands.
+    """
+
+    speed: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    time_masks: Annotated[int, Field(ge=0)] = 0
+    time_mask_ms: Annotated[float, Field(ge=0)] = 50.0
+    band_masks: Annotated[int, Field(ge=0)] = 0
+    band_mask_bands: Annotated[int, Field(ge=0)] = 6
+
+
 class Stage(Section):
     """One stage of training: which parts learn, and who routes.
 
@@ -183,12 +201,14 @@ class Training(Section):
         batch_size: Utterances (or tokens) in a step.
         precision: Arithmetic of the step; the mixture itself stays in float32.
         gradient_clip: Longest gradient that a step may take.
+        augmentation: What is changed at random in training utterances.
         stages: The stages in order.
     """
 
     batch_size: Annotated[int, Field(ge=1)] = 48
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     gradient_clip: Annotated[float, Field(gt=0)] = 5.0
+    augmentation: Augmentation = Augmentation()
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
 
     @model_validator(mode="after")
@@ -225,7 +245,8 @@ class Recipe(Section):
         for stage in self.training.stages:
             if stage.route == "speaker" and self.model.num_experts != "speakers":
                 raise ValueError(
-                    f"training.stages.{stage.name}: route: speaker needs model.num_experts: speakers"
+                    f"training.stages.{stage.name}: route: speaker needs "
+                    "model.num_experts: speakers"
                 )
             if "gate" in stage.train and self.model.gate is None:
                 raise ValueError(f"training.stages.{stage.name}: there is no gate to train")

@@ -1,0 +1,4 @@
+"""Experts, gates and how they are combined, for any features.
+
+Torch only; knows nothing of speech.
+"""

@@ -1,0 +1,1 @@
+"""Sound in, symbols out; knows nothing of experts."""

@@ -1,0 +1,1 @@
+"""Data, stages and the run folder they fill."""

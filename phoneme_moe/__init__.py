@@ -1,0 +1,38 @@
+"""Phoneme recognition with speaker-specialised experts behind a learned gate.
+
+The names below are imported when they are first used, so that ``import phoneme_moe`` is quick::
+
+    from phoneme_moe import train, load_run, transcribe, evaluate
+
+    trained = train("hampshire_waibel")
+    run = load_run("runs/hampshire_waibel")
+    print(transcribe(run, "recording.wav").segments)
+"""
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import Any
+
+__version__ = version("phoneme-moe")
+
+_HOMES = {
+    "InputError": "phoneme_moe.errors",
+    "Recipe": "phoneme_moe.recipe",
+    "load_recipe": "phoneme_moe.recipe",
+    "Run": "phoneme_moe.run",
+    "load_run": "phoneme_moe.run",
+    "train": "phoneme_moe.training.train",
+    "evaluate": "phoneme_moe.evaluation",
+    "transcribe": "phoneme_moe.transcription.transcribe",
+    "report_run": "phoneme_moe.report.run",
+    "prepare_corpus": "phoneme_moe.corpora",
+    "load_corpus": "phoneme_moe.corpora",
+}
+
+__all__ = sorted(["__version__", *_HOMES])
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,75 @@
+"""What the commands print for people."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from phoneme_moe.evaluation import Evaluation
+    from phoneme_moe.report.statistics import RoutingReport
+
+
+def print_evaluation(console: Console, evaluation: Evaluation) -> None:
+    """Prints the error (or accuracy) of every speaker and overall."""
+    data = evaluation.to_json()
+    measure = evaluation.measure
+    heading = "accuracy %" if measure == "accuracy" else "PER %"
+    table = Table(
+        title=f"{evaluation.recipe} on {evaluation.corpus} {evaluation.split}",
+        title_justify="left",
+        caption=f"95 % interval: bootstrap over utterances. Fold: {data['fold']}.",
+        caption_justify="left",
+    )
+    columns = ["speaker", heading, "95 % interval", "errors", "phonemes"]
+    counts = [("sub", "substitutions"), ("ins", "insertions"), ("del", "deletions")]
+    if measure == "per":
+        columns += [short for short, _ in counts]
+    for column in columns:
+        table.add_column(column, justify="left" if column == "speaker" else "right")
+    rows = [(name + (" *" if s["unseen"] else ""), s) for name, s in data["by_speaker"].items()]
+    for name, scores in [*rows, ("all", data)]:
+        low, high = scores["interval"]
+        cells = [
+            name,
+            f"{100 * scores[measure]:.2f}",
+            f"{100 * low:.2f} - {100 * high:.2f}",
+            str(scores["errors"]),
+            str(scores["phonemes"]),
+        ]
+        if measure == "per":
+            cells += [str(scores[long]) for _, long in counts]
+        if name == "all":
+            table.add_section()
+        table.add_row(*cells)
+    console.print(table)
+    if evaluation.unseen:
+        console.print("* not among the speakers that the run was trained on")
+    if evaluation.total.confusions:
+        shown = ", ".join(f"{r}>{h} {n}" for r, h, n in evaluation.total.confusions[:8])
+        console.print(f"most confused: {shown}")
+
+
+def print_routing(console: Console, report: RoutingReport) -> None:
+    """Prints which experts every speaker routes to."""
+    from phoneme_moe.report.terminal import routing_table_text
+
+    console.print()
+    console.print(routing_table_text(report, console.width))
+
+
+def print_files(console: Console, files: Mapping[str, Path]) -> None:
+    """Prints where things were written, one a line, never wrapped."""
+    console.print()
+    for name, path in files.items():
+        console.print(f"{name + ':':<12}{path}", soft_wrap=True, highlight=False, markup=False)
+
+
+def progress_console() -> Console:
+    """Where progress bars go: stderr, and nowhere when nobody watches."""
+    return Console(stderr=True, quiet=not sys.stderr.isatty())

@@ -1,0 +1,57 @@
+"""``phoneme-moe train``."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(help="Name of a shipped recipe, or a YAML file.")],
+    out: Annotated[
+        Path | None, typer.Option(help="The run folder.", show_default="runs/NAME")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where an earlier try stopped.")
+    ] = False,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a setting: section.key=value."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+) -> None:
+    """Train a recipe into a run folder, then evaluate it and report its routing."""
+    from phoneme_moe.recipe import load_recipe
+
+    # Before the slow imports: a misspelt key should be said at once.
+    resolved = load_recipe(recipe, changes or [])
+    from phoneme_moe.training.train import TrainingInterruptedError
+    from phoneme_moe.training.train import train as train_recipe
+
+    try:
+        trained = train_recipe(resolved, out, resume=resume, device=device)
+    except (TrainingInterruptedError, KeyboardInterrupt):
+        again = ["phoneme-moe", "train", recipe, *(["--out", str(out)] if out else [])]
+        again += [part for change in changes or [] for part in ("--set", change)]
+        print(f"interrupted; go on with: {shlex.join([*again, '--resume'])}", file=sys.stderr)
+        raise typer.Exit(130) from None
+    from rich.console import Console
+
+    from phoneme_moe.cli.tables import print_evaluation, print_files, print_routing
+
+    console = Console()
+    print_evaluation(console, trained.evaluation)
+    print_routing(console, trained.routing.report)
+    folder = trained.run.folder
+    print_files(
+        console,
+        {
+            "run": folder,
+            "report": folder / "report" / "report.html",
+            "evaluation": folder / "evaluation.json",
+        },
+    )

@@ -1,0 +1,60 @@
+"""Running a recognizer over many examples, and reading phonemes off its posteriors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from phoneme_moe.recognizer import Recognition, Recognizer
+from phoneme_moe.training.data import Batch, Example, collate
+
+
+@torch.no_grad()
+def recognize_examples(
+    recognizer: Recognizer,
+    examples: Sequence[Example],
+    expert: int | None = None,
+    batch_size: int = 128,
+) -> Iterator[tuple[Batch, Recognition]]:
+    """Recognises examples in batches of similar length.
+
+    Args:
+        recognizer: In evaluation mode.
+        examples: At least one.
+        expert: Index of the expert that everything is sent to; the gate is asked when left out.
+        batch_size: Examples side by side.
+
+    Yields:
+        Each batch with what the model says of it, on the CPU.
+    """
+    experts = {name: index for index, name in enumerate(recognizer.expert_names)}
+    ordered = sorted(examples, key=lambda example: len(example.features))
+    for first in range(0, len(ordered), batch_size):
+        batch = collate(ordered[first : first + batch_size], recognizer, experts)
+        on_device = batch.to(recognizer.device)
+        chosen = None if expert is None else torch.full_like(on_device.speaker, expert)
+        yield batch, recognizer(on_device.features, on_device.mask, chosen)
+
+
+def read_phonemes(
+    recognizer: Recognizer, log_posteriors: Tensor, num_frames: Sequence[int]
+) -> list[list[str]]:
+    """The phonemes that a batch of posteriors stands for.
+
+    Args:
+        recognizer: Says which phonemes, and whether there is a blank.
+        log_posteriors: Shape (batch, frames, outputs).
+        num_frames: Real frames of each, length batch.
+    """
+    if recognizer.task.kind == "classify":
+        return [recognizer.phonemes.decode([i]) for i in log_posteriors[:, 0].argmax(-1).tolist()]
+    best = log_posteriors.argmax(dim=-1).cpu().numpy()
+    phonemes = []
+    for row, frames in zip(best, num_frames, strict=True):
+        path = row[:frames]
+        starts = np.flatnonzero(np.diff(path, prepend=-1))
+        phonemes.append(recognizer.phonemes.decode(path[starts].tolist()))
+    return phonemes

@@ -1,0 +1,82 @@
+"""The value that carries routing everywhere, and the mixture it makes.
+
+Legend: B batch, T frames, E experts, P outputs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Routing:
+    """Who was asked, and how much.
+
+    Attributes:
+        log_probabilities: What the gate said, before any selection; natural logarithm, shape
+            (batch, frames, experts), each frame's probabilities sum to 1.
+        log_weights: What the mixture used, after selection; ``-inf`` for an expert left out.
+        mask: True for real frames, shape (batch, frames).
+        layer: Which gate of the model this is.
+    """
+
+    log_probabilities: Tensor
+    log_weights: Tensor
+    mask: Tensor
+    layer: str = "gate"
+
+    @property
+    def probabilities(self) -> Tensor:
+        """What the gate said, 0..1, shape (batch, frames, experts)."""
+        return self.log_probabilities.exp()
+
+    @property
+    def weights(self) -> Tensor:
+        """What the mixture used, 0..1, shape (batch, frames, experts)."""
+        return self.log_weights.exp()
+
+    def mean_weights(self) -> Tensor:
+        """Mean weight of each expert over real frames (its load), shape (experts,)."""
+        return self.weights[self.mask].mean(dim=0)
+
+
+def dense_routing(log_probabilities: Tensor, mask: Tensor) -> Routing:
+    """Routing in which every expert is asked with the gate's own probability.
+
+    Args:
+        log_probabilities: Shape (batch, frames, experts).
+        mask: Shape (batch, frames).
+    """
+    return Routing(log_probabilities, log_probabilities, mask)
+
+
+def fixed_routing(expert: Tensor, num_experts: int, mask: Tensor) -> Routing:
+    """Routing of each utterance to one given expert, whatever a gate would say.
+
+    Args:
+        expert: Index of the expert of each utterance, shape (batch,).
+        num_experts: How many there are.
+        mask: Shape (batch, frames).
+    """
+    chosen = torch.nn.functional.one_hot(expert, num_experts).float()  # (B, E)
+    log_weights = chosen.log()[:, None, :].expand(*mask.shape, num_experts)  # (B, T, E)
+    return Routing(log_weights, log_weights, mask, layer="fixed")
+
+
+def combine(routing: Routing, log_posteriors: Tensor) -> Tensor:
+    """Weighted sum of the experts' probabilities, computed in logarithms and float32.
+
+    ``log sum_e w_e p_e`` (Hampshire & Waibel 1989: outputs multiplied by the gate and summed;
+    Jacobs et al. 1991).
+
+    Args:
+        routing: Weights of shape (batch, frames, experts).
+        log_posteriors: Of each expert, shape (batch, frames, experts, outputs).
+
+    Returns:
+        Log posteriors of the mixture, shape (batch, frames, outputs).
+    """
+    return torch.logsumexp(routing.log_weights.float()[..., None] + log_posteriors.float(), dim=-2)

@@ -1,0 +1,205 @@
+"""The run folder: the currency that every command accepts.
+
+``recipe.yaml`` is the resolved recipe, ``model.json`` and ``model.safetensors`` are enough to use
+the model. Nothing in a run folder is ever unpickled to use it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from phoneme_moe.errors import InputError
+from phoneme_moe.recipe import Features, Model, Recipe, Task, validate_recipe
+
+if TYPE_CHECKING:
+    from phoneme_moe.recognizer import Recognizer
+
+MODEL_FORMAT = "phoneme_moe.model"
+MODEL_VERSION = 1
+"""Version of ``model.json`` (docs/schemas/model.schema.json); a newer one is refused."""
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Gives a path to write to that takes the place of ``path`` only when all went well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        # mkstemp makes private files; what we leave behind has the modes of any other file.
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file whole or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Writes a JSON file whole or not at all."""
+    write_text(path, json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def save_recipe(folder: Path, recipe: Recipe) -> None:
+    """Writes ``recipe.yaml`` with every setting resolved."""
+    data = recipe.model_dump(mode="json")
+    write_text(folder / "recipe.yaml", yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
+
+
+def read_recipe(folder: Path) -> Recipe:
+    """Reads the recipe that a run folder was made from.
+
+    Raises:
+        InputError: There is none, or it does not hold.
+    """
+    path = folder / "recipe.yaml"
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such run folder")
+    if not path.is_file():
+        raise InputError(f"{folder}: not a run folder: it has no recipe.yaml")
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not valid YAML") from error
+    return validate_recipe(data, str(path))
+
+
+def save_model(folder: Path, recipe: Recipe, recognizer: Recognizer) -> None:
+    """Writes ``model.safetensors`` and ``model.json``."""
+    from safetensors.torch import save_file
+
+    import phoneme_moe
+
+    weights = {name: w.detach().cpu().contiguous() for name, w in _weights(recognizer).items()}
+    with atomic_path(folder / "model.safetensors") as temporary:
+        save_file(weights, temporary, metadata={"format": MODEL_FORMAT})
+    write_json(
+        folder / "model.json",
+        {
+            "format": MODEL_FORMAT,
+            "version": MODEL_VERSION,
+            "package_version": phoneme_moe.__version__,
+            "recipe": recipe.name,
+            "corpus": recipe.corpus.name,
+            "features": recipe.features.model_dump(mode="json"),
+            "task": recipe.task.model_dump(mode="json"),
+            "model": recipe.model.model_dump(mode="json"),
+            "phonemes": list(recognizer.phonemes.symbols),
+            "experts": list(recognizer.expert_names),
+            "num_parameters": sum(w.numel() for w in weights.values()),
+        },
+    )
+
+
+def _weights(recognizer: Recognizer) -> dict[str, Any]:
+    # The window and mel filters are constants that follow from the features section.
+    return {k: w for k, w in recognizer.state_dict().items() if not k.startswith("log_mel.")}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained run, ready for use.
+
+    Attributes:
+        folder: Where it lies.
+        recipe: What it was made from.
+        recognizer: The model with its weights, in evaluation mode.
+    """
+
+    folder: Path
+    recipe: Recipe
+    recognizer: Recognizer
+
+
+def load_run(folder: str | Path, device: str = "cpu") -> Run:
+    """Opens a run folder for use.
+
+    Args:
+        folder: What ``phoneme-moe train`` left.
+        device: Where the model is put: ``cpu``, ``cuda`` or ``auto``.
+
+    Raises:
+        InputError: It is no run folder, has no weights, or was made by a newer version.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    from phoneme_moe.recognizer import Recognizer
+
+    folder = Path(folder)
+    recipe = read_recipe(folder)
+    path, weights_path = folder / "model.json", folder / "model.safetensors"
+    for needed in (path, weights_path):
+        if not needed.is_file():
+            raise InputError(
+                f"{folder}: the run has no {needed.name}; its training has not ended "
+                f"(phoneme-moe train {recipe.name} --out {folder} --resume)"
+            )
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+        if card["format"] != MODEL_FORMAT:
+            raise InputError(f"{path}: format: found {card['format']!r}, expected {MODEL_FORMAT!r}")
+        if card["version"] > MODEL_VERSION:
+            raise InputError(
+                f"{path}: version: found {card['version']}, this phoneme-moe knows versions up to "
+                f"{MODEL_VERSION}; install a newer one"
+            )
+        recognizer = Recognizer(
+            Features.model_validate(card["features"]),
+            Task.model_validate(card["task"]),
+            Model.model_validate(card["model"]),
+            tuple(card["phonemes"]),
+            tuple(card["experts"]),
+        )
+    except InputError:
+        raise
+    except (ValueError, KeyError, TypeError) as error:
+        problem = str(error).splitlines()[0]
+        raise InputError(f"{path}: not a model card of this program: {problem}") from error
+    try:
+        weights = load_file(weights_path)
+    except SafetensorError as error:
+        raise InputError(f"{weights_path}: not readable as safetensors: {error}") from error
+    expected = {name: tuple(w.shape) for name, w in _weights(recognizer).items()}
+    found = {name: tuple(w.shape) for name, w in weights.items()}
+    if found != expected:
+        name = sorted(set(expected.items()) ^ set(found.items()))[0][0]
+        raise InputError(
+            f"{weights_path}: {name}: found shape {found.get(name)}, expected {expected.get(name)}"
+        )
+    recognizer.load_state_dict(weights, strict=False)
+    return Run(folder, recipe, recognizer.to(choose_device(device)).eval())
+
+
+def choose_device(name: str) -> str:
+    """``cuda`` for ``auto`` where there is one, else ``cpu``; checks that a named one is there.
+
+    Raises:
+        InputError: The device is unknown or not on this machine.
+    """
+    import torch
+
+    if name not in {"auto", "cpu", "cuda"}:
+        raise InputError(f"--device: found {name!r}, expected cpu, cuda or auto")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device: found cuda, but there is no CUDA device here; expected cpu")
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return name

@@ -1,0 +1,105 @@
+"""Random changes to training features that leave the phonemes what they are.
+
+Everything acts on the whole batch at once, with a draw of its own for each utterance.
+
+Legend: B batch, T frames, F mel bands.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Speed change, then masks in time and in frequency.
+
+    Attributes:
+        speed: Largest change of speed, as a share; 0.1 gives 0.9 to 1.1 times.
+        time_masks: Stretches of frames set to zero, the mean of the features (SpecAugment, Park et
+            al. 2019, without time warping).
+        time_mask_frames: Longest of them.
+        band_masks: Ranges of mel bands set to zero.
+        band_mask_bands: Widest of them.
+    """
+
+    speed: float = 0.0
+    time_masks: int = 0
+    time_mask_frames: int = 5
+    band_masks: int = 0
+    band_mask_bands: int = 6
+
+    def __call__(self, features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Changes a batch.
+
+        Args:
+            features: Shape (batch, frames, mel bands), zero where masked.
+            mask: Real frames, shape (batch, frames).
+
+        Returns:
+            Features and mask of the same kind, with other numbers of frames if speed changes.
+        """
+        if self.speed:
+            features, mask = change_speed(features, mask, self.speed)
+        if self.time_masks:
+            keep = random_gaps(
+                mask.sum(dim=1), mask.shape[1], self.time_masks, self.time_mask_frames
+            )
+            features = features * keep[..., None]
+        if self.band_masks:
+            bands = torch.full_like(mask[:, 0], features.shape[2], dtype=torch.long)
+            keep = random_gaps(bands, features.shape[2], self.band_masks, self.band_mask_bands)
+            features = features * keep[:, None, :]
+        return features, mask
+
+
+def change_speed(features: Tensor, mask: Tensor, largest: float) -> tuple[Tensor, Tensor]:
+    """Stretches each utterance along time by a factor of its own, interpolating linearly.
+
+    Args:
+        features: Shape (batch, frames, features), zero where masked.
+        mask: Real frames, shape (batch, frames).
+        largest: Largest change, as a share.
+    """
+    device = features.device
+    factor = 1 + largest * (2 * torch.rand(len(features), 1, device=device) - 1)  # (B, 1)
+    old = mask.sum(dim=1, keepdim=True)  # (B, 1)
+    new = (old / factor).round().long().clamp_min(1)
+    frames = torch.arange(int(new.max()), device=device)
+    new_mask = frames < new
+    # Ends are kept in place, so that no position lies outside the utterance.
+    position = frames * ((old - 1).clamp_min(0) / (new - 1).clamp_min(1))
+    position = torch.minimum(position, (old - 1).float())
+    before = position.floor()
+    share = (position - before)[..., None]
+    before = before.long()
+    after = torch.minimum(before + 1, old - 1)
+    width = features.shape[2]
+    earlier = features.gather(1, before[..., None].expand(-1, -1, width))
+    later = features.gather(1, after[..., None].expand(-1, -1, width))
+    return torch.lerp(earlier, later, share) * new_mask[..., None], new_mask
+
+
+def random_gaps(lengths: Tensor, size: int, count: int, longest: int) -> Tensor:
+    """False in randomly placed gaps, True elsewhere.
+
+    Args:
+        lengths: Where each row ends, shape (batch,).
+        size: Length of the rows, padding included.
+        count: Gaps in each row.
+        longest: Longest gap; lengths are uniform from 0 to this.
+
+    Returns:
+        Shape (batch, size), boolean.
+    """
+    device = lengths.device
+    width = torch.rand(len(lengths), count, 1, device=device) * (longest + 1)
+    width = width.floor()
+    start = torch.rand(len(lengths), count, 1, device=device)
+    start = (start * (lengths[:, None, None] - width).clamp_min(0)).floor()
+    positions = torch.arange(size, device=device)
+    inside = (positions >= start) & (positions < start + width)
+    return ~inside.any(dim=1)

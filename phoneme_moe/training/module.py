@@ -1,0 +1,137 @@
+"""One stage of training as a LightningModule: what learns, who routes, what is measured."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor
+
+from phoneme_moe.inference import read_phonemes
+from phoneme_moe.recipe import Recipe, Stage
+from phoneme_moe.recognizer import Recognition, Recognizer
+from phoneme_moe.speech.augmentation import Augment
+from phoneme_moe.speech.scoring import score_utterance
+from phoneme_moe.training.data import Batch
+from phoneme_moe.training.objectives import OBJECTIVES
+
+WARMUP_SHARE = 0.1
+"""Share of a stage's steps in which a cosine schedule climbs to its peak."""
+
+
+class StageModule(pl.LightningModule):
+    """Trains the parts that a stage names, along the route that it names."""
+
+    def __init__(self, recognizer: Recognizer, recipe: Recipe, stage_index: int) -> None:
+        """Freezes what the stage does not train.
+
+        Args:
+            recognizer: The model; its weights change in place.
+            recipe: Where the stage stands.
+            stage_index: Which of its stages.
+        """
+        super().__init__()
+        self.recognizer = recognizer
+        self.stage: Stage = recipe.training.stages[stage_index]
+        self.seeds = (recipe.seed, stage_index)
+        augmentation = recipe.training.augmentation
+        self.augment = Augment(
+            augmentation.speed,
+            augmentation.time_masks,
+            round(augmentation.time_mask_ms / recipe.features.hop_ms),
+            augmentation.band_masks,
+            augmentation.band_mask_bands,
+        )
+        self.objective = OBJECTIVES[recipe.task.kind]
+        self.parts = {"experts": recognizer.experts, "gate": recognizer.gate}
+        for name, part in self.parts.items():
+            if part is not None:
+                part.requires_grad_(name in self.stage.train)
+        self._load = torch.zeros(len(recognizer.expert_names))
+        self._loss = torch.zeros(())
+        self._steps = 0
+        self._errors = self._phonemes = 0
+
+    def on_train_epoch_start(self) -> None:
+        """Seeds the epoch, so that it goes the same way whether or not training was resumed."""
+        seed, stage_index = self.seeds
+        torch.manual_seed((seed * 1000 + stage_index) * 100_000 + self.current_epoch)
+        self.recognizer.train()
+        for name, part in self.parts.items():
+            if part is not None and name not in self.stage.train:
+                part.eval()
+        self._load = torch.zeros(len(self.recognizer.expert_names), device=self.device)
+        self._loss = torch.zeros((), device=self.device)
+        self._steps = 0
+
+    def recognize(self, batch: Batch, features: Tensor, mask: Tensor) -> Recognition:
+        """Sends a batch along the stage's route."""
+        expert = batch.speaker if self.stage.route == "speaker" else None
+        recognition: Recognition = self.recognizer(features, mask, expert)
+        return recognition
+
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        """Loss of a batch."""
+        recognition = self.recognize(batch, *self.augment(batch.features, batch.mask))
+        loss = self.objective(recognition.log_posteriors, recognition.routing.mask, batch)
+        self._load += recognition.routing.mean_weights().detach()
+        self._loss += loss.detach()
+        self._steps += 1
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        """Starts counting errors."""
+        self._errors = self._phonemes = 0
+
+    def validation_step(self, batch: Batch, batch_index: int) -> None:
+        """Counts the errors of a batch."""
+        recognition = self.recognize(batch, batch.features, batch.mask)
+        hypotheses = read_phonemes(
+            self.recognizer,
+            recognition.log_posteriors,
+            recognition.routing.mask.sum(dim=1).tolist(),
+        )
+        for example, hypothesis in zip(batch.examples, hypotheses, strict=True):
+            score = score_utterance(example.phonemes, hypothesis)
+            self._errors += score.errors
+            self._phonemes += score.num_reference
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs the epoch: error rate on dev, mean loss, load of every expert.
+
+        Validation is the last thing in an epoch, before callbacks look at what was logged.
+        """
+        self.log("dev_error", self._errors / max(self._phonemes, 1), prog_bar=True)
+        self.log("loss", self._loss / max(self._steps, 1), prog_bar=True)
+        for name, load in zip(self.recognizer.expert_names, self.load.tolist(), strict=True):
+            self.log(f"load/{name}", load)
+
+    @property
+    def load(self) -> Tensor:
+        """Mean weight of every expert in this epoch so far, shape (experts,)."""
+        return self._load / max(self._steps, 1)
+
+    def configure_optimizers(self) -> Any:
+        """AdamW over the parts that learn, with the stage's schedule."""
+        stage = self.stage
+        optimizer = torch.optim.AdamW(
+            [p for p in self.recognizer.parameters() if p.requires_grad],
+            lr=stage.learning_rate,
+            weight_decay=stage.weight_decay,
+            # All experts are one tensor, so one fused step serves them all.
+            fused=True,
+        )
+        if stage.schedule == "constant":
+            return optimizer
+        scheduler = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer,
+            max_lr=stage.learning_rate,
+            total_steps=int(self.trainer.estimated_stepping_batches),
+            pct_start=WARMUP_SHARE,
+            cycle_momentum=False,
+        )
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
