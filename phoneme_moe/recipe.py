@@ -149,6 +149,7 @@ class Augmentation(Section):
 
     Attributes:
         speed: Spoken up to this share faster or slower (time axis of the features stretched).
+        vocal_tract: Vocal tract up to this share longer or shorter (mel axis stretched).
         time_masks: Stretches of frames blanked out (SpecAugment, Park et al. 2019).
         time_mask_ms: Longest of them in milliseconds.
         band_masks: Ranges of mel bands blanked out.
@@ -156,6 +157,7 @@ class Augmentation(Section):
     """
 
     speed: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    vocal_tract: Annotated[float, Field(ge=0, le=0.5)] = 0.0
     time_masks: Annotated[int, Field(ge=0)] = 0
     time_mask_ms: Annotated[float, Field(ge=0)] = 50.0
     band_masks: Annotated[int, Field(ge=0)] = 0

@@ -186,7 +186,7 @@ class StackTDNN(nn.Module):
             width: Channels of every layer.
             dilations: One layer for each; the step between the frames it looks at.
             kernel: Frames that a layer looks at; odd.
-            dropout: Share of a frame's channels silenced in training.
+            dropout: Share of an utterance's channels silenced in training, layer by layer.
         """
         super().__init__()
         self.kernel = kernel
@@ -213,7 +213,11 @@ class StackTDNN(nn.Module):
         for layer, dilation in zip(self.layers, self.dilations, strict=True):
             normal = functional.layer_norm(hidden, hidden.shape[-1:]) * real
             change = functional.relu(layer(splice(normal, self.kernel, dilation)))
-            hidden = hidden + functional.dropout(change, self.dropout, self.training)
+            if self.training and self.dropout:
+                # One draw for a channel's whole utterance: as good here, and cheap to draw.
+                keep = torch.empty_like(change[:, :, :1]).bernoulli_(1 - self.dropout)
+                change = change * (keep / (1 - self.dropout))
+            hidden = hidden + change
         return self.output(functional.layer_norm(hidden, hidden.shape[-1:]))
 
 

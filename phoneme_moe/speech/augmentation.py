@@ -15,10 +15,11 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Augment:
-    """Speed change, then masks in time and in frequency.
+    """Changes of speed and of vocal tract length, then masks in time and in frequency.
 
     Attributes:
         speed: Largest change of speed, as a share; 0.1 gives 0.9 to 1.1 times.
+        vocal_tract: Largest change of vocal tract length, as a share.
         time_masks: Stretches of frames set to zero, the mean of the features (SpecAugment, Park et
             al. 2019, without time warping).
         time_mask_frames: Longest of them.
@@ -27,6 +28,7 @@ class Augment:
     """
 
     speed: float = 0.0
+    vocal_tract: float = 0.0
     time_masks: int = 0
     time_mask_frames: int = 5
     band_masks: int = 0
@@ -44,6 +46,8 @@ class Augment:
         """
         if self.speed:
             features, mask = change_speed(features, mask, self.speed)
+        if self.vocal_tract:
+            features = warp_bands(features, self.vocal_tract)
         if self.time_masks:
             keep = random_gaps(
                 mask.sum(dim=1), mask.shape[1], self.time_masks, self.time_mask_frames
@@ -81,6 +85,27 @@ def change_speed(features: Tensor, mask: Tensor, largest: float) -> tuple[Tensor
     earlier = features.gather(1, before[..., None].expand(-1, -1, width))
     later = features.gather(1, after[..., None].expand(-1, -1, width))
     return torch.lerp(earlier, later, share) * new_mask[..., None], new_mask
+
+
+def warp_bands(features: Tensor, largest: float) -> Tensor:
+    """Moves each utterance's spectrum up or down the mel axis, as another vocal tract would.
+
+    After vocal tract length perturbation (Jaitly & Hinton 2013), here linear in mel.
+
+    Args:
+        features: Shape (batch, frames, mel bands).
+        largest: Largest change, as a share.
+    """
+    device = features.device
+    factor = 1 + largest * (2 * torch.rand(len(features), 1, device=device) - 1)
+    num_bands = features.shape[2]
+    position = (torch.arange(num_bands, device=device) * factor).clamp_max(num_bands - 1)  # (B, F)
+    before = position.long()
+    after = (before + 1).clamp_max(num_bands - 1)
+    share = (position - before)[:, None]
+    lower = features.gather(2, before[:, None].expand_as(features))
+    upper = features.gather(2, after[:, None].expand_as(features))
+    return torch.lerp(lower, upper, share.expand_as(features))
 
 
 def random_gaps(lengths: Tensor, size: int, count: int, longest: int) -> Tensor:

@@ -38,6 +38,7 @@ class StageModule(pl.LightningModule):
         augmentation = recipe.training.augmentation
         self.augment = Augment(
             augmentation.speed,
+            augmentation.vocal_tract,
             augmentation.time_masks,
             round(augmentation.time_mask_ms / recipe.features.hop_ms),
             augmentation.band_masks,
@@ -57,13 +58,17 @@ class StageModule(pl.LightningModule):
         """Seeds the epoch, so that it goes the same way whether or not training was resumed."""
         seed, stage_index = self.seeds
         torch.manual_seed((seed * 1000 + stage_index) * 100_000 + self.current_epoch)
+        self.freeze_parts()
+        self._load = torch.zeros(len(self.recognizer.expert_names), device=self.device)
+        self._loss = torch.zeros((), device=self.device)
+        self._steps = 0
+
+    def freeze_parts(self) -> None:
+        """Puts what learns into training mode, and what is frozen into evaluation mode."""
         self.recognizer.train()
         for name, part in self.parts.items():
             if part is not None and name not in self.stage.train:
                 part.eval()
-        self._load = torch.zeros(len(self.recognizer.expert_names), device=self.device)
-        self._loss = torch.zeros((), device=self.device)
-        self._steps = 0
 
     def recognize(self, batch: Batch, features: Tensor, mask: Tensor) -> Recognition:
         """Sends a batch along the stage's route."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import logging
 import sys
 import warnings
@@ -116,6 +118,7 @@ def train_stages(
         TrainingInterruptedError: Stopped from the keyboard.
     """
     _quieten_lightning()
+    keep_freed_memory()
     recognizer = build_recognizer(recipe, corpus)
     save_recipe(folder, recipe)
     speakers = corpus_speakers(recipe, corpus)
@@ -206,3 +209,16 @@ def _quieten_lightning() -> None:
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning.*")
+
+
+def keep_freed_memory() -> None:
+    """Tells glibc to keep what tensors free instead of giving it back to the system.
+
+    By default every tensor above 128 KiB is mapped anew and its pages are faulted in again: 15 % of
+    a training step of the FSDD mixture. Elsewhere than on Linux with glibc nothing is done.
+    """
+    trim_threshold, mmap_threshold = -1, -3
+    with contextlib.suppress(OSError, AttributeError):
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(mmap_threshold, 1 << 30)
+        libc.mallopt(trim_threshold, (1 << 31) - 1)

@@ -1,0 +1,33 @@
+"""Figures of the benchmarks, kept as JSON so that an interrupted benchmark goes on."""
+
+from __future__ import annotations
+
+import json
+import platform
+from pathlib import Path
+from typing import Any
+
+from phoneme_moe.run import write_json
+
+FOLDER = Path(__file__).parent / "results"
+
+
+def read(name: str) -> dict[str, Any]:
+    """Figures that were kept under a name; empty when there are none."""
+    path = FOLDER / f"{name}.json"
+    if not path.is_file():
+        return {}
+    data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return data
+
+
+def keep(name: str, figures: dict[str, Any]) -> None:
+    """Keeps figures under a name."""
+    write_json(FOLDER / f"{name}.json", figures)
+
+
+def machine() -> str:
+    """The processor and its cores in a few words."""
+    import torch
+
+    return f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}"

@@ -1,0 +1,101 @@
+"""Where the time of a training step goes, and how many frames a second are trained.
+
+``python -m benchmarks.training_step`` profiles the stages of ``six_speakers_digits`` and its pooled
+baseline. The share is of self CPU time in matrix products and convolutions; frames are 10 ms frames
+of real speech, padding not counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from typing import Any
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from benchmarks import page, results
+from phoneme_moe.corpora import load_corpus
+from phoneme_moe.recipe import Recipe, load_recipe
+from phoneme_moe.training.data import BalancedBatches, corpus_speakers, load_examples
+from phoneme_moe.training.module import StageModule
+from phoneme_moe.training.stages import ExampleBatches, build_recognizer, keep_freed_memory
+
+ARITHMETIC = ("aten::mm", "aten::bmm", "aten::addmm", "aten::baddbmm", "convolution")
+
+
+def measure_stage(recipe: Recipe, index: int, steps: int) -> dict[str, Any]:
+    """Times and profiles optimiser steps of one stage.
+
+    Args:
+        recipe: A recipe on a prepared corpus.
+        index: Which of its stages.
+        steps: Steps to time; the median is taken.
+    """
+    corpus = load_corpus(recipe.corpus.name)
+    recognizer = build_recognizer(recipe, corpus)
+    speakers = corpus_speakers(recipe, corpus)
+    examples = load_examples(recipe, corpus, "train", recognizer, speakers)
+    batches = list(BalancedBatches(examples, recipe.training.batch_size, 0))
+    data = ExampleBatches(examples, recognizer)
+    module = StageModule(recognizer, recipe, index)
+    module.freeze_parts()
+    learning = [p for p in recognizer.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(learning, lr=1e-3, fused=True)
+
+    def step(number: int) -> int:
+        batch = data[batches[number % len(batches)]]
+        optimizer.zero_grad()
+        module.training_step(batch, number).backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(learning, recipe.training.gradient_clip)
+        optimizer.step()
+        return int(batch.mask.sum())
+
+    for number in range(5):
+        step(number)
+    rates, seconds = [], []
+    for number in range(steps):
+        start = time.perf_counter()
+        frames = step(number)
+        seconds.append(time.perf_counter() - start)
+        rates.append(frames / seconds[-1])
+    with profile(activities=[ProfilerActivity.CPU]) as profiler:
+        for number in range(min(steps, 15)):
+            step(number)
+    totals = {e.key: e.self_cpu_time_total for e in profiler.key_averages()}
+    arithmetic = sum(t for key, t in totals.items() if any(a in key for a in ARITHMETIC))
+    return {
+        "recipe": recipe.name,
+        "stage": recipe.training.stages[index].name,
+        "step_ms": 1000 * statistics.median(seconds),
+        "frames_per_second": statistics.median(rates),
+        "arithmetic_share": arithmetic / sum(totals.values()),
+    }
+
+
+def main() -> None:
+    """Measures every stage, prints a table, writes the page."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--quick", action="store_true", help="few steps, nothing kept")
+    arguments = parser.parse_args()
+    keep_freed_memory()
+    rows = []
+    for name in ("six_speakers_digits", "six_speakers_digits_pooled"):
+        recipe = load_recipe(name)
+        for index in range(len(recipe.training.stages)):
+            row = measure_stage(recipe, index, 10 if arguments.quick else 60)
+            rows.append(row)
+            print(
+                f"{row['recipe']:<28}{row['stage']:<10}{row['step_ms']:8.1f} ms/step"
+                f"{row['frames_per_second']:12,.0f} frames/s"
+                f"{100 * row['arithmetic_share']:8.1f} % arithmetic",
+                flush=True,
+            )
+    if not arguments.quick:
+        results.keep("training_step", {"machine": results.machine(), "stages": rows})
+        page.write()
+
+
+if __name__ == "__main__":
+    main()
