@@ -1,3 +1,5 @@
-"""What is measured against what; each module prints a table, keeps its figures as JSON, and
-``benchmarks.page`` writes docs/benchmarks.md from them.
+"""What is measured against what.
+
+Each module prints a table and keeps its figures as JSON; ``benchmarks.page`` writes
+docs/benchmarks.md from them.
 """

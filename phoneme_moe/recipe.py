@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from phoneme_moe.errors import InputError, suggest
 
-Route = Literal["speaker", "gate"]
+Route = Literal["shared", "speaker", "gate"]
 Part = Literal["experts", "gate"]
 
 
@@ -170,7 +170,8 @@ class Stage(Section):
     Attributes:
         name: What the stage is called in logs.
         train: The parts whose weights change; the rest is frozen.
-        route: ``speaker`` sends each utterance to its own speaker's expert, ``gate`` asks the gate.
+        route: ``speaker`` sends each utterance to its own speaker's expert, ``gate`` asks the gate;
+            ``shared`` trains one expert on everybody, and all experts begin as copies of it.
         epochs: Passes over the training data.
         learning_rate: Peak step size of AdamW.
         weight_decay: Decay of the weights per step, relative to the learning rate.
@@ -191,8 +192,8 @@ class Stage(Section):
     def _something_learns(self) -> Stage:
         if not self.train:
             raise ValueError("train must name at least one part")
-        if self.route == "speaker" and "gate" in self.train:
-            raise ValueError("the gate learns nothing where the speaker routes (route: speaker)")
+        if self.route != "gate" and "gate" in self.train:
+            raise ValueError(f"the gate learns nothing where it is not asked (route: {self.route})")
         return self
 
 

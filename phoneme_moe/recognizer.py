@@ -143,4 +143,4 @@ class Recognizer(nn.Module):
             expert: As in ``forward``.
         """
         features, mask = self.log_mel(waveforms, num_samples)
-        return self(features, mask, expert)
+        return self.forward(features, mask, expert)

@@ -218,7 +218,8 @@ class StackTDNN(nn.Module):
                 keep = torch.empty_like(change[:, :, :1]).bernoulli_(1 - self.dropout)
                 change = change * (keep / (1 - self.dropout))
             hidden = hidden + change
-        return self.output(functional.layer_norm(hidden, hidden.shape[-1:]))
+        scores: Tensor = self.output(functional.layer_norm(hidden, hidden.shape[-1:]))
+        return scores
 
 
 class Experts(nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -31,7 +32,8 @@ def collect_routing(recognizer: Recognizer, examples: Sequence[Example]) -> Rout
     spoken = {phoneme for example in examples for phoneme in example.phonemes}
     unknown = sorted(spoken - set(recognizer.phonemes.symbols))
     phonemes = (*recognizer.phonemes.symbols, *unknown)
-    phoneme_index = {phoneme: index for index, phoneme in enumerate(phonemes)}
+    # No phoneme has no row: -1.
+    phoneme_index: dict[str | None, int] = {p: index for index, p in enumerate(phonemes)}
     utterances: list[str] = []
     columns: list[tuple[NDArray[np.float32], int, NDArray[np.int64], int]] = []
     for batch, recognition in recognize_examples(recognizer, examples):
@@ -90,7 +92,7 @@ def _aligned_phonemes(
     """Forced alignment; a blank between two phonemes goes to the nearer one."""
     targets = recognizer.phonemes.encode(reference)
     num_frames = len(log_posteriors)
-    repeats = sum(one == other for one, other in zip(targets, targets[1:], strict=False))
+    repeats = sum(one == other for one, other in pairwise(targets))
     if len(targets) + repeats > num_frames:
         return [None] * num_frames
     path, _ = torchaudio.functional.forced_align(

@@ -126,12 +126,39 @@ def train_stages(
     dev = load_examples(recipe, corpus, "dev", recognizer, speakers)
     for index, stage in enumerate(recipe.training.stages):
         stage_folder = StageFolder.of(folder, index, stage)
+        learner = _lone_expert(recognizer, recipe) if stage.route == "shared" else recognizer
         if not stage_folder.final.is_file():
-            _fit_stage(recognizer, recipe, index, train, dev, folder, device)
-        recognizer.load_state_dict(load_file(stage_folder.final))
+            _fit_stage(learner, recipe, index, train, dev, folder, device)
+        learner.load_state_dict(load_file(stage_folder.final))
+        if stage.route == "shared":
+            _copy_to_all(learner, recognizer)
     recognizer.to(choose_device(device)).eval()
     save_model(folder, recipe, recognizer)
     return recognizer
+
+
+def _lone_expert(recognizer: Recognizer, recipe: Recipe) -> Recognizer:
+    """A model of one expert of the same shape and no gate; it starts as the first expert."""
+    lone = Recognizer(
+        recipe.features,
+        recipe.task,
+        recipe.model.model_copy(update={"num_experts": 1, "gate": None}),
+        recognizer.phonemes.symbols,
+        ("shared",),
+    )
+    with torch.no_grad():
+        for own, of_all in zip(
+            lone.experts.parameters(), recognizer.experts.parameters(), strict=True
+        ):
+            own.copy_(of_all[:1])
+    return lone
+
+
+@torch.no_grad()
+def _copy_to_all(lone: Recognizer, recognizer: Recognizer) -> None:
+    """Makes every expert a copy of the lone one."""
+    for own, of_all in zip(lone.experts.parameters(), recognizer.experts.parameters(), strict=True):
+        of_all.copy_(own.expand_as(of_all))
 
 
 def _fit_stage(

@@ -1,0 +1,139 @@
+"""Writes docs/benchmarks.md from the figures that the benchmarks kept.
+
+``python -m benchmarks.page``; the benchmarks call it themselves when they end.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from benchmarks import results
+from phoneme_moe.run import write_text
+
+PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
+
+HEAD = """# Benchmarks
+
+Written by `python -m benchmarks.six_speakers` and `python -m benchmarks.training_step`; figures in
+`benchmarks/results/`. Error is PER for `six_speakers_digits` (19 phonemes, no folding) and
+1 - accuracy for `hampshire_waibel`, in per cent, on the test split, lower is better.
+"""
+
+
+def write() -> None:
+    """Writes the page from what there is."""
+    figures = results.read("six_speakers")
+    parts = [HEAD]
+    if figures:
+        parts += [_mixture_against_pooled(figures), _matrices(figures), _left_out(figures)]
+    step = results.read("training_step")
+    if step:
+        parts.append(_training_step(step))
+    notes = Path(__file__).parent / "notes.md"
+    if notes.is_file():
+        parts.append(notes.read_text(encoding="utf-8"))
+    write_text(PAGE, "\n".join(parts))
+
+
+def _runs(figures: dict[str, Any], recipe: str) -> list[dict[str, Any]]:
+    """Figures of a recipe's seeds, nobody left out."""
+    return [f for key, f in figures.items() if key.split("/")[::2] == [recipe, "-"]]
+
+
+def _percent(values: list[float]) -> str:
+    spread = f" ± {100 * stdev(values):.2f}" if len(values) > 1 else ""
+    return f"{100 * mean(values):.2f}{spread}"
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def _mixture_against_pooled(figures: dict[str, Any]) -> str:
+    text = "## The mixture against one net for all\n\nMean ± standard deviation over seeds.\n"
+    for recipe in ("hampshire_waibel", "six_speakers_digits"):
+        mixture, pooled = _runs(figures, recipe), _runs(figures, f"{recipe}_pooled")
+        if not mixture or not pooled:
+            continue
+        speakers = list(mixture[0]["by_speaker"])
+        own = [m["experts"][s][s] for m in mixture for s in speakers]
+        rows = [
+            [
+                name,
+                *[_percent([f["by_speaker"][s] for f in runs]) for s in speakers],
+                _percent([f["all"] for f in runs]),
+            ]
+            for name, runs in (("mixture", mixture), ("pooled", pooled))
+        ]
+        text += f"\n### `{recipe}` ({len(mixture)} seeds)\n\n"
+        text += _table(["error, %", *speakers, "all"], rows)
+        text += f"\nEach speaker's own expert alone: {100 * mean(own):.2f} % errors on him.\n"
+    return text
+
+
+def _matrices(figures: dict[str, Any]) -> str:
+    text = (
+        "## Every expert on every speaker\n\nError in per cent of an expert that answers alone "
+        "(rows) on each speaker's test\nsplit (columns), mean over seeds; then the mean weight "
+        "that the gate gives it, in per cent.\n"
+    )
+    for recipe in ("hampshire_waibel", "six_speakers_digits"):
+        runs = _runs(figures, recipe)
+        if not runs:
+            continue
+        speakers = list(runs[0]["by_speaker"])
+        experts = list(runs[0]["experts"])
+        errors = [
+            [e, *[f"{100 * mean([r['experts'][e][s] for r in runs]):.1f}" for s in speakers]]
+            for e in experts
+        ]
+        text += f"\n### `{recipe}`\n\n" + _table(["expert \\ speaker", *speakers], errors)
+        for number, run in enumerate(runs):
+            routing = run["routing"]
+            weights = [
+                [speaker, *[f"{100 * w:.0f}" for w in row]]
+                for speaker, row in zip(routing["speakers"], routing["weights"], strict=True)
+            ]
+            text += f"\nGate, seed {number} (speakers down, experts across):\n\n"
+            text += _table(["speaker \\ expert", *routing["experts"]], weights)
+    return text
+
+
+def _left_out(figures: dict[str, Any]) -> str:
+    speakers = [key.split("/")[2] for key in figures if key.startswith("six_speakers_digits/0/")]
+    speakers = [s for s in speakers if s != "-"]
+    if not speakers:
+        return ""
+    rates = [figures[f"six_speakers_digits/0/{s}"]["by_speaker"][s] for s in speakers]
+    row = ["mixture of five", *[f"{100 * r:.1f}" for r in rates], f"{100 * mean(rates):.1f}"]
+    return (
+        "## A speaker nobody has heard\n\nPER in per cent of each FSDD speaker when he is "
+        "left out of training and dev, so that\nfive experts serve him (one seed).\n\n"
+        + _table(["PER, %", *speakers, "mean"], [row])
+    )
+
+
+def _training_step(step: dict[str, Any]) -> str:
+    rows = [
+        [
+            f"`{row['recipe']}`",
+            row["stage"],
+            f"{row['step_ms']:.1f}",
+            f"{row['frames_per_second']:,.0f}",
+            f"{100 * row['arithmetic_share']:.0f}",
+        ]
+        for row in step["stages"]
+    ]
+    return (
+        f"## Where a training step's time goes\n\nOn {step['machine']}. Frames are real 10 ms "
+        "frames; arithmetic is the share of self CPU time in\nmatrix products and convolutions "
+        "(every TDNN layer is one batched product).\n\n"
+        + _table(["recipe", "stage", "ms a step", "frames/s", "arithmetic, %"], rows)
+    )
+
+
+if __name__ == "__main__":
+    write()
