@@ -37,6 +37,7 @@ def train(
     except (TrainingInterruptedError, KeyboardInterrupt):
         again = ["phoneme-moe", "train", recipe, *(["--out", str(out)] if out else [])]
         again += [part for change in changes or [] for part in ("--set", change)]
+        again += ["--device", device] if device != "auto" else []
         print(f"interrupted; go on with: {shlex.join([*again, '--resume'])}", file=sys.stderr)
         raise typer.Exit(130) from None
     from rich.console import Console

@@ -1,0 +1,29 @@
+"""Speech corpora: a published folder, or one's own, becomes Lhotse cuts with speakers and phonemes.
+
+Importing this package is quick: Lhotse and torch are imported when cuts are read or written.
+"""
+
+from phoneme_moe.corpora.prepare import ensure_corpus, is_prepared, prepare_corpus
+from phoneme_moe.corpora.prepared import (
+    FORMAT_VERSION,
+    SPLITS,
+    PreparedCorpus,
+    data_root,
+    load_corpus,
+    prepared_names,
+)
+from phoneme_moe.corpora.registry import CORPORA, CorpusSource
+
+__all__ = [
+    "CORPORA",
+    "FORMAT_VERSION",
+    "SPLITS",
+    "CorpusSource",
+    "PreparedCorpus",
+    "data_root",
+    "ensure_corpus",
+    "is_prepared",
+    "load_corpus",
+    "prepare_corpus",
+    "prepared_names",
+]

@@ -1,0 +1,1 @@
+"""What the gate did over a whole split: statistics, heat map, page, data files, terminal table."""

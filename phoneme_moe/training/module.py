@@ -124,8 +124,9 @@ class StageModule(pl.LightningModule):
             [p for p in self.recognizer.parameters() if p.requires_grad],
             lr=stage.learning_rate,
             weight_decay=stage.weight_decay,
-            # All experts are one tensor, so one fused step serves them all.
-            fused=True,
+            # All experts are one tensor, so one fused step serves them all. Lightning cannot clip
+            # gradients beside a fused step in mixed precision.
+            fused=self.trainer.precision == "32-true",
         )
         if stage.schedule == "constant":
             return optimizer

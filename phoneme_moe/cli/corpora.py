@@ -1,0 +1,133 @@
+"""``phoneme-moe corpora``: list, prepare and check speech corpora."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from phoneme_moe.corpora.check import CorpusCheck
+
+app = typer.Typer(
+    name="corpora",
+    help="List, prepare and check speech corpora (under $PHONEME_MOE_DATA, else ./data).",
+    no_args_is_help=True,
+)
+
+
+@app.command("list")
+def list_corpora() -> None:
+    """Show every corpus: what it is, whether it is prepared, where, and how to prepare it."""
+    from rich.text import Text
+
+    from phoneme_moe.corpora import CORPORA, data_root, prepared_names
+
+    prepared = prepared_names()
+    missing = [source for name, source in CORPORA.items() if name not in prepared]
+    table = _table("name", "prepared in", "description")
+    for name, source in CORPORA.items():
+        where = str(data_root() / name) if name in prepared else "-"
+        table.add_row(name, Text(where), source.description)
+    for name in prepared:
+        if name not in CORPORA:
+            table.add_row(Text(name), Text(str(data_root() / name)), "your own")
+    _print(table)
+    if missing:
+        typer.echo("To prepare one of the others, type:")
+    for source in missing:
+        option = " --from DIR" if source.needs_source else ""
+        typer.echo(f"  phoneme-moe corpora prepare {source.name}{option}")
+
+
+@app.command("prepare")
+def prepare(
+    name: Annotated[str, typer.Argument(help="Which corpus; see: phoneme-moe corpora list")],
+    source: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="DIR", help="Your copy of its files; they stay there."),
+    ] = None,
+    lexicon: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="With kaldi: CMUdict-like, for text in words."),
+    ] = None,
+    as_name: Annotated[
+        str | None,
+        typer.Option("--as", metavar="NAME", help="Name for recipes, instead of the corpus's."),
+    ] = None,
+) -> None:
+    """Turn a corpus into cuts for training; does nothing if it is prepared already.
+
+    An interrupted run leaves nothing behind that looks finished.
+    """
+    from phoneme_moe.corpora import is_prepared, load_corpus, prepare_corpus
+
+    done_before = is_prepared(name, source, lexicon=lexicon, as_name=as_name)
+    folder = prepare_corpus(name, source, lexicon=lexicon, as_name=as_name)
+    corpus = load_corpus(folder.name)
+    state = "is prepared already" if done_before else "prepared"
+    typer.echo(f"{corpus.name}: {state} in {folder}")
+    _print(_counts_table(corpus.description["splits"]))
+    typer.echo(f"{len(corpus.phonemes)} phonemes: {' '.join(corpus.phonemes)}")
+
+
+@app.command("check")
+def check(
+    name: Annotated[str, typer.Argument(help="A prepared corpus.")],
+) -> None:
+    """Read every audio file and label; list every problem, and exit with 1 if there is one."""
+    from phoneme_moe.corpora import load_corpus
+    from phoneme_moe.corpora.check import check_corpus
+
+    corpus = load_corpus(name)
+    result = check_corpus(corpus, progress=True)
+    _print(_counts_table(result.counts))
+    _print(_inventory_table(result))
+    for problem in result.problems:
+        typer.echo(f"{problem.where}: {problem.what}")
+    if result.problems:
+        typer.echo(f"{name}: {len(result.problems)} problems")
+        raise typer.Exit(1)
+    typer.echo(f"{name}: no problems")
+
+
+def _counts_table(splits: dict[str, dict[str, Any]]) -> Table:
+    table = _table("split", "speakers", "utterances", "hours", "phonemes", num_text=1)
+    for split, counts in splits.items():
+        table.add_row(
+            split,
+            f"{counts['speakers']:,}",
+            f"{counts['utterances']:,}",
+            f"{counts['seconds'] / 3600:.2f}",
+            f"{counts['phonemes']:,}",
+        )
+    return table
+
+
+def _inventory_table(result: CorpusCheck) -> Table:
+    table = _table("phoneme", *result.inventory, num_text=1)
+    phonemes = sorted({phoneme for counts in result.inventory.values() for phoneme in counts})
+    for phoneme in phonemes:
+        table.add_row(phoneme, *(f"{counts[phoneme]:,}" for counts in result.inventory.values()))
+    return table
+
+
+def _table(*columns: str, num_text: int | None = None) -> Table:
+    """A table whose first ``num_text`` columns are text and whose others are numbers."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD)
+    for index, column in enumerate(columns):
+        is_number = num_text is not None and index >= num_text
+        table.add_column(column, justify="right" if is_number else "left", overflow="fold")
+    return table
+
+
+def _print(table: Table) -> None:
+    from rich.console import Console
+
+    Console().print(table)

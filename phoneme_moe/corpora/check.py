@@ -1,0 +1,141 @@
+"""Checking a prepared corpus: every audio file is read, every label compared with it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from phoneme_moe.corpora.prepared import SPLITS, PreparedCorpus
+
+if TYPE_CHECKING:
+    from lhotse.cut import Cut
+
+_SILENT_BELOW = 1e-5
+"""Peak of a file that holds no sound, -100 dB of full scale."""
+_TIME_TOLERANCE = 1e-4
+"""Seconds; times are written with fewer digits than Lhotse computes with."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong with one file or one utterance.
+
+    Attributes:
+        where: The audio file, the manifest or the utterance.
+        what: What is wrong with it.
+    """
+
+    where: str
+    what: str
+
+
+@dataclass
+class CorpusCheck:
+    """What a check found.
+
+    Attributes:
+        counts: Split to speakers, utterances, seconds and phonemes.
+        inventory: Split to how often each phoneme occurs.
+        problems: Everything wrong; empty for a sound corpus.
+    """
+
+    counts: dict[str, dict[str, float]] = field(default_factory=dict)
+    inventory: dict[str, Counter[str]] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+
+def check_corpus(corpus: PreparedCorpus, progress: bool = False) -> CorpusCheck:
+    """Reads every audio file of a corpus and compares it with its labels.
+
+    Args:
+        corpus: The prepared corpus.
+        progress: Whether to show a progress bar on stderr.
+
+    Raises:
+        InputError: A manifest is missing or cannot be read.
+    """
+    from phoneme_moe.corpora.manifest import count
+    from phoneme_moe.corpora.progress import follow
+
+    result = CorpusCheck()
+    seen: dict[str, str] = {}
+    read: dict[str, list[str]] = {}  # one recording may hold many utterances
+    for split in SPLITS:
+        cuts = corpus.cuts(split)
+        labelled = [cut for cut in cuts if len(cut.supervisions) == 1]
+        result.counts[split] = count(labelled)
+        result.inventory[split] = Counter(phoneme for cut in labelled for phoneme in _phonemes(cut))
+        for cut in follow(cuts, f"Checking {split}", progress, total=len(cuts)):
+            if cut.id in seen:
+                what = f"is in {seen[cut.id]} and again in {split}"
+                result.problems.append(Problem(f"utterance {cut.id}", what))
+            seen.setdefault(cut.id, split)
+            recording = cut.recording
+            path = str(recording.sources[0].source)
+            if path not in read:
+                read[path] = list(_audio_problems(recording, path))
+                result.problems += [Problem(path, what) for what in read[path]]
+            result.problems += [Problem(path, what) for what in _label_problems(cut, corpus)]
+    return result
+
+
+def _audio_problems(recording: Any, path: str) -> Iterator[str]:
+    from pathlib import Path
+
+    import numpy as np
+    import soundfile
+
+    if recording.sources[0].type == "file" and not Path(path).is_file():
+        yield "is missing"
+        return
+    try:
+        if recording.sources[0].type == "file":
+            samples, sampling_rate = soundfile.read(path, dtype="float32", always_2d=True)
+        else:
+            samples, sampling_rate = recording.load_audio().T, recording.sampling_rate
+    except Exception as error:  # each audio library raises its own kinds
+        yield f"is unreadable ({error})"
+        return
+    if len(samples) == 0:
+        yield "is empty"
+        return
+    if sampling_rate != recording.sampling_rate:
+        yield f"has {sampling_rate} Hz, the manifest says {recording.sampling_rate} Hz"
+    elif len(samples) < recording.num_samples:
+        yield f"has {len(samples)} samples, the manifest says {recording.num_samples}: truncated"
+    if not np.isfinite(samples).all():
+        yield "has samples that are no numbers (NaN or infinite)"
+    elif np.abs(samples).max() < _SILENT_BELOW:
+        yield "is silent"
+
+
+def _label_problems(cut: Cut, corpus: PreparedCorpus) -> Iterator[str]:
+    name = f"utterance {cut.id}"
+    if len(cut.supervisions) != 1:
+        yield f"{name} has {len(cut.supervisions)} supervisions, expected 1"
+        return
+    supervision = cut.supervisions[0]
+    phonemes = _phonemes(cut)
+    if not phonemes:
+        yield f"{name} has no phonemes"
+    unknown = sorted(set(phonemes) - set(corpus.phonemes))
+    if unknown:
+        yield f"{name} has phonemes that corpus.json does not list: {', '.join(unknown)}"
+    if supervision.speaker not in corpus.speakers:
+        yield f"{name} has the speaker {supervision.speaker!r}, whom corpus.json does not list"
+    if cut.end > cut.recording.duration + _TIME_TOLERANCE:
+        yield f"{name} ends at {cut.end} s, the recording at {cut.recording.duration} s"
+    previous_end = 0.0
+    for item in (supervision.alignment or {}).get("phoneme", ()):
+        if item.start < previous_end - _TIME_TOLERANCE or item.duration < 0:
+            yield f"{name} has its phonemes out of order at {item.start} s ({item.symbol})"
+            break
+        previous_end = item.end
+    if previous_end > cut.duration + _TIME_TOLERANCE:
+        yield f"{name} has a phoneme until {previous_end} s, but lasts {cut.duration} s"
+
+
+def _phonemes(cut: Cut) -> list[str]:
+    return list((cut.supervisions[0].custom or {}).get("phonemes") or ())

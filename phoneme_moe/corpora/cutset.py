@@ -1,0 +1,130 @@
+"""Any Lhotse CutSet whose supervisions carry phonemes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from phoneme_moe.errors import InputError
+
+if TYPE_CHECKING:
+    from lhotse.cut import Cut
+
+    from phoneme_moe.corpora.manifest import Splits
+    from phoneme_moe.corpora.registry import Preparation
+
+_TIERS = ("phoneme", "phone")
+_SILENCES = {"", "sil", "SIL", "sp", "spn", "pau", "h#", "<eps>"}
+_SPLITS = ("train", "dev", "test")
+
+
+def settings(job: Preparation) -> dict[str, Any]:
+    """The contents of the manifests."""
+    from phoneme_moe.corpora.manifest import fingerprint
+
+    return {"manifests": fingerprint(_manifests(job.source).values())}
+
+
+def prepare(job: Preparation) -> Splits:
+    """Three manifests are the splits; a single one is split 80/10/10 within each speaker.
+
+    Raises:
+        InputError: A manifest cannot be read, or a cut has no speaker or no phonemes.
+    """
+    from phoneme_moe.corpora.splits import split_within_speakers
+
+    manifests = _manifests(job.source)
+    splits = {split: _read(manifest, job.progress) for split, manifest in manifests.items()}
+    return split_within_speakers(splits["all"]) if "all" in splits else splits
+
+
+def _manifests(source: Path | None) -> dict[str, Path]:
+    """Split to manifest; the one key ``"all"`` for a single file."""
+    from phoneme_moe.corpora.tables import found_in
+
+    assert source is not None
+    if source.is_file():
+        return {"all": source}
+    manifests = {}
+    for split in _SPLITS:
+        names = (f"cuts_{split}.jsonl.gz", f"cuts_{split}.jsonl")
+        there = [source / name for name in names if (source / name).is_file()]
+        if not there:
+            raise InputError(
+                f"{source}: expected {names[0]} or {names[1]}, found {found_in(source)}"
+            )
+        manifests[split] = there[0]
+    return manifests
+
+
+def _read(manifest: Path, progress: bool) -> list[Cut]:
+    from lhotse import CutSet
+    from lhotse.serialization import load_jsonl
+
+    from phoneme_moe.corpora.lexicon import refuse_words
+    from phoneme_moe.corpora.progress import follow
+
+    try:
+        cuts = list(CutSet.from_dicts(load_jsonl(manifest)))
+    except Exception as error:  # gzip, JSON and Lhotse each raise their own kinds
+        raise InputError(f"{manifest}: cannot be read as Lhotse cuts ({error})") from error
+    cuts = [_normalise(cut, manifest) for cut in follow(cuts, "Reading cuts", progress)]
+    refuse_words((tuple(cut.supervisions[0].custom["phonemes"]) for cut in cuts), manifest)
+    return cuts
+
+
+def _normalise(cut: Cut, manifest: Path) -> Cut:
+    """The same cut with its phonemes where every corpus of ours has them."""
+    from lhotse.utils import fastcopy
+
+    where = f"{manifest}: cut {cut.id!r}"
+    if len(cut.supervisions) != 1:
+        raise InputError(f"{where} has {len(cut.supervisions)} supervisions, expected 1")
+    if type(cut).__name__ != "MonoCut" or not cut.has_recording:
+        raise InputError(f"{where} is not a MonoCut with a recording")
+    supervision = cut.supervisions[0]
+    if not supervision.speaker:
+        raise InputError(f"{where} has no speaker")
+    tiers = supervision.alignment or {}
+    tier = next((tiers[name] for name in _TIERS if tiers.get(name)), None)
+    items = None if tier is None else [item for item in tier if item.symbol not in _SILENCES]
+    custom = dict(supervision.custom or {})
+    if custom.get("phonemes"):
+        phonemes = list(custom["phonemes"])
+    elif items:
+        phonemes = [item.symbol for item in items]
+    else:
+        phonemes = (supervision.text or "").split()
+    if not phonemes:
+        raise InputError(
+            f"{where} has no phonemes: looked for custom['phonemes'], an alignment named "
+            "'phoneme' or 'phone', and a text of phonemes"
+        )
+    # Times of other phonemes than the listed ones would contradict the reference.
+    agree = items is not None and [item.symbol for item in items] == phonemes
+    return fastcopy(
+        cut,
+        recording=_with_absolute_paths(cut.recording, manifest.parent),
+        supervisions=[
+            fastcopy(
+                supervision,
+                gender=_sex(supervision.gender),
+                custom={**custom, "phonemes": phonemes},
+                alignment={"phoneme": items} if agree else None,
+            )
+        ],
+    )
+
+
+def _with_absolute_paths(recording: Any, folder: Path) -> Any:
+    """Relative paths count from the manifest's folder if the file is there, else from here."""
+    path = Path(recording.sources[0].source) if recording.sources[0].type == "file" else None
+    if path is None or path.is_absolute():
+        return recording
+    base = folder if (folder / path).is_file() else Path.cwd()
+    return recording.with_path_prefix(base.resolve())
+
+
+def _sex(gender: str | None) -> str | None:
+    first = (gender or "")[:1].upper()
+    return first if first in {"M", "F"} else None

@@ -1,0 +1,206 @@
+"""From utterances to Lhotse cuts, and from cuts to the files of a prepared corpus."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from phoneme_moe.corpora.prepared import DESCRIPTION_FILE, FORMAT_VERSION, SPLITS, cuts_file
+from phoneme_moe.errors import InputError
+
+if TYPE_CHECKING:
+    from lhotse.cut import Cut
+
+Splits: TypeAlias = "Mapping[str, Sequence[Cut]]"
+
+
+@dataclass(frozen=True)
+class AudioFile:
+    """An audio file as its header describes it.
+
+    Attributes:
+        id: Names the recording; unique in the corpus.
+        path: Absolute, or relative to the corpus folder when the corpus made the file.
+        sampling_rate: In hertz.
+        num_samples: Length of the file in samples.
+    """
+
+    id: str
+    path: Path
+    sampling_rate: int
+    num_samples: int
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One utterance before it becomes a cut.
+
+    Attributes:
+        id: Unique in the corpus.
+        speaker: Who speaks.
+        sex: ``"M"``, ``"F"`` or None when not known.
+        text: What is said, as written.
+        phonemes: What is said, in phonemes.
+        audio: The file it lies in.
+        start: Where it begins in the file, in seconds.
+        end: Where it ends in the file, in seconds; None is the end of the file.
+        times: Start and end of each phoneme in seconds from the utterance's start, if known.
+        extra: Further facts for the supervision's ``custom`` field, such as age.
+    """
+
+    id: str
+    speaker: str
+    sex: str | None
+    text: str
+    phonemes: tuple[str, ...]
+    audio: AudioFile
+    start: float = 0.0
+    end: float | None = None
+    times: tuple[tuple[float, float], ...] | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+def read_header(id: str, path: Path, where: str) -> AudioFile:
+    """Reads the header of an audio file of one channel.
+
+    Args:
+        id: Names the recording.
+        path: The file.
+        where: The table and line that name it, for the error message.
+
+    Raises:
+        InputError: The file is missing, is not audio, is empty, or has several channels.
+    """
+    import soundfile
+
+    if not path.is_file():
+        raise InputError(f"{where}: no such audio file: {path}")
+    try:
+        header = soundfile.info(str(path))
+    except soundfile.SoundFileError as error:
+        raise InputError(f"{where}: {path} cannot be read as audio ({error})") from error
+    if header.channels != 1:
+        raise InputError(f"{where}: {path} has {header.channels} channels, expected 1")
+    if header.frames <= 0:
+        raise InputError(f"{where}: {path} holds no samples")
+    return AudioFile(id, path, header.samplerate, header.frames)
+
+
+def make_cut(utterance: Utterance) -> Cut:
+    """The utterance as a Lhotse cut with exactly one supervision."""
+    from lhotse import AudioSource, MonoCut, Recording, SupervisionSegment
+    from lhotse.supervision import AlignmentItem
+
+    audio = utterance.audio
+    file_duration = audio.num_samples / audio.sampling_rate
+    recording = Recording(
+        id=audio.id,
+        sources=[AudioSource(type="file", channels=[0], source=str(audio.path))],
+        sampling_rate=audio.sampling_rate,
+        num_samples=audio.num_samples,
+        duration=file_duration,
+    )
+    end = file_duration if utterance.end is None else utterance.end
+    duration = round(end - utterance.start, 9)
+    alignment = None
+    if utterance.times is not None:
+        alignment = {
+            "phoneme": [
+                AlignmentItem(symbol=phoneme, start=start, duration=round(stop - start, 9))
+                for phoneme, (start, stop) in zip(utterance.phonemes, utterance.times, strict=True)
+            ]
+        }
+    supervision = SupervisionSegment(
+        id=utterance.id,
+        recording_id=audio.id,
+        start=0.0,  # in a cut, times count from the start of the cut
+        duration=duration,
+        channel=0,
+        text=utterance.text,
+        speaker=utterance.speaker,
+        gender=utterance.sex,
+        custom={"phonemes": list(utterance.phonemes), **utterance.extra},
+        alignment=alignment,
+    )
+    return MonoCut(
+        id=utterance.id,
+        start=utterance.start,
+        duration=duration,
+        channel=0,
+        recording=recording,
+        supervisions=[supervision],
+    )
+
+
+def write_corpus(
+    folder: Path, name: str, splits: Splits, source: Path | None, settings: Mapping[str, Any]
+) -> None:
+    """Writes the cuts and, last, the description that makes the folder a prepared corpus.
+
+    Raises:
+        InputError: A split is empty, or two utterances have the same id.
+    """
+    from lhotse import CutSet
+
+    seen: dict[str, str] = {}
+    sexes: dict[str, str | None] = {}
+    phonemes: set[str] = set()
+    counts: dict[str, dict[str, float]] = {}
+    for split in SPLITS:
+        cuts = splits[split]
+        if not cuts:
+            raise InputError(f"corpus {name!r}: no utterances for the split {split!r}")
+        for cut in cuts:
+            if cut.id in seen:
+                raise InputError(
+                    f"corpus {name!r}: utterance {cut.id!r} is in {seen[cut.id]!r} "
+                    f"and again in {split!r}; ids must be unique"
+                )
+            seen[cut.id] = split
+            supervision = cut.supervisions[0]
+            sexes[supervision.speaker] = supervision.gender
+            phonemes.update(supervision.custom["phonemes"])
+        counts[split] = count(cuts)
+        CutSet.from_cuts(cuts).to_file(cuts_file(folder, split))
+    description = {
+        "name": name,
+        "format_version": FORMAT_VERSION,
+        "source": None if source is None else str(source),
+        "settings": dict(settings),
+        "splits": counts,
+        "phonemes": sorted(phonemes),
+        "speakers": dict(sorted(sexes.items())),
+    }
+    text = json.dumps(description, indent=2, ensure_ascii=False)
+    (folder / DESCRIPTION_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def count(cuts: Iterable[Cut]) -> dict[str, float]:
+    """Speakers, utterances, seconds of speech and phonemes of one split."""
+    speakers: Counter[str] = Counter()
+    seconds = 0.0
+    phonemes = 0
+    for cut in cuts:
+        supervision = cut.supervisions[0]
+        speakers[supervision.speaker] += 1
+        seconds += cut.duration
+        phonemes += len((supervision.custom or {}).get("phonemes") or ())
+    return {
+        "speakers": len(speakers),
+        "utterances": speakers.total(),
+        "seconds": round(seconds, 2),
+        "phonemes": phonemes,
+    }
+
+
+def fingerprint(files: Iterable[Path]) -> str:
+    """A short hash of the contents of some files: it changes when any of them does."""
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()[:16]

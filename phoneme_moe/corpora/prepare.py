@@ -1,0 +1,172 @@
+"""Preparing a corpus: all of it or nothing, and nothing when it is there already."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+from phoneme_moe.corpora.prepared import (
+    DESCRIPTION_FILE,
+    FORMAT_VERSION,
+    PreparedCorpus,
+    data_root,
+    load_corpus,
+    prepared_names,
+    read_description,
+)
+from phoneme_moe.corpora.registry import CORPORA, CorpusSource, Preparation
+from phoneme_moe.errors import InputError, suggest
+
+
+def prepare_corpus(
+    name: str,
+    source: Path | None = None,
+    *,
+    lexicon: Path | None = None,
+    as_name: str | None = None,
+    progress: bool = True,
+) -> Path:
+    """Prepares a corpus under ``data_root()``; does nothing if the same one is there already.
+
+    The corpus is built in a hidden folder beside its place and renamed at the end, so an
+    interrupted run leaves nothing that looks finished.
+
+    Args:
+        name: One of ``CORPORA``.
+        source: The user's folder or file, for a corpus that needs one.
+        lexicon: A pronunciation dictionary in CMUdict form, for ``kaldi`` text in words.
+        as_name: The name recipes will use; ``name`` by default.
+        progress: Whether to show a progress bar on stderr (never when that is no terminal).
+
+    Returns:
+        The folder of the prepared corpus.
+
+    Raises:
+        InputError: The name, the source or something in it cannot be used.
+    """
+    corpus, target, job, settings = _plan(name, source, lexicon, as_name, progress)
+    if _holds(target, job.source, settings):
+        return target
+    if target.exists() and not (target / DESCRIPTION_FILE).is_file():
+        raise InputError(
+            f"{target}: exists and is not a prepared corpus; move it away or choose another "
+            "name with --as NAME"
+        )
+    if job.source is not None and job.source.is_relative_to(target.resolve()):
+        raise InputError(f"{job.source}: lies inside {target}, which would be replaced")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(target)
+    job.folder.mkdir()
+    try:
+        from phoneme_moe.corpora.manifest import write_corpus
+
+        splits = corpus.prepare(job)
+        write_corpus(job.folder, target.name, splits, job.source, settings)
+        _replace(target, job.folder)
+    finally:
+        shutil.rmtree(job.folder, ignore_errors=True)
+    return target
+
+
+def is_prepared(
+    name: str,
+    source: Path | None = None,
+    *,
+    lexicon: Path | None = None,
+    as_name: str | None = None,
+) -> bool:
+    """Whether ``prepare_corpus`` with the same arguments would have nothing to do.
+
+    Raises:
+        InputError: The name or the source cannot be used.
+    """
+    _, target, job, settings = _plan(name, source, lexicon, as_name, progress=False)
+    return _holds(target, job.source, settings)
+
+
+def ensure_corpus(name: str, progress: bool = True) -> PreparedCorpus:
+    """Opens a corpus, and prepares it first when it is missing and needs no files of the user.
+
+    Raises:
+        InputError: It is unknown, or it is not prepared and needs the user's files.
+    """
+    corpus = CORPORA.get(name)
+    if corpus is not None and not corpus.needs_source and name not in prepared_names():
+        prepare_corpus(name, progress=progress)
+    return load_corpus(name)
+
+
+def _plan(
+    name: str, source: Path | None, lexicon: Path | None, as_name: str | None, progress: bool
+) -> tuple[CorpusSource, Path, Preparation, dict[str, Any]]:
+    """Checks what the user asked for, before anything is written."""
+    if name not in CORPORA:
+        raise InputError(f"corpus {name!r} is unknown{suggest(name, CORPORA)}")
+    corpus = CORPORA[name]
+    target_name = as_name or name
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", target_name):
+        raise InputError(f"--as {target_name!r}: a name has letters, digits, '_', '-' and '.' only")
+    if target_name != name and target_name in CORPORA:
+        raise InputError(f"--as {target_name}: this name belongs to another corpus")
+    if corpus.needs_source and source is None:
+        raise InputError(f"corpus {name!r} needs your copy of its files: add --from DIR")
+    if not corpus.needs_source and source is not None:
+        raise InputError(f"corpus {name!r} makes its own audio and takes no --from")
+    if source is not None and not source.exists():
+        raise InputError(f"--from {source}: no such file or folder")
+    if lexicon is not None:
+        if name != "kaldi":
+            raise InputError(f"--lexicon: only the corpus 'kaldi' reads one, not {name!r}")
+        if not lexicon.is_file():
+            raise InputError(f"--lexicon {lexicon}: no such file")
+    target = data_root() / target_name
+    job = Preparation(
+        folder=target.parent / f".{target_name}.partial-{os.getpid()}",
+        source=None if source is None else source.resolve(),
+        lexicon=None if lexicon is None else lexicon.resolve(),
+        progress=progress,
+    )
+    return corpus, target, job, {"corpus": name, **corpus.settings(job)}
+
+
+def _holds(target: Path, source: Path | None, settings: dict[str, Any]) -> bool:
+    """Whether the folder holds the very corpus that these settings would make."""
+    if not (target / DESCRIPTION_FILE).is_file():
+        return False
+    found = read_description(target)
+    return bool(
+        found["format_version"] == FORMAT_VERSION
+        and found["source"] == (None if source is None else str(source))
+        and found["settings"] == settings
+    )
+
+
+def _replace(target: Path, finished: Path) -> None:
+    """Puts the finished folder in place; a former one is out of the way for one rename only."""
+    former = target.with_name(f".{target.name}.former-{os.getpid()}")
+    if target.exists():
+        target.rename(former)
+    finished.rename(target)
+    shutil.rmtree(former, ignore_errors=True)
+
+
+def _remove_abandoned(target: Path) -> None:
+    """Removes what killed preparations of this corpus left behind."""
+    for pattern in (f".{target.name}.partial-*", f".{target.name}.former-*"):
+        for folder in target.parent.glob(pattern):
+            pid = folder.name.rpartition("-")[2]
+            if pid.isdigit() and (int(pid) == os.getpid() or not _is_running(int(pid))):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)  # signal 0 only asks
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,138 @@
+"""A corpus on disk, ready for use: finding it, reading it, and saying what is missing."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from phoneme_moe.corpora.registry import CORPORA
+from phoneme_moe.errors import InputError, suggest
+
+if TYPE_CHECKING:
+    from lhotse import CutSet
+
+FORMAT_VERSION = 1
+SPLITS = ("train", "dev", "test")
+DESCRIPTION_FILE = "corpus.json"
+
+
+def data_root() -> Path:
+    """The folder of all prepared corpora: ``$PHONEME_MOE_DATA``, else ``./data``."""
+    return Path(os.environ.get("PHONEME_MOE_DATA") or "data")
+
+
+def cuts_file(folder: Path, split: str) -> Path:
+    """Where the cuts of a split lie inside a corpus folder."""
+    return folder / f"cuts_{split}.jsonl.gz"
+
+
+@dataclass(frozen=True)
+class PreparedCorpus:
+    """A corpus that ``prepare_corpus`` finished.
+
+    Attributes:
+        name: The name recipes use (``corpus.name``).
+        folder: Where it lies; it may be moved when the corpus made its own audio.
+        phonemes: Every phoneme of every split, sorted.
+        speakers: Every speaker of every split, sorted.
+        description: All of ``corpus.json``: source, settings, counts, the sex of each speaker.
+    """
+
+    name: str
+    folder: Path
+    phonemes: tuple[str, ...]
+    speakers: tuple[str, ...]
+    description: dict[str, Any]
+
+    def cuts(self, split: str) -> CutSet:
+        """The utterances of one split, in memory, their audio paths usable as they are.
+
+        Args:
+            split: ``"train"``, ``"dev"`` or ``"test"``.
+
+        Returns:
+            A CutSet with one supervision per cut: speaker, gender, text, ``custom["phonemes"]``
+            and, where times are known, ``alignment["phoneme"]`` in seconds.
+
+        Raises:
+            InputError: The split is unknown, or its file is missing or damaged.
+        """
+        if split not in SPLITS:
+            raise InputError(f"split {split!r} does not exist{suggest(split, SPLITS)}")
+        from lhotse import CutSet
+        from lhotse.serialization import load_jsonl
+
+        file = cuts_file(self.folder, split)
+        try:
+            cuts = CutSet.from_dicts(load_jsonl(file)).to_eager()
+        except Exception as error:  # gzip, JSON and Lhotse each raise their own kinds
+            raise InputError(f"{file}: cannot be read as Lhotse cuts ({error})") from error
+        # Absolute paths, which point into the user's own folder, stay as they are.
+        return CutSet.from_cuts(
+            cut.with_recording_path_prefix(self.folder.resolve()) for cut in cuts
+        )
+
+
+def prepared_names() -> list[str]:
+    """The names of the corpora that lie finished under ``data_root()``, sorted."""
+    return sorted(file.parent.name for file in data_root().glob(f"[!.]*/{DESCRIPTION_FILE}"))
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """Reads and checks ``corpus.json``.
+
+    Raises:
+        InputError: It is missing, damaged, or written by a newer release.
+    """
+    file = folder / DESCRIPTION_FILE
+    try:
+        description = json.loads(file.read_text(encoding="utf-8"))
+        version = description["format_version"]
+        if not {"name", "phonemes", "speakers", "splits"} <= description.keys():
+            raise KeyError("name, phonemes, speakers or splits")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{file}: not the description of a prepared corpus ({error}); "
+            "delete the folder and prepare it again"
+        ) from error
+    if not isinstance(version, int) or version > FORMAT_VERSION:
+        raise InputError(
+            f"{file}: format version {version}, but this release reads up to {FORMAT_VERSION}; "
+            "update phoneme-moe or prepare the corpus again"
+        )
+    return dict(description)
+
+
+def load_corpus(name: str) -> PreparedCorpus:
+    """Opens a prepared corpus by name.
+
+    Args:
+        name: A corpus of ``CORPORA`` or the name given at ``prepare --as NAME``.
+
+    Raises:
+        InputError: The name is unknown, the corpus is not prepared, or its format is newer.
+    """
+    folder = data_root() / name
+    names = prepared_names()
+    if name not in names:
+        if name not in CORPORA:
+            known = [*CORPORA, *names]
+            raise InputError(
+                f"corpus {name!r} is unknown: no such folder in {data_root()}{suggest(name, known)}"
+            )
+        source = " --from DIR" if CORPORA[name].needs_source else ""
+        raise InputError(
+            f"corpus {name!r} is not prepared: no {folder / DESCRIPTION_FILE}; "
+            f"type: phoneme-moe corpora prepare {name}{source}"
+        )
+    description = read_description(folder)
+    return PreparedCorpus(
+        name=name,
+        folder=folder,
+        phonemes=tuple(description["phonemes"]),
+        speakers=tuple(description["speakers"]),
+        description=description,
+    )

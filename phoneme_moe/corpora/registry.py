@@ -1,0 +1,99 @@
+"""The corpora known by name, each made by the module of this package that it names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    from phoneme_moe.corpora.manifest import Splits
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What one preparation is given.
+
+    Attributes:
+        folder: Where the corpus is being built; audio the corpus makes goes to ``folder/audio``.
+        source: The folder or file the user has; None for a corpus that makes its own audio.
+        lexicon: A pronunciation dictionary, for a corpus whose text is words.
+        progress: Whether a progress bar may be shown.
+    """
+
+    folder: Path
+    source: Path | None = None
+    lexicon: Path | None = None
+    progress: bool = False
+
+
+@dataclass(frozen=True)
+class CorpusSource:
+    """A corpus that can be prepared by name.
+
+    Attributes:
+        name: What the user types.
+        description: One line on what is in it.
+        licence: Under which terms it may be used, and what to cite.
+        needs_source: Whether the user must bring its files (``--from DIR``).
+        module: The module that prepares it; imported only then.
+    """
+
+    name: str
+    description: str
+    licence: str
+    needs_source: bool
+    module: str
+
+    def prepare(self, job: Preparation) -> Splits:
+        """Makes the cuts of every split, and the audio if the corpus makes its own."""
+        function = import_module(self.module).prepare
+        return cast("Callable[[Preparation], Splits]", function)(job)
+
+    def settings(self, job: Preparation) -> dict[str, Any]:
+        """What, besides the folder, decides the result: the same settings give the same corpus."""
+        function = import_module(self.module).settings
+        return cast("Callable[[Preparation], dict[str, Any]]", function)(job)
+
+
+_SOURCES = (
+    CorpusSource(
+        name="announcers",
+        description="Six synthetic announcers (4 male, 2 female) speak Japanese words with b, d, g",
+        licence="our word list: Apache-2.0; voices: eSpeak NG inside Praat (GPL-3), run here",
+        needs_source=False,
+        module="phoneme_moe.corpora.announcers",
+    ),
+    CorpusSource(
+        name="fsdd",
+        description="Free Spoken Digit Dataset: six men say the English digits, 8 kHz",
+        licence="CC BY-SA 4.0; Zohar Jackson and contributors, Free Spoken Digit Dataset",
+        needs_source=True,
+        module="phoneme_moe.corpora.fsdd",
+    ),
+    CorpusSource(
+        name="speechocean762",
+        description="English sentences read by Mandarin speakers, half of them children, 16 kHz",
+        licence="free for any use (publishers' words); cite Zhang et al. 2021, arXiv 2104.01378",
+        needs_source=True,
+        module="phoneme_moe.corpora.speechocean762",
+    ),
+    CorpusSource(
+        name="kaldi",
+        description="Your own recordings, as a Kaldi data folder (text in phonemes, or a lexicon)",
+        licence="yours",
+        needs_source=True,
+        module="phoneme_moe.corpora.kaldi",
+    ),
+    CorpusSource(
+        name="lhotse",
+        description="Any Lhotse CutSet whose supervisions carry phonemes",
+        licence="yours",
+        needs_source=True,
+        module="phoneme_moe.corpora.cutset",
+    ),
+)
+
+CORPORA: dict[str, CorpusSource] = {source.name: source for source in _SOURCES}

@@ -1,0 +1,33 @@
+"""Dividing utterances into train, dev and test: by a hash, so the same way everywhere."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lhotse.cut import Cut
+
+
+def rank(name: str) -> str:
+    """A sort key that puts names in an order which looks random and never changes."""
+    return hashlib.sha256(name.encode()).hexdigest()
+
+
+def split_within_speakers(cuts: Iterable[Cut]) -> dict[str, list[Cut]]:
+    """80 % train, 10 % dev, 10 % test of every speaker, by a hash of the utterance id.
+
+    A speaker with three utterances or more is in every split; one with fewer only in train.
+    """
+    speakers: dict[str, list[Cut]] = {}
+    for cut in cuts:
+        speakers.setdefault(cut.supervisions[0].speaker, []).append(cut)
+    splits: dict[str, list[Cut]] = {"train": [], "dev": [], "test": []}
+    for its_cuts in speakers.values():
+        ranked = sorted(its_cuts, key=lambda cut: rank(cut.id))
+        tenth = max(1, round(len(ranked) / 10)) if len(ranked) >= 3 else 0
+        splits["dev"] += ranked[:tenth]
+        splits["test"] += ranked[tenth : 2 * tenth]
+        splits["train"] += ranked[2 * tenth :]
+    return splits

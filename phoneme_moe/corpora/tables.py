@@ -1,0 +1,93 @@
+"""Text tables as Kaldi writes them: one entry a line, its key first, then its value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from phoneme_moe.errors import InputError
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The value of one line, and where it stands (``FILE:LINE``) for error messages."""
+
+    value: str
+    where: str
+
+
+def read_lines(file: Path) -> Iterator[tuple[str, str]]:
+    """The lines that are not blank, each with its place ``FILE:LINE``.
+
+    Raises:
+        InputError: The file cannot be read or is not UTF-8.
+    """
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file}: is not UTF-8 text ({error.reason})") from error
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            yield line.strip(), f"{file}:{number}"
+
+
+def read_table(file: Path, what: str) -> dict[str, Entry]:
+    """Reads ``KEY VALUE`` lines, tab or spaces between.
+
+    Args:
+        file: The table.
+        what: What a line should be, for the error message, as ``"UTTERANCE SPEAKER"``.
+
+    Raises:
+        InputError: A line has no value, or a key comes twice; the message names the line.
+    """
+    table: dict[str, Entry] = {}
+    for line, where in read_lines(file):
+        parts = line.split(maxsplit=1)
+        if len(parts) != 2:
+            raise InputError(f"{where}: expected '{what}', found {line!r}")
+        key, value = parts
+        if key in table:
+            raise InputError(f"{where}: {key!r} is there already ({table[key].where})")
+        table[key] = Entry(value, where)
+    return table
+
+
+def read_sexes(file: Path) -> dict[str, str]:
+    """Reads ``spk2gender``: speaker to ``"M"`` or ``"F"``.
+
+    Raises:
+        InputError: A line says something other than m, f, male or female.
+    """
+    sexes = {}
+    for speaker, entry in read_table(file, "SPEAKER m|f").items():
+        if entry.value.lower() not in {"m", "f", "male", "female"}:
+            raise InputError(f"{entry.where}: expected 'm' or 'f', found {entry.value!r}")
+        sexes[speaker] = entry.value[0].upper()
+    return sexes
+
+
+def require_files(folder: Path, names: tuple[str, ...], what: str) -> None:
+    """Makes sure that a folder has the files a corpus needs.
+
+    Raises:
+        InputError: Some are not there; the message says which, and what there is instead.
+    """
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        raise InputError(
+            f"{folder}: not {what}: looked for {', '.join(names)}; "
+            f"{', '.join(missing)} missing, found {found_in(folder)}"
+        )
+
+
+def found_in(folder: Path) -> str:
+    """A few names of what a folder holds, for error messages."""
+    if not folder.is_dir():
+        return "a file, not a folder" if folder.exists() else "no such folder"
+    names = sorted(path.name for path in folder.iterdir())
+    shown = ", ".join(names[:5]) or "nothing"
+    return f"{shown} and {len(names) - 5} more" if len(names) > 5 else shown

@@ -1,0 +1,254 @@
+"""From a routing table to the numbers of a report: who is served by whose expert, and how evenly.
+
+S speakers, E experts, P phonemes. A row is what was routed: a frame, or a token of a sparse layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phoneme_moe.errors import InputError
+from phoneme_moe.report.table import RoutingTable
+
+Unit = Literal["frame", "token"]
+Floats = NDArray[np.float64]
+Counts = NDArray[np.int64]
+
+#: A speaker none of whose experts bears this share of the weight is called a blend.
+MAIN_SHARE = 0.5
+#: A speaker borrows when another's expert weighs at least this many times its own expert.
+BORROW_RATIO = 2.0
+#: An expert is dead below this part of the equal share 1/E, when it is nobody's most used.
+DEAD_PART = 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class RoutingReport:
+    """Mean routing weights per speaker, per phoneme and overall, with the counts behind them.
+
+    Only speakers and phonemes with rows are in it: a mean of nothing is not a number.
+    Weights are means over rows, in 0..1, and sum to 1 over the experts.
+
+    Attributes:
+        unit: What one row is.
+        experts: Names of the E experts.
+        speakers: Names of the S speakers, in the order of the table.
+        phonemes: Names of the P phonemes that occur, in the order of the table.
+        num_utterances: Utterances in the table.
+        weights: Mean weight of each expert for each speaker, shape (speakers, experts).
+        rows: Rows behind each speaker, shape (speakers,).
+        utterances: Utterances behind each speaker, shape (speakers,).
+        effective_experts: Effective number of experts of each speaker's mean weights, 1..E,
+            shape (speakers,).
+        effective_per_row: Effective number of experts inside one row, 1..E, as the geometric
+            mean over the speaker's rows, shape (speakers,). Never above ``effective_experts``;
+            their quotient is how much the speaker switches experts from row to row.
+        load: Mean weight of each expert over all rows, shape (experts,).
+        phoneme_weights: Mean weights for each phoneme, shape (phonemes, experts).
+        phoneme_rows: Rows behind each phoneme, shape (phonemes,). Rows without a phoneme
+            (silence, CTC blank) count for speakers only.
+        phoneme_utterances: Utterances in which each phoneme occurs, shape (phonemes,).
+        speaker_phoneme_weights: Mean weights, shape (speakers, phonemes, experts); NaN where the
+            speaker never says the phoneme.
+        speaker_phoneme_rows: Rows behind them, shape (speakers, phonemes).
+    """
+
+    unit: Unit
+    experts: tuple[str, ...]
+    speakers: tuple[str, ...]
+    phonemes: tuple[str, ...]
+    num_utterances: int
+    weights: Floats
+    rows: Counts
+    utterances: Counts
+    effective_experts: Floats
+    effective_per_row: Floats
+    load: Floats
+    phoneme_weights: Floats
+    phoneme_rows: Counts
+    phoneme_utterances: Counts
+    speaker_phoneme_weights: Floats
+    speaker_phoneme_rows: Counts
+
+    @property
+    def most_used(self) -> tuple[int, ...]:
+        """Index of each speaker's most used expert (the first of equals)."""
+        return tuple(self.weights.argmax(axis=1).tolist())
+
+    @property
+    def own(self) -> tuple[int | None, ...]:
+        """Index of the expert that bears each speaker's name; None where none does."""
+        index = {name: i for i, name in enumerate(self.experts)}
+        return tuple(index.get(name) for name in self.speakers)
+
+    @property
+    def own_share(self) -> tuple[float | None, ...]:
+        """Weight of each speaker's own expert, 0..1; None where no expert bears its name."""
+        return tuple(
+            None if own is None else float(self.weights[i, own]) for i, own in enumerate(self.own)
+        )
+
+    @property
+    def borrowed_from(self) -> tuple[int | None, ...]:
+        """Index of the expert each speaker borrows; None for a speaker that does not borrow.
+
+        A speaker borrows when it has an expert of its own and its most used expert is another
+        one, with at least ``BORROW_RATIO`` times the weight. Hampshire and Waibel met it in 1989:
+        their network served speaker MHT without the module trained on MHT.
+        """
+        return tuple(
+            best
+            if share is not None and best != own and self.weights[i, best] >= BORROW_RATIO * share
+            else None
+            for i, (best, own, share) in enumerate(
+                zip(self.most_used, self.own, self.own_share, strict=True)
+            )
+        )
+
+    @property
+    def blended(self) -> tuple[bool, ...]:
+        """Whether no single expert bears ``MAIN_SHARE`` of each speaker's weight."""
+        return tuple((self.weights.max(axis=1) < MAIN_SHARE).tolist())
+
+    @property
+    def users(self) -> tuple[tuple[int, ...], ...]:
+        """For each expert, the speakers whose most used expert it is, heaviest user first."""
+        most_used = np.array(self.most_used)
+        by_weight = np.argsort(-self.weights.max(axis=1), kind="stable")
+        return tuple(
+            tuple(by_weight[most_used[by_weight] == expert].tolist())
+            for expert in range(len(self.experts))
+        )
+
+    @property
+    def dead(self) -> tuple[int, ...]:
+        """Experts with a load below ``DEAD_PART`` / E that are no speaker's most used expert."""
+        floor = DEAD_PART / len(self.experts)
+        return tuple(
+            expert
+            for expert, (load, users) in enumerate(zip(self.load, self.users, strict=True))
+            if load < floor and not users
+        )
+
+    def select(self, speakers: Sequence[int]) -> RoutingReport:
+        """The same report about some of the speakers; load and phonemes stay those of all.
+
+        Ask the whole report, not a part of it, which experts are dead.
+
+        Args:
+            speakers: Indices of the speakers to keep, in the order to show them.
+        """
+        chosen = np.asarray(speakers, dtype=np.int64)
+        return replace(
+            self,
+            speakers=tuple(self.speakers[i] for i in chosen),
+            weights=self.weights[chosen],
+            rows=self.rows[chosen],
+            utterances=self.utterances[chosen],
+            effective_experts=self.effective_experts[chosen],
+            effective_per_row=self.effective_per_row[chosen],
+            speaker_phoneme_weights=self.speaker_phoneme_weights[chosen],
+            speaker_phoneme_rows=self.speaker_phoneme_rows[chosen],
+        )
+
+    def most_blended(self, limit: int) -> list[int]:
+        """Indices of the ``limit`` speakers with most effective experts, in the report's order."""
+        order = np.argsort(-self.effective_experts, kind="stable")
+        return sorted(order[:limit].tolist())
+
+
+def effective_number(weights: Floats) -> Floats:
+    """Effective number of experts: the exponential of the entropy of the weights.
+
+    The number of equally used experts that would be as uncertain (Hill number of order 1;
+    Jost, "Entropy and diversity", Oikos 2006).
+
+    Args:
+        weights: Weights of the experts, shape (..., experts), in 0..1, sum 1.
+
+    Returns:
+        Shape (...), from 1 (one expert) to E (all alike).
+    """
+    # Weights that sum to 1 + 1e-7 in float32 would give a hair less than one expert.
+    number: Floats = np.exp(np.maximum(_surprise(weights).sum(axis=-1), 0.0))
+    return number
+
+
+def summarize(table: RoutingTable, *, unit: Unit = "frame") -> RoutingReport:
+    """The statistics of a routing table: means of weights, counts, effective numbers.
+
+    Args:
+        table: The routing of a split; a speaker or phoneme without rows is left out.
+        unit: What one row of the table is.
+
+    Returns:
+        The report, every mean in float64.
+
+    Raises:
+        InputError: The table has no rows.
+    """
+    if len(table.weights) == 0:
+        raise InputError("the routing table has no rows, expected at least one routed frame")
+    num_speakers, num_phonemes = len(table.speakers), len(table.phonemes)
+    # Phoneme slot 0 takes the rows without a phoneme (-1), so one sum serves every statistic.
+    slots = num_phonemes + 1
+    cell = table.speaker * slots + table.phoneme + 1
+    shape = (num_speakers, slots)
+    rows = np.bincount(cell, minlength=num_speakers * slots).reshape(shape)
+
+    # Expert by expert: a float64 copy of one column is small where one of the table is not.
+    sums = np.empty((*shape, len(table.experts)))
+    entropy = np.zeros(len(cell))
+    for expert in range(len(table.experts)):
+        column = table.weights[:, expert].astype(np.float64)
+        sums[..., expert] = np.bincount(cell, column, minlength=rows.size).reshape(shape)
+        entropy += _surprise(column)
+
+    speaker_rows = rows.sum(axis=1)
+    speakers = np.flatnonzero(speaker_rows)
+    phoneme_rows = rows[:, 1:].sum(axis=0)
+    phonemes = np.flatnonzero(phoneme_rows)
+    pair_rows = rows[:, 1:][np.ix_(speakers, phonemes)]
+    pair_sums = sums[:, 1:][np.ix_(speakers, phonemes)]
+    pair_weights = np.full(pair_sums.shape, np.nan)
+    np.divide(pair_sums, pair_rows[..., None], out=pair_weights, where=pair_rows[..., None] > 0)
+
+    weights = sums.sum(axis=1)[speakers] / speaker_rows[speakers, None]
+    row_entropy = np.bincount(table.speaker, entropy, minlength=num_speakers)[speakers]
+    spoken = table.phoneme >= 0
+    return RoutingReport(
+        unit=unit,
+        experts=table.experts,
+        speakers=tuple(table.speakers[i] for i in speakers),
+        phonemes=tuple(table.phonemes[i] for i in phonemes),
+        num_utterances=len(np.unique(table.utterance)),
+        weights=weights,
+        rows=speaker_rows[speakers],
+        utterances=_distinct(table.speaker, table.utterance, num_speakers)[speakers],
+        effective_experts=effective_number(weights),
+        effective_per_row=np.exp(np.maximum(row_entropy / speaker_rows[speakers], 0.0)),
+        load=sums.sum(axis=(0, 1)) / rows.sum(),
+        phoneme_weights=sums[:, 1:].sum(axis=0)[phonemes] / phoneme_rows[phonemes, None],
+        phoneme_rows=phoneme_rows[phonemes],
+        phoneme_utterances=_distinct(table.phoneme[spoken], table.utterance[spoken], num_phonemes)[
+            phonemes
+        ],
+        speaker_phoneme_weights=pair_weights,
+        speaker_phoneme_rows=pair_rows,
+    )
+
+
+def _surprise(weights: Floats) -> Floats:
+    """Each weight's term -w log w of the entropy, in nats; 0 where the weight is 0."""
+    return -weights * np.log(np.where(weights > 0, weights, 1.0))
+
+
+def _distinct(group: Counts, utterance: Counts, num_groups: int) -> Counts:
+    """How many different utterances occur in each group, shape (groups,)."""
+    span = int(utterance.max(initial=0)) + 1
+    return np.bincount(np.unique(group * span + utterance) // span, minlength=num_groups)
