@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from phoneme_moe.corpora import PreparedCorpus, load_corpus
+from phoneme_moe.errors import InputError, suggest
 from phoneme_moe.inference import read_phonemes, recognize_examples
 from phoneme_moe.run import Run, write_json
 from phoneme_moe.speech.scoring import Score, UtteranceScore, score_utterance, total_score
@@ -98,7 +99,8 @@ def evaluate(
         expert: Let this expert alone answer, instead of the gate.
 
     Raises:
-        InputError: The corpus is not prepared or shares no phoneme with the model.
+        InputError: The corpus is not prepared or shares no phoneme with the model, or the run has
+            no such expert.
     """
     if corpus is None:
         corpus = run.recipe.corpus.name
@@ -110,7 +112,10 @@ def evaluate(
     if own and recipe.corpus.speakers is not None:
         wanted = [*recipe.corpus.speakers, *recipe.corpus.held_out_speakers]
     examples = load_examples(recipe, corpus, split, run.recognizer, wanted)
-    chosen = None if expert is None else run.recognizer.expert_names.index(expert)
+    names = run.recognizer.expert_names
+    if expert is not None and expert not in names:
+        raise InputError(f"expert: {run.folder} has no expert {expert!r}{suggest(expert, names)}")
+    chosen = None if expert is None else names.index(expert)
     scores: dict[str, list[UtteranceScore]] = {}
     for batch, recognition in recognize_examples(run.recognizer, examples, chosen):
         hypotheses = read_phonemes(

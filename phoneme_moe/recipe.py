@@ -177,6 +177,8 @@ class Stage(Section):
         weight_decay: Decay of the weights per step, relative to the learning rate.
         schedule: ``constant``, or ``cosine`` from the peak down to nothing after a short warm-up.
         keep: The weights that the stage ends with: of its last epoch, or of its best on dev.
+        augment: Whether the training's augmentation applies; a gate that should tell speakers
+            apart is better off without changed voices.
     """
 
     name: str
@@ -187,6 +189,7 @@ class Stage(Section):
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     schedule: Literal["constant", "cosine"] = "cosine"
     keep: Literal["best", "last"] = "best"
+    augment: bool = True
 
     @model_validator(mode="after")
     def _something_learns(self) -> Stage:
@@ -323,9 +326,10 @@ def _apply_change(data: dict[str, Any], change: str) -> None:
     for section in sections:
         # A stage is reached by its name, as in training.stages.gate.epochs.
         if isinstance(target, list):
-            named = [item for item in target if item.get("name") == section]
+            entries = [item for item in target if isinstance(item, dict)]
+            named = [item for item in entries if item.get("name") == section]
             if not named:
-                known = [str(item.get("name")) for item in target]
+                known = [str(item.get("name")) for item in entries]
                 raise InputError(f"--set {key}: no {section!r} there{suggest(section, known)}")
             target = named[0]
         else:

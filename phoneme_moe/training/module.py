@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from phoneme_moe.inference import read_phonemes
-from phoneme_moe.recipe import Recipe, Stage
+from phoneme_moe.recipe import Augmentation, Recipe, Stage
 from phoneme_moe.recognizer import Recognition, Recognizer
 from phoneme_moe.speech.augmentation import Augment
 from phoneme_moe.speech.scoring import score_utterance
@@ -35,7 +35,7 @@ class StageModule(pl.LightningModule):
         self.recognizer = recognizer
         self.stage: Stage = recipe.training.stages[stage_index]
         self.seeds = (recipe.seed, stage_index)
-        augmentation = recipe.training.augmentation
+        augmentation = recipe.training.augmentation if self.stage.augment else Augmentation()
         self.augment = Augment(
             augmentation.speed,
             augmentation.vocal_tract,

@@ -203,7 +203,14 @@ def _fit_stage(
     try:
         trainer.fit(
             StageModule(recognizer, recipe, index),
-            DataLoader(ExampleBatches(train, recognizer), sampler=batches, batch_size=None),
+            DataLoader(
+                ExampleBatches(train, recognizer),
+                sampler=batches,
+                batch_size=None,
+                # Of its own: a loader draws a number whenever it starts, and in the first epoch
+                # after a resume it starts before the epoch is seeded, not after.
+                generator=torch.Generator(),
+            ),
             DataLoader(ExampleBatches(dev, recognizer), sampler=dev_batches, batch_size=None),
             ckpt_path=stage_folder.last if stage_folder.last.is_file() else None,
             weights_only=True,

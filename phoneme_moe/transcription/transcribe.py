@@ -108,7 +108,9 @@ def find_audio(inputs: Iterable[Path]) -> list[Path]:
         if not path.is_dir():
             files.append(path)
             continue
-        found = sorted(p for p in path.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES)
+        found = sorted(
+            p for p in path.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES and p.is_file()
+        )
         if not found:
             known = " ".join(sorted(AUDIO_SUFFIXES))
             raise InputError(f"{path}: the folder holds no audio file ({known})")

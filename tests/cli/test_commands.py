@@ -1,0 +1,361 @@
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import tiny
+
+from phoneme_moe.corpora import PreparedCorpus
+from phoneme_moe.training.train import Trained
+
+Command = Callable[..., Any]
+COMMANDS = [
+    [],
+    ["train"],
+    ["evaluate"],
+    ["transcribe"],
+    ["report"],
+    ["corpora"],
+    ["corpora", "list"],
+    ["corpora", "prepare"],
+    ["corpora", "check"],
+]
+
+
+@pytest.fixture(scope="module")
+def voices(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two good recordings, and a bad one beside it."""
+    folder = tmp_path_factory.mktemp("voices")
+    for name in ("ann", "bob"):
+        samples, _ = tiny.speak(["a", "s", "i"], name, np.random.default_rng(5))
+        soundfile.write(folder / f"{name}.wav", samples, tiny.RATE)
+    return folder
+
+
+def python(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: " ".join(command) or "main")
+def test_every_command_explains_itself(phoneme_moe: Command, command: list[str]) -> None:
+    result = phoneme_moe(*command, "--help")
+    assert (result.code, result.err) == (0, "")
+    assert "Usage: " in result.out
+    assert phoneme_moe(*command, "-h").out == result.out
+
+
+def test_help_imports_nothing_heavy() -> None:
+    heavy = ("torch", "lightning", "lhotse", "numpy", "librosa", "matplotlib")
+    done = python(
+        "import sys; sys.argv = ['phoneme-moe', 'train', '--help']\n"
+        "from phoneme_moe.cli import main\n"
+        "try: main()\n"
+        f"finally: print([m for m in {heavy!r} if m in sys.modules], file=sys.stderr)"
+    )
+    assert done.returncode == 0
+    assert done.stderr.splitlines()[-1] == "[]"
+
+
+def test_inference_does_not_import_lightning(recognized: Trained, voices: Path) -> None:
+    done = python(
+        "import sys; from phoneme_moe import load_run, transcribe, evaluate, report_run\n"
+        f"run = load_run({str(recognized.run.folder)!r})\n"
+        f"transcribe(run, {str(voices / 'ann.wav')!r}); evaluate(run)\n"
+        "sys.exit('lightning' in sys.modules)"
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_module_is_the_command() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "phoneme_moe", "corpora", "list"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0
+    assert "announcers" in done.stdout
+    assert done.stderr == ""
+
+
+def assert_one_line(result: Any, *words: str, code: int = 1) -> None:
+    assert result.code == code
+    lines = result.err.splitlines()
+    assert len(lines) == 1, result.err
+    assert lines[0].startswith("phoneme-moe: ")
+    for word in words:
+        assert word in lines[0]
+    assert result.out == ""
+
+
+BAD_RECIPES: dict[str, tuple[list[str], tuple[str, ...]]] = {
+    "unknown recipe": (["nonesuch"], ("no recipe named 'nonesuch'",)),
+    "missing file": (["no/such.yaml"], ("no/such.yaml: cannot be read",)),
+    "unknown key": (["hampshire_waibel", "--set", "model.epxert=3"], ("model.epxert", "expert")),
+    "bad change": (["hampshire_waibel", "--set", "seed"], ("--set 'seed'",)),
+    "change within a list of names": (
+        [str(tiny.RECIPES / "tiny_recognize.yaml"), "--set", "corpus.speakers.ann.age=3"],
+        ("corpus.speakers.ann.age",),
+    ),
+    "wrong type": (["hampshire_waibel", "--set", "seed=x"], ("seed: found 'x'",)),
+    "unknown corpus": (
+        [str(tiny.RECIPES / "tiny_recognize.yaml"), "--set", "corpus.name=nowhere"],
+        ("corpus 'nowhere' is unknown",),
+    ),
+    "corpus that needs files": (["six_speakers_digits"], ("corpus 'fsdd' is not prepared",)),
+    "unknown device": (
+        [str(tiny.RECIPES / "tiny_recognize.yaml"), "--device", "tpu"],
+        ("--device: found 'tpu'",),
+    ),
+    "unknown speaker": (
+        [str(tiny.RECIPES / "tiny_recognize.yaml"), "--set", "corpus.speakers=[anne]"],
+        ("no speaker 'anne'",),
+    ),
+    "unknown phoneme": (
+        [str(tiny.RECIPES / "tiny_classify.yaml"), "--set", "task.phonemes=[a, x]"],
+        ("no phoneme 'x'",),
+    ),
+    "token too short for the network": (
+        [str(tiny.RECIPES / "tiny_classify.yaml"), "--set", "task.token_ms=40"],
+        ("token_ms",),
+    ),
+    "mel bands too narrow to hear anything": (
+        [str(tiny.RECIPES / "tiny_recognize.yaml"), "--set", "features.window_ms=1"],
+        ("window_ms",),
+    ),
+}
+
+
+@pytest.mark.parametrize("what", BAD_RECIPES)
+def test_a_recipe_that_cannot_be_trained_is_refused_in_one_line(
+    phoneme_moe: Command, tones: PreparedCorpus, tmp_path: Path, what: str
+) -> None:
+    arguments, words = BAD_RECIPES[what]
+    result = phoneme_moe("train", *arguments, "--out", tmp_path / "run")
+    assert_one_line(result, *words)
+    assert not (tmp_path / "run").exists()
+
+
+def test_two_runs_are_not_mixed_in_a_folder(phoneme_moe: Command, recognized: Trained) -> None:
+    recipe = tiny.RECIPES / "tiny_recognize.yaml"
+    out = ["--out", recognized.run.folder, "--device", "cpu"]
+    assert_one_line(phoneme_moe("train", recipe, *out), "--resume")
+    result = phoneme_moe("train", recipe, *out, "--resume", "--set", "training.batch_size=5")
+    assert_one_line(result, "training.batch_size: found 5, expected 6")
+
+
+@pytest.mark.parametrize("command", ["evaluate", "report", "transcribe"])
+@pytest.mark.parametrize("what", ["missing", "a file", "an empty folder", "no weights"])
+def test_what_is_no_run_is_refused_in_one_line(
+    phoneme_moe: Command,
+    recognized: Trained,
+    voices: Path,
+    tmp_path: Path,
+    command: str,
+    what: str,
+) -> None:
+    run = tmp_path / "run"
+    if what == "a file":
+        run.write_text("x")
+    elif what == "an empty folder":
+        run.mkdir()
+    elif what == "no weights":
+        shutil.copytree(recognized.run.folder, run)
+        (run / "model.safetensors").unlink()
+    arguments = [run, voices] if command == "transcribe" else [run]
+    assert_one_line(phoneme_moe(command, *arguments), str(run))
+
+
+@pytest.mark.parametrize("command", ["evaluate", "report"])
+@pytest.mark.parametrize(
+    ("option", "value", "word"),
+    [("--split", "tests", "'test'"), ("--corpus", "nowhere", "nowhere"), ("--device", "x", "'x'")],
+)
+def test_a_wrong_option_is_refused_in_one_line(
+    phoneme_moe: Command, recognized: Trained, command: str, option: str, value: str, word: str
+) -> None:
+    assert_one_line(phoneme_moe(command, recognized.run.folder, option, value), word)
+
+
+def test_a_corpus_that_cannot_be_used_is_refused_in_one_line(
+    phoneme_moe: Command, tmp_path: Path
+) -> None:
+    for arguments in (
+        ["prepare", "nonesuch"],
+        ["prepare", "kaldi"],
+        ["prepare", "kaldi", "--from", tmp_path / "no"],
+        ["prepare", "kaldi", "--from", tmp_path],
+        ["check", "nonesuch"],
+    ):
+        assert_one_line(phoneme_moe("corpora", *arguments))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["nonesuch"], ["train"], ["train", "x", "--outt", "y"], ["transcribe", "run"], []],
+)
+def test_wrong_usage_exits_with_2_and_no_traceback(
+    phoneme_moe: Command, arguments: list[str]
+) -> None:
+    result = phoneme_moe(*arguments)
+    assert result.code == 2
+    assert "Traceback" not in result.out + result.err
+
+
+def test_evaluating_prints_a_table_and_writes_the_figures(
+    phoneme_moe: Command, recognized: Trained, tmp_path: Path
+) -> None:
+    path = tmp_path / "new" / "figures.json"
+    result = phoneme_moe("evaluate", recognized.run.folder, "--json", path, "--device", "cpu")
+    assert (result.code, result.err) == (0, "")
+    data = json.loads(path.read_text())
+    assert data == json.loads((recognized.run.folder / "evaluation.json").read_text())
+    assert "PER %" in result.out
+    assert f"{100 * data['per']:.2f}" in result.out
+    for speaker, scores in data["by_speaker"].items():
+        (line,) = [line for line in result.out.splitlines() if f" {speaker} " in line]
+        assert f"{100 * scores['per']:.2f}" in line
+    assert f"none ({4} phonemes)" in " ".join(result.out.split())
+
+
+def test_evaluating_marks_unseen_speakers(phoneme_moe: Command, classified: Trained) -> None:
+    result = phoneme_moe("evaluate", classified.run.folder)
+    assert "accuracy %" in result.out
+    assert "dan *" in result.out
+    assert "ann *" not in result.out
+    assert "* not among the speakers" in result.out
+
+
+def test_reporting_writes_the_files_and_says_where(
+    phoneme_moe: Command, recognized: Trained, tmp_path: Path
+) -> None:
+    result = phoneme_moe("report", recognized.run.folder, "--split", "dev", "--out", tmp_path / "r")
+    assert (result.code, result.err) == (0, "")
+    written = {path.name for path in (tmp_path / "r").iterdir()}
+    assert written == {
+        "routing.json", "routing.csv", "routing.svg", "routing.png", "report.html",
+    }  # fmt: skip
+    for name in written:
+        assert str(tmp_path / "r" / name) in result.out
+    for name in ("ann", "bob", "carol"):
+        assert name in result.out
+
+
+def test_transcribing_prints_a_line_for_each_file(
+    phoneme_moe: Command, recognized: Trained, voices: Path
+) -> None:
+    result = phoneme_moe("transcribe", recognized.run.folder, voices)
+    assert (result.code, result.err) == (0, "")
+    lines = [line.split("\t") for line in result.out.splitlines()]
+    assert [path for path, _ in lines] == [str(voices / "ann.wav"), str(voices / "bob.wav")]
+    assert all(set(phonemes.split()) <= set(tiny.PHONEMES) for _, phonemes in lines)
+
+
+def test_transcribing_to_json_prints_lines_that_parse(
+    phoneme_moe: Command, recognized: Trained, voices: Path
+) -> None:
+    result = phoneme_moe("transcribe", recognized.run.folder, voices, "--format", "json")
+    assert (result.code, result.err) == (0, "")
+    found = [json.loads(line) for line in result.out.splitlines()]
+    assert [Path(one["file"]).name for one in found] == ["ann.wav", "bob.wav"]
+    text = phoneme_moe("transcribe", recognized.run.folder, voices).out
+    assert [line.split("\t")[1].split() for line in text.splitlines()] == [
+        one["phonemes"] for one in found
+    ]
+
+
+def test_transcripts_are_written_into_a_folder(
+    phoneme_moe: Command, recognized: Trained, voices: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "transcripts"
+    result = phoneme_moe(
+        "transcribe", recognized.run.folder, voices, "--format", "json", "--out", out
+    )
+    assert result.code == 0
+    assert result.out.splitlines() == [str(out / "ann.json"), str(out / "bob.json")]
+    for path in out.iterdir():
+        assert json.loads(path.read_text())["file"] == str(voices / f"{path.stem}.wav")
+
+
+def test_bad_files_are_named_and_the_others_are_done(
+    phoneme_moe: Command, recognized: Trained, voices: Path, tmp_path: Path
+) -> None:
+    bad = tmp_path / "bad.wav"
+    bad.write_text("no audio")
+    missing = tmp_path / "missing.wav"
+    result = phoneme_moe(
+        "transcribe", recognized.run.folder, voices / "ann.wav", bad, missing, voices / "bob.wav"
+    )
+    assert result.code == 1
+    lines = result.err.splitlines()
+    assert [line.split(": ")[1] for line in lines[:2]] == [str(bad), str(missing)]
+    assert lines[2] == "phoneme-moe: 2 of 4 files failed"
+    assert [Path(line.split("\t")[0]).name for line in result.out.splitlines()] == [
+        "ann.wav",
+        "bob.wav",
+    ]
+
+
+@pytest.mark.parametrize("what", ["folder without audio", "file named twice", "unknown format"])
+def test_what_cannot_be_transcribed_is_refused(
+    phoneme_moe: Command, recognized: Trained, voices: Path, tmp_path: Path, what: str
+) -> None:
+    run = recognized.run.folder
+    if what == "folder without audio":
+        assert_one_line(phoneme_moe("transcribe", run, tmp_path), str(tmp_path))
+    elif what == "file named twice":
+        file = voices / "ann.wav"
+        assert_one_line(phoneme_moe("transcribe", run, file, file), "named twice")
+    else:
+        assert phoneme_moe("transcribe", run, voices, "--format", "doc").code == 2
+
+
+@pytest.mark.parametrize("command", ["evaluate", "report", "transcribe"])
+def test_a_place_that_cannot_be_written_to_is_named_in_one_line(
+    phoneme_moe: Command, recognized: Trained, voices: Path, tmp_path: Path, command: str
+) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("in the way")
+    run = recognized.run.folder
+    result = {
+        "evaluate": lambda: phoneme_moe("evaluate", run, "--json", blocked / "x.json"),
+        "report": lambda: phoneme_moe("report", run, "--out", blocked),
+        "transcribe": lambda: phoneme_moe("transcribe", run, voices / "ann.wav", "--out", blocked),
+    }[command]()
+    assert result.code != 0
+    assert "Traceback" not in result.err
+    assert str(blocked) in result.err
+    assert len(result.err.splitlines()) == 1
+
+
+def test_training_from_the_command_line_leaves_a_run_that_every_command_takes(
+    phoneme_moe: Command, tones: PreparedCorpus, voices: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    quick = ["--set", "training.stages.experts.epochs=1", "--set", "training.stages.gate.epochs=1"]
+    recipe = tiny.RECIPES / "tiny_classify.yaml"
+    result = phoneme_moe("train", recipe, "--out", run, "--device", "cpu", *quick)
+    assert (result.code, result.err) == (0, "")
+    for name in ("report/report.html", "evaluation.json"):
+        assert str(run / name) in result.out
+        assert (run / name).is_file()
+    for arguments in (["evaluate", run], ["report", run], ["transcribe", run, voices]):
+        assert phoneme_moe(*arguments).code == 0
+
+
+def test_a_closed_pipe_ends_quietly(recognized: Trained, voices: Path) -> None:
+    command = f"{sys.executable} -m phoneme_moe transcribe {recognized.run.folder} {voices}"
+    done = subprocess.run(
+        ["bash", "-c", f"{command} | true"], capture_output=True, text=True, check=False
+    )
+    assert "Traceback" not in done.stderr

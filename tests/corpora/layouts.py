@@ -1,0 +1,61 @@
+"""Tiny copies of the layouts that corpora are published in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+
+def write_audio(path: Path, seconds: float = 0.2, sampling_rate: int = 16_000) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(0).uniform(-0.1, 0.1, round(seconds * sampling_rate))
+    soundfile.write(path, noise, sampling_rate)
+
+
+def make_kaldi(folder: Path, texts: dict[str, str], seconds: float = 0.2) -> Path:
+    """A Kaldi data folder; an utterance id is ``SPEAKER-NUMBER``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for id in texts:
+        write_audio(folder / "wav" / f"{id}.wav", seconds)
+    write_table(folder / "wav.scp", {id: f"wav/{id}.wav" for id in texts})
+    write_table(folder / "utt2spk", {id: id.split("-")[0] for id in texts})
+    write_table(folder / "text", texts)
+    return folder
+
+
+def write_table(file: Path, entries: dict[str, str]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("".join(f"{key} {value}\n" for key, value in entries.items()), "utf-8")
+
+
+def make_fsdd(folder: Path, speakers: tuple[str, ...] = ("ann", "bob")) -> Path:
+    for speaker in speakers:
+        for digit in range(10):
+            for take in (0, 5, 10):
+                path = folder / "recordings" / f"{digit}_{speaker}_{take}.wav"
+                write_audio(path, 0.1, 8_000)
+    return folder
+
+
+def make_speechocean762(folder: Path) -> Path:
+    """Twelve training and two test speakers with one utterance each, audio named ``.WAV``."""
+    words = {"0": "W_B IY0_E", "1": "K_B AO0_I L_E"}
+    word_phonemes = {}
+    for part, numbers in {"train": range(12), "test": range(12, 14)}.items():
+        speakers = [f"{number:04d}" for number in numbers]
+        ids = {f"{speaker}10011": speaker for speaker in speakers}
+        for id, speaker in ids.items():
+            path = folder / "WAVE" / f"SPEAKER{speaker}" / f"{id}.WAV"
+            write_audio(path)
+            word_phonemes |= {f"{id}.{word}": phonemes for word, phonemes in words.items()}
+        paths = {id: f"WAVE/SPEAKER{speaker}/{id}.WAV" for id, speaker in ids.items()}
+        write_table(folder / part / "wav.scp", paths)
+        write_table(folder / part / "utt2spk", ids)
+        write_table(folder / part / "text", dict.fromkeys(ids, "WE CALL"))
+        sexes = {speaker: "mf"[int(speaker) % 2] for speaker in speakers}
+        write_table(folder / part / "spk2gender", sexes)
+        write_table(folder / part / "spk2age", dict.fromkeys(speakers, "7"))
+    write_table(folder / "resource" / "text-phone", word_phonemes)
+    return folder

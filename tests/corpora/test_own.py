@@ -1,0 +1,173 @@
+"""The user's own recordings: Kaldi folders and Lhotse manifests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import soundfile
+
+from phoneme_moe.corpora import load_corpus, prepare_corpus
+from phoneme_moe.corpora.lexicon import read_lexicon
+from phoneme_moe.errors import InputError
+
+from .layouts import make_kaldi, write_audio, write_table
+
+TEXTS = {f"{speaker}-{n}": "b a d a" for speaker in ("ana", "bo") for n in range(20)}
+
+
+def test_one_folder_is_split_within_each_speaker(tmp_path: Path) -> None:
+    folder = make_kaldi(tmp_path / "mine", TEXTS)
+    write_table(folder / "spk2gender", {"ana": "f"})
+    prepare_corpus("kaldi", folder, as_name="mine")
+    corpus = load_corpus("mine")
+    assert corpus.phonemes == ("a", "b", "d")
+    assert corpus.description["speakers"] == {"ana": "F", "bo": None}
+    ids = {}
+    for split, num_each in (("train", 16), ("dev", 2), ("test", 2)):
+        cuts = corpus.cuts(split)
+        speakers = [cut.supervisions[0].speaker for cut in cuts]
+        assert speakers.count("ana") == speakers.count("bo") == num_each
+        ids[split] = {cut.id for cut in cuts}
+    assert len(ids["train"] | ids["dev"] | ids["test"]) == 40
+
+
+def test_speakers_with_three_utterances_are_in_every_split(tmp_path: Path) -> None:
+    prepare_corpus("kaldi", make_kaldi(tmp_path / "k", dict.fromkeys(("a-1", "a-2", "a-3"), "b")))
+    assert [len(load_corpus("kaldi").cuts(s)) for s in ("train", "dev", "test")] == [1, 1, 1]
+
+
+def test_too_few_utterances_for_three_splits(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no utterances for the split 'dev'"):
+        prepare_corpus("kaldi", make_kaldi(tmp_path / "k", {"a-1": "b", "a-2": "d"}))
+
+
+def test_subfolders_are_the_splits(tmp_path: Path) -> None:
+    for number, split in enumerate(("train", "dev", "test")):
+        make_kaldi(tmp_path / "k" / split, {f"a-{number}": "b a"})
+    prepare_corpus("kaldi", tmp_path / "k")
+    assert [load_corpus("kaldi").cuts(s)[0].id for s in ("train", "dev", "test")] == [
+        "a-0",
+        "a-1",
+        "a-2",
+    ]
+
+
+def test_same_id_in_two_subfolders_is_refused(tmp_path: Path) -> None:
+    for split in ("train", "dev", "test"):
+        make_kaldi(tmp_path / "k" / split, {"a-0": "b a"})
+    with pytest.raises(InputError, match=r"'a-0' is in 'train' and again in 'dev'"):
+        prepare_corpus("kaldi", tmp_path / "k")
+
+
+def test_segments_cut_utterances_out_of_recordings(tmp_path: Path) -> None:
+    folder = tmp_path / "k"
+    write_audio(folder / "long.wav", seconds=2.0)
+    write_table(folder / "wav.scp", {"rec": "long.wav"})
+    ids = ["a-1", "a-2", "a-3"]
+    write_table(folder / "utt2spk", dict.fromkeys(ids, "a"))
+    write_table(folder / "text", dict.fromkeys(ids, "b a"))
+    spans = {"a-1": "rec 0.0 0.5", "a-2": "rec 0.5 1.25", "a-3": "rec 1.25 2.005"}
+    write_table(folder / "segments", spans)
+    prepare_corpus("kaldi", folder)
+    cuts = {c.id: c for s in ("train", "dev", "test") for c in load_corpus("kaldi").cuts(s)}
+    samples, _ = soundfile.read(folder / "long.wav", dtype="float32")
+    assert (cuts["a-2"].load_audio()[0] == samples[8_000:20_000]).all()
+    assert cuts["a-3"].end == 2.0  # half a hundredth past the end is rounding, not an error
+
+
+@pytest.mark.parametrize(
+    ("table", "line", "message"),
+    [
+        ("wav.scp", "ana-0 sox a.wav -t wav - |", r"wav.scp:1: .* is a command"),
+        ("wav.scp", "ana-0 gone.wav", r"wav.scp:1: no such audio file"),
+        ("wav.scp", "ana-0 text", r"wav.scp:1: .* cannot be read as audio"),
+        ("utt2spk", "ana-0", r"utt2spk:1: expected 'UTTERANCE SPEAKER', found 'ana-0'"),
+        ("utt2spk", "ana-0 ana\nana-0 bo", r"utt2spk:2: 'ana-0' is there already"),
+        ("text", "zoe-9 b a", r"text:1: 'zoe-9' is not in .*utt2spk"),
+        ("segments", "ana-0 ana-0 zero 1", r"segments:1: expected 'UTTERANCE RECORDING START END'"),
+        ("segments", "ana-0 ana-0 0 9", r"segments:1: 0.0 to 9.0 s does not lie inside"),
+        ("segments", "ana-0 rec 0 0.1", r"segments:1: 'rec' is not in"),
+    ],
+)
+def test_bad_lines_are_named(tmp_path: Path, table: str, line: str, message: str) -> None:
+    folder = make_kaldi(tmp_path / "k", TEXTS)
+    (folder / table).write_text(line + "\n")
+    with pytest.raises(InputError, match=message):
+        prepare_corpus("kaldi", folder)
+
+
+def test_stereo_is_refused(tmp_path: Path) -> None:
+    folder = make_kaldi(tmp_path / "k", TEXTS)
+    soundfile.write(folder / "wav" / "ana-0.wav", [[0.1, 0.1]] * 100, 16_000)
+    with pytest.raises(InputError, match="has 2 channels, expected 1"):
+        prepare_corpus("kaldi", folder)
+
+
+def test_lexicon_turns_words_into_phonemes(tmp_path: Path) -> None:
+    lexicon = tmp_path / "lexicon.txt"
+    lexicon.write_text(
+        ";;; comment\nGOOD  G UH1 D\nGOOD(2)  G IH1 D\nday D EY1 # remark\n", "utf-8"
+    )
+    assert read_lexicon(lexicon) == {"GOOD": ("G", "UH", "D"), "DAY": ("D", "EY")}
+    folder = make_kaldi(tmp_path / "k", dict.fromkeys(TEXTS, "good Day"))
+    prepare_corpus("kaldi", folder, lexicon=lexicon)
+    supervision = load_corpus("kaldi").cuts("test")[0].supervisions[0]
+    assert supervision.custom["phonemes"] == ["G", "UH", "D", "D", "EY"]
+    assert supervision.text == "good Day"
+
+
+def test_words_missing_from_the_lexicon_are_counted(tmp_path: Path) -> None:
+    lexicon = tmp_path / "lexicon.txt"
+    lexicon.write_text("GOOD  G UH1 D\n")
+    folder = make_kaldi(tmp_path / "k", {"a-1": "good grief", "a-2": "oh dear", "a-3": "good"})
+    with pytest.raises(InputError, match=r"3 words are not in the lexicon: grief, oh, dear"):
+        prepare_corpus("kaldi", folder, lexicon=lexicon)
+
+
+def test_words_without_a_lexicon_are_noticed(tmp_path: Path) -> None:
+    folder = make_kaldi(tmp_path / "k", {"a-1": " ".join(f"word{n}" for n in range(300))})
+    with pytest.raises(InputError, match=r"300 different symbols.*--lexicon"):
+        prepare_corpus("kaldi", folder)
+
+
+def test_lhotse_round_trip(tmp_path: Path) -> None:
+    prepare_corpus("kaldi", make_kaldi(tmp_path / "k", TEXTS), as_name="first")
+    first = load_corpus("first")
+    prepare_corpus("lhotse", first.folder, as_name="second")
+    second = load_corpus("second")
+    for split in ("train", "dev", "test"):
+        assert list(second.cuts(split)) == list(first.cuts(split))
+
+
+def test_lhotse_single_file_with_an_alignment(tmp_path: Path) -> None:
+    from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
+    from lhotse.supervision import AlignmentItem
+
+    write_audio(tmp_path / "a.wav", seconds=1.0)
+    recording = Recording.from_file(tmp_path / "a.wav", recording_id="a")
+    tier = [
+        AlignmentItem(symbol, start, 0.2)
+        for symbol, start in (("sil", 0.0), ("b", 0.2), ("a", 0.4))
+    ]
+    supervision = SupervisionSegment(
+        "a", "a", 0.0, 1.0, speaker="s", text="ba", gender="female", alignment={"phone": tier}
+    )
+    cuts = [
+        MonoCut(f"a{n}", 0.0, 1.0, 0, recording=recording, supervisions=[supervision])
+        for n in range(3)
+    ]
+    CutSet.from_cuts(cuts).to_file(tmp_path / "cuts.jsonl.gz")
+    prepare_corpus("lhotse", tmp_path / "cuts.jsonl.gz")
+    found = load_corpus("lhotse").cuts("dev")[0].supervisions[0]
+    assert found.custom["phonemes"] == ["b", "a"]
+    assert [item.symbol for item in found.alignment["phoneme"]] == ["b", "a"]
+    assert found.gender == "F"
+
+
+def test_lhotse_without_phonemes_and_without_manifest(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"expected cuts_train.jsonl.gz or cuts_train.jsonl"):
+        prepare_corpus("lhotse", make_kaldi(tmp_path / "k", TEXTS))
+    (tmp_path / "bad.jsonl").write_text("{nonsense\n")
+    with pytest.raises(InputError, match="cannot be read as Lhotse cuts"):
+        prepare_corpus("lhotse", tmp_path / "bad.jsonl")

@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+import torch
+
+from phoneme_moe.corpora import PreparedCorpus
+from phoneme_moe.report.collect import collect_routing
+from phoneme_moe.report.run import report_run
+from phoneme_moe.training.data import Example, load_examples
+from phoneme_moe.training.train import Trained
+
+FILES = {"routing.json", "routing.csv", "routing.svg", "routing.png", "report.html"}
+
+
+def examples_of(trained: Trained, tones: PreparedCorpus) -> list[Example]:
+    return load_examples(trained.run.recipe, tones, "test", trained.run.recognizer)
+
+
+def test_every_real_frame_has_a_row_that_sums_to_one(
+    recognized: Trained, tones: PreparedCorpus
+) -> None:
+    examples = examples_of(recognized, tones)
+    table = collect_routing(recognized.run.recognizer, examples)
+    # Two frames are joined into one; an odd last one stands alone.
+    frames = {e.utterance: -(-len(e.features) // 2) for e in examples}
+    assert len(table.weights) == sum(frames.values())
+    np.testing.assert_allclose(table.weights.sum(axis=1), 1, atol=1e-6)
+    rows = dict(zip(*np.unique(table.utterance, return_counts=True), strict=True))
+    assert {table.utterances[u]: n for u, n in rows.items()} == frames
+    for utterance, speaker in zip(table.utterance, table.speaker, strict=True):
+        assert table.utterances[utterance].startswith(table.speakers[speaker])
+
+
+def test_the_weights_are_those_of_each_utterance_alone(
+    recognized: Trained, tones: PreparedCorpus
+) -> None:
+    recognizer = recognized.run.recognizer
+    examples = examples_of(recognized, tones)
+    table = collect_routing(recognizer, examples)
+    for example in examples[:5]:
+        features = example.features[None]
+        with torch.no_grad():
+            routing = recognizer(features, torch.ones(features.shape[:2], dtype=torch.bool)).routing
+        rows = table.utterance == table.utterances.index(example.utterance)
+        np.testing.assert_allclose(table.weights[rows], routing.weights[0].numpy(), atol=1e-5)
+
+
+def test_a_frame_has_the_phoneme_spoken_at_its_centre(
+    recognized: Trained, tones: PreparedCorpus
+) -> None:
+    table = collect_routing(recognized.run.recognizer, examples_of(recognized, tones))
+    seconds = recognized.run.recognizer.frame_seconds
+    assert seconds == pytest.approx(0.02)
+    for cut in tones.cuts("test"):
+        rows = np.flatnonzero(table.utterance == table.utterances.index(cut.id))
+        for frame, row in enumerate(rows):
+            centre = (frame + 0.5) * seconds
+            spoken = [
+                item.symbol
+                for item in cut.supervisions[0].alignment["phoneme"]
+                if item.start <= centre < item.start + item.duration
+            ]
+            found = table.phoneme[row]
+            assert ([] if found == -1 else [table.phonemes[found]]) == spoken
+
+
+def test_a_token_is_one_row_of_its_phoneme(classified: Trained, tones: PreparedCorpus) -> None:
+    examples = examples_of(classified, tones)
+    table = collect_routing(classified.run.recognizer, examples)
+    assert len(table.weights) == len(examples)
+    phonemes = {e.utterance: e.phonemes[0] for e in examples}
+    for utterance, phoneme in zip(table.utterance, table.phoneme, strict=True):
+        assert table.phonemes[phoneme] == phonemes[table.utterances[utterance]]
+
+
+def test_without_times_frames_are_aligned_in_the_order_spoken(
+    recognized: Trained, tones: PreparedCorpus
+) -> None:
+    timed = examples_of(recognized, tones)
+    untimed = [Example(e.utterance, e.speaker, e.phonemes, e.features) for e in timed]
+    table = collect_routing(recognized.run.recognizer, untimed)
+    exact = collect_routing(recognized.run.recognizer, timed)
+    np.testing.assert_array_equal(table.weights, exact.weights)
+    for example in timed:
+        rows = table.utterance == table.utterances.index(example.utterance)
+        found = table.phoneme[rows]
+        changes = found[np.flatnonzero(np.diff(found, prepend=-2))]
+        named = [table.phonemes[i] for i in changes if i != -1]
+        without_repeats = [
+            p for i, p in enumerate(example.phonemes) if i == 0 or example.phonemes[i - 1] != p
+        ]
+        assert named == without_repeats
+    both = (table.phoneme != -1) & (exact.phoneme != -1)
+    assert (table.phoneme[both] == exact.phoneme[both]).mean() > 0.6
+
+
+def test_more_phonemes_than_frames_are_not_aligned(recognized: Trained) -> None:
+    example = Example("x", "ann", ("a", "i", "m", "s") * 3, torch.randn(10, 16))
+    table = collect_routing(recognized.run.recognizer, [example])
+    assert (table.phoneme == -1).all()
+
+
+@pytest.mark.parametrize(("fixture", "unit"), [("recognized", "frame"), ("classified", "token")])
+def test_training_leaves_a_report_of_the_gate(
+    fixture: str, unit: str, request: pytest.FixtureRequest, tones: PreparedCorpus
+) -> None:
+    trained: Trained = request.getfixturevalue(fixture)
+    folder = trained.run.folder / "report"
+    assert {path.name for path in folder.iterdir()} == FILES
+    assert set(trained.routing.files) == {folder / name for name in FILES}
+    data = json.loads((folder / "routing.json").read_text())
+    assert trained.routing.report.experts == ("ann", "bob", "carol")
+    weights = np.array(data["weights"])
+    np.testing.assert_allclose(weights.sum(axis=1), 1, atol=1e-6)
+    with (folder / "routing.csv").open() as file:
+        assert list(csv.reader(file))
+    assert trained.routing.report.unit == unit
+
+
+def test_a_speakers_row_is_the_mean_over_the_speakers_frames(
+    recognized: Trained, tones: PreparedCorpus
+) -> None:
+    table = collect_routing(recognized.run.recognizer, examples_of(recognized, tones))
+    report = recognized.routing.report
+    for row, speaker in enumerate(report.speakers):
+        own = table.weights[table.speaker == table.speakers.index(speaker)]
+        np.testing.assert_allclose(report.weights[row], own.mean(axis=0), atol=1e-5)
+
+
+def test_a_report_of_another_split_goes_where_it_is_told(
+    classified: Trained, tmp_path: Path
+) -> None:
+    written = report_run(classified.run, "dev", tmp_path / "dev")
+    assert {path.name for path in (tmp_path / "dev").iterdir()} == FILES
+    assert set(written.report.speakers) == set(tiny.SPEAKERS)
+
+
+def test_a_report_on_another_corpus_names_phonemes_that_the_model_does_not_know(
+    recognized: Trained, foreign: PreparedCorpus, tmp_path: Path
+) -> None:
+    examples = load_examples(recognized.run.recipe, foreign, "test", recognized.run.recognizer)
+    table = collect_routing(recognized.run.recognizer, examples)
+    assert table.phonemes == ("a", "i", "m", "s", "o")
+    assert (table.phoneme == 4).any()
+    written = report_run(recognized.run, out=tmp_path / "report", corpus_name=foreign.name)
+    assert set(written.report.speakers) == set(tiny.SPEAKERS)

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import tiny
+from interruptible import context, run_once, train_until
+
+from phoneme_moe.corpora import PreparedCorpus
+from phoneme_moe.errors import InputError
+from phoneme_moe.run import load_run
+from phoneme_moe.training.train import Trained
+
+RECIPE = tiny.RECIPES / "tiny_recognize.yaml"
+SAME = ("model.safetensors", "model.json", "metrics.csv", "evaluation.json", "recipe.yaml")
+
+
+def assert_same_run(folder: Path, expected: Path) -> None:
+    for name in SAME:
+        assert (folder / name).read_bytes() == (expected / name).read_bytes(), name
+
+
+def wait_for(path: Path, process: Callable[[], int | None]) -> None:
+    end = time.monotonic() + 60
+    while not path.exists():
+        assert process() is None, f"training ended before {path.name} was there"
+        assert time.monotonic() < end, f"{path.name} does not appear"
+        time.sleep(0.002)
+
+
+@pytest.fixture(scope="module", params=[(4, True), (6, False)], ids=["after", "before"])
+def killed_often(
+    request: pytest.FixtureRequest,
+    tones: PreparedCorpus,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """A run killed at one write of a file after another: after it, or with it half done."""
+    first, after = request.param
+    folder = tmp_path_factory.mktemp("killed") / "run"
+    kills = 0
+    # Each try gets a little further, so that there is an end.
+    while (code := run_once(RECIPE, folder, first + 3 * kills, after)) != 0:
+        assert code == -signal.SIGKILL
+        kills += 1
+        assert kills < 12, "resuming makes no headway"
+    assert kills >= 3
+    return folder
+
+
+def test_killed_again_and_again_ends_as_if_nothing_had_happened(
+    recognized: Trained, killed_often: Path
+) -> None:
+    assert_same_run(killed_often, recognized.run.folder)
+
+
+def test_resuming_leaves_no_half_written_file_behind(killed_often: Path) -> None:
+    assert [path.name for path in killed_often.rglob(".*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize("stage", ["1_experts", "3_joint"])
+def test_killed_at_any_moment_of_a_stage_ends_as_if_nothing_had_happened(
+    recognized: Trained, tmp_path: Path, stage: str
+) -> None:
+    folder = tmp_path / "run"
+    data = os.environ["PHONEME_MOE_DATA"]
+    process = context.Process(target=train_until, args=(RECIPE, folder, data, None, True))
+    process.start()
+    wait_for(folder / "checkpoints" / stage / "last.ckpt", lambda: process.exitcode)
+    # Some milliseconds into the next epoch, other ones each time.
+    time.sleep((time.monotonic_ns() % 40) / 1000)
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert run_once(RECIPE, folder, None, True) == 0
+    assert_same_run(folder, recognized.run.folder)
+
+
+def test_what_is_killed_is_not_usable_and_says_so(recognized: Trained, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    assert run_once(RECIPE, folder, 9, True) == -signal.SIGKILL
+    with pytest.raises(InputError, match="--resume"):
+        load_run(folder)
+
+
+def test_an_interrupt_says_how_to_go_on_and_that_works(recognized: Trained, tmp_path: Path) -> None:
+    folder = tmp_path / "a run"
+    command = [sys.executable, "-m", "phoneme_moe"]
+    arguments = ["train", str(RECIPE), "--out", str(folder), "--device", "cpu"]
+    process = subprocess.Popen(
+        [*command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    wait_for(folder / "checkpoints" / "1_experts" / "last.ckpt", process.poll)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert out == ""
+    assert "Traceback" not in err
+    (line,) = [line for line in err.splitlines() if line.strip()]
+    assert line.startswith("interrupted; go on with: phoneme-moe ")
+    hint = shlex.split(line.removeprefix("interrupted; go on with: "))
+    assert hint == ["phoneme-moe", *arguments, "--resume"]
+    done = subprocess.run(
+        [*command, *hint[1:]], capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert_same_run(folder, recognized.run.folder)

@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+import soundfile
+import tiny
+
+from phoneme_moe.corpora import PreparedCorpus
+from phoneme_moe.errors import InputError
+from phoneme_moe.run import load_run
+from phoneme_moe.speech.decoding import Segment
+from phoneme_moe.training.train import Trained
+from phoneme_moe.transcription.transcribe import Transcript, find_audio, transcribe
+from phoneme_moe.transcription.writers import output_names, to_dict, to_json, to_text
+
+SCHEMA = Path(__file__).parents[2] / "docs" / "schemas" / "transcript.schema.json"
+
+
+@pytest.fixture
+def spoken(tmp_path: Path) -> Path:
+    """A recording of ann, of which nothing was trained on."""
+    samples, _ = tiny.speak(["a", "s", "i", "m", "a"], "ann", np.random.default_rng(99))
+    path = tmp_path / "ann.wav"
+    soundfile.write(path, samples, tiny.RATE)
+    return path
+
+
+def check(transcript: Transcript, trained: Trained) -> None:
+    edges = [time for s in transcript.segments for time in (s.start, s.end)]
+    assert edges == sorted(edges)
+    assert all(0 <= time <= transcript.duration for time in edges)
+    assert all(segment.start < segment.end for segment in transcript.segments)
+    assert all(0 <= segment.confidence <= 1 for segment in transcript.segments)
+    assert tuple(transcript.routing) == trained.run.recognizer.expert_names
+    assert sum(transcript.routing.values()) == pytest.approx(1, abs=1e-5)
+    assert all(p in trained.run.recognizer.phonemes for p in transcript.phonemes)
+
+
+def test_a_transcript_lies_within_its_recording(recognized: Trained, spoken: Path) -> None:
+    transcript = transcribe(recognized.run, spoken)
+    assert transcript.duration == pytest.approx(soundfile.info(spoken).duration, abs=1e-4)
+    assert transcript.phonemes
+    check(transcript, recognized)
+
+
+def test_what_was_said_is_mostly_recognised_where_it_was_said(
+    recognized: Trained, tones: PreparedCorpus
+) -> None:
+    near = total = 0
+    for cut in tones.cuts("train"):
+        if cut.supervisions[0].speaker == "dan":
+            continue
+        transcript = transcribe(recognized.run, cut.recording.sources[0].source)
+        for segment in transcript.segments:
+            total += 1
+            near += any(
+                item.symbol == segment.phoneme
+                and item.start - 0.05 < segment.start < item.start + item.duration + 0.05
+                for item in cut.supervisions[0].alignment["phoneme"]
+            )
+    assert total > 50
+    assert near > 0.7 * total
+
+
+def test_the_answer_does_not_depend_on_container_rate_or_level(
+    recognized: Trained, spoken: Path, tmp_path: Path
+) -> None:
+    samples, rate = soundfile.read(spoken)
+    expected = transcribe(recognized.run, spoken)
+    soundfile.write(tmp_path / "a.flac", samples, rate, subtype="PCM_24")
+    soundfile.write(tmp_path / "stereo.wav", np.stack([samples] * 2, 1), rate, subtype="FLOAT")
+    soundfile.write(tmp_path / "quiet.wav", samples / 50, rate, subtype="FLOAT")
+    for name in ("a.flac", "stereo.wav", "quiet.wav"):
+        found = transcribe(recognized.run, tmp_path / name)
+        assert found.phonemes == expected.phonemes
+        for one, other in zip(found.segments, expected.segments, strict=True):
+            assert one.start == pytest.approx(other.start, abs=0.021)
+
+
+@pytest.mark.parametrize("seconds", [0.05, 0.06, 0.15, 20.0])
+@pytest.mark.parametrize("fixture", ["recognized", "classified"])
+def test_recordings_of_any_length_are_transcribed(
+    fixture: str, seconds: float, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    trained: Trained = request.getfixturevalue(fixture)
+    noise = np.random.default_rng(0).uniform(-0.1, 0.1, round(seconds * tiny.RATE))
+    soundfile.write(tmp_path / "n.wav", noise, tiny.RATE)
+    check(transcribe(trained.run, tmp_path / "n.wav"), trained)
+
+
+@pytest.mark.parametrize("fixture", ["recognized", "classified"])
+def test_digital_silence_is_transcribed(
+    fixture: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    trained: Trained = request.getfixturevalue(fixture)
+    soundfile.write(tmp_path / "silence.wav", np.zeros(tiny.RATE), tiny.RATE)
+    check(transcribe(trained.run, tmp_path / "silence.wav"), trained)
+
+
+@pytest.mark.parametrize("start", [0.0, 0.3, 0.7])
+def test_a_classifier_finds_the_token_and_names_it_once(
+    classified: Trained, tmp_path: Path, start: float
+) -> None:
+    random = np.random.default_rng(3)
+    sound = tiny.sound_of("a", "ann", 0.2, random)
+    samples = np.concatenate([np.zeros(round(start * tiny.RATE)), sound, np.zeros(tiny.RATE // 3)])
+    soundfile.write(
+        tmp_path / "t.wav", samples + 0.003 * random.standard_normal(len(samples)), tiny.RATE
+    )
+    transcript = transcribe(classified.run, tmp_path / "t.wav")
+    check(transcript, classified)
+    (segment,) = transcript.segments
+    assert segment.phoneme == "a"
+    assert segment.start == pytest.approx(max(start - 0.06, 0), abs=0.02)
+    assert segment.end - segment.start <= 0.151
+
+
+def test_a_loaded_run_transcribes_as_the_trained_one(recognized: Trained, spoken: Path) -> None:
+    found = transcribe(load_run(recognized.run.folder), spoken)
+    assert found == transcribe(recognized.run, spoken)
+
+
+def test_real_recordings_are_all_transcribed_but_the_headerless_one(
+    recognized: Trained, real_recordings: Path
+) -> None:
+    files = [path for path in sorted(real_recordings.iterdir()) if path.suffix != ".tsv"]
+    assert len(files) == 22
+    failed = []
+    for path in files:
+        try:
+            transcript = transcribe(recognized.run, path)
+        except InputError as error:
+            failed.append((path.name, str(error).startswith(f"{path}: ")))
+            continue
+        check(transcript, recognized)
+        assert transcript.duration == pytest.approx(soundfile.info(path).duration, abs=0.1)
+    assert failed == [("goforward.s16le.16k.raw", True)]
+
+
+def test_a_transcript_as_json_fits_its_schema(
+    recognized: Trained, classified: Trained, spoken: Path
+) -> None:
+    schema = json.loads(SCHEMA.read_text())
+    for trained in (recognized, classified):
+        transcript = transcribe(trained.run, spoken)
+        line = to_json(transcript, trained.run)
+        assert "\n" not in line
+        data = json.loads(line)
+        assert data == to_dict(transcript, trained.run)
+        jsonschema.validate(data, schema, jsonschema.Draft202012Validator)
+        assert data["file"] == str(spoken)
+        assert data["recipe"] == trained.run.recipe.name
+        assert data["phonemes"] == [segment["phoneme"] for segment in data["segments"]]
+        assert sum(data["routing"].values()) == pytest.approx(1, abs=1e-3)
+        assert all(segment["end"] <= data["duration"] + 5e-4 for segment in data["segments"])
+
+
+def test_a_transcript_as_text_is_one_line() -> None:
+    segments = (Segment("ɯᵝ", 0, 0.1, 0.5), Segment("b", 0.1, 0.2, 0.5))
+    text = to_text(Transcript(Path("x/a b.wav"), 1.0, segments, {"ann": 1.0}))
+    assert text == "x/a b.wav\tɯᵝ b"
+
+
+def test_every_transcript_has_a_name_of_its_own() -> None:
+    files = [Path("a/x.wav"), Path("b/x.wav"), Path("/c/y.flac"), Path("c.d.wav")]
+    assert output_names(files, ".json") == ["a_x.wav.json", "b_x.wav.json", "y.json", "c.d.json"]
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        ["x.wav", "x.flac"],
+        ["a/x.wav", "a_x.wav", "b/x.wav"],
+        ["a/b_x.wav", "a_b/x.wav", "x.wav"],
+        ["a/b/x.wav", "a_b/x.wav"],
+        ["../x.wav", "x.wav"],
+        ["x.wav", "./a/../x.wav"],
+        ["A/x.wav", "B/x.wav", "A_x.wav.wav"],
+    ],
+)
+def test_no_two_transcripts_share_a_name(files: list[str]) -> None:
+    names = output_names([Path(file) for file in files], ".txt")
+    assert len(set(names)) == len(files)
+    assert all("/" not in name for name in names)
+
+
+def test_a_recording_named_twice_is_refused() -> None:
+    with pytest.raises(InputError, match=r"a/x\.wav: named twice"):
+        output_names([Path("a/x.wav"), Path("b.wav"), Path("a/x.wav")], ".txt")
+
+
+def test_a_folder_is_the_audio_files_in_it(tmp_path: Path) -> None:
+    for name in ("b.wav", "a.FLAC", "sub/c.mp3", "notes.txt", "sub/d.tsv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = find_audio([tmp_path / "notes.txt", tmp_path])
+    assert [path.relative_to(tmp_path).as_posix() for path in found] == [
+        "notes.txt", "a.FLAC", "b.wav", "sub/c.mp3",
+    ]  # fmt: skip
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="empty: the folder holds no audio file"):
+        find_audio([tmp_path / "empty"])
+
+
+def test_a_folder_named_like_a_recording_is_looked_into(tmp_path: Path) -> None:
+    (tmp_path / "take.wav").mkdir()
+    (tmp_path / "take.wav" / "one.wav").touch()
+    assert find_audio([tmp_path]) == [tmp_path / "take.wav" / "one.wav"]
