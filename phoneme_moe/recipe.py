@@ -248,6 +248,14 @@ class Recipe(Section):
                 )
         if self.task.kind == "classify" and self.features.stack != 1:
             raise ValueError("features.stack must be 1 for task.kind classify")
+        if self.task.kind == "classify":
+            frames = int(self.task.token_ms / self.features.hop_ms + 1e-6)
+            for network in networks:
+                if frames < sum(network.windows) - 1:
+                    raise ValueError(
+                        f"task.token_ms: found {self.task.token_ms} ms, {frames} frames; "
+                        f"windows {list(network.windows)} need {sum(network.windows) - 1}"
+                    )
         for stage in self.training.stages:
             if stage.route == "speaker" and self.model.num_experts != "speakers":
                 raise ValueError(

@@ -30,3 +30,11 @@ def main() -> None:
     except InputError as error:
         print(f"phoneme-moe: {error}", file=sys.stderr)
         sys.exit(1)
+    except BrokenPipeError:
+        # Whoever read our output has gone, as head does.
+        sys.stderr.close()
+        sys.exit(1)
+    except OSError as error:
+        place = error.filename or "output"
+        print(f"phoneme-moe: {place}: {error.strerror or error}", file=sys.stderr)
+        sys.exit(1)

@@ -6,6 +6,7 @@ Legend: a waveform is a NumPy array of shape (samples,), amplitude -1..1.
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,7 @@ def load_waveform(path: str | Path, sample_rate: int) -> Waveform:
         with soundfile.SoundFile(path) as file:
             announced, found_rate = file.frames, file.samplerate
             samples = file.read(dtype="float32", always_2d=True)
+            promised = _promised_bytes(file.extra_info)
     except (soundfile.LibsndfileError, TypeError) as error:
         # soundfile raises TypeError for headerless .raw, which needs a rate nobody told us.
         raise InputError(
@@ -60,6 +62,11 @@ def load_waveform(path: str | Path, sample_rate: int) -> Waveform:
         raise InputError(
             f"{path}: truncated: found {len(samples)} samples, its header says {announced}"
         )
+    if promised is not None:
+        raise InputError(
+            f"{path}: truncated: its header promises {promised[0]} bytes of samples, "
+            f"found {promised[1]}"
+        )
     if not np.isfinite(samples).all():
         raise InputError(f"{path}: {np.sum(~np.isfinite(samples))} samples are NaN or infinite")
     seconds = len(samples) / found_rate
@@ -69,6 +76,16 @@ def load_waveform(path: str | Path, sample_rate: int) -> Waveform:
         )
     waveform = samples.mean(axis=1)
     return resample(waveform, found_rate, sample_rate)
+
+
+def _promised_bytes(extra_info: str) -> tuple[int, int] | None:
+    """Bytes that a WAV header promises and those there are, where libsndfile mended the header."""
+    mended = re.search(r"data : (\d+) \(should be (\d+)\)", extra_info)
+    if mended is None:
+        return None
+    promised, found = int(mended[1]), int(mended[2])
+    # A stream's header cannot know its length and says the most there can be.
+    return None if promised >= 0x7FFFFF00 or promised <= found else (promised, found)
 
 
 def resample(waveform: Waveform, found_rate: float, sample_rate: int) -> Waveform:

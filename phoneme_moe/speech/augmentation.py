@@ -124,7 +124,7 @@ def random_gaps(lengths: Tensor, size: int, count: int, longest: int) -> Tensor:
     width = torch.rand(len(lengths), count, 1, device=device) * (longest + 1)
     width = width.floor()
     start = torch.rand(len(lengths), count, 1, device=device)
-    start = (start * (lengths[:, None, None] - width).clamp_min(0)).floor()
+    start = (start * (lengths[:, None, None] - width + 1).clamp_min(0)).floor()
     positions = torch.arange(size, device=device)
     inside = (positions >= start) & (positions < start + width)
     return ~inside.any(dim=1)

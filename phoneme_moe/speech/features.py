@@ -97,6 +97,11 @@ class LogMel(nn.Module):
         """
         positions = torch.arange(waveforms.shape[1], device=waveforms.device)
         waveforms = waveforms * (positions < num_samples[:, None])
+        if waveforms.shape[1] < self.hop:
+            # Not one whole frame in the batch.
+            batch = len(waveforms)
+            nothing = waveforms.new_zeros(batch, 0, self.n_mels)
+            return nothing, nothing.new_zeros(batch, 0, dtype=torch.bool)
         energies = self.mel_energies(waveforms)  # (B, T, n_mels)
         frames = torch.arange(energies.shape[1], device=waveforms.device)
         mask = frames < (num_samples // self.hop)[:, None]  # (B, T)

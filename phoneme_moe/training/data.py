@@ -129,6 +129,11 @@ def load_examples(
     Raises:
         InputError: Nothing is left of the split.
     """
+    if not set(corpus.phonemes) & set(recognizer.phonemes.symbols):
+        raise InputError(
+            f"corpus {corpus.name}: none of its phonemes ({', '.join(corpus.phonemes[:8])} ...) is "
+            f"a phoneme of the model ({', '.join(recognizer.phonemes.symbols[:8])} ...)"
+        )
     cuts = corpus.cuts(split)
     wanted = set(speakers if speakers is not None else corpus.speakers)
     counts: dict[str, int] = {}
@@ -222,7 +227,9 @@ def collate(examples: Sequence[Example], recognizer: Recognizer, experts: dict[s
     """
     lengths = torch.tensor([len(e.features) for e in examples])
     features = torch.nn.utils.rnn.pad_sequence([e.features for e in examples], batch_first=True)
-    targets = [torch.tensor(recognizer.phonemes.encode(e.phonemes)) for e in examples]
+    # Another corpus may have phonemes that the model does not know; they are no targets.
+    known = [[p for p in e.phonemes if p in recognizer.phonemes] for e in examples]
+    targets = [torch.tensor(recognizer.phonemes.encode(own), dtype=torch.long) for own in known]
     return Batch(
         features=features,
         mask=torch.arange(features.shape[1]) < lengths[:, None],

@@ -124,6 +124,11 @@ def train_stages(
     speakers = corpus_speakers(recipe, corpus)
     train = load_examples(recipe, corpus, "train", recognizer, speakers)
     dev = load_examples(recipe, corpus, "dev", recognizer, speakers)
+    for example in (*train, *dev):
+        recognizer.phonemes.encode(example.phonemes)
+    for leftover in folder.rglob(".*"):
+        # What a kill in the middle of writing left (run.atomic_path).
+        leftover.unlink()
     for index, stage in enumerate(recipe.training.stages):
         stage_folder = StageFolder.of(folder, index, stage)
         learner = _lone_expert(recognizer, recipe) if stage.route == "shared" else recognizer

@@ -63,9 +63,15 @@ def output_names(files: Sequence[Path], suffix: str) -> list[str]:
     if repeated:
         raise InputError(f"{repeated[0]}: named twice; expected every file once")
     stems = Counter(path.stem for path in files)
-    return [
-        f"{path.stem}{suffix}"
-        if stems[path.stem] == 1
-        else "_".join(p for p in path.parts if p not in {"/", "..", "."}) + suffix
-        for path in files
-    ]
+    names: list[str] = []
+    for path in files:
+        whole = "_".join(part for part in path.parts if part not in {"/", "..", "."})
+        stem = path.stem if stems[path.stem] == 1 else whole
+        # Different paths can still read the same: a/b.wav and a_b.wav.
+        number = 2
+        name = stem + suffix
+        while name.lower() in {other.lower() for other in names}:
+            name = f"{stem}_{number}{suffix}"
+            number += 1
+        names.append(name)
+    return names
