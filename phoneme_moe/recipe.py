@@ -179,6 +179,11 @@ class Stage(Section):
         keep: The weights that the stage ends with: of its last epoch, or of its best on dev.
         augment: Whether the training's augmentation applies; a gate that should tell speakers
             apart is better off without changed voices.
+        blend: What the gate's weights blend in the phoneme objective: the experts' posteriors of
+            each ``frame``, or the probabilities that they give the whole ``utterance``
+            (``training.objectives``). Recognition always blends frames.
+        balance: Weight of a penalty on unequal load of the experts (``mixture.routing.imbalance``);
+            without it a gate may leave an expert alone before it can tell speakers apart.
     """
 
     name: str
@@ -190,6 +195,8 @@ class Stage(Section):
     schedule: Literal["constant", "cosine"] = "cosine"
     keep: Literal["best", "last"] = "best"
     augment: bool = True
+    blend: Literal["frame", "utterance"] = "frame"
+    balance: Annotated[float, Field(ge=0)] = 0.0
 
     @model_validator(mode="after")
     def _something_learns(self) -> Stage:
@@ -197,6 +204,8 @@ class Stage(Section):
             raise ValueError("train must name at least one part")
         if self.route != "gate" and "gate" in self.train:
             raise ValueError(f"the gate learns nothing where it is not asked (route: {self.route})")
+        if self.route != "gate" and (self.blend == "utterance" or self.balance):
+            raise ValueError(f"blend and balance are for a gate (route: {self.route})")
         return self
 
 
@@ -264,6 +273,8 @@ class Recipe(Section):
                 )
             if "gate" in stage.train and self.model.gate is None:
                 raise ValueError(f"training.stages.{stage.name}: there is no gate to train")
+            if (stage.blend == "utterance" or stage.balance) and self.model.gate is None:
+                raise ValueError(f"training.stages.{stage.name}: blend and balance are for a gate")
         return self
 
 

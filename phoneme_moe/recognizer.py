@@ -28,10 +28,13 @@ class Recognition:
     Attributes:
         log_posteriors: Of the mixture, natural logarithm, shape (batch, frames, outputs).
         routing: Which experts were asked; its mask marks the real frames.
+        expert_log_posteriors: Of every expert, shape (batch, frames, experts, outputs); None where
+            each utterance was sent to one expert only.
     """
 
     log_posteriors: Tensor
     routing: Routing
+    expert_log_posteriors: Tensor | None = None
 
 
 class Recognizer(nn.Module):
@@ -103,7 +106,13 @@ class Recognizer(nn.Module):
         """Where the weights are."""
         return next(self.parameters()).device
 
-    def forward(self, features: Tensor, mask: Tensor, expert: Tensor | None = None) -> Recognition:
+    def forward(
+        self,
+        features: Tensor,
+        mask: Tensor,
+        expert: Tensor | None = None,
+        expert_log_posteriors: Tensor | None = None,
+    ) -> Recognition:
         """Posteriors and routing of a batch.
 
         Args:
@@ -111,6 +120,8 @@ class Recognizer(nn.Module):
             mask: Real frames, shape (batch, frames).
             expert: Index of the expert that each utterance is sent to instead of asking the gate,
                 shape (batch,). Only that expert is computed.
+            expert_log_posteriors: What the experts say of these features, where it is known
+                already, shape (batch, frames, experts, outputs); only the gate is computed.
         """
         features, mask = stack_frames(features, mask, self.stack)
         if expert is None and self.gate is None:
@@ -118,10 +129,12 @@ class Recognizer(nn.Module):
         if expert is not None:
             return self._recognize_with(features, mask, expert)
         assert self.gate is not None
-        log_posteriors = self.experts(features, mask)  # (B, T, E, P)
-        decisions = mask[:, : log_posteriors.shape[1]]
+        if expert_log_posteriors is None:
+            expert_log_posteriors = self.experts(features, mask)  # (B, T, E, P)
+        decisions = mask[:, : expert_log_posteriors.shape[1]]
         routing = dense_routing(self.gate(features, mask), decisions)
-        return Recognition(combine(routing, log_posteriors), routing)
+        blend = combine(routing, expert_log_posteriors)
+        return Recognition(blend, routing, expert_log_posteriors)
 
     def _recognize_with(self, features: Tensor, mask: Tensor, expert: Tensor) -> Recognition:
         dispatch = Dispatch.to_experts(expert, self.experts.num_experts)

@@ -147,6 +147,8 @@ def test_a_missing_key_is_named(key: str) -> None:
         (RECOGNIZE, [("model.num_experts", 1)], "nothing to choose among"),
         (RECOGNIZE, [("training.stages.0.train", [])], "at least one part"),
         (RECOGNIZE, [("training.stages.0.train", ["gate"])], "the gate learns nothing"),
+        (RECOGNIZE, [("training.stages.0.balance", 0.1)], "blend and balance are for a gate"),
+        (RECOGNIZE, [("training.stages.0.blend", "utterance")], "are for a gate (route: speaker)"),
         (RECOGNIZE, [("training.stages.1.name", "experts")], "two stages have the same name"),
         (RECOGNIZE, [("model.expert.kind", "tdnn_1989")], "cannot recognize; use tdnn"),
         (CLASSIFY, [("model.gate.kind", "tdnn")], "cannot classify; use tdnn_1989"),

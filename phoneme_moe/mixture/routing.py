@@ -66,6 +66,16 @@ def fixed_routing(expert: Tensor, num_experts: int, mask: Tensor) -> Routing:
     return Routing(log_weights, log_weights, mask, layer="fixed")
 
 
+def imbalance(routing: Routing) -> Tensor:
+    """Squared coefficient of variation of the experts' load over real frames.
+
+    0 where every expert has the same mean weight, ``num_experts - 1`` where one has all of it
+    (importance loss, Shazeer et al. 2017, eq. 6-7).
+    """
+    load = routing.mean_weights()
+    return len(load) * (load**2).sum() - 1
+
+
 def combine(routing: Routing, log_posteriors: Tensor) -> Tensor:
     """Weighted sum of the experts' probabilities, computed in logarithms and float32.
 

@@ -34,6 +34,8 @@ class Example:
         phonemes: What is said.
         features: Log mel features, shape (frames, features).
         spans: ``(phoneme, start, end)`` in seconds from the first frame, where times are known.
+        expert_log_posteriors: What every expert says of it, shape (frames, experts, outputs), where
+            that is fixed (``training.frozen``).
     """
 
     utterance: str
@@ -41,6 +43,7 @@ class Example:
     phonemes: tuple[str, ...]
     features: Tensor
     spans: tuple[tuple[str, float, float], ...] = ()
+    expert_log_posteriors: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,8 @@ class Batch:
         targets: Output index of every phoneme, shape (batch, longest), zero beyond its length.
         target_lengths: Phonemes of each, shape (batch,).
         examples: The examples themselves.
+        expert_log_posteriors: What every expert says, where that is fixed; shape (batch, frames,
+            experts, outputs), arbitrary where masked.
     """
 
     features: Tensor
@@ -62,9 +67,11 @@ class Batch:
     targets: Tensor
     target_lengths: Tensor
     examples: tuple[Example, ...]
+    expert_log_posteriors: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on another device."""
+        known = self.expert_log_posteriors
         return Batch(
             self.features.to(device),
             self.mask.to(device),
@@ -72,6 +79,7 @@ class Batch:
             self.targets.to(device),
             self.target_lengths.to(device),
             self.examples,
+            None if known is None else known.to(device),
         )
 
 
@@ -226,6 +234,7 @@ def collate(examples: Sequence[Example], recognizer: Recognizer, experts: dict[s
         experts: Index of each expert by name.
     """
     lengths = torch.tensor([len(e.features) for e in examples])
+    posteriors = [e.expert_log_posteriors for e in examples if e.expert_log_posteriors is not None]
     features = torch.nn.utils.rnn.pad_sequence([e.features for e in examples], batch_first=True)
     # Another corpus may have phonemes that the model does not know; they are no targets.
     known = [[p for p in e.phonemes if p in recognizer.phonemes] for e in examples]
@@ -237,6 +246,9 @@ def collate(examples: Sequence[Example], recognizer: Recognizer, experts: dict[s
         targets=torch.nn.utils.rnn.pad_sequence(targets, batch_first=True),
         target_lengths=torch.tensor([len(t) for t in targets]),
         examples=tuple(examples),
+        expert_log_posteriors=(
+            torch.nn.utils.rnn.pad_sequence(posteriors, batch_first=True) if posteriors else None
+        ),
     )
 
 

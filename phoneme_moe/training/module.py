@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from phoneme_moe.inference import read_phonemes
+from phoneme_moe.mixture.routing import imbalance
 from phoneme_moe.recipe import Augmentation, Recipe, Stage
 from phoneme_moe.recognizer import Recognition, Recognizer
 from phoneme_moe.speech.augmentation import Augment
 from phoneme_moe.speech.scoring import score_utterance
 from phoneme_moe.training.data import Batch
-from phoneme_moe.training.objectives import OBJECTIVES
+from phoneme_moe.training.objectives import phoneme_loss
 
 WARMUP_SHARE = 0.1
 """Share of a stage's steps in which a cosine schedule climbs to its peak."""
@@ -44,7 +45,7 @@ class StageModule(pl.LightningModule):
             augmentation.band_masks,
             augmentation.band_mask_bands,
         )
-        self.objective = OBJECTIVES[recipe.task.kind]
+        self.task = recipe.task
         self.parts = {"experts": recognizer.experts, "gate": recognizer.gate}
         for name, part in self.parts.items():
             if part is not None:
@@ -73,13 +74,22 @@ class StageModule(pl.LightningModule):
     def recognize(self, batch: Batch, features: Tensor, mask: Tensor) -> Recognition:
         """Sends a batch along the stage's route."""
         expert = batch.speaker if self.stage.route == "speaker" else None
-        recognition: Recognition = self.recognizer(features, mask, expert)
+        recognition: Recognition = self.recognizer(
+            features, mask, expert, batch.expert_log_posteriors
+        )
         return recognition
+
+    def loss(self, recognition: Recognition, batch: Batch) -> Tensor:
+        """What the stage minimises."""
+        loss = phoneme_loss(recognition, batch, self.task.kind, self.stage.blend)
+        if self.stage.balance:
+            loss = loss + self.stage.balance * imbalance(recognition.routing)
+        return loss
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Loss of a batch."""
         recognition = self.recognize(batch, *self.augment(batch.features, batch.mask))
-        loss = self.objective(recognition.log_posteriors, recognition.routing.mask, batch)
+        loss = self.loss(recognition, batch)
         self._load += recognition.routing.mean_weights().detach()
         self._loss += loss.detach()
         self._steps += 1

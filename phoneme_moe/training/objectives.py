@@ -1,46 +1,106 @@
 """What training minimises: the phoneme error, as a differentiable loss.
 
-Both take the mixture's log posteriors, so that a gate learns through the blend of the experts'
-probabilities (Meta-Pi: Hampshire & Waibel 1989), never from a speaker label.
+A gate learns through the mixture of the experts' probabilities (Meta-Pi: Hampshire & Waibel 1989),
+never from a speaker label. A stage says what is mixed (``blend``): the experts' posteriors in every
+frame, or the probabilities that they give a whole utterance. A token is one frame, so for tokens
+the two are the same.
+
+Legend: B batch, T frames (1 for a token), E experts, P outputs.
 """
 
 from __future__ import annotations
 
+from typing import Literal
+
+import torch
 from torch import Tensor
 from torch.nn import functional
 
+from phoneme_moe.recognizer import Recognition
 from phoneme_moe.speech.phonemes import BLANK
 from phoneme_moe.training.data import Batch
 
 
-def cross_entropy(log_posteriors: Tensor, mask: Tensor, batch: Batch) -> Tensor:
-    """Mean negative log posterior of each token's phoneme.
+def token_log_probability(
+    log_posteriors: Tensor, num_frames: Tensor, targets: Tensor, target_lengths: Tensor
+) -> Tensor:
+    """Log probability of each token's phoneme, shape (batch,).
 
     Args:
         log_posteriors: Shape (batch, 1, outputs).
-        mask: Shape (batch, 1); a token has no padding.
-        batch: Its targets, one each.
+        num_frames: One for each token, shape (batch,).
+        targets: The phoneme, shape (batch, 1).
+        target_lengths: One for each token, shape (batch,).
     """
-    return functional.nll_loss(log_posteriors[:, 0], batch.targets[:, 0])
+    return log_posteriors[:, 0].gather(-1, targets[:, :1])[:, 0]
 
 
-def ctc(log_posteriors: Tensor, mask: Tensor, batch: Batch) -> Tensor:
-    """Mean negative log probability of the phoneme sequence, per phoneme (Graves et al. 2006).
+def sequence_log_probability(
+    log_posteriors: Tensor, num_frames: Tensor, targets: Tensor, target_lengths: Tensor
+) -> Tensor:
+    """Log probability of each utterance's phonemes, over all alignments (CTC: Graves et al. 2006).
 
     Args:
         log_posteriors: Shape (batch, frames, outputs), blank first.
-        mask: Real frames, shape (batch, frames).
-        batch: Its targets and their lengths.
+        num_frames: Real frames of each, shape (batch,).
+        targets: Phonemes, shape (batch, longest).
+        target_lengths: How many of them are real, shape (batch,).
+
+    Returns:
+        Shape (batch,); 0 without a gradient where the phonemes are more than the frames can hold:
+        such an utterance has no path and teaches nothing.
     """
-    return functional.ctc_loss(
+    return -functional.ctc_loss(
         log_posteriors.transpose(0, 1),
-        batch.targets,
-        mask.sum(dim=1),
-        batch.target_lengths,
+        targets,
+        num_frames,
+        target_lengths,
         blank=BLANK,
-        # An utterance with more phonemes than frames has no path; it teaches nothing.
+        reduction="none",
         zero_infinity=True,
     )
 
 
-OBJECTIVES = {"classify": cross_entropy, "recognize": ctc}
+LOG_PROBABILITIES = {"classify": token_log_probability, "recognize": sequence_log_probability}
+
+
+def phoneme_loss(
+    recognition: Recognition,
+    batch: Batch,
+    kind: Literal["classify", "recognize"],
+    blend: Literal["frame", "utterance"] = "frame",
+) -> Tensor:
+    """Mean negative log probability of the phonemes, per phoneme (nats).
+
+    With ``blend="utterance"`` it is the likelihood of a mixture that asks one expert for the whole
+    utterance, ``-log sum_e g_e P_e(phonemes)`` with the gate's mean weight ``g_e`` (Jacobs et al.
+    1991, eq. 3, for sequences): the experts compete for utterances, and the gate learns who says
+    the whole of one best, not only who is best at the few frames in which CTC emits a phoneme.
+
+    Args:
+        recognition: What the model said; of every expert, where utterances are blended.
+        batch: What was said.
+        kind: The task.
+        blend: What the gate's weights blend.
+    """
+    log_probability = LOG_PROBABILITIES[kind]
+    routing = recognition.routing
+    num_frames = routing.mask.sum(dim=1)  # (B,)
+    if blend == "frame":
+        found = log_probability(
+            recognition.log_posteriors, num_frames, batch.targets, batch.target_lengths
+        )
+    else:
+        assert recognition.expert_log_posteriors is not None
+        experts = recognition.expert_log_posteriors.permute(2, 0, 1, 3)  # (E, B, T, P)
+        count = len(experts)
+        of_experts = log_probability(
+            experts.flatten(0, 1),
+            num_frames.repeat(count),
+            batch.targets.repeat(count, 1),
+            batch.target_lengths.repeat(count),
+        ).view(count, -1)  # (E, B)
+        real = routing.log_weights.masked_fill(~routing.mask[..., None], -torch.inf)
+        log_mean_weights = torch.logsumexp(real, dim=1) - num_frames.log()[:, None]  # (B, E)
+        found = torch.logsumexp(log_mean_weights + of_experts.T, dim=1)
+    return -(found / batch.target_lengths.clamp(min=1)).mean()

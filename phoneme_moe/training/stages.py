@@ -38,6 +38,11 @@ from phoneme_moe.training.data import (
     corpus_speakers,
     load_examples,
 )
+from phoneme_moe.training.frozen import (
+    experts_repeat_themselves,
+    posteriors_fit,
+    with_expert_posteriors,
+)
 from phoneme_moe.training.module import StageModule
 from phoneme_moe.training.train import TrainingInterruptedError
 
@@ -177,6 +182,9 @@ def _fit_stage(
 ) -> None:
     stage = recipe.training.stages[index]
     stage_folder = StageFolder.of(folder, index, stage)
+    if experts_repeat_themselves(stage, recipe) and posteriors_fit((*train, *dev), recognizer):
+        train = with_expert_posteriors(train, recognizer)
+        dev = with_expert_posteriors(dev, recognizer)
     batches = BalancedBatches(train, recipe.training.batch_size, recipe.seed * 1000 + index)
     dev_order = sorted(range(len(dev)), key=lambda i: len(dev[i].features))
     dev_batches = [dev_order[i : i + PLAIN_BATCH] for i in range(0, len(dev), PLAIN_BATCH)]

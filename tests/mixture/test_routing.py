@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phoneme_moe.mixture.routing import combine, dense_routing, fixed_routing
+from phoneme_moe.mixture.routing import combine, dense_routing, fixed_routing, imbalance
 
 
 def random_mixture(
@@ -114,3 +114,18 @@ def test_the_gate_learns_from_the_blend_towards_the_better_expert() -> None:
     # d log(sum_e w_e p_e) / d score_e = posterior share of e less its weight.
     expected = torch.tensor([0.45 / 0.55 - 0.5, 0.1 / 0.55 - 0.5])
     torch.testing.assert_close(gate.grad[0, 0], expected)
+
+
+def test_imbalance_is_the_squared_variation_of_the_load_over_real_frames() -> None:
+    gate, _ = random_mixture(experts=4)
+    mask = torch.arange(5) < torch.tensor([[5], [2], [3]])
+    load = gate.exp()[mask].mean(dim=0).double().numpy()
+    found = imbalance(dense_routing(gate, mask))
+    np.testing.assert_allclose(float(found), np.var(load) / np.mean(load) ** 2, rtol=1e-4)
+
+
+def test_imbalance_runs_from_equal_shares_to_one_expert_with_everything() -> None:
+    equal = torch.full((2, 3, 4), 0.25).log()
+    assert abs(float(imbalance(dense_routing(equal, everywhere(equal))))) < 1e-6
+    certain = torch.tensor([1.0, 0, 0, 0]).log().expand(2, 3, 4)
+    assert abs(float(imbalance(dense_routing(certain, everywhere(certain)))) - 3) < 1e-6

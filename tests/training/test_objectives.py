@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 from itertools import groupby, product
+from typing import Literal
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from phoneme_moe.mixture.routing import Routing, combine, dense_routing
+from phoneme_moe.recognizer import Recognition
 from phoneme_moe.training.data import Batch
-from phoneme_moe.training.objectives import cross_entropy, ctc
+from phoneme_moe.training.objectives import phoneme_loss
 
 
 def batch_of(targets: list[list[int]]) -> Batch:
@@ -23,6 +26,18 @@ def batch_of(targets: list[list[int]]) -> Batch:
         target_lengths=torch.tensor([len(row) for row in targets]),
         examples=(),
     )
+
+
+def ctc(log_posteriors: Tensor, mask: Tensor, batch: Batch) -> Tensor:
+    """Loss of posteriors that come from one net."""
+    routing = Routing(log_posteriors.new_zeros(0), log_posteriors.new_zeros(0), mask)
+    return phoneme_loss(Recognition(log_posteriors, routing), batch, "recognize")
+
+
+def mixture(weights: Tensor, experts: Tensor, mask: Tensor) -> Recognition:
+    """What a gate with these weights makes of what the experts say."""
+    routing = dense_routing(weights.log(), mask)
+    return Recognition(combine(routing, experts), routing, experts)
 
 
 def random_posteriors(batch: int, frames: int, outputs: int) -> Tensor:
@@ -79,7 +94,58 @@ def test_an_utterance_without_a_path_teaches_nothing_and_spoils_nothing() -> Non
 
 def test_cross_entropy_is_the_mean_surprise_at_the_right_phoneme() -> None:
     log_posteriors = random_posteriors(3, 1, 4)
-    mask = torch.ones(3, 1, dtype=torch.bool)
-    found = cross_entropy(log_posteriors, mask, batch_of([[2], [0], [3]]))
+    routing = Routing(torch.empty(0), torch.empty(0), torch.ones(3, 1, dtype=torch.bool))
+    recognition = Recognition(log_posteriors, routing)
+    found = phoneme_loss(recognition, batch_of([[2], [0], [3]]), "classify")
     expected = -(log_posteriors[0, 0, 2] + log_posteriors[1, 0, 0] + log_posteriors[2, 0, 3]) / 3
     assert float(found) == pytest.approx(float(expected), rel=1e-6)
+
+
+def random_mixture(batch: int, frames: int, experts: int, outputs: int) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    weights = torch.randn(batch, frames, experts, generator=generator).softmax(-1)
+    said = torch.randn(batch, frames, experts, outputs, generator=generator).log_softmax(-1)
+    return weights, said
+
+
+def test_tokens_and_utterances_are_the_same_where_there_is_one_frame() -> None:
+    weights, said = random_mixture(5, 1, 3, 4)
+    recognition = mixture(weights, said, torch.ones(5, 1, dtype=torch.bool))
+    batch = batch_of([[0], [1], [2], [3], [0]])
+    by_frame = phoneme_loss(recognition, batch, "classify", "frame")
+    by_utterance = phoneme_loss(recognition, batch, "classify", "utterance")
+    torch.testing.assert_close(by_frame, by_utterance)
+
+
+def test_an_utterance_is_blended_by_the_mean_weight_of_its_real_frames() -> None:
+    weights, said = random_mixture(1, 5, 2, 3)
+    real = 4
+    mask = torch.arange(5)[None] < real
+    found = phoneme_loss(mixture(weights, said, mask), batch_of([[1, 2]]), "recognize", "utterance")
+    mean = weights[0, :real].mean(dim=0).double().numpy()
+    each = [path_sum(said[0, :real, e].double().numpy(), [1, 2]) for e in range(2)]
+    expected = -np.log(mean[0] * each[0] + mean[1] * each[1]) / 2
+    assert float(found) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("blend", ["frame", "utterance"])
+def test_a_certain_gate_has_the_loss_of_its_expert(blend: Literal["frame", "utterance"]) -> None:
+    _, said = random_mixture(2, 6, 3, 4)
+    weights = torch.zeros(2, 6, 3).index_fill(2, torch.tensor([1]), 1.0)
+    mask = torch.arange(6) < torch.tensor([[6], [4]])
+    batch = batch_of([[1, 2], [3]])
+    found = phoneme_loss(mixture(weights, said, mask), batch, "recognize", blend)
+    torch.testing.assert_close(found, ctc(said[:, :, 1], mask, batch))
+
+
+def test_the_gate_learns_from_a_whole_utterance_who_says_it_best() -> None:
+    _, said = random_mixture(1, 5, 2, 3)
+    batch = batch_of([[1, 2]])
+    mask = torch.ones(1, 5, dtype=torch.bool)
+    each = [path_sum(said[0, :, e].double().numpy(), [1, 2]) for e in range(2)]
+    logits = torch.zeros(1, 5, 2, requires_grad=True)
+    recognition = mixture(logits.softmax(-1), said, mask)
+    phoneme_loss(recognition, batch, "recognize", "utterance").backward()
+    assert logits.grad is not None
+    # Downhill in the loss is uphill for the expert that says the utterance best, in every frame.
+    assert (logits.grad.argmin(dim=-1) == int(np.argmax(each))).all()

@@ -135,7 +135,7 @@ def test_padding_changes_neither_loss_nor_gradient(tones: PreparedCorpus, stage:
         features = torch.nn.functional.pad(batch.features, (0, 0, 0, padding))
         mask = torch.nn.functional.pad(batch.mask, (0, padding))
         recognition = module.recognize(batch, features, mask)
-        loss = module.objective(recognition.log_posteriors, recognition.routing.mask, batch)
+        loss = module.loss(recognition, batch)
         loss.backward()
         gradients = {n: p.grad for n, p in recognizer.named_parameters() if p.grad is not None}
         results.append((loss.detach(), gradients))
