@@ -177,8 +177,8 @@ class Stage(Section):
         weight_decay: Decay of the weights per step, relative to the learning rate.
         schedule: ``constant``, or ``cosine`` from the peak down to nothing after a short warm-up.
         keep: The weights that the stage ends with: of its last epoch, or of its best on dev.
-        augment: Whether the training's augmentation applies; a gate that should tell speakers
-            apart is better off without changed voices.
+        augmentation: What is changed at random in this stage, instead of the training's. Parts that
+            should tell speakers apart are better off without changed voices.
         blend: What the gate's weights blend in the phoneme objective: the experts' posteriors of
             each ``frame``, or the probabilities that they give the whole ``utterance``
             (``training.objectives``). Recognition always blends frames.
@@ -194,7 +194,7 @@ class Stage(Section):
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     schedule: Literal["constant", "cosine"] = "cosine"
     keep: Literal["best", "last"] = "best"
-    augment: bool = True
+    augmentation: Augmentation | None = None
     blend: Literal["frame", "utterance"] = "frame"
     balance: Annotated[float, Field(ge=0)] = 0.0
 
@@ -225,6 +225,10 @@ class Training(Section):
     gradient_clip: Annotated[float, Field(gt=0)] = 5.0
     augmentation: Augmentation = Augmentation()
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
+
+    def augmentation_of(self, stage: Stage) -> Augmentation:
+        """What is changed at random in a stage."""
+        return self.augmentation if stage.augmentation is None else stage.augmentation
 
     @model_validator(mode="after")
     def _stage_names_differ(self) -> Training:

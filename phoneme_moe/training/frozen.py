@@ -22,7 +22,7 @@ LARGEST_BYTES = 2 << 30
 
 def experts_repeat_themselves(stage: Stage, recipe: Recipe) -> bool:
     """Whether a stage's experts would say the same of an utterance in every epoch."""
-    changed = stage.augment and recipe.training.augmentation != Augmentation()
+    changed = recipe.training.augmentation_of(stage) != Augmentation()
     return stage.train == ("gate",) and not changed
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from phoneme_moe.inference import read_phonemes
 from phoneme_moe.mixture.routing import imbalance
-from phoneme_moe.recipe import Augmentation, Recipe, Stage
+from phoneme_moe.recipe import Recipe, Stage
 from phoneme_moe.recognizer import Recognition, Recognizer
 from phoneme_moe.speech.augmentation import Augment
 from phoneme_moe.speech.scoring import score_utterance
@@ -36,7 +36,7 @@ class StageModule(pl.LightningModule):
         self.recognizer = recognizer
         self.stage: Stage = recipe.training.stages[stage_index]
         self.seeds = (recipe.seed, stage_index)
-        augmentation = recipe.training.augmentation if self.stage.augment else Augmentation()
+        augmentation = recipe.training.augmentation_of(self.stage)
         self.augment = Augment(
             augmentation.speed,
             augmentation.vocal_tract,
