@@ -53,7 +53,11 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
 
 
 def _mixture_against_pooled(figures: dict[str, Any]) -> str:
-    text = "## The mixture against one net for all\n\nMean ± standard deviation over seeds.\n"
+    text = (
+        "## The mixture against one net for all\n\nMean ± standard deviation over seeds. "
+        "Training (with evaluation and report) on one thread, two\nruns at a time. In a mixture "
+        "every expert is asked, so all its weights are active.\n"
+    )
     for recipe in ("hampshire_waibel", "six_speakers_digits"):
         mixture, pooled = _runs(figures, recipe), _runs(figures, f"{recipe}_pooled")
         if not mixture or not pooled:
@@ -65,11 +69,13 @@ def _mixture_against_pooled(figures: dict[str, Any]) -> str:
                 name,
                 *[_percent([f["by_speaker"][s] for f in runs]) for s in speakers],
                 _percent([f["all"] for f in runs]),
+                f"{runs[0]['weights']:,}",
+                f"{mean(f['seconds'] for f in runs):.0f}",
             ]
             for name, runs in (("mixture", mixture), ("pooled", pooled))
         ]
         text += f"\n### `{recipe}` ({len(mixture)} seeds)\n\n"
-        text += _table(["error, %", *speakers, "all"], rows)
+        text += _table(["error, %", *speakers, "all", "weights", "training, s"], rows)
         text += f"\nEach speaker's own expert alone: {100 * mean(own):.2f} % errors on him.\n"
     return text
 

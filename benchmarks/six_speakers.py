@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import shutil
+import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
@@ -64,8 +65,11 @@ def measure(recipe: str, seed: int, left_out: str | None, quick: bool, folder: P
         changes.append("corpus.max_utterances=30")
     out = folder / f"{recipe}_{seed}_{left_out}"
     shutil.rmtree(out, ignore_errors=True)
+    start = time.perf_counter()
     trained = train(recipe, out, changes=changes)
     figures = error_rates(trained.evaluation)
+    figures["seconds"] = time.perf_counter() - start
+    figures["weights"] = sum(p.numel() for p in trained.run.recognizer.parameters())
     report = trained.routing.report
     experts = trained.run.recognizer.expert_names
     if len(experts) > 1:
