@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import csv
 import io
+import time
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
-from lightning.pytorch.callbacks import Callback, RichProgressBar
-from lightning.pytorch.callbacks.progress.rich_progress import RichProgressBarTheme
+from lightning.pytorch.callbacks import Callback
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
+from torch import Tensor
 
 from phoneme_moe.run import atomic_path, write_text
 from phoneme_moe.training.module import StageModule
@@ -97,29 +101,87 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
         ]
 
 
-class StageProgressBar(RichProgressBar):
-    """Lightning's rich bar on stderr, with the stage's name and each expert's share in per cent."""
+class StageProgressBar(Callback):
+    """One line on stderr for a whole stage: how far, how long yet, loss, dev error, expert load."""
 
-    def __init__(self, stage: str) -> None:
-        super().__init__(
-            leave=True,
-            theme=RichProgressBarTheme(metrics_format=".4f"),
-            console_kwargs={"stderr": True},
+    SECONDS_BETWEEN_UPDATES = 0.2
+    MOST_LOADS = 6
+    """More experts than these are shown by the least and the greatest share."""
+
+    def __init__(self, stage: str, console: Console | None = None) -> None:
+        """Shows nothing yet.
+
+        Args:
+            stage: What the line begins with.
+            console: Where it is drawn; stderr when left out.
+        """
+        whole = Column(no_wrap=True)
+        self.progress = Progress(
+            TextColumn("{task.description}", table_column=whole),
+            BarColumn(bar_width=None, table_column=Column(ratio=1)),
+            TimeRemainingColumn(compact=True, elapsed_when_finished=True, table_column=whole),
+            TextColumn("{task.fields[figures]}", table_column=whole),
+            console=console or Console(stderr=True),
+            expand=True,
         )
         self.stage = stage
+        self.task = self.progress.add_task(stage, total=None, figures="")
+        self.updated = 0.0
 
-    def _get_train_description(self, current_epoch: int) -> str:
-        max_epochs = self.trainer.max_epochs
-        return f"{self.stage} {current_epoch + 1}/{max_epochs}"
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begins at the epoch that training begins with."""
+        total = int(trainer.num_training_batches) * (trainer.max_epochs or 0)
+        self.progress.update(self.task, total=total)
+        self._show(trainer, pl_module)
+        self.progress.start()
 
-    def get_metrics(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule
-    ) -> dict[str, int | str | float | dict[str, float]]:
-        """Loss, error on dev, and load."""
-        metrics = super().get_metrics(trainer, pl_module)
-        metrics.pop("v_num", None)
-        if isinstance(pl_module, StageModule) and len(pl_module.load) > 1:
-            shares = [f"{100 * load:.0f}" for load in pl_module.load.tolist()[:8]]
-            more = " ..." if len(pl_module.load) > 8 else ""
-            metrics["load %"] = " ".join(shares) + more
-        return metrics
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Moves on, a few times a second at most: figures come from the device."""
+        if time.monotonic() - self.updated > self.SECONDS_BETWEEN_UPDATES:
+            self._show(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Shows the epoch's error."""
+        self._show(trainer, pl_module)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Leaves the line as it is."""
+        self.progress.stop()
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """Leaves the line as it is."""
+        self.progress.stop()
+
+    def _show(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, StageModule)
+        epochs = trainer.max_epochs or 0
+        epoch = min(trainer.current_epoch + 1, epochs)
+        self.progress.update(
+            self.task,
+            completed=trainer.global_step,
+            description=f"{self.stage} {epoch}/{epochs}",
+            figures=self._figures(pl_module, trainer.callback_metrics.get("dev_error")),
+        )
+        self.updated = time.monotonic()
+
+    def _figures(self, module: StageModule, dev_error: Tensor | None) -> str:
+        if not module.num_steps:
+            return ""
+        text = f"loss {module.mean_loss:.3f}"
+        if dev_error is not None:
+            text += f" error {100 * dev_error:.1f} %"
+        shares = [round(100 * load) for load in module.load.tolist()]
+        if len(shares) > self.MOST_LOADS:
+            text += f" load {min(shares)} to {max(shares)} %"
+        elif len(shares) > 1:
+            text += f" load {' '.join(map(str, shares))} %"
+        return text

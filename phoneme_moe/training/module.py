@@ -52,7 +52,7 @@ class StageModule(pl.LightningModule):
                 part.requires_grad_(name in self.stage.train)
         self._load = torch.zeros(len(recognizer.expert_names))
         self._loss = torch.zeros(())
-        self._steps = 0
+        self.num_steps = 0
         self._errors = self._phonemes = 0
 
     def on_train_epoch_start(self) -> None:
@@ -62,7 +62,7 @@ class StageModule(pl.LightningModule):
         self.freeze_parts()
         self._load = torch.zeros(len(self.recognizer.expert_names), device=self.device)
         self._loss = torch.zeros((), device=self.device)
-        self._steps = 0
+        self.num_steps = 0
 
     def freeze_parts(self) -> None:
         """Puts what learns into training mode, and what is frozen into evaluation mode."""
@@ -92,7 +92,7 @@ class StageModule(pl.LightningModule):
         loss = self.loss(recognition, batch)
         self._load += recognition.routing.mean_weights().detach()
         self._loss += loss.detach()
-        self._steps += 1
+        self.num_steps += 1
         return loss
 
     def on_validation_epoch_start(self) -> None:
@@ -117,15 +117,20 @@ class StageModule(pl.LightningModule):
 
         Validation is the last thing in an epoch, before callbacks look at what was logged.
         """
-        self.log("dev_error", self._errors / max(self._phonemes, 1), prog_bar=True)
-        self.log("loss", self._loss / max(self._steps, 1), prog_bar=True)
+        self.log("dev_error", self._errors / max(self._phonemes, 1))
+        self.log("loss", self.mean_loss)
         for name, load in zip(self.recognizer.expert_names, self.load.tolist(), strict=True):
             self.log(f"load/{name}", load)
 
     @property
+    def mean_loss(self) -> float:
+        """Mean loss of this epoch's steps so far."""
+        return float(self._loss) / max(self.num_steps, 1)
+
+    @property
     def load(self) -> Tensor:
         """Mean weight of every expert in this epoch so far, shape (experts,)."""
-        return self._load / max(self._steps, 1)
+        return self._load / max(self.num_steps, 1)
 
     def configure_optimizers(self) -> Any:
         """AdamW over the parts that learn, with the stage's schedule."""

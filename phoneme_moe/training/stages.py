@@ -196,8 +196,7 @@ def _fit_stage(
         _checkpoint(stage_folder.best, monitor="dev_error"),
         _checkpoint(stage_folder.last, monitor=None),
     ]
-    watched = sys.stderr.isatty()
-    if watched:
+    if sys.stderr.isatty():
         callbacks.append(StageProgressBar(stage.name))
     trainer = pl.Trainer(
         accelerator=choose_device(device).replace("cuda", "gpu"),
@@ -210,7 +209,7 @@ def _fit_stage(
         plugins=[AtomicCheckpointIO()],
         num_sanity_val_steps=0,
         log_every_n_steps=1 << 30,
-        enable_progress_bar=watched,
+        enable_progress_bar=False,
         enable_model_summary=False,
     )
     try:

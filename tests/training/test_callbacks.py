@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import io
+
+import lightning.pytorch as pl
+import tiny
+from rich.console import Console
+from torch.utils.data import DataLoader
+
+from phoneme_moe.corpora import PreparedCorpus
+from phoneme_moe.recipe import load_recipe
+from phoneme_moe.training.callbacks import StageProgressBar
+from phoneme_moe.training.data import load_examples
+from phoneme_moe.training.module import StageModule
+from phoneme_moe.training.stages import ExampleBatches, build_recognizer
+
+WIDTH = 80
+
+
+def lines_shown(tones: PreparedCorpus, stage: int) -> list[str]:
+    """What is left on a terminal of 80 columns when a stage has ended."""
+    recipe = load_recipe(tiny.RECIPES / "tiny_recognize.yaml")
+    recognizer = build_recognizer(recipe, tones)
+    examples = load_examples(recipe, tones, "dev", recognizer, ["ann", "bob", "carol"])
+    batches = DataLoader(
+        ExampleBatches(examples, recognizer),
+        sampler=[list(range(len(examples)))] * 3,
+        batch_size=None,
+    )
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=WIDTH, color_system=None)
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        max_epochs=2,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[StageProgressBar(recipe.training.stages[stage].name, console)],
+    )
+    trainer.fit(StageModule(recognizer, recipe, stage), batches, batches)
+    last = screen.getvalue().replace("\r", "\n").rsplit("\x1b[2K", 1)[-1]
+    return [line.rstrip() for line in last.replace("\x1b[?25h", "").split("\n") if line.strip()]
+
+
+def test_a_stage_is_one_line_with_loss_error_and_load(tones: PreparedCorpus) -> None:
+    (line,) = lines_shown(tones, 1)
+    assert len(line) <= WIDTH
+    assert line.startswith("gate 2/2 ")
+    *_, loss, _, error, _, _, first, second, third, _ = line.split()
+    assert 0 < float(loss) < 20
+    assert 0 <= float(error) <= 500
+    assert abs(int(first) + int(second) + int(third) - 100) <= 2
+
+
+def test_a_stage_of_the_experts_shows_how_many_utterances_each_has(tones: PreparedCorpus) -> None:
+    (line,) = lines_shown(tones, 0)
+    assert line.startswith("experts 2/2 ")
+    assert " load " in line
