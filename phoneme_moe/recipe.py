@@ -32,7 +32,8 @@ class Corpus(Section):
         name: A prepared corpus (``phoneme-moe corpora list``).
         speakers: Only these speakers; all of the corpus when left out.
         held_out_speakers: Kept out of training and dev, but still tested.
-        max_utterances: At most this many utterances of each speaker in each split.
+        max_utterances: At most this many utterances of each speaker in each split, drawn by a hash
+            of their ids.
         snr_db: Noise is added to every utterance at this signal-to-noise ratio; none if left out.
         noise_seed: The noise of an utterance follows from this number and the utterance's name.
     """

@@ -31,3 +31,19 @@ def split_within_speakers(cuts: Iterable[Cut]) -> dict[str, list[Cut]]:
         splits["test"] += ranked[tenth : 2 * tenth]
         splits["train"] += ranked[2 * tenth :]
     return splits
+
+
+def fewer_of_each_speaker(cuts: Iterable[Cut], most: int) -> list[Cut]:
+    """At most so many cuts of each speaker, in the order in which they came.
+
+    By a hash of the utterance id: the first ones of a corpus may all be of one word.
+    """
+    cuts = list(cuts)
+    counts: dict[str, int] = {}
+    kept = set()
+    for cut in sorted(cuts, key=lambda cut: rank(cut.id)):
+        speaker = cut.supervisions[0].speaker
+        counts[speaker] = counts.get(speaker, 0) + 1
+        if counts[speaker] <= most:
+            kept.add(cut.id)
+    return [cut for cut in cuts if cut.id in kept]

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.utils.data import Sampler
 
 from phoneme_moe.corpora import PreparedCorpus
+from phoneme_moe.corpora.splits import fewer_of_each_speaker
 from phoneme_moe.errors import InputError, suggest
 from phoneme_moe.recipe import Recipe
 from phoneme_moe.recognizer import Recognizer
@@ -144,17 +145,12 @@ def load_examples(
         )
     cuts = corpus.cuts(split)
     wanted = set(speakers if speakers is not None else corpus.speakers)
-    counts: dict[str, int] = {}
+    chosen = [cut for cut in cuts if cut.supervisions[0].speaker in wanted]
+    if recipe.corpus.max_utterances:
+        chosen = fewer_of_each_speaker(chosen, recipe.corpus.max_utterances)
     sounds: list[tuple[Example, Waveform]] = []
-    for cut in cuts:
-        supervision = cut.supervisions[0]
-        speaker = supervision.speaker
-        if speaker not in wanted:
-            continue
-        counts[speaker] = counts.get(speaker, 0) + 1
-        if recipe.corpus.max_utterances and counts[speaker] > recipe.corpus.max_utterances:
-            continue
-        sounds.extend(_cut_examples(recipe, recognizer, cut, supervision))
+    for cut in chosen:
+        sounds.extend(_cut_examples(recipe, recognizer, cut, cut.supervisions[0]))
     if not sounds:
         raise InputError(
             f"corpus {corpus.name}: the {split} split has nothing of the speakers "

@@ -217,6 +217,13 @@ def test_at_most_so_many_utterances_of_each_speaker(tones: PreparedCorpus) -> No
     examples = load_examples(recipe, tones, "train", recognizer, tuple(tiny.SPEAKERS))
     counts = [sum(e.speaker == speaker for e in examples) for speaker in tiny.SPEAKERS]
     assert counts == [2, 2, 2, 2]
+    more = load_examples(
+        recognize_recipe("corpus.max_utterances=3"), tones, "train", recognizer, tiny.SPEAKERS
+    )
+    assert {e.utterance for e in examples} < {e.utterance for e in more}
+    everything = load_examples(recognize_recipe(), tones, "train", recognizer, tiny.SPEAKERS)
+    first = [e.utterance for e in everything if e.speaker == "ann"][:2]
+    assert first != [e.utterance for e in examples if e.speaker == "ann"]
 
 
 def test_held_out_speakers_have_no_expert_and_no_training_data(tones: PreparedCorpus) -> None:
