@@ -149,7 +149,6 @@ class Augmentation(Section):
     """What is changed at random in every training utterance, each time anew.
 
     Attributes:
-        trim_ms: Up to so many milliseconds cut off at each end, a quarter of the utterance at most.
         speed: Spoken up to this share faster or slower (time axis of the features stretched).
         vocal_tract: Vocal tract up to this share longer or shorter (mel axis stretched).
         time_masks: Stretches of frames blanked out (SpecAugment, Park et al. 2019).
@@ -158,7 +157,6 @@ class Augmentation(Section):
         band_mask_bands: Widest of them in bands.
     """
 
-    trim_ms: Annotated[float, Field(ge=0)] = 0.0
     speed: Annotated[float, Field(ge=0, le=0.5)] = 0.0
     vocal_tract: Annotated[float, Field(ge=0, le=0.5)] = 0.0
     time_masks: Annotated[int, Field(ge=0)] = 0

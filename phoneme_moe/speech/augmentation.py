@@ -15,10 +15,9 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Augment:
-    """Cut ends, changes of speed and of vocal tract length, then masks in time and in frequency.
+    """Changes of speed and of vocal tract length, then masks in time and in frequency.
 
     Attributes:
-        trim_frames: Most frames cut off at each end.
         speed: Largest change of speed, as a share; 0.1 gives 0.9 to 1.1 times.
         vocal_tract: Largest change of vocal tract length, as a share.
         time_masks: Stretches of frames set to zero, the mean of the features (SpecAugment, Park et
@@ -28,7 +27,6 @@ class Augment:
         band_mask_bands: Widest of them.
     """
 
-    trim_frames: int = 0
     speed: float = 0.0
     vocal_tract: float = 0.0
     time_masks: int = 0
@@ -44,11 +42,8 @@ class Augment:
             mask: Real frames, shape (batch, frames).
 
         Returns:
-            Features and mask of the same kind, with other numbers of frames if ends are cut off or
-            speed changes.
+            Features and mask of the same kind, with other numbers of frames if speed changes.
         """
-        if self.trim_frames:
-            features, mask = trim_ends(features, mask, self.trim_frames)
         if self.speed:
             features, mask = change_speed(features, mask, self.speed)
         if self.vocal_tract:
@@ -63,26 +58,6 @@ class Augment:
             keep = random_gaps(bands, features.shape[2], self.band_masks, self.band_mask_bands)
             features = features * keep[:, None, :]
         return features, mask
-
-
-def trim_ends(features: Tensor, mask: Tensor, longest: int) -> tuple[Tensor, Tensor]:
-    """Cuts both ends of each utterance off, as careless cutting of recordings does.
-
-    Args:
-        features: Shape (batch, frames, features), zero where masked.
-        mask: Real frames, shape (batch, frames).
-        longest: Most frames cut off at an end; a quarter of an utterance at most.
-    """
-    device = features.device
-    old = mask.sum(dim=1, keepdim=True)  # (B, 1)
-    most = (old // 4).clamp_max(longest)
-    start, end = ((torch.rand(2, len(features), 1, device=device) * (most + 1)).long()).unbind()
-    new = old - start - end
-    frames = torch.arange(int(new.max()), device=device)
-    new_mask = frames < new
-    position = (frames + start).clamp_max(features.shape[1] - 1)
-    kept = features.gather(1, position[..., None].expand(-1, -1, features.shape[2]))
-    return kept * new_mask[..., None], new_mask
 
 
 def change_speed(features: Tensor, mask: Tensor, largest: float) -> tuple[Tensor, Tensor]:

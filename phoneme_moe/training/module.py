@@ -38,7 +38,6 @@ class StageModule(pl.LightningModule):
         self.seeds = (recipe.seed, stage_index)
         augmentation = recipe.training.augmentation_of(self.stage)
         self.augment = Augment(
-            round(augmentation.trim_ms / recipe.features.hop_ms),
             augmentation.speed,
             augmentation.vocal_tract,
             augmentation.time_masks,

@@ -5,13 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phoneme_moe.speech.augmentation import (
-    Augment,
-    change_speed,
-    random_gaps,
-    trim_ends,
-    warp_bands,
-)
+from phoneme_moe.speech.augmentation import Augment, change_speed, random_gaps, warp_bands
 
 LENGTHS = (40, 25, 1, 3)
 
@@ -23,13 +17,7 @@ def padded_batch() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 FULL = Augment(
-    trim_frames=4,
-    speed=0.2,
-    vocal_tract=0.1,
-    time_masks=2,
-    time_mask_frames=6,
-    band_masks=2,
-    band_mask_bands=3,
+    speed=0.2, vocal_tract=0.1, time_masks=2, time_mask_frames=6, band_masks=2, band_mask_bands=3
 )
 
 
@@ -38,30 +26,6 @@ def test_nothing_asked_changes_nothing() -> None:
     changed, changed_mask = Augment()(features, mask)
     assert torch.equal(changed, features)
     assert torch.equal(changed_mask, mask)
-
-
-@given(longest=st.integers(0, 30), seed=st.integers(0, 1000))
-@settings(max_examples=30)
-def test_what_is_left_between_trimmed_ends_is_untouched(longest: int, seed: int) -> None:
-    torch.manual_seed(seed)
-    features, mask = padded_batch()
-    kept, kept_mask = trim_ends(features, mask, longest)
-    for row, old in enumerate(LENGTHS):
-        new = int(kept_mask[row].sum())
-        most = min(longest, old // 4)
-        assert old - 2 * most <= new <= old
-        starts = range(min(most, old - new) + 1)
-        assert any(torch.equal(kept[row, :new], features[row, s : s + new]) for s in starts)
-        assert not kept[row, new:].any()
-
-
-def test_both_ends_are_trimmed_by_every_length_up_to_the_longest() -> None:
-    ramp = torch.arange(40.0)[None, :, None].expand(500, 40, 1)
-    kept, mask = trim_ends(ramp, torch.ones(500, 40, dtype=torch.bool), 5)
-    first = kept[:, 0, 0]
-    last = kept[torch.arange(500), mask.sum(dim=1) - 1, 0]
-    assert set(first.tolist()) == set(range(6))
-    assert set(last.tolist()) == set(range(34, 40))
 
 
 def test_a_speed_change_of_nothing_is_the_identity() -> None:
