@@ -33,6 +33,8 @@ def routing_table_text(report: RoutingReport, width: int = 80) -> RenderableType
     Returns:
         Something ``rich`` prints.
     """
+    if len(report.experts) == 1:
+        return Text(f"One expert, {report.experts[0]}, serves everybody: there is no routing.")
     shown, notes = report, []
     total = len(report.speakers)
     if total > _MOST_SPEAKERS:

@@ -58,3 +58,8 @@ def test_brackets_in_names_are_not_markup(plant: Callable[..., RoutingTable]) ->
     text = printed(report)
     assert "[red]ann" in text
     assert "[bold]x" in text
+
+
+def test_one_expert_has_no_table(plant: Callable[..., RoutingTable]) -> None:
+    report = summarize(plant(np.ones((2, 1)), ["ann", "bob"], ["pooled"]))
+    assert printed(report).strip() == "One expert, pooled, serves everybody: there is no routing."
