@@ -19,8 +19,14 @@ from benchmarks import page, results
 from phoneme_moe.corpora import load_corpus
 from phoneme_moe.recipe import Recipe, load_recipe
 from phoneme_moe.training.data import BalancedBatches, corpus_speakers, load_examples
+from phoneme_moe.training.frozen import experts_repeat_themselves, with_expert_posteriors
 from phoneme_moe.training.module import StageModule
-from phoneme_moe.training.stages import ExampleBatches, build_recognizer, keep_freed_memory
+from phoneme_moe.training.stages import (
+    ExampleBatches,
+    build_recognizer,
+    keep_freed_memory,
+    lone_expert,
+)
 
 ARITHMETIC = ("aten::mm", "aten::bmm", "aten::addmm", "aten::baddbmm", "convolution")
 
@@ -37,6 +43,11 @@ def measure_stage(recipe: Recipe, index: int, steps: int) -> dict[str, Any]:
     recognizer = build_recognizer(recipe, corpus)
     speakers = corpus_speakers(recipe, corpus)
     examples = load_examples(recipe, corpus, "train", recognizer, speakers)
+    stage = recipe.training.stages[index]
+    if stage.route == "shared":
+        recognizer = lone_expert(recognizer, recipe)
+    if experts_repeat_themselves(stage, recipe):
+        examples = list(with_expert_posteriors(examples, recognizer))
     batches = list(BalancedBatches(examples, recipe.training.batch_size, 0))
     data = ExampleBatches(examples, recognizer)
     module = StageModule(recognizer, recipe, index)
@@ -67,7 +78,7 @@ def measure_stage(recipe: Recipe, index: int, steps: int) -> dict[str, Any]:
     arithmetic = sum(t for key, t in totals.items() if any(a in key for a in ARITHMETIC))
     return {
         "recipe": recipe.name,
-        "stage": recipe.training.stages[index].name,
+        "stage": stage.name,
         "step_ms": 1000 * statistics.median(seconds),
         "frames_per_second": statistics.median(rates),
         "arithmetic_share": arithmetic / sum(totals.values()),

@@ -136,7 +136,7 @@ def train_stages(
         leftover.unlink()
     for index, stage in enumerate(recipe.training.stages):
         stage_folder = StageFolder.of(folder, index, stage)
-        learner = _lone_expert(recognizer, recipe) if stage.route == "shared" else recognizer
+        learner = lone_expert(recognizer, recipe) if stage.route == "shared" else recognizer
         if not stage_folder.final.is_file():
             _fit_stage(learner, recipe, index, train, dev, folder, device)
         learner.load_state_dict(load_file(stage_folder.final))
@@ -147,7 +147,7 @@ def train_stages(
     return recognizer
 
 
-def _lone_expert(recognizer: Recognizer, recipe: Recipe) -> Recognizer:
+def lone_expert(recognizer: Recognizer, recipe: Recipe) -> Recognizer:
     """A model of one expert of the same shape and no gate; it starts as the first expert."""
     lone = Recognizer(
         recipe.features,
