@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from random import Random
 
 import numpy as np
 import pytest
@@ -79,9 +80,9 @@ def test_rows_sum_to_one_and_mixing_never_lowers_the_effective_number(table: Rou
 
 @settings(max_examples=30, deadline=None)
 @given(tables(), st.randoms(use_true_random=False))
-def test_permuting_experts_permutes_columns_only(table: RoutingTable, random: object) -> None:
+def test_permuting_experts_permutes_columns_only(table: RoutingTable, random: Random) -> None:
     order = list(range(len(table.experts)))
-    random.shuffle(order)  # type: ignore[attr-defined]
+    random.shuffle(order)
     permuted = dataclasses.replace(
         table, experts=tuple(table.experts[i] for i in order), weights=table.weights[:, order]
     )
