@@ -106,6 +106,8 @@ class Network(Section):
         dilations: One layer of a ``tdnn`` for each; the step between the frames it looks at.
         kernel: Frames that a layer of a ``tdnn`` looks at.
         dropout: Share of the channels silenced in training.
+        bottleneck: Channels through which a layer of a ``tdnn`` sees the one before it; all of them
+            when left out. Wide layers through a narrow bottleneck cost a fraction of full ones.
     """
 
     kind: Literal["tdnn_1989", "tdnn"] = "tdnn"
@@ -115,6 +117,7 @@ class Network(Section):
     dilations: tuple[Annotated[int, Field(ge=1)], ...] = (1, 2, 3)
     kernel: Annotated[int, Field(ge=1)] = 3
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    bottleneck: Annotated[int, Field(ge=1)] | None = None
 
     @model_validator(mode="after")
     def _kernel_is_odd(self) -> Network:

@@ -89,6 +89,7 @@ class Recognizer(nn.Module):
             network.dilations,
             network.kernel,
             network.dropout,
+            network.bottleneck,
         )
 
     @property

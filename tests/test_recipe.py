@@ -118,6 +118,7 @@ def test_an_unknown_key_like_no_other_comes_with_those_there_are() -> None:
         ("training.stages.0.keep", "worst", "'worst'"),
         ("model.expert.dropout", 1, "1"),
         ("model.expert.dilations", [0], "0"),
+        ("model.expert.bottleneck", 0, "0"),
         ("model.num_experts", 0, "0"),
         ("model.num_experts", "everyone", "'everyone'"),
         ("corpus", "tones", "'tones'"),

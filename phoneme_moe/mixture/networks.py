@@ -176,6 +176,7 @@ class StackTDNN(nn.Module):
         dilations: Sequence[int] = (1, 2, 3),
         kernel: int = 3,
         dropout: float = 0.0,
+        bottleneck: int | None = None,
     ) -> None:
         """Plain sizes.
 
@@ -187,14 +188,20 @@ class StackTDNN(nn.Module):
             dilations: One layer for each; the step between the frames it looks at.
             kernel: Frames that a layer looks at; odd.
             dropout: Share of an utterance's channels silenced in training, layer by layer.
+            bottleneck: Channels through which a layer sees the one before it, as in a factored
+                TDNN (Povey et al. 2018, without keeping a factor orthogonal); all when None.
         """
         super().__init__()
         self.kernel = kernel
         self.dilations = tuple(dilations)
         self.dropout = dropout
         self.input = ExpertLinear(num_experts, num_features * kernel, width)
+        self.narrow = nn.ModuleList(
+            ExpertLinear(num_experts, width, bottleneck) if bottleneck else nn.Identity()
+            for _ in self.dilations
+        )
         self.layers = nn.ModuleList(
-            ExpertLinear(num_experts, width * kernel, width) for _ in self.dilations
+            ExpertLinear(num_experts, (bottleneck or width) * kernel, width) for _ in self.dilations
         )
         self.output = ExpertLinear(num_experts, width, num_outputs)
 
@@ -210,9 +217,10 @@ class StackTDNN(nn.Module):
         """
         real = mask[..., None]  # (E, S, T, 1)
         hidden = functional.relu(self.input(splice(frames, self.kernel)))
-        for layer, dilation in zip(self.layers, self.dilations, strict=True):
-            normal = functional.layer_norm(hidden, hidden.shape[-1:]) * real
-            change = functional.relu(layer(splice(normal, self.kernel, dilation)))
+        for narrow, layer, dilation in zip(self.narrow, self.layers, self.dilations, strict=True):
+            # Narrowed before neighbours are joined: the copying shrinks with the channels.
+            seen = narrow(functional.layer_norm(hidden, hidden.shape[-1:])) * real
+            change = functional.relu(layer(splice(seen, self.kernel, dilation)))
             if self.training and self.dropout:
                 # One draw for a channel's whole utterance: as good here, and cheap to draw.
                 keep = torch.empty_like(change[:, :, :1]).bernoulli_(1 - self.dropout)

@@ -28,9 +28,11 @@ def token_net(num_experts: int = 1, rows: int = 3) -> TokenTDNN:
     return network
 
 
-def stack_net(num_experts: int = 1, outputs: int = 5, features: int = 6) -> StackTDNN:
+def stack_net(num_experts: int = 1, outputs: int = 5, bottleneck: int | None = None) -> StackTDNN:
     torch.manual_seed(0)
-    return StackTDNN(num_experts, features, outputs, width=12, dilations=(1, 2), kernel=3).eval()
+    return StackTDNN(
+        num_experts, 6, outputs, width=12, dilations=(1, 2), kernel=3, bottleneck=bottleneck
+    ).eval()
 
 
 def utterances(features: int = 6) -> tuple[Tensor, Tensor]:
@@ -139,12 +141,14 @@ def test_an_input_that_all_experts_share_equals_the_input_repeated() -> None:
     )
 
 
+@pytest.mark.parametrize("bottleneck", [None, 4])
 @pytest.mark.parametrize("expert", [0, 2])
-def test_experts_side_by_side_are_the_experts_alone(expert: int) -> None:
+def test_experts_side_by_side_are_the_experts_alone(expert: int, bottleneck: int | None) -> None:
     features, mask = utterances()
-    network = stack_net(3)
+    network = stack_net(3, bottleneck=bottleneck)
     together = network(features[None], mask[None])[expert]
-    single = alone(network, stack_net(1), expert)(features[None], mask[None])[0]
+    fresh = stack_net(1, bottleneck=bottleneck)
+    single = alone(network, fresh, expert)(features[None], mask[None])[0]
     torch.testing.assert_close(together, single, atol=1e-5, rtol=1e-5)
     tokens = torch.randn(1, 4, 15, 16)
     token_mask = torch.ones(1, 4, 15, dtype=torch.bool)
@@ -153,10 +157,11 @@ def test_experts_side_by_side_are_the_experts_alone(expert: int) -> None:
     torch.testing.assert_close(together, single, atol=1e-5, rtol=1e-5)
 
 
-def test_a_stack_equals_a_plain_residual_stack_of_convolutions() -> None:
+@pytest.mark.parametrize("bottleneck", [None, 4])
+def test_a_stack_equals_a_plain_residual_stack_of_convolutions(bottleneck: int | None) -> None:
     features, _ = utterances()
     mask = torch.ones(features.shape[:2], dtype=torch.bool)
-    network = stack_net()
+    network = stack_net(bottleneck=bottleneck)
 
     def convolve(layer: ExpertLinear, frames: Tensor, dilation: int) -> Tensor:
         kernel = layer.weight[0].reshape(3, frames.shape[2], -1).permute(2, 1, 0)
@@ -169,18 +174,23 @@ def test_a_stack_equals_a_plain_residual_stack_of_convolutions() -> None:
         return centred / (centred.square().mean(dim=-1, keepdim=True) + 1e-5).sqrt()
 
     hidden = convolve(network.input, features, 1).relu()
-    for layer, dilation in zip(network.layers, (1, 2), strict=True):
-        hidden = hidden + convolve(layer, normal(hidden), dilation).relu()
+    for narrow, layer, dilation in zip(network.narrow, network.layers, (1, 2), strict=True):
+        seen = normal(hidden)
+        if bottleneck:
+            seen = seen @ narrow.weight[0] + narrow.bias[0]
+            assert seen.shape[-1] == bottleneck
+        hidden = hidden + convolve(layer, seen, dilation).relu()
     expected = normal(hidden) @ network.output.weight[0] + network.output.bias[0]
     torch.testing.assert_close(
         network(features[None], mask[None])[0], expected, atol=1e-5, rtol=1e-5
     )
 
 
+@pytest.mark.parametrize("bottleneck", [None, 4])
 @pytest.mark.parametrize("extra", [1, 7])
-def test_padding_and_neighbours_change_no_real_frame(extra: int) -> None:
+def test_padding_and_neighbours_change_no_real_frame(extra: int, bottleneck: int | None) -> None:
     features, mask = utterances()
-    network = stack_net(2)
+    network = stack_net(2, bottleneck=bottleneck)
     padded = network(
         nn.functional.pad(features, (0, 0, 0, extra))[None],
         nn.functional.pad(mask, (0, extra))[None],
