@@ -11,9 +11,9 @@ import tiny
 import yaml
 from pydantic import ValidationError
 
-from phoneme_moe import recipe as module
 from phoneme_moe.errors import InputError
 from phoneme_moe.recipe import Recipe, load_recipe, shipped_recipes, validate_recipe
+from phoneme_moe.recipe import sections as module
 
 RECOGNIZE = tiny.RECIPES / "tiny_recognize.yaml"
 CLASSIFY = tiny.RECIPES / "tiny_classify.yaml"

@@ -1,0 +1,37 @@
+"""Recipes: what a run is made of, as frozen, strict data.
+
+A recipe is one YAML file that stands alone. Nothing in it is code; an unknown key is an error that
+names the key. ``load_recipe`` finds a recipe by the name it ships under or by path.
+"""
+
+from phoneme_moe.recipe.load import load_recipe, shipped_recipes, validate_recipe
+from phoneme_moe.recipe.sections import (
+    Augmentation,
+    Corpus,
+    Features,
+    Model,
+    Network,
+    Part,
+    Recipe,
+    Route,
+    Stage,
+    Task,
+    Training,
+)
+
+__all__ = [
+    "Augmentation",
+    "Corpus",
+    "Features",
+    "Model",
+    "Network",
+    "Part",
+    "Recipe",
+    "Route",
+    "Stage",
+    "Task",
+    "Training",
+    "load_recipe",
+    "shipped_recipes",
+    "validate_recipe",
+]

@@ -1,0 +1,128 @@
+"""Finding, changing and checking a recipe file; errors name the key."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from phoneme_moe.errors import InputError, suggest
+from phoneme_moe.recipe.sections import Recipe, Section
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """The recipes that come with the package, by name."""
+    package = Path(__file__).parents[1]
+    # Beside the modules in an installed wheel, at the top of a checkout.
+    folder = next(f for f in (package / "recipes", package.parent / "recipes") if f.is_dir())
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def load_recipe(name_or_path: str | Path, changes: Sequence[str] = ()) -> Recipe:
+    """Reads and checks a recipe.
+
+    Args:
+        name_or_path: Name of a shipped recipe, or path of a YAML file.
+        changes: Settings to change, each ``section.key=value`` with the value in YAML.
+
+    Returns:
+        The checked recipe.
+
+    Raises:
+        InputError: The recipe is unknown, unreadable, or has a wrong key or value.
+    """
+    text = str(name_or_path)
+    recipes = shipped_recipes()
+    if text in recipes:
+        path = recipes[text]
+    elif Path(text).suffix in {".yaml", ".yml"} or Path(text).is_file():
+        path = Path(text)
+    else:
+        raise InputError(f"no recipe named {text!r}{suggest(text, recipes)}; a file ends in .yaml")
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(data, dict):
+        raise InputError(f"{path}: found {type(data).__name__}, expected keys and values")
+    for change in changes:
+        _apply_change(data, change)
+    return validate_recipe(data, str(path))
+
+
+def validate_recipe(data: Any, source: str) -> Recipe:
+    """Checks plain data against the recipe's sections.
+
+    Args:
+        data: Nested dictionaries as YAML or JSON gives them.
+        source: Where the data came from, for the error message.
+
+    Raises:
+        InputError: Names the first wrong key with what was found and expected.
+    """
+    try:
+        return Recipe.model_validate(data)
+    except ValidationError as error:
+        raise InputError(f"{source}: {_first_problem(error)}") from error
+
+
+def _apply_change(data: dict[str, Any], change: str) -> None:
+    key, equals, value = change.partition("=")
+    if not equals or not key:
+        raise InputError(f"--set {change!r}: expected section.key=value")
+    *sections, last = key.split(".")
+    target: Any = data
+    for section in sections:
+        # A stage is reached by its name, as in training.stages.gate.epochs.
+        if isinstance(target, list):
+            entries = [item for item in target if isinstance(item, dict)]
+            named = [item for item in entries if item.get("name") == section]
+            if not named:
+                known = [str(item.get("name")) for item in entries]
+                raise InputError(f"--set {key}: no {section!r} there{suggest(section, known)}")
+            target = named[0]
+        else:
+            target = target.setdefault(section, {})
+        if not isinstance(target, dict | list):
+            raise InputError(f"--set {key}: {section!r} is a value, not a section")
+    if not isinstance(target, dict):
+        raise InputError(f"--set {key}: expected the name of an entry before {last!r}")
+    try:
+        target[last] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise InputError(f"--set {change!r}: the value is not valid YAML") from error
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    # pydantic puts the branch of a union into the path; users know only the keys.
+    keys = [str(p) for p in problem["loc"] if not str(p).startswith(("constrained-", "literal["))]
+    where = ".".join(keys)
+    found = problem.get("input")
+    if problem["type"] == "extra_forbidden":
+        return f"unknown key {where}{suggest(keys[-1], _keys_beside(keys))}"
+    if problem["type"] == "missing":
+        return f"{where} is missing"
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "value_error":
+        return f"{where}: {message}" if where else message
+    return f"{where}: found {found!r}; {message[0].lower()}{message[1:]}"
+
+
+def _keys_beside(keys: list[str]) -> list[str]:
+    """The keys that the section of a misspelt key does have."""
+    section: Any = Recipe
+    for key in keys[:-1]:
+        if key.isdigit():
+            continue
+        annotation = section.model_fields[key].annotation
+        candidates = [annotation, *getattr(annotation, "__args__", ())]
+        section = next(
+            (c for c in candidates if isinstance(c, type) and issubclass(c, Section)), Section
+        )
+    return list(section.model_fields)
