@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from phoneme_moe.cli import corpora, evaluate, report, train, transcribe
+from phoneme_moe.cli import corpora, evaluate, report, reproduce, train, transcribe
 from phoneme_moe.errors import InputError
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("transcribe")(transcribe.transcribe)
 app.command("report")(report.report)
+app.command("reproduce")(reproduce.reproduce)
 app.add_typer(corpora.app, name="corpora")
 
 

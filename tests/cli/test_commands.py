@@ -23,6 +23,7 @@ COMMANDS = [
     ["evaluate"],
     ["transcribe"],
     ["report"],
+    ["reproduce"],
     ["corpora"],
     ["corpora", "list"],
     ["corpora", "prepare"],
@@ -198,6 +199,31 @@ def test_a_corpus_that_cannot_be_used_is_refused_in_one_line(
         ["check", "nonesuch"],
     ):
         assert_one_line(phoneme_moe("corpora", *arguments))
+
+
+def test_experiments_are_listed_and_an_unknown_one_is_refused(
+    phoneme_moe: Command, tmp_path: Path
+) -> None:
+    listed = phoneme_moe("reproduce", "list")
+    assert (listed.code, listed.err) == (0, "")
+    assert "jacobs-1991 " in listed.out
+    assert_one_line(phoneme_moe("reproduce", "jacob-1991"), "did you mean")
+    too_few = phoneme_moe("reproduce", "jacobs-1991", "--seeds", "0", "--out", tmp_path)
+    assert_one_line(too_few, "--seeds: found 0")
+
+
+def test_an_experiment_prints_published_figures_and_ours(
+    phoneme_moe: Command, tmp_path: Path
+) -> None:
+    pytest.importorskip("parselmouth", reason="needs praat-parselmouth (extra praat)")
+    result = phoneme_moe(
+        "reproduce", "jacobs-1991", "--quick", "--seeds", "1", "--jobs", "1", "--out", tmp_path
+    )
+    assert (result.code, result.err) == (0, "")
+    assert "epochs, 1991" in result.out
+    assert "2,209" in result.out
+    assert max(map(len, result.out.splitlines()[:-6])) <= 80
+    assert (tmp_path / "results.json").is_file()
 
 
 @pytest.mark.parametrize(
