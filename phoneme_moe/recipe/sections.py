@@ -143,6 +143,8 @@ class Augmentation(Section):
     """What is changed at random in every training utterance, each time anew.
 
     Attributes:
+        quiet_ends: Share of the utterances whose quiet ends are cut off, a random part of each:
+            recordings of training and of use may have been cut differently.
         speed: Spoken up to this share faster or slower (time axis of the features stretched).
         vocal_tract: Vocal tract up to this share longer or shorter (mel axis stretched).
         time_masks: Stretches of frames blanked out (SpecAugment, Park et al. 2019).
@@ -151,6 +153,7 @@ class Augmentation(Section):
         band_mask_bands: Widest of them in bands.
     """
 
+    quiet_ends: Annotated[float, Field(ge=0, le=1)] = 0.0
     speed: Annotated[float, Field(ge=0, le=0.5)] = 0.0
     vocal_tract: Annotated[float, Field(ge=0, le=0.5)] = 0.0
     time_masks: Annotated[int, Field(ge=0)] = 0

@@ -15,9 +15,11 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Augment:
-    """Changes of speed and of vocal tract length, then masks in time and in frequency.
+    """Quiet ends cut off, changes of speed and vocal tract length, masks in time and in frequency.
 
     Attributes:
+        quiet_ends: Share of the utterances that lose some of the quiet before and after their loud
+            part, 0..1.
         speed: Largest change of speed, as a share; 0.1 gives 0.9 to 1.1 times.
         vocal_tract: Largest change of vocal tract length, as a share.
         time_masks: Stretches of frames set to zero, the mean of the features (SpecAugment, Park et
@@ -27,6 +29,7 @@ class Augment:
         band_mask_bands: Widest of them.
     """
 
+    quiet_ends: float = 0.0
     speed: float = 0.0
     vocal_tract: float = 0.0
     time_masks: int = 0
@@ -44,6 +47,8 @@ class Augment:
         Returns:
             Features and mask of the same kind, with other numbers of frames if speed changes.
         """
+        if self.quiet_ends:
+            features, mask = cut_quiet_ends(features, mask, self.quiet_ends)
         if self.speed:
             features, mask = change_speed(features, mask, self.speed)
         if self.vocal_tract:
@@ -58,6 +63,37 @@ class Augment:
             keep = random_gaps(bands, features.shape[2], self.band_masks, self.band_mask_bands)
             features = features * keep[:, None, :]
         return features, mask
+
+
+def cut_quiet_ends(features: Tensor, mask: Tensor, share: float) -> tuple[Tensor, Tensor]:
+    """Cuts utterances closer, as another hand or another endpoint detector would have.
+
+    Quiet are the frames before the first and after the last one whose mean over bands is above 0,
+    the mean of the utterance's active frames (``LogMel`` with ``utterance``): silence, but also the
+    closure of a final stop or a weak fricative. A random part of each end's quiet goes.
+
+    Args:
+        features: Shape (batch, frames, mel bands), zero where masked.
+        mask: Real frames, shape (batch, frames).
+        share: Of the utterances that are cut.
+    """
+    batch, num_frames = mask.shape
+    device = features.device
+    loud = (features.mean(dim=2) > 0) & mask
+    has_loud = loud.any(dim=1)
+    length = mask.sum(dim=1)
+    quiet_start = loud.float().argmax(dim=1)
+    quiet_end = length - num_frames + loud.flip(1).float().argmax(dim=1)
+    cut = (torch.rand(batch, device=device) < share) & has_loud
+    parts = torch.rand(2, batch, device=device)
+    start = (parts[0] * (quiet_start + 1)).long() * cut
+    end = (parts[1] * (quiet_end + 1)).long() * cut
+    length = length - start - end
+    frames = torch.arange(int(length.max()) if batch else 0, device=device)
+    new_mask = frames < length[:, None]
+    position = (frames + start[:, None]).clamp_max(num_frames - 1)
+    kept = features.gather(1, position[..., None].expand(-1, -1, features.shape[2]))
+    return kept * new_mask[..., None], new_mask
 
 
 def change_speed(features: Tensor, mask: Tensor, largest: float) -> tuple[Tensor, Tensor]:

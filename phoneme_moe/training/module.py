@@ -38,6 +38,7 @@ class StageModule(pl.LightningModule):
         self.seeds = (recipe.seed, stage_index)
         augmentation = recipe.training.augmentation_of(self.stage)
         self.augment = Augment(
+            augmentation.quiet_ends,
             augmentation.speed,
             augmentation.vocal_tract,
             augmentation.time_masks,

@@ -5,7 +5,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phoneme_moe.speech.augmentation import Augment, change_speed, random_gaps, warp_bands
+from phoneme_moe.speech.augmentation import (
+    Augment,
+    change_speed,
+    cut_quiet_ends,
+    random_gaps,
+    warp_bands,
+)
 
 LENGTHS = (40, 25, 1, 3)
 
@@ -17,7 +23,13 @@ def padded_batch() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 FULL = Augment(
-    speed=0.2, vocal_tract=0.1, time_masks=2, time_mask_frames=6, band_masks=2, band_mask_bands=3
+    quiet_ends=0.5,
+    speed=0.2,
+    vocal_tract=0.1,
+    time_masks=2,
+    time_mask_frames=6,
+    band_masks=2,
+    band_mask_bands=3,
 )
 
 
@@ -26,6 +38,60 @@ def test_nothing_asked_changes_nothing() -> None:
     changed, changed_mask = Augment()(features, mask)
     assert torch.equal(changed, features)
     assert torch.equal(changed_mask, mask)
+
+
+def word(before: int, loud: int, after: int, padding: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Quiet, loud with a quiet frame in it, quiet; each frame is told by its size."""
+    level = [-1.0] * before + [2.0] * loud + [-1.0] * after
+    level[before + loud // 2] = -0.5
+    frames = torch.tensor(level) * torch.linspace(1, 2, len(level))
+    features = frames[None, :, None].expand(1, len(level), 3)
+    mask = torch.arange(len(level) + padding)[None] < len(level)
+    return torch.nn.functional.pad(features, (0, 0, 0, padding)), mask
+
+
+@given(
+    before=st.integers(0, 6),
+    loud=st.integers(3, 8),
+    after=st.integers(0, 6),
+    padding=st.integers(0, 4),
+    seed=st.integers(0, 1000),
+)
+def test_only_quiet_ends_are_cut_and_what_is_left_is_in_order(
+    before: int, loud: int, after: int, padding: int, seed: int
+) -> None:
+    torch.manual_seed(seed)
+    features, mask = word(before, loud, after, padding)
+    cut, cut_mask = cut_quiet_ends(features, mask, 1.0)
+    kept = cut[0, cut_mask[0], 0].tolist()
+    whole = features[0, mask[0], 0].tolist()
+    start = whole.index(kept[0])
+    assert whole[start : start + len(kept)] == kept
+    assert start <= before
+    assert start + len(kept) >= before + loud
+    assert not cut[~cut_mask].any()
+
+
+def test_every_amount_of_quiet_is_cut_from_the_share_of_utterances_asked_for() -> None:
+    torch.manual_seed(0)
+    features, mask = word(4, 5, 3)
+    many, many_mask = features.expand(4000, -1, -1), mask.expand(4000, -1)
+    _, cut_mask = cut_quiet_ends(many, many_mask, 1.0)
+    assert sorted(set(cut_mask.sum(1).tolist())) == list(range(5, 13))
+    _, cut_mask = cut_quiet_ends(many, many_mask, 0.3)
+    # Of those cut, 1 in 20 loses nothing.
+    changed = (cut_mask.sum(1) < 12).float().mean().item()
+    assert changed == pytest.approx(0.3 * 19 / 20, abs=0.03)
+    same, same_mask = cut_quiet_ends(many, many_mask, 0.0)
+    assert torch.equal(same, many)
+    assert torch.equal(same_mask, many_mask)
+
+
+def test_an_utterance_without_a_loud_frame_is_left_alone() -> None:
+    features, mask = -torch.ones(2, 6, 3), torch.ones(2, 6, dtype=torch.bool)
+    cut, cut_mask = cut_quiet_ends(features, mask, 1.0)
+    assert torch.equal(cut, features)
+    assert torch.equal(cut_mask, mask)
 
 
 def test_a_speed_change_of_nothing_is_the_identity() -> None:
