@@ -1,6 +1,6 @@
 """The founding experiments of mixtures of experts: published figures beside reproduced ones.
 
-One file per paper; each describes itself as an ``Experiment``. Importing this package is quick.
+One package per paper: systems (data and training), findings (tables and claims), drawing. Importing this package is quick.
 """
 
 from phoneme_moe.reproduce.registry import EXPERIMENTS, load_experiment

@@ -8,8 +8,8 @@ import torch
 
 pytest.importorskip("parselmouth", reason="needs praat-parselmouth (extra praat)")
 
-from phoneme_moe.reproduce.jacobs_1991 import (
-    EXPERIMENT,
+from phoneme_moe.reproduce.jacobs_1991 import EXPERIMENT
+from phoneme_moe.reproduce.jacobs_1991.systems import (
     SYSTEMS,
     answer,
     build,
