@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from phoneme_moe.mixture.dispatch import Dispatch
-from phoneme_moe.mixture.networks import Experts, Gate, StackTDNN, TokenTDNN
+from phoneme_moe.mixture.networks import Experts, Gate, StackTDNN
 from phoneme_moe.mixture.routing import Routing, combine, dense_routing, fixed_routing
+from phoneme_moe.mixture.token_networks import TokenTDNN
 from phoneme_moe.recipe import Features, Model, Network, Task
 from phoneme_moe.speech.features import LogMel, stack_frames
 from phoneme_moe.speech.phonemes import PhonemeSet

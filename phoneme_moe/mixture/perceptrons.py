@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from phoneme_moe.mixture.networks import ExpertLinear
+from phoneme_moe.mixture.time_delay import ExpertLinear
 
 
 class Perceptron(nn.Module):
