@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 EXPERIMENTS = {
     "jacobs-1991": "Mixtures of linear experts against backpropagation nets on four real vowels",
+    "hme-1994": "Hierarchical mixtures by EM and by gradient, grown and pruned, on ten vowels",
 }
 """What can be reproduced, in a line each."""
 

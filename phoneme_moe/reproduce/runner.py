@@ -79,6 +79,8 @@ def reproduce(
     missing = [job for job in plan if job.key not in results]
     tell = progress or (lambda done, total: None)
     tell(len(results), len(plan))
+    if missing:
+        experiment.prepare()
     for job, result in _do(experiment, missing, jobs or os.cpu_count() or 1):
         _keep(folder, job, result)
         results[job.key] = result

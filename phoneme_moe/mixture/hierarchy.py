@@ -1,0 +1,280 @@
+"""Hierarchical mixtures of experts: a tree of gates with an expert at every leaf.
+
+Each gate divides the inputs softly among its branches; a leaf's weight is the product of the gates'
+proportions along its path (Jordan & Jacobs 1994). Experts are multinomial logits (linear, softmax),
+gates are softmax of linear. ``em`` trains what is here by expectation maximisation; since all of it
+is differentiable, any optimiser trains it too.
+
+A tree is one boolean array, the paths: whether the way to leaf l takes branch b of gate g. It holds
+any depth and branching, balanced or grown; gates with fewer branches than the widest have some that
+no path takes. With it weights and posteriors are each one product over all leaves, splitting a leaf
+adds a row and a gate, and pruning drops rows.
+
+Legend: C cases, L leaves (experts), G gates, B branches of the widest gate, F inputs and a constant
+1, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+import torch
+from torch import Tensor, nn
+
+
+def balanced_tree(branching: Sequence[int]) -> Tensor:
+    """Paths of a tree in which all gates of a level have as many branches.
+
+    Args:
+        branching: Branches of the gates of each level, the root's first; none for a single leaf.
+
+    Returns:
+        Boolean, shape (leaves, gates, branches). Gates are in order of levels.
+    """
+    num_leaves = prod(branching)
+    num_gates = sum(prod(branching[:level]) for level in range(len(branching)))
+    paths = torch.zeros(num_leaves, num_gates, max(branching, default=1), dtype=torch.bool)
+    leaf = torch.arange(num_leaves)
+    first = 0
+    for level, branches in enumerate(branching):
+        below = prod(branching[level + 1 :])
+        paths[leaf, first + leaf // (below * branches), leaf // below % branches] = True
+        first += prod(branching[:level])
+    return paths
+
+
+class HierarchicalMixture(nn.Module):
+    """A tree of softmax gates over multinomial logits (Jordan & Jacobs 1994).
+
+    Attributes:
+        paths: The tree, boolean, shape (leaves, gates, branches).
+        experts: Weights, shape (leaves, inputs + 1, classes); the last row is the bias.
+        gates: Weights, shape (gates, inputs + 1, branches); columns of branches that no path takes
+            are without effect.
+    """
+
+    paths: Tensor
+
+    def __init__(self, num_inputs: int, num_classes: int, paths: Tensor, scale: float = 1.0):
+        """Plain sizes and a tree.
+
+        Args:
+            num_inputs: Features of a case.
+            num_classes: Classes that every expert tells apart.
+            paths: Of ``balanced_tree``, or another mixture's.
+            scale: Standard deviation of the gates' first weights. Experts begin at zero: what sets
+                them apart is which cases their gates give them.
+        """
+        super().__init__()
+        num_leaves, num_gates, branches = paths.shape
+        self.register_buffer("paths", paths)
+        self.experts = nn.Parameter(torch.zeros(num_leaves, num_inputs + 1, num_classes))
+        self.gates = nn.Parameter(scale * torch.randn(num_gates, num_inputs + 1, branches))
+
+    @property
+    def num_leaves(self) -> int:
+        """Experts."""
+        return len(self.paths)
+
+    @property
+    def branches(self) -> Tensor:
+        """Which branches there are, boolean, shape (gates, branches)."""
+        return self.paths.any(dim=0)
+
+    def log_proportions(self, inputs: Tensor) -> Tensor:
+        """What every gate says, whatever the gates above it say.
+
+        Args:
+            inputs: Shape (cases, inputs).
+
+        Returns:
+            Logarithms, shape (cases, gates, branches), summing to 1 over a gate's branches; 0 for
+            branches that do not exist.
+        """
+        scores = log_softmax_scores(self.gates, with_constant(inputs), self.branches)
+        return scores.transpose(0, 1)
+
+    def log_leaf_weights(self, inputs: Tensor) -> Tensor:
+        """Logarithms of the leaves' weights, products along the paths, shape (cases, leaves)."""
+        proportions = self.log_proportions(inputs).flatten(1)  # (C, G * B)
+        return proportions @ self.paths.flatten(1).to(proportions.dtype).T
+
+    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Weights and answers of all experts.
+
+        Args:
+            inputs: Shape (cases, inputs).
+
+        Returns:
+            Logarithms of the leaves' weights, shape (cases, leaves), and of every expert's class
+            probabilities, shape (cases, leaves, classes).
+        """
+        answers = log_softmax_scores(self.experts, with_constant(inputs)).transpose(0, 1)
+        return self.log_leaf_weights(inputs), answers
+
+    def log_posteriors(self, inputs: Tensor) -> Tensor:
+        """Logarithms of the mixture's class probabilities, shape (cases, classes)."""
+        log_weights, answers = self(inputs)
+        return torch.logsumexp(log_weights[..., None] + answers, dim=-2)
+
+    def log_joint(self, inputs: Tensor, classes: Tensor) -> Tensor:
+        """Logarithm of each leaf's share in the probability of a case's class.
+
+        Args:
+            inputs: Shape (cases, inputs).
+            classes: The right class of each case, shape (cases,).
+
+        Returns:
+            Shape (cases, leaves). Its logsumexp over leaves is the log likelihood of a case, its
+            softmax the posterior h of the leaves.
+        """
+        log_weights, answers = self(inputs)
+        joint: Tensor = log_weights + of_classes(answers, classes)
+        return joint
+
+    def log_likelihood(self, inputs: Tensor, classes: Tensor) -> Tensor:
+        """Natural logarithm of the probability of each case's class, shape (cases,)."""
+        return torch.logsumexp(self.log_joint(inputs, classes), dim=-1)
+
+
+def with_constant(inputs: Tensor) -> Tensor:
+    """Inputs with a 1 for the bias, shape (cases, inputs + 1)."""
+    return torch.nn.functional.pad(inputs, (0, 1), value=1.0)
+
+
+def of_classes(answers: Tensor, classes: Tensor) -> Tensor:
+    """What every expert says of each case's class: (cases, leaves, classes) to (cases, leaves)."""
+    return answers.take_along_dim(classes[:, None, None], dim=-1)[..., 0]
+
+
+def log_softmax_scores(weights: Tensor, design: Tensor, exists: Tensor | None = None) -> Tensor:
+    """Log probabilities of many multinomial logits, for the same cases.
+
+    Args:
+        weights: Shape (logits, inputs + 1, categories).
+        design: Cases with their constant, shape (cases, inputs + 1).
+        exists: Which categories there are, shape (logits, categories); all when None.
+
+    Returns:
+        Shape (logits, cases, categories); 0 for what does not exist, so that sums pass over it.
+    """
+    scores = design @ weights
+    if exists is None:
+        return torch.log_softmax(scores, dim=-1)
+    missing = ~exists[:, None]
+    logs: Tensor = scores.masked_fill(missing, -torch.inf).log_softmax(dim=-1)
+    return logs.masked_fill(missing, 0.0)
+
+
+def branch_posteriors(leaf_posteriors: Tensor, paths: Tensor) -> Tensor:
+    """How probable it is that a case went through each branch, once its class is known.
+
+    For two levels this is h_i at the root and ``h_i h_{j|i}`` below (Jordan & Jacobs 1994). The sum
+    over a gate's branches is the posterior h_i of getting to that gate; divided by it, h_{j|i}.
+
+    Args:
+        leaf_posteriors: Shape (cases, leaves).
+        paths: Shape (leaves, gates, branches).
+
+    Returns:
+        Shape (cases, gates, branches).
+    """
+    along: Tensor = leaf_posteriors @ paths.flatten(1).to(leaf_posteriors.dtype)  # (C, G * B)
+    return along.view(len(along), *paths.shape[1:])
+
+
+@torch.no_grad()
+def leaf_scores(mixture: HierarchicalMixture, inputs: Tensor, classes: Tensor) -> Tensor:
+    """Log likelihood that each leaf is answerable for: ``sum_t g_k(t) log P_k(t)``.
+
+    The leaf with the least is the one to split (Fritsch, Finke & Waibel 1997).
+
+    Args:
+        mixture: The tree.
+        inputs: Shape (cases, inputs).
+        classes: Shape (cases,).
+
+    Returns:
+        In nats, 0 or less, shape (leaves,).
+    """
+    log_weights, answers = mixture(inputs)
+    scores: Tensor = (log_weights.exp() * of_classes(answers, classes)).sum(dim=0)
+    return scores
+
+
+@torch.no_grad()
+def split_leaf(
+    mixture: HierarchicalMixture, leaf: int, scale: float = 1.0, noise: float = 0.0
+) -> HierarchicalMixture:
+    """Grows the tree: a gate with two branches in a leaf's place, and its expert below each.
+
+    As Fritsch, Finke & Waibel (1997) do it: the gate is random, the experts are copies, perturbed.
+    Without noise the function is the same, whatever the gate.
+
+    Args:
+        mixture: The tree; it stays as it is.
+        leaf: Which one to split.
+        scale: Standard deviation of the new gate's weights.
+        noise: Of what is added to the experts' weights.
+
+    Returns:
+        A tree with one leaf more, the new one after the last.
+    """
+    num_leaves, num_gates, branches = mixture.paths.shape
+    paths = mixture.paths.new_zeros(num_leaves + 1, num_gates + 1, max(branches, 2))
+    source = torch.cat([torch.arange(num_leaves), torch.tensor([leaf])])
+    paths[:, :num_gates, :branches] = mixture.paths[source]
+    paths[leaf, num_gates, 0] = paths[num_leaves, num_gates, 1] = True
+    grown = _like(mixture, paths, scale)
+    grown.experts.copy_(mixture.experts[source])
+    for copy in (leaf, num_leaves):
+        grown.experts[copy] += noise * torch.randn_like(grown.experts[copy])
+    grown.gates[:num_gates, :, :branches] = mixture.gates
+    return grown
+
+
+@torch.no_grad()
+def prune(mixture: HierarchicalMixture, keep: Tensor) -> HierarchicalMixture:
+    """The tree without some leaves; their weight falls to what is left beside them.
+
+    Gates that are left with one branch have nothing to divide and go too.
+
+    Args:
+        mixture: The tree; it stays as it is.
+        keep: Leaves to keep, boolean, shape (leaves,).
+
+    Raises:
+        ValueError: No leaf would be left.
+    """
+    if not keep.any():
+        raise ValueError("a tree needs a leaf: found none to keep")
+    paths = mixture.paths[keep]
+    dividing = paths.any(dim=0).sum(dim=-1) > 1  # (G,)
+    pruned = _like(mixture, paths[:, dividing])
+    pruned.experts.copy_(mixture.experts[keep])
+    pruned.gates.copy_(mixture.gates[dividing])
+    return pruned
+
+
+def active_paths(log_weights: Tensor, threshold: float) -> Tensor:
+    """Where a path is worth following: its log activation is not below a threshold.
+
+    Waterhouse & Robinson (1996) prune paths so, case by case, at -5.6 to -15. A leaf that is active
+    in no case can be taken out by ``prune``.
+
+    Args:
+        log_weights: Of the leaves, shape (cases, leaves).
+        threshold: Natural logarithm.
+
+    Returns:
+        Boolean, shape (cases, leaves). A case's strongest leaf is always active.
+    """
+    return (log_weights >= threshold) | (log_weights == log_weights.amax(dim=-1, keepdim=True))
+
+
+def _like(mixture: HierarchicalMixture, paths: Tensor, scale: float = 0.0) -> HierarchicalMixture:
+    """A mixture for the same inputs and classes, on another tree."""
+    _, inputs_and_constant, num_classes = mixture.experts.shape
+    other = HierarchicalMixture(inputs_and_constant - 1, num_classes, paths, scale)
+    return other.to(mixture.experts)
