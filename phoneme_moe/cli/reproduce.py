@@ -5,11 +5,14 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
+    from phoneme_moe.reproduce.experiment import Table
     from phoneme_moe.reproduce.runner import Reproduction
 
 
@@ -62,28 +65,54 @@ def reproduce(
 
 def _print(found: Reproduction) -> None:
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
     from phoneme_moe.cli.tables import print_files
-    from phoneme_moe.reproduce.files import cell_text
 
     console = Console()
     console.print(found.experiment.paper, highlight=False)
     for table in found.outcome.tables:
         console.print(f"\n{table.title}", highlight=False)
-        # A system a block: as many columns side by side fit no terminal of 80 characters.
-        shown = Table(box=None, pad_edge=False)
-        shown.add_column(table.columns[0], no_wrap=True)
-        for row in table.rows:
-            shown.add_column(str(row[0]), justify="right")
-        for index, heading in enumerate(table.columns[1:], 1):
-            cells = (cell_text(row[index], table.digits) for row in table.rows)
-            shown.add_row(heading, *(cell.replace(" ± ", "±") for cell in cells))
-        console.print(shown)
+        _print_table(console, table)
     console.print()
     for claim in found.outcome.claims:
         mark = Text("holds    ", "green") if claim.holds else Text("does not ", "bold red")
         console.print(mark + Text(f"{claim.statement}"))
         console.print(Text(f"         published {claim.published}; here {claim.reproduced}", "dim"))
-    print_files(console, {path.suffix[1:]: path for path in found.files})
+    if found.quick:
+        console.print("\nThe quick form shows that it runs; it is too short to find anything.")
+    print_files(console, {path.name: path for path in found.files})
+
+
+def _print_table(console: Console, table: Table) -> None:
+    """Prints as many columns side by side as the terminal is wide, and the others below."""
+    from rich import box
+    from rich.table import Table as Grid
+
+    from phoneme_moe.reproduce.files import cell_text
+
+    columns = [
+        [cell_text(row[i], table.digits).replace(" ± ", "±") for row in table.rows]
+        for i in range(len(table.columns))
+    ]
+    # A heading may break between words, a cell may not; the first column keeps its own whole too.
+    widths = [
+        max(len(part) for part in (*heading.split(), *cells))
+        for heading, cells in zip(table.columns, columns, strict=True)
+    ]
+    widths[0] = max(widths[0], len(table.columns[0]))
+    first, rest = 0, list(range(1, len(columns)))
+    while rest:
+        shown, room = [first], console.width - widths[first]
+        while rest and (len(shown) == 1 or room >= widths[rest[0]] + 2):
+            room -= widths[rest[0]] + 2
+            shown.append(rest.pop(0))
+        grid = Grid(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+        for i in shown:
+            justify: Literal["left", "right"] = "left" if i == first else "right"
+            grid.add_column(table.columns[i], justify=justify, vertical="bottom", width=widths[i])
+        for row in zip(*(columns[i] for i in shown), strict=True):
+            grid.add_row(*row)
+        console.print(grid)
+        if rest:
+            console.print()

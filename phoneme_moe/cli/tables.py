@@ -66,8 +66,9 @@ def print_routing(console: Console, report: RoutingReport) -> None:
 def print_files(console: Console, files: Mapping[str, Path]) -> None:
     """Prints where things were written, one a line, never wrapped."""
     console.print()
+    width = max(12, *(len(name) + 2 for name in files))
     for name, path in files.items():
-        console.print(f"{name + ':':<12}{path}", soft_wrap=True, highlight=False, markup=False)
+        console.print(f"{name + ':':<{width}}{path}", soft_wrap=True, highlight=False, markup=False)
 
 
 def progress_console() -> Console:

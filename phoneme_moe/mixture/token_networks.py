@@ -5,8 +5,9 @@ Legend: E experts, S tokens (slots) of each, T frames, F features, P classes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar
+import copy
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -64,12 +65,12 @@ class TokenTDNN(nn.Module):
         else:
             self.output = ExpertLinear(num_experts, hidden[1], num_outputs)
 
-    def forward(self, frames: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, frames: Tensor, mask: Tensor | None) -> Tensor:
         """Scores of the classes.
 
         Args:
             frames: Shape (experts or 1, slots, frames, features).
-            mask: Unused: a token has no padding. Shape (experts or 1, slots, frames).
+            mask: Unused: a token has no padding.
 
         Returns:
             Scores before the softmax, shape (experts, slots, 1, outputs).
@@ -116,91 +117,64 @@ class TokenTDNN(nn.Module):
         return first * units1 * (self.fan_in + 1) + second * units2 * (inputs2 + 1) + output
 
 
-class FrequencyShiftLayer(nn.Module):
-    """Units that look for the same thing at several places of the spectrum.
+Copies = TypeVar("Copies", bound=nn.Module)
 
-    The spectrum is divided into ranges, roughly those of the first three formants. Within a range
-    each ply has one detector of a few bands, moved band by band: its weights are shared by all its
-    places, so that what it finds may be shifted, as formants are from speaker to speaker.
+
+@torch.no_grad()
+def take(network: Copies, which: Sequence[int]) -> Copies:
+    """Some of the copies that a network holds, as a network of their own.
+
+    Args:
+        network: Whose parameters all have its copies in their first dimension.
+        which: Numbers of the copies, in the order wanted; one may come several times.
+    """
+    taken = copy.deepcopy(network)
+    for parameter in taken.parameters():
+        parameter.data = parameter[list(which)].clone()
+    return taken
+
+
+class ModularTDNN(nn.Module):
+    """Trained nets as one larger net: every class sees its own row of units in all of them.
+
+    The first layers stay as they are; what is above them (``higher_layers``) is trained on (Modular
+    TDNN, Hampshire & Waibel 1989, after Waibel 1989). The nets meet at the outputs only.
     """
 
-    def __init__(
-        self,
-        num_experts: int,
-        num_features: int,
-        window: int,
-        bands: int,
-        ranges: Sequence[tuple[int, int]],
-        plies: int,
-    ) -> None:
-        """Plain sizes.
+    def __init__(self, modules: TokenTDNN) -> None:
+        """Begins as the mean of the modules' own scores.
 
         Args:
-            num_experts: Independent copies.
-            num_features: Bands of a frame.
-            window: Frames that a detector looks at.
-            bands: Adjacent bands that a detector looks at.
-            ranges: First and last place (lowest band) of the detectors of each range.
-            plies: Detectors of each range.
+            modules: One copy for each module, a row for each class; the net is changed in place.
         """
         super().__init__()
-        self.num_features = num_features
-        self.bands = bands
-        self.ranges = tuple(ranges)
-        self.detectors = nn.ModuleList(
-            ExpertLinear(num_experts, window * bands, plies) for _ in self.ranges
-        )
-        self.num_units = plies * sum(last - first + 1 for first, last in self.ranges)
+        if not modules.row_per_class:
+            raise ValueError("every class of a module must have a row of its own")
+        self.modules_ = modules
+        modules.hidden1.requires_grad_(False)
+        count = len(modules.output_weight)
+        self.weight = nn.Parameter(modules.output_weight.detach()[:, 0] / count)
+        self.bias = nn.Parameter(modules.output_bias.detach()[:, 0].mean(dim=0))
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Maps joined frames.
-
-        Args:
-            inputs: From ``splice``, shape (experts or 1, slots, frames, window * features).
-
-        Returns:
-            Shape (experts, slots, frames, units).
-        """
-        frames = inputs.shape[2]
-        places = inputs.unflatten(-1, (-1, self.num_features)).unfold(-1, self.bands, 1)
-        places = places.transpose(-2, -3).flatten(-2)  # (E, S, T, places, window * bands)
-        found = [
-            detector(places[:, :, :, first : last + 1].flatten(2, 3)).unflatten(2, (frames, -1))
-            for detector, (first, last) in zip(self.detectors, self.ranges, strict=True)
-        ]
-        return torch.cat([values.flatten(3) for values in found], dim=-1)
-
-
-class FrequencyShiftTDNN(TokenTDNN):
-    """A TDNN whose first layer does not mind shifts in frequency (FSTDNN, Hampshire & Waibel 1989).
-
-    The published counts of connections, 5,357 for one ply and 6,947 for two, fix the number of its
-    first-layer units: detectors of 3 frames by 3 bands (10 weights with the bias, 30 in all with
-    one for each of three ranges, as the paper says) at 20 places, or two at each of 13 places.
-    Which places these are is not known; chosen here are three overlapping ranges of the 16 bands.
-    """
-
-    PLACES: ClassVar = {1: ((0, 5), (3, 9), (7, 13)), 2: ((0, 3), (5, 8), (9, 13))}
-    """By plies: first and last place of each range, 20 and 13 in all."""
-
-    def __init__(
-        self, num_experts: int, num_features: int, num_frames: int, num_outputs: int, plies: int = 1
-    ) -> None:
-        """Plain sizes.
+    def forward(self, frames: Tensor, mask: Tensor | None) -> Tensor:
+        """Scores of the classes, shape (slots, classes).
 
         Args:
-            num_experts: Independent copies.
-            num_features: Bands of a frame, 16 or more.
-            num_frames: Frames of a token.
-            num_outputs: Classes.
-            plies: Detectors of each range, 1 or 2.
+            frames: The same for all modules, shape (1, slots, frames, features).
+            mask: Unused: a token has no padding.
         """
-        window, bands = 3, 3
-        layer = FrequencyShiftLayer(
-            num_experts, num_features, window, bands, self.PLACES[plies], plies
-        )
-        super().__init__(
-            num_experts, num_features, num_frames, num_outputs, (layer.num_units, num_outputs)
-        )
-        self.hidden1 = layer
-        self.fan_in = window * bands
+        return torch.einsum("knp,kp->np", self.modules_.rows(frames), self.weight) + self.bias
+
+    def higher_layers(self) -> Iterator[nn.Parameter]:
+        """What is trained when the modules are joined: the second hidden layer and the outputs."""
+        yield from self.modules_.hidden2.parameters()
+        yield self.weight
+        yield self.bias
+
+    @property
+    def num_connections(self) -> int:
+        """Connections, counted as published: those of the modules, whose outputs are joined."""
+        modules, classes = self.weight.shape
+        positions = self.modules_.num_positions[1]
+        without_outputs = self.modules_.num_connections - classes * (positions + 1)
+        return modules * without_outputs + classes * (modules * positions + 1)

@@ -90,7 +90,9 @@ def cell_text(cell: Cell | Mapping[str, Any], digits: int) -> str:
     if isinstance(cell, Estimate):
         # Epochs and the like need no decimals.
         places = 0 if abs(cell.mean) >= 200 else digits
-        return f"{cell.mean:,.{places}f} ± {(cell.high - cell.low) / 2:,.{places}f}"
+        mean = f"{cell.mean:,.{places}f}"
+        # A single run has no interval.
+        return mean if cell.count == 1 else f"{mean} ± {(cell.high - cell.low) / 2:,.{places}f}"
     if cell is None:
         return "-"
     if isinstance(cell, str):

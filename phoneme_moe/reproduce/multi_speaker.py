@@ -1,4 +1,4 @@
-"""The systems of Hampshire & Waibel (1989-1992), trained side by side on tokens.
+"""Nets of Hampshire & Waibel (1989-1992) on tokens: pooled, of one speaker each, and joined.
 
 A module is a "Multiple TDNN": nets of one shape, one for each objective of ``OBJECTIVES``, whose
 outputs are arbitrated. Everything here holds all modules' nets in one batched network.
@@ -8,91 +8,37 @@ Legend: K speakers (modules), O objectives, N tokens, P phonemes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
+from phoneme_moe.mixture.frequency_shift import FrequencyShiftTDNN
 from phoneme_moe.mixture.objectives import NET_OBJECTIVES
-from phoneme_moe.mixture.token_networks import FrequencyShiftTDNN, TokenTDNN
+from phoneme_moe.mixture.token_networks import ModularTDNN, TokenTDNN, take
+from phoneme_moe.reproduce.fitting import Schedule, fit
 from phoneme_moe.reproduce.tokens import Tokens
 
+JITTER = 0.1
+"""Standard deviation of noise added to the features, drawn anew whenever a token is shown. Without
+it modules that have 250 tokens of a phoneme learn them by heart."""
+
 OBJECTIVES = tuple(NET_OBJECTIVES)
-GATE_HIDDEN = (12, 6)
-"""Units of a gate's hidden layers: 10,998 connections, where the papers' sum leaves some 10,600."""
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """How nets are trained (the papers do not say).
-
-    Attributes:
-        epochs: Passes over the tokens.
-        learning_rate: At its peak; it climbs for a tenth of the steps and then falls to nothing.
-        batch_size: Tokens of a step, of each group.
-        weight_decay: Of AdamW.
-    """
-
-    epochs: int
-    learning_rate: float = 0.01
-    batch_size: int = 32
-    weight_decay: float = 0.01
-
-
-def shuffled(
-    groups: Sequence[Tensor], batch_size: int, generator: torch.Generator
-) -> Iterator[Tensor]:
-    """One pass over groups of tokens side by side, in a fresh order.
+def shown(tokens: Tokens, chosen: Tensor) -> Tensor:
+    """Features of a batch as a net sees them in training.
 
     Args:
-        groups: Indices of the tokens of each group; smaller groups come round again.
-        batch_size: Tokens of each group in a batch.
-        generator: Draws the order.
+        tokens: To choose from.
+        chosen: Indices, shape (groups, batch).
 
-    Yields:
-        Indices, shape (groups, up to batch_size).
+    Returns:
+        Shape (groups, batch, frames, bands).
     """
-    longest = max(len(group) for group in groups)
-    orders = []
-    for group in groups:
-        order = group[torch.randperm(len(group), generator=generator)]
-        orders.append(order.repeat(-(-longest // len(order)))[:longest])
-    yield from torch.stack(orders).split(batch_size, dim=1)
-
-
-def fit(
-    parameters: Iterable[nn.Parameter],
-    groups: Sequence[Tensor],
-    loss: Callable[[Tensor], Tensor],
-    schedule: Schedule,
-    seed: int,
-) -> None:
-    """Minimises a loss over batches of tokens.
-
-    Args:
-        parameters: What is trained; AdamW treats each number alone, so nets side by side do not
-            feel each other.
-        groups: As in ``shuffled``.
-        loss: Of a batch of indices, shape (groups, batch): a sum over the nets.
-        schedule: How.
-        seed: Draws the order of tokens.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    steps = schedule.epochs * -(-max(len(g) for g in groups) // schedule.batch_size)
-    optimizer = torch.optim.AdamW(
-        list(parameters), schedule.learning_rate, weight_decay=schedule.weight_decay
-    )
-    scheduler = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, schedule.learning_rate, steps, pct_start=0.1, cycle_momentum=False
-    )
-    for _ in range(schedule.epochs):
-        for chosen in shuffled(groups, schedule.batch_size, generator):
-            optimizer.zero_grad()
-            loss(chosen).backward()
-            optimizer.step()
-            scheduler.step()
+    features = tokens.features[chosen]
+    return features + JITTER * torch.randn_like(features)
 
 
 def sum_of_objectives(outputs: Tensor, targets: Tensor, names: Sequence[str]) -> Tensor:
@@ -168,11 +114,11 @@ def train_nets(
     targets = class_targets(tokens)
 
     def loss(chosen: Tensor) -> Tensor:
-        shown = tokens.features[chosen]  # (groups, batch, frames, bands)
+        seen = shown(tokens, chosen)  # (groups, batch, frames, bands)
         if len(groups) > 1:
-            shown = shown.repeat_interleave(len(names), dim=0)
-        outputs = torch.sigmoid(network(shown, None)[:, :, 0])
-        outputs = outputs.unflatten(0, (len(groups), len(names)))
+            seen = seen.repeat_interleave(len(names), dim=0)
+        outputs = torch.sigmoid(network(seen, None)[:, :, 0])
+        outputs = outputs.view(len(groups), len(names), *outputs.shape[1:])
         return sum_of_objectives(outputs, targets[chosen], names)
 
     fit(network.parameters(), groups, loss, schedule, seed)
@@ -183,94 +129,40 @@ def train_nets(
 def outputs_of(network: TokenTDNN, features: Tensor, names: Sequence[str] = OBJECTIVES) -> Tensor:
     """What every net says, 0..1, shape (groups, objectives, tokens, classes)."""
     said = torch.sigmoid(network(features[None], None)[:, :, 0])
-    return said.unflatten(0, (-1, len(names)))
-
-
-GATES: dict[str, Callable[[Tensor], Tensor]] = {
-    "softmax": lambda scores: torch.softmax(scores, dim=-1),
-    "sigmoid": torch.sigmoid,
-}
-"""Scores of a gate to weights: normalised, or each module's own."""
-
-
-def new_gate(tokens: Tokens, num_modules: int, seed: int) -> TokenTDNN:
-    """A fresh gate net for each objective."""
-    torch.manual_seed(seed)
-    _, frames, bands = tokens.features.shape
-    return centre(TokenTDNN(len(OBJECTIVES), bands, frames, num_modules, GATE_HIDDEN))
+    return said.view(-1, len(names), *said.shape[1:])
 
 
 @torch.no_grad()
 def centre(network: TokenTDNN) -> TokenTDNN:
     """Lets the sigmoid outputs of a fresh net begin near 0.5.
 
-    A sum over nine positions of units near 0.5 begins at 4.5, where a sigmoid is flat: cross-entropy
-    made 18 % errors in 40 epochs from there, and 4 % from here.
+    A sum over nine positions of units near 0.5 begins at 4.5, where a sigmoid is flat:
+    cross-entropy made 18 % errors in 40 epochs from there, and 4 % from here.
     """
     if network.row_per_class:
         network.output_bias.fill_(-network.num_positions[1] / 2)
     return network
 
 
-def train_meta_pi(
-    tokens: Tokens,
-    module_outputs: Tensor,
-    schedule: Schedule,
-    seed: int,
-    activation: str = "softmax",
-) -> TokenTDNN:
-    """Trains a gate through the phoneme error, without a speaker label (Meta-Pi).
-
-    Each objective has a gate net and the modules' nets of that objective; its error is that of
-    ``sum_k pi_k o_k``.
+def train_modular(
+    tokens: Tokens, modules: TokenTDNN, which: Sequence[int], schedule: Schedule, seed: int
+) -> ModularTDNN:
+    """Joins trained single-speaker nets and retrains the higher layers on all speakers.
 
     Args:
         tokens: Of all speakers.
-        module_outputs: Of the frozen modules on these tokens, shape (modules, objectives, tokens,
-            classes).
+        modules: Their nets.
+        which: The net of each speaker to build on.
         schedule: How.
-        seed: Of initial weights and order.
-        activation: A name of ``GATES``.
+        seed: Of the order.
     """
-    gate = new_gate(tokens, len(module_outputs), seed)
+    torch.manual_seed(seed)
+    joined = ModularTDNN(take(modules, which))
     targets = class_targets(tokens)
 
     def loss(chosen: Tensor) -> Tensor:
-        weights = GATES[activation](gate(tokens.features[chosen], None)[:, :, 0])  # (O, B, K)
-        said = blend(weights, module_outputs[:, :, chosen[0]])  # (O, B, P)
-        return sum_of_objectives(said[None], targets[chosen], OBJECTIVES)
+        said = torch.sigmoid(joined(shown(tokens, chosen), None))
+        return NET_OBJECTIVES["mse"](said, targets[chosen[0]]).mean()
 
-    fit(gate.parameters(), one_group(tokens), loss, schedule, seed)
-    return gate
-
-
-def blend(weights: Tensor, module_outputs: Tensor) -> Tensor:
-    """``sum_k pi_k o_k`` for each objective.
-
-    Args:
-        weights: Shape (objectives, tokens, modules).
-        module_outputs: Shape (modules, objectives, tokens, classes).
-
-    Returns:
-        Shape (objectives, tokens, classes).
-    """
-    return torch.einsum("onk,konp->onp", weights, module_outputs)
-
-
-@torch.no_grad()
-def gate_weights(gate: TokenTDNN, features: Tensor, activation: str = "softmax") -> Tensor:
-    """Weights of the modules, shape (objectives, tokens, modules)."""
-    return GATES[activation](gate(features[None], None)[:, :, 0])
-
-
-def train_speaker_gate(tokens: Tokens, schedule: Schedule, seed: int) -> TokenTDNN:
-    """Trains a gate to tell speakers apart (SID), by the same three objectives."""
-    gate = new_gate(tokens, len(tokens.speakers), seed)
-    targets = functional.one_hot(tokens.speaker, len(tokens.speakers)).float()
-
-    def loss(chosen: Tensor) -> Tensor:
-        said = torch.sigmoid(gate(tokens.features[chosen], None)[:, :, 0])
-        return sum_of_objectives(said[None], targets[chosen], OBJECTIVES)
-
-    fit(gate.parameters(), one_group(tokens), loss, schedule, seed)
-    return gate
+    fit(joined.higher_layers(), one_group(tokens), loss, schedule, seed)
+    return joined

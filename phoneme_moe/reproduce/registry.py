@@ -11,10 +11,23 @@ if TYPE_CHECKING:
     from phoneme_moe.reproduce.experiment import Experiment
 
 EXPERIMENTS = {
+    "hampshire-waibel": "Seven systems for three and six speakers, /b d g/: Meta-Pi and its rivals",
+    "hampshire-waibel-digits": "The same on real speech: 19 phonemes cut from FSDD's digits",
+    "borrowed-speaker": "A speaker recognised through other speakers' modules alone",
+    "borrowed-speaker-digits": "The same on real speech (FSDD)",
+    "novel-speaker": "A speaker nobody has heard: adapted to from 1 to 25 tokens of each phoneme",
+    "novel-speaker-digits": "The same on real speech (FSDD)",
     "jacobs-1991": "Mixtures of linear experts against backpropagation nets on four real vowels",
     "hme-1994": "Hierarchical mixtures by EM and by gradient, grown and pruned, on ten vowels",
 }
 """What can be reproduced, in a line each."""
+
+_MODULES = {
+    "hampshire-waibel-digits": "hampshire_waibel.digits",
+    "borrowed-speaker-digits": "borrowed_speaker.digits",
+    "novel-speaker-digits": "novel_speaker.digits",
+}
+"""Where an experiment is found, if not in the module of its own name."""
 
 
 def load_experiment(name: str) -> Experiment:
@@ -28,6 +41,7 @@ def load_experiment(name: str) -> Experiment:
             f"no experiment named {name!r}{suggest(name, EXPERIMENTS)}; "
             f"expected one of {', '.join(EXPERIMENTS)}, or list"
         )
-    module = import_module(f"phoneme_moe.reproduce.{name.replace('-', '_')}")
+    place = _MODULES.get(name, name.replace("-", "_"))
+    module = import_module(f"phoneme_moe.reproduce.{place}")
     experiment: Experiment = module.EXPERIMENT
     return experiment

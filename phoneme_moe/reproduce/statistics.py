@@ -69,3 +69,31 @@ def pooled_t_test(first: Sequence[float], second: Sequence[float]) -> TTest:
     """
     result = stats.ttest_ind(first, second, equal_var=True)
     return TTest(float(result.statistic), len(first) + len(second) - 2, float(result.pvalue))
+
+
+def paired_t_test(first: Sequence[float], second: Sequence[float]) -> TTest:
+    """Student's t-test of runs that share seed and tokens, pair by pair.
+
+    Runs that all agree have t = 0 and p = 1.
+    """
+    differences = np.asarray(first, dtype=float) - np.asarray(second, dtype=float)
+    if not differences.any():
+        return TTest(0.0, len(differences) - 1, 1.0)
+    result = stats.ttest_rel(first, second)
+    return TTest(float(result.statistic), len(differences) - 1, float(result.pvalue))
+
+
+def mcnemar_p(only_first: int, only_second: int) -> float:
+    """Probability that two systems with equal error rates differ so much on the same tokens.
+
+    Args:
+        only_first: Tokens that only the first has right.
+        only_second: Tokens that only the second has right.
+
+    Returns:
+        Two-sided, exact (binomial; McNemar 1947); 1 where they never differ.
+    """
+    differing = only_first + only_second
+    if not differing:
+        return 1.0
+    return float(stats.binomtest(only_first, differing, 0.5).pvalue)

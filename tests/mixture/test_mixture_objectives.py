@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from phoneme_moe.mixture.objectives import (
+    NET_OBJECTIVES,
     OBJECTIVES,
     blend_error,
     competitive_error,
@@ -110,3 +111,36 @@ def test_one_certain_expert_makes_all_three_the_same_and_a_spread_never_costs_le
     torch.testing.assert_close(blend_error(certain, outputs, targets), alone)
     torch.testing.assert_close(expected_error(certain, outputs, targets), alone)
     torch.testing.assert_close(competitive_error(certain, outputs, targets), alone / 2)
+
+
+def test_the_objectives_of_nets_worked_by_hand() -> None:
+    # The right class says 0.8, the others 0.4 and 0.1.
+    outputs, targets = torch.tensor([0.8, 0.4, 0.1]), torch.tensor([1.0, 0.0, 0.0])
+    squared = NET_OBJECTIVES["mse"](outputs, targets).item()
+    assert squared == pytest.approx(0.2**2 + 0.4**2 + 0.1**2)
+    entropy = NET_OBJECTIVES["ce"](outputs, targets).item()
+    assert entropy == pytest.approx(-math.log(0.8) - math.log(0.6) - math.log(0.9), rel=1e-5)
+    merit = NET_OBJECTIVES["cfm"](outputs, targets).item()
+    ahead = [1 / (1 + math.exp(-4 * margin)) for margin in (0.4, 0.7)]
+    assert merit == pytest.approx(-sum(ahead) / 2)
+
+
+@pytest.mark.parametrize("name", sorted(NET_OBJECTIVES))
+def test_gradients_of_net_objectives_are_finite_differences(name: str) -> None:
+    generator = torch.Generator().manual_seed(1)
+    outputs = torch.rand(5, 3, generator=generator, dtype=torch.float64) * 0.9 + 0.05
+    targets = torch.nn.functional.one_hot(torch.tensor([0, 1, 2, 1, 0])).double()
+    assert torch.autograd.gradcheck(NET_OBJECTIVES[name], (outputs.requires_grad_(), targets))
+
+
+def test_the_figure_of_merit_is_content_with_the_right_order() -> None:
+    targets = torch.tensor([1.0, 0.0])
+
+    def pull(outputs: list[float], name: str) -> float:
+        said = torch.tensor(outputs, requires_grad=True)
+        (gradient,) = torch.autograd.grad(NET_OBJECTIVES[name](said, targets).sum(), said)
+        return -gradient[0].item()
+
+    # Far on the right side but with low outputs: squared error pulls on, the figure of merit less.
+    assert pull([0.55, 0.0], "cfm") < 0.5 * pull([0.3, 0.3], "cfm")
+    assert pull([0.55, 0.0], "mse") == pytest.approx(0.9)

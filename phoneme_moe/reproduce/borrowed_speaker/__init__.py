@@ -1,0 +1,36 @@
+"""Hampshire & Waibel (1989-1990): a speaker recognised through other speakers' modules alone."""
+
+from phoneme_moe.reproduce.borrowed_speaker.drawing import draw
+from phoneme_moe.reproduce.borrowed_speaker.findings import conclude
+from phoneme_moe.reproduce.borrowed_speaker.systems import EPOCHS, GATE_EPOCHS, plan, run
+from phoneme_moe.reproduce.experiment import Experiment
+from phoneme_moe.reproduce.tokens import prepare_announcers
+
+EXPERIMENT = Experiment(
+    name="borrowed-speaker",
+    paper="Hampshire & Waibel, NIPS 2, 1989, figure 6; The Meta-Pi network, ICASSP 1990",
+    question="Can a speaker be recognised without his own module, through a blend of the others'? "
+    "And when does a gate do so of itself, as it did with the speaker MHT?",
+    known=(
+        "With six modules, one of them MHT's own, the gate recognised MHT with modules of other "
+        "men exclusively, at 99.8 %; in the Modular TDNN of three speakers his /b/ excited all "
+        "three",
+        "The explanation given: the gate divides by gross formant features, not by identity",
+    ),
+    chosen=(
+        "Removed modules: for each speaker a fresh gate over the other modules is trained on all "
+        "speakers' tokens, his among them, as the gate of 1989 had heard MHT",
+        "Left alone: gates over all modules, softmax or raw sigmoids, at three peak learning "
+        "rates. A gate's weights are the means over its three nets (one for each objective); raw "
+        "sigmoids are normalised to compare them",
+        f"Modules: {EPOCHS} epochs, gates: {GATE_EPOCHS}; all else as in hampshire-waibel",
+        "Seeds share speakers and tokens; their intervals are about seeds only",
+    ),
+    seeds=5,
+    quick_seeds=1,
+    plan=plan,
+    run=run,
+    conclude=conclude,
+    prepare=prepare_announcers,
+    draw=draw,
+)

@@ -1,0 +1,21 @@
+"""The same on real speech: tokens cut from FSDD's digits around phoneme onsets."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+from phoneme_moe.reproduce.borrowed_speaker import EXPERIMENT as ANNOUNCERS
+from phoneme_moe.reproduce.borrowed_speaker.drawing import draw
+from phoneme_moe.reproduce.borrowed_speaker.systems import plan
+from phoneme_moe.reproduce.tokens import CHOSEN_FOR_DIGITS, prepare_digits
+
+EXPERIMENT = replace(
+    ANNOUNCERS,
+    name="borrowed-speaker-digits",
+    question="Is a real speaker recognised through other speakers' modules alone?",
+    chosen=(*CHOSEN_FOR_DIGITS, *ANNOUNCERS.chosen),
+    plan=partial(plan, corpus="fsdd"),
+    prepare=prepare_digits,
+    draw=partial(draw, name="borrowed_speaker_digits"),
+)

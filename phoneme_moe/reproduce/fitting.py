@@ -1,0 +1,80 @@
+"""Minimising a loss over batches, for many nets side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How nets are trained (the papers do not say).
+
+    Attributes:
+        epochs: Passes over the tokens.
+        learning_rate: At its peak; it climbs for a tenth of the steps and then falls to nothing.
+        batch_size: Tokens (or utterances) of a step, of each group.
+        weight_decay: Of AdamW.
+    """
+
+    epochs: int
+    learning_rate: float = 0.1
+    batch_size: int = 32
+    weight_decay: float = 0.01
+
+
+def shuffled(
+    groups: Sequence[Tensor], batch_size: int, generator: torch.Generator
+) -> Iterator[Tensor]:
+    """One pass over groups of tokens side by side, in a fresh order.
+
+    Args:
+        groups: Indices of the tokens (or utterances) of each group; smaller ones come round again.
+        batch_size: Of each group in a batch.
+        generator: Draws the order.
+
+    Yields:
+        Indices, shape (groups, up to batch_size).
+    """
+    longest = max(len(group) for group in groups)
+    orders = []
+    for group in groups:
+        order = group[torch.randperm(len(group), generator=generator)]
+        orders.append(order.repeat(-(-longest // len(order)))[:longest])
+    yield from torch.split(torch.stack(orders), batch_size, dim=1)
+
+
+def fit(
+    parameters: Iterable[nn.Parameter],
+    groups: Sequence[Tensor],
+    loss: Callable[[Tensor], Tensor],
+    schedule: Schedule,
+    seed: int,
+) -> None:
+    """Minimises a loss over batches of tokens.
+
+    Args:
+        parameters: What is trained; AdamW treats each number alone, so nets side by side do not
+            feel each other.
+        groups: As in ``shuffled``.
+        loss: Of a batch of indices, shape (groups, batch): a sum over the nets.
+        schedule: How.
+        seed: Draws the order of tokens.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    steps = schedule.epochs * -(-max(len(g) for g in groups) // schedule.batch_size)
+    optimizer = torch.optim.AdamW(
+        list(parameters), schedule.learning_rate, weight_decay=schedule.weight_decay
+    )
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, schedule.learning_rate, steps, pct_start=0.1, cycle_momentum=False
+    )
+    for _ in range(schedule.epochs):
+        for chosen in shuffled(groups, schedule.batch_size, generator):
+            optimizer.zero_grad()
+            torch.autograd.backward(loss(chosen))
+            optimizer.step()
+            scheduler.step()

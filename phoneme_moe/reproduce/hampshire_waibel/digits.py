@@ -1,0 +1,27 @@
+"""The same systems on real speech: tokens cut from FSDD's digits around phoneme onsets."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+from phoneme_moe.reproduce.hampshire_waibel import CHOSEN_EVERYWHERE, KNOWN
+from phoneme_moe.reproduce.hampshire_waibel import EXPERIMENT as ANNOUNCERS
+from phoneme_moe.reproduce.hampshire_waibel.drawing import draw
+from phoneme_moe.reproduce.hampshire_waibel.findings import conclude
+from phoneme_moe.reproduce.hampshire_waibel.systems import plan
+from phoneme_moe.reproduce.tokens import CHOSEN_FOR_DIGITS, prepare_digits
+
+EXPERIMENT = replace(
+    ANNOUNCERS,
+    name="hampshire-waibel-digits",
+    question="Do the systems of 1989 stand in the same order on real speech of six speakers?",
+    known=KNOWN,
+    chosen=(*CHOSEN_FOR_DIGITS, *CHOSEN_EVERYWHERE),
+    seeds=5,
+    quick_seeds=1,
+    plan=partial(plan, corpus="fsdd"),
+    prepare=prepare_digits,
+    conclude=partial(conclude, published=False),
+    draw=partial(draw, name="hampshire_waibel_digits"),
+)
