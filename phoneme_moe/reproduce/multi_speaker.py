@@ -86,6 +86,7 @@ def train_nets(
     seed: int,
     names: Sequence[str] = OBJECTIVES,
     plies: int = 0,
+    width: int = 8,
 ) -> TokenTDNN:
     """Trains a net for each group and objective, all at once.
 
@@ -97,6 +98,7 @@ def train_nets(
         seed: Of initial weights and order.
         names: Objectives.
         plies: Of a frequency-shift TDNN; 0 for the plain TDNN.
+        width: Units of the plain TDNN's first hidden layer; 8 in 1989.
 
     Returns:
         Nets in the order of groups, objectives inside.
@@ -108,7 +110,7 @@ def train_nets(
     network = (
         FrequencyShiftTDNN(count, bands, frames, classes, plies)
         if plies
-        else TokenTDNN(count, bands, frames, classes, (8, classes))
+        else TokenTDNN(count, bands, frames, classes, (width, classes))
     )
     centre(network)
     targets = class_targets(tokens)

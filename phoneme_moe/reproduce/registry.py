@@ -19,6 +19,7 @@ EXPERIMENTS = {
     "novel-speaker-digits": "The same on real speech (FSDD)",
     "jacobs-1991": "Mixtures of linear experts against backpropagation nets on four real vowels",
     "hme-1994": "Hierarchical mixtures by EM and by gradient, grown and pruned, on ten vowels",
+    "ensembles": "What a mixture is not: dense nets, averages, votes, forests, boosting; costs",
 }
 """What can be reproduced, in a line each."""
 
