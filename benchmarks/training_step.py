@@ -19,14 +19,10 @@ from benchmarks import page, results
 from phoneme_moe.corpora import load_corpus
 from phoneme_moe.recipe import Recipe, load_recipe
 from phoneme_moe.training.data import BalancedBatches, corpus_speakers, load_examples
+from phoneme_moe.training.fit import ExampleBatches
 from phoneme_moe.training.frozen import experts_repeat_themselves, with_expert_posteriors
 from phoneme_moe.training.module import StageModule
-from phoneme_moe.training.stages import (
-    ExampleBatches,
-    build_recognizer,
-    keep_freed_memory,
-    lone_expert,
-)
+from phoneme_moe.training.stages import build_recognizer, keep_freed_memory, lone_expert
 
 ARITHMETIC = ("aten::mm", "aten::bmm", "aten::addmm", "aten::baddbmm", "convolution")
 

@@ -27,6 +27,8 @@ _HOMES = {
     "report_run": "phoneme_moe.report.run",
     "prepare_corpus": "phoneme_moe.corpora",
     "load_corpus": "phoneme_moe.corpora",
+    "register_expert": "phoneme_moe.mixture.functions",
+    "register_gate": "phoneme_moe.mixture.functions",
 }
 
 __all__ = sorted(["__version__", *_HOMES])

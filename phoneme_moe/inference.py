@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from phoneme_moe.errors import InputError
 from phoneme_moe.recognizer import Recognition, Recognizer
 from phoneme_moe.training.data import Batch, Example, collate
 
@@ -29,14 +30,35 @@ def recognize_examples(
 
     Yields:
         Each batch with what the model says of it, on the CPU.
+
+    Raises:
+        InputError: The gate is who speaks (``kind: speaker``), and a speaker has no expert.
     """
+    if recognizer.asks_speaker and expert is None:
+        check_speakers_have_experts(recognizer, examples)
     experts = {name: index for index, name in enumerate(recognizer.expert_names)}
     ordered = sorted(examples, key=lambda example: len(example.features))
     for first in range(0, len(ordered), batch_size):
         batch = collate(ordered[first : first + batch_size], recognizer, experts)
         on_device = batch.to(recognizer.device)
-        chosen = None if expert is None else torch.full_like(on_device.speaker, expert)
+        chosen = on_device.speaker if recognizer.asks_speaker else None
+        if expert is not None:
+            chosen = torch.full_like(on_device.speaker, expert)
         yield batch, recognizer(on_device.features, on_device.mask, chosen)
+
+
+def check_speakers_have_experts(recognizer: Recognizer, examples: Sequence[Example]) -> None:
+    """For a gate that is the speaker's identity.
+
+    Raises:
+        InputError: Names the first speaker without an expert.
+    """
+    for example in examples:
+        if example.speaker not in recognizer.expert_names:
+            raise InputError(
+                f"speaker {example.speaker}: model.gate is of kind speaker, and no expert bears "
+                f"that name: found {', '.join(recognizer.expert_names)}"
+            )
 
 
 def read_phonemes(

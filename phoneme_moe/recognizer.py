@@ -9,15 +9,19 @@ Legend: B batch, T frames (1 for a token), E experts, P outputs.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
 
-from phoneme_moe.mixture.dispatch import Dispatch
+from phoneme_moe.errors import InputError
+from phoneme_moe.mixture.combine import join
+from phoneme_moe.mixture.feed_forward import FeedForward
+from phoneme_moe.mixture.functions import FunctionNetwork, fixed, registered
 from phoneme_moe.mixture.networks import Experts, Gate, StackTDNN
-from phoneme_moe.mixture.routing import Routing, combine, dense_routing, fixed_routing
+from phoneme_moe.mixture.routing import Routing, fixed_routing
 from phoneme_moe.mixture.token_networks import TokenTDNN
-from phoneme_moe.recipe import Features, Model, Network, Task
+from phoneme_moe.recipe import Features, Gating, Model, Network, Task
 from phoneme_moe.speech.features import LogMel, stack_frames
 from phoneme_moe.speech.phonemes import PhonemeSet
 
@@ -56,7 +60,12 @@ class Recognizer(nn.Module):
             task: Section of the recipe.
             model: Section of the recipe.
             phonemes: The phoneme set in order, without the blank.
-            experts: Name of each expert; the speaker's name where an expert has one.
+            experts: Name of each expert; the speaker's name where an expert has one, the function's
+                where it is one.
+
+        Raises:
+            InputError: A function that the model names is not registered, or the fixed gate has a
+                weight too few or too many.
         """
         super().__init__()
         self.task = task
@@ -64,34 +73,68 @@ class Recognizer(nn.Module):
         self.expert_names = experts
         self.log_mel = LogMel(**features.model_dump(exclude={"stack"}))
         self.stack = features.stack
-        num_experts = len(experts)
-        self.experts = Experts(
-            self._network(model.expert, num_experts, self.phonemes.num_outputs), num_experts
-        )
-        self.gate = None if model.gate is None else Gate(self._network(model.gate, 1, num_experts))
+        self.combination = model.combine
+        self.asks_speaker = model.gate is not None and model.gate.kind == "speaker"
+        outputs = self.phonemes.num_outputs
+        num_networks = len(experts) - len(model.functions)
+        if model.expert.kind == "function":
+            network: nn.Module = self._expert_function(model.expert.function, "expert.function")
+        else:
+            network = self._network(model.expert, num_networks, outputs)
+        functions = [self._expert_function(name, "functions") for name in model.functions]
+        self.experts = Experts(network, num_networks, functions)
+        self.gate = None if model.gate is None or self.asks_speaker else self._gate(model.gate)
 
-    def _network(self, network: Network, num_experts: int, outputs: int) -> TokenTDNN | StackTDNN:
+    def _expert_function(self, name: str | None, key: str) -> FunctionNetwork:
+        assert name is not None
+        function = registered("expert", name, f"model.{key}")
+        return FunctionNetwork(name, function, self.phonemes.num_outputs, self._sees_tokens)
+
+    def _gate(self, gating: Gating) -> Gate:
+        num_experts = len(self.expert_names)
+        if gating.kind == "fixed":
+            assert gating.weights is not None
+            if len(gating.weights) != num_experts:
+                raise InputError(
+                    f"model.gate.weights: found {len(gating.weights)}, expected {num_experts}, one "
+                    f"for each of {', '.join(self.expert_names)}"
+                )
+            function = fixed(gating.weights)
+        elif gating.kind == "function":
+            assert gating.function is not None
+            function = registered("gate", gating.function, "model.gate.function")
+        else:
+            return Gate(self._network(gating, 1, num_experts), gating.activation)
+        name = gating.function or gating.kind
+        network = FunctionNetwork(name, function, num_experts, self._sees_tokens)
+        return Gate(network, gating.activation)
+
+    def _network(self, layers: Network | Gating, num_copies: int, outputs: int) -> nn.Module:
         num_features = self.log_mel.n_mels * self.stack
-        if network.kind == "tdnn_1989":
-            num_frames = self.log_mel.num_frames(self.token_samples)
+        token_frames = self.log_mel.num_frames(self.token_samples)
+        if layers.kind in {"linear", "feed_forward"}:
+            hidden = layers.hidden if layers.kind == "feed_forward" else ()
+            whole = token_frames if self._sees_tokens else None
+            return FeedForward(num_copies, num_features, outputs, hidden, layers.kernel, whole)
+        if layers.kind == "tdnn_1989":
+            first, second = layers.hidden
             return TokenTDNN(
-                num_experts,
-                num_features,
-                num_frames,
-                outputs,
-                network.hidden,
-                network.windows,
+                num_copies, num_features, token_frames, outputs, (first, second), layers.windows
             )
         return StackTDNN(
-            num_experts,
+            num_copies,
             num_features,
             outputs,
-            network.width,
-            network.dilations,
-            network.kernel,
-            network.dropout,
-            network.bottleneck,
+            layers.width,
+            layers.dilations,
+            layers.kernel,
+            layers.dropout,
+            layers.bottleneck,
         )
+
+    @property
+    def _sees_tokens(self) -> bool:
+        return self.task.kind == "classify"
 
     @property
     def token_samples(self) -> int:
@@ -106,7 +149,7 @@ class Recognizer(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return next(self.parameters()).device
+        return next(chain(self.parameters(), self.buffers())).device
 
     def forward(
         self,
@@ -124,28 +167,29 @@ class Recognizer(nn.Module):
                 shape (batch,). Only that expert is computed.
             expert_log_posteriors: What the experts say of these features, where it is known
                 already, shape (batch, frames, experts, outputs); only the gate is computed.
+
+        Raises:
+            InputError: The gate is who speaks, and that was not said.
         """
         features, mask = stack_frames(features, mask, self.stack)
+        if expert is None and self.asks_speaker:
+            raise InputError(
+                "model.gate is of kind speaker: it must be known which expert's speaker speaks "
+                f"({', '.join(self.expert_names)})"
+            )
         if expert is None and self.gate is None:
             expert = torch.zeros(len(features), dtype=torch.long, device=features.device)
         if expert is not None:
-            return self._recognize_with(features, mask, expert)
+            log_posteriors = self.experts.of_each(features, mask, expert)  # (B, T, P)
+            decisions = mask[:, : log_posteriors.shape[1]]
+            routing = fixed_routing(expert, self.experts.num_experts, decisions)
+            return Recognition(log_posteriors, routing)
         assert self.gate is not None
         if expert_log_posteriors is None:
             expert_log_posteriors = self.experts(features, mask)  # (B, T, E, P)
-        decisions = mask[:, : expert_log_posteriors.shape[1]]
-        routing = dense_routing(self.gate(features, mask), decisions)
-        blend = combine(routing, expert_log_posteriors)
+        routing = self.gate.route(features, mask)
+        blend = join(self.combination, routing, expert_log_posteriors)
         return Recognition(blend, routing, expert_log_posteriors)
-
-    def _recognize_with(self, features: Tensor, mask: Tensor, expert: Tensor) -> Recognition:
-        dispatch = Dispatch.to_experts(expert, self.experts.num_experts)
-        scores = self.experts.network(dispatch.pack(features), dispatch.pack(mask))
-        log_posteriors = dispatch.unpack(scores.float()).log_softmax(dim=-1)  # (B, T, P)
-        decisions = mask[:, : log_posteriors.shape[1]]
-        return Recognition(
-            log_posteriors, fixed_routing(expert, self.experts.num_experts, decisions)
-        )
 
     def recognize_waveforms(
         self, waveforms: Tensor, num_samples: Tensor, expert: Tensor | None = None
@@ -156,6 +200,9 @@ class Recognizer(nn.Module):
             waveforms: Shape (batch, samples), at ``log_mel.sample_rate``.
             num_samples: Samples of each, shape (batch,).
             expert: As in ``forward``.
+
+        Raises:
+            InputError: As in ``forward``.
         """
         features, mask = self.log_mel(waveforms, num_samples)
         return self.forward(features, mask, expert)

@@ -136,7 +136,8 @@ def load_run(folder: str | Path, device: str = "cpu") -> Run:
         device: Where the model is put: ``cpu``, ``cuda`` or ``auto``.
 
     Raises:
-        InputError: It is no run folder, has no weights, or was made by a newer version.
+        InputError: It is no run folder, has no weights, was made by a newer version, or names a
+            function that is not registered.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -161,16 +162,19 @@ def load_run(folder: str | Path, device: str = "cpu") -> Run:
                 f"{path}: version: found {card['version']}, this phoneme-moe knows versions up to "
                 f"{MODEL_VERSION}; install a newer one"
             )
-        recognizer = Recognizer(
+        sections = (
             Features.model_validate(card["features"]),
             Task.model_validate(card["task"]),
             Model.model_validate(card["model"]),
-            tuple(card["phonemes"]),
-            tuple(card["experts"]),
         )
+        try:
+            recognizer = Recognizer(*sections, tuple(card["phonemes"]), tuple(card["experts"]))
+        except InputError as error:
+            # A function that is not registered here, or gate weights that are not as many.
+            raise InputError(f"{path}: {error}") from error
     except InputError:
         raise
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RuntimeError) as error:
         problem = str(error).splitlines()[0]
         raise InputError(f"{path}: not a model card of this program: {problem}") from error
     try:

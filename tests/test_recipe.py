@@ -12,8 +12,16 @@ import yaml
 from pydantic import ValidationError
 
 from phoneme_moe.errors import InputError
-from phoneme_moe.recipe import Recipe, load_recipe, shipped_recipes, validate_recipe
-from phoneme_moe.recipe import sections as module
+from phoneme_moe.recipe import (
+    Recipe,
+    load_recipe,
+    model,
+    sections,
+    shipped_recipes,
+    training,
+    validate_recipe,
+)
+from phoneme_moe.recipe.strict import Section
 
 RECOGNIZE = tiny.RECIPES / "tiny_recognize.yaml"
 CLASSIFY = tiny.RECIPES / "tiny_classify.yaml"
@@ -172,6 +180,160 @@ def test_parts_that_do_not_fit_are_refused(
     assert words in complaint(path, *changes)
 
 
+SID = {"objective": "speaker", "route": "gate", "train": ["gate"]}
+EM = {"name": "em", "train": ["experts", "gate"], "optimizer": "em", "epochs": 3}
+LINEAR = [("model.expert", {"kind": "linear"}), ("model.gate", {"kind": "linear"})]
+
+
+def stage(number: int, **settings: Any) -> list[tuple[str, Any]]:
+    return [(f"training.stages.{number}.{key}", value) for key, value in settings.items()]
+
+
+def em(**settings: Any) -> list[tuple[str, Any]]:
+    """One stage of EM in place of all others, on parts that it can train."""
+    return [*LINEAR, ("training.stages", [EM | settings])]
+
+
+@pytest.mark.parametrize(
+    ("path", "changes"),
+    [
+        (CLASSIFY, LINEAR),
+        (RECOGNIZE, LINEAR),
+        (CLASSIFY, [("model.expert", {"kind": "feed_forward", "hidden": [9, 8, 7]})]),
+        (RECOGNIZE, [("model.gate", {"kind": "feed_forward", "hidden": [9], "kernel": 5})]),
+        (RECOGNIZE, [("model.functions", ["uniform"])]),
+        (RECOGNIZE, [("model.gate.activation", "sigmoid"), ("model.combine", "product")]),
+        (RECOGNIZE, stage(1, **SID, blend="frame")),
+        (RECOGNIZE, [("model.combine", "vote"), *stage(1, **SID, blend="frame"),
+                     ("training.stages.2.train", ["experts"]),
+                     ("training.stages.2.route", "speaker")]),
+        (RECOGNIZE, [("model.combine", "maximum"), ("training.stages.2.train", ["experts"])]),
+        (CLASSIFY, stage(0, objective="mse") + stage(1, objective="cfm")),
+        (CLASSIFY, em(weight_decay=0.5)),
+        (CLASSIFY, [("model.gate", {"kind": "fixed", "weights": [1, 2, 0]}),
+                    ("training.stages.1.train", ["experts"])]),
+        (CLASSIFY, [("model.gate", {"kind": "speaker"}), ("corpus.held_out_speakers", []),
+                    ("training.stages.1.train", ["experts"])]),
+    ],
+)  # fmt: skip
+def test_a_recipe_may_name_these_parts(path: Path, changes: list[tuple[str, Any]]) -> None:
+    recipe = validate_recipe(changed(path, *changes), "my.yaml")
+    data = yaml.safe_load(yaml.safe_dump(recipe.model_dump(mode="json")))
+    assert validate_recipe(data, "again") == recipe
+
+
+FIXED = {"kind": "fixed", "weights": [1, 1, 1]}
+
+
+@pytest.mark.parametrize(
+    ("path", "changes", "words"),
+    [
+        (CLASSIFY, [("model.expert.hidden", [8])], "model.expert: hidden: found [8], expected the"),
+        (CLASSIFY, [("model.expert", {"kind": "feed_forward"})], "needs hidden, the units"),
+        (CLASSIFY, [("model.expert", {"kind": "function"})], "kind: function needs function"),
+        (RECOGNIZE, [("model.expert.function", "f")], "function: found 'f', but the kind is tdnn"),
+        (RECOGNIZE, [("model.expert", {"kind": "speaker"})], "model.expert.kind: found 'speaker'"),
+        (RECOGNIZE, [("model.expert.activation", "sigmoid")], "unknown key model.expert.activat"),
+        (RECOGNIZE, [("model.gate.activation", "relu")], "model.gate.activation: found 'relu'"),
+        (RECOGNIZE, [("model.gate.weights", [1, 2])], "weights are for kind: fixed, found kind: t"),
+        (RECOGNIZE, [("model.gate", {"kind": "fixed"})], "kind: fixed needs weights"),
+        (RECOGNIZE, [("model.gate", FIXED | {"weights": [1, -1]})], "[1.0, -1.0], expected none b"),
+        (RECOGNIZE, [("model.gate", FIXED | {"weights": [0, 0]})], "weights: found [0.0, 0.0]"),
+        (RECOGNIZE, [("model.gate", FIXED | {"weights": [1, ".inf"]})], "model.gate.weights.1"),
+        (RECOGNIZE, [("model.gate", FIXED | {"activation": "sigmoid"})], "no scores to squash"),
+        (RECOGNIZE, [("model.gate", FIXED)], "a gate of kind: fixed has no weights to train"),
+        (
+            RECOGNIZE,
+            [("model.gate", {"kind": "function", "function": "uniform"})],
+            "training.stages.gate: a gate of kind: function has no weights to train",
+        ),
+        (CLASSIFY, [("model.gate", {"kind": "speaker"})], "held_out_speakers: model.gate is of ki"),
+        (RECOGNIZE, [("model.gate", {"kind": "speaker"})], "of kind: speaker has no weights to tr"),
+        (
+            RECOGNIZE,
+            [("model.gate", {"kind": "speaker"}), ("model.num_experts", 3)],
+            "model.gate: kind: speaker needs model.num_experts: speakers",
+        ),
+        (
+            RECOGNIZE,
+            [("model.expert", {"kind": "function", "function": "uniform"})],
+            "model.num_experts: found speakers, but experts of one function are all alike",
+        ),
+        (
+            RECOGNIZE,
+            [
+                ("model.expert", {"kind": "function", "function": "uniform"}),
+                ("model.num_experts", 1),
+                ("model.functions", ["other"]),
+                ("training.stages.0.route", "gate"),
+            ],
+            "training.stages.experts: experts of kind: function have no weights to train",
+        ),
+        (RECOGNIZE, [("model.functions", ["f", "f"])], "model.functions names a function twice"),
+        (RECOGNIZE, [("model.combine", "mean")], "model.combine: found 'mean'"),
+        (
+            RECOGNIZE,
+            [("model.combine", "vote")],
+            "training.stages.joint: a vote has no gradient (model.combine: vote)",
+        ),
+        (
+            RECOGNIZE,
+            [("model.combine", "maximum")],
+            "training.stages.joint: a maximum has no gradient for the gate",
+        ),
+        (
+            RECOGNIZE,
+            [("model.num_experts", 1), ("model.gate", ...), ("model.combine", "product")],
+            "model.combine: product has only one expert to combine",
+        ),
+        (RECOGNIZE, stage(0, objective="mse"), "objective: found mse, which is for task.kind clas"),
+        (RECOGNIZE, stage(0, objective="speaker"), "objective: speaker is for the gate alone: fo"),
+        (RECOGNIZE, stage(1, **SID), "blend: utterance blends probabilities: found objective: sp"),
+        (
+            RECOGNIZE,
+            [("model.num_experts", 3), *stage(0, route="gate"), *stage(1, **SID, blend="frame")],
+            "training.stages.gate: objective: speaker needs model.num_experts: speakers",
+        ),
+        (RECOGNIZE, [("training.stages.0.learning_rate", ...)], "stages.0: learning_rate is miss"),
+        (CLASSIFY, em(learning_rate=0.1), "optimizer: em has no learning_rate: found 0.1"),
+        (CLASSIFY, em(train=["gate"]), "optimizer: em trains experts and gate together: found"),
+        (CLASSIFY, em(objective="mse"), "optimizer: em raises the likelihood and nothing else"),
+        (CLASSIFY, em(balance=1), "optimizer: em raises the likelihood and nothing else"),
+        (CLASSIFY, em(augmentation={"speed": 0.1}), "em sees the same features in every epoch"),
+        (RECOGNIZE, em(), "training.stages.em: optimizer: em needs task.kind: classify, found rec"),
+        (
+            CLASSIFY,
+            [*em(), ("model.expert", {"kind": "feed_forward", "hidden": [4]})],
+            "optimizer: em needs model.expert.kind: linear, found feed_forward",
+        ),
+        (
+            CLASSIFY,
+            [*em(), ("model.gate", {"kind": "linear", "activation": "sigmoid"})],
+            "optimizer: em needs model.gate.activation: softmax, found sigmoid",
+        ),
+        (
+            CLASSIFY,
+            [*em(), ("model.combine", "product")],
+            "optimizer: em needs model.combine: weighted_sum, found product",
+        ),
+        (
+            CLASSIFY,
+            [*em(), ("model.functions", ["uniform"])],
+            "optimizer: em needs model.functions: [], found ['uniform']",
+        ),
+        (
+            CLASSIFY,
+            [*em(), ("model.num_experts", 1), ("model.gate", ...)],
+            "training.stages.em: there is no gate to train",
+        ),
+    ],
+)
+def test_parts_that_do_not_fit_together_are_refused(
+    path: Path, changes: list[tuple[str, Any]], words: str
+) -> None:
+    assert words in complaint(path, *changes)
+
+
 def test_settings_are_changed_by_their_dotted_name() -> None:
     recipe = load_recipe(
         RECOGNIZE,
@@ -258,17 +420,17 @@ def test_a_recipe_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 
 def test_every_section_documents_all_its_keys() -> None:
-    sections = [
+    found = {
         value
+        for module in (model, sections, training)
         for value in vars(module).values()
-        if isinstance(value, type)
-        and issubclass(value, module.Section)
-        and value not in {module.Section, Recipe}
-    ]
-    assert len(sections) >= 7
-    for section in sections:
+        if isinstance(value, type) and issubclass(value, Section) and value not in {Section, Recipe}
+    }
+    assert len(found) >= 9
+    for section in found:
+        text = " ".join(base.__doc__ or "" for base in section.__mro__ if issubclass(base, Section))
         for key in section.model_fields:
-            assert f"{key}:" in (section.__doc__ or ""), f"{section.__name__}.{key}"
+            assert f"{key}:" in text, f"{section.__name__}.{key}"
 
 
 def test_recipes_need_no_torch() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from phoneme_moe.recipe import Features, Model, Network, Recipe, Task
+from phoneme_moe.recipe import Features, Gating, Model, Network, Recipe, Task
 from phoneme_moe.recognizer import Recognizer
 
 LENGTHS = torch.tensor([4000, 2600, 3300])
@@ -23,7 +23,7 @@ def small(num_experts: int = 3, stack: int = 2) -> Recognizer:
         Model(
             num_experts=num_experts,
             expert=network,
-            gate=Network(width=8, dilations=(1,)) if num_experts > 1 else None,
+            gate=Gating(width=8, dilations=(1,)) if num_experts > 1 else None,
         ),
         tiny.PHONEMES,
         tuple(f"expert_{index}" for index in range(num_experts)),
@@ -36,7 +36,7 @@ def small_classifier() -> Recognizer:
     return Recognizer(
         Features(sample_rate=12_000, n_mels=16, normalization="range"),
         Task(kind="classify", phonemes=("b", "d", "g")),
-        Model(num_experts=2, expert=network, gate=network),
+        Model(num_experts=2, expert=network, gate=Gating(kind="tdnn_1989")),
         ("b", "d", "g"),
         ("ann", "bob"),
     ).eval()

@@ -165,6 +165,21 @@ SPOILT: dict[str, tuple[Spoil, str, str]] = {
         "model.safetensors",
         "expected (4,",
     ),
+    "more functions than experts": (
+        lambda f: change_json(
+            f / "model.json",
+            model={"num_experts": "speakers", "functions": ["a", "b", "c", "d"], "gate": {}},
+        ),
+        "model.json",
+        "not a model card",
+    ),
+    "a network of the other task": (
+        lambda f: change_json(
+            f / "model.json", model={"expert": {"kind": "tdnn_1989"}}, experts=["ann"]
+        ),
+        "model.safetensors",
+        "expected",
+    ),
     "weights empty": (
         lambda f: (f / "model.safetensors").write_bytes(b""), "model.safetensors", ""
     ),

@@ -5,8 +5,14 @@ Legend: E experts, P outputs; any leading shape.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
+
+from phoneme_moe.mixture.routing import Routing, combine
+
+Combination = Literal["weighted_sum", "product", "maximum", "vote"]
 
 
 def weighted_sum(log_weights: Tensor, outputs: Tensor) -> Tensor:
@@ -68,3 +74,29 @@ def majority_vote(log_weights: Tensor, log_posteriors: Tensor) -> Tensor:
     votes = torch.nn.functional.one_hot(log_posteriors.argmax(dim=-1), log_posteriors.shape[-1])
     counted = weighted_sum(log_weights, votes.to(log_weights.dtype))
     return (counted / counted.sum(dim=-1, keepdim=True)).log()
+
+
+def join(rule: Combination, routing: Routing, log_posteriors: Tensor) -> Tensor:
+    """What the experts say together by a rule that a recipe may name.
+
+    The exponents of a product are what the gate said: raw sigmoids may sum to more or less than 1
+    there, and make the product sharper or flatter. All other rules say the same of raw sigmoids as
+    of their shares.
+
+    Args:
+        rule: ``weighted_sum`` (``routing.combine``), ``product`` (``product_of_experts``),
+            ``maximum`` (``strongest``) or ``vote`` (``majority_vote``).
+        routing: Of shape (batch, frames, experts).
+        log_posteriors: Of each expert, finite, shape (batch, frames, experts, outputs).
+
+    Returns:
+        Log posteriors in float32, shape (batch, frames, outputs).
+    """
+    if rule == "weighted_sum":
+        return combine(routing, log_posteriors)
+    said = log_posteriors.float()
+    if rule == "product":
+        return product_of_experts(routing.log_probabilities.float(), said)
+    if rule == "maximum":
+        return strongest(routing.log_weights.float(), said)
+    return majority_vote(routing.log_weights.float(), said)

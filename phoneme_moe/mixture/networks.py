@@ -10,13 +10,15 @@ Legend: E experts, S utterances (slots) of each, T frames, C channels, P outputs
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from phoneme_moe.mixture.dispatch import Dispatch
+from phoneme_moe.mixture.routing import Routing, dense_routing, normalized_routing
 from phoneme_moe.mixture.time_delay import ExpertLinear, splice
-from phoneme_moe.mixture.token_networks import TokenTDNN
 
 
 class StackTDNN(nn.Module):
@@ -90,12 +92,24 @@ class StackTDNN(nn.Module):
 
 
 class Experts(nn.Module):
-    """Networks of one shape that each give a distribution over the outputs."""
+    """Networks of one shape, and functions after them, that each give a distribution."""
 
-    def __init__(self, network: TokenTDNN | StackTDNN, num_experts: int) -> None:
+    def __init__(
+        self, network: nn.Module, num_networks: int, functions: Sequence[nn.Module] = ()
+    ) -> None:
+        """Puts experts side by side.
+
+        Args:
+            network: All networks of one shape, from (experts or 1, slots, frames, features) and
+                their mask to scores of shape (experts, slots, frames, outputs).
+            num_networks: How many copies it holds.
+            functions: Further experts, each a network of one copy (``mixture.functions``).
+        """
         super().__init__()
         self.network = network
-        self.num_experts = num_experts
+        self.num_networks = num_networks
+        self.functions = nn.ModuleList(functions)
+        self.num_experts = num_networks + len(functions)
 
     def forward(self, features: Tensor, mask: Tensor) -> Tensor:
         """What every expert says of every utterance.
@@ -108,23 +122,64 @@ class Experts(nn.Module):
             Log posteriors in float32, shape (batch, frames, experts, outputs); one frame for a
             token.
         """
-        scores = self.network(features[None], mask[None])  # (E, B, T, P)
-        return functional.log_softmax(scores.float(), dim=-1).permute(1, 2, 0, 3)
+        scores = [
+            network(features[None], mask[None]) for network in (self.network, *self.functions)
+        ]
+        together = scores[0] if len(scores) == 1 else torch.cat(scores)  # (E, B, T, P)
+        return functional.log_softmax(together.float(), dim=-1).permute(1, 2, 0, 3)
+
+    def of_each(self, features: Tensor, mask: Tensor, expert: Tensor) -> Tensor:
+        """What one given expert says of each utterance; no other network is computed.
+
+        Args:
+            features: Shape (batch, frames, features).
+            mask: Real frames, shape (batch, frames).
+            expert: Index of the expert of each utterance, shape (batch,).
+
+        Returns:
+            Log posteriors in float32, shape (batch, frames, outputs); one frame for a token.
+        """
+        if self.functions and bool((expert >= self.num_networks).any()):
+            everything: Tensor = self(features, mask)
+            return everything.take_along_dim(expert[:, None, None, None], dim=2)[:, :, 0]
+        dispatch = Dispatch.to_experts(expert, self.num_networks)
+        scores = self.network(dispatch.pack(features), dispatch.pack(mask))
+        return functional.log_softmax(dispatch.unpack(scores).float(), dim=-1)
 
 
 class Gate(nn.Module):
-    """A network that looks at the same features and says which experts to ask."""
+    """A network or function that looks at the same features and says which experts to ask."""
 
-    def __init__(self, network: TokenTDNN | StackTDNN) -> None:
+    def __init__(
+        self, network: nn.Module, activation: Literal["softmax", "sigmoid"] = "softmax"
+    ) -> None:
+        """Takes a network as it is.
+
+        Args:
+            network: Of one copy, with an output for each expert.
+            activation: ``softmax`` lets the experts share a weight of 1; ``sigmoid`` gives each a
+                weight of its own, 0..1 (Hampshire & Waibel's gate has sigmoid outputs).
+        """
         super().__init__()
         self.network = network
+        self.activation = activation
 
     def forward(self, features: Tensor, mask: Tensor) -> Tensor:
-        """Log probabilities of the experts in float32, shape (batch, frames, experts).
+        """Logarithms of the experts' weights in float32, shape (batch, frames, experts).
 
         Args:
             features: Shape (batch, frames, features).
             mask: Real frames, shape (batch, frames).
         """
-        scores = self.network(features[None], mask[None])[0]
-        return functional.log_softmax(scores.float(), dim=-1)
+        scores = self.network(features[None], mask[None])[0].float()
+        if self.activation == "sigmoid":
+            return functional.logsigmoid(scores)
+        return functional.log_softmax(scores, dim=-1)
+
+    def route(self, features: Tensor, mask: Tensor) -> Routing:
+        """Asks every expert as much as the gate says; arguments as in ``forward``."""
+        said = self(features, mask)
+        decisions = mask[:, : said.shape[1]]
+        if self.activation == "sigmoid":
+            return normalized_routing(said, decisions)
+        return dense_routing(said, decisions)

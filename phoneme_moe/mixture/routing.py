@@ -17,8 +17,10 @@ class Routing:
 
     Attributes:
         log_probabilities: What the gate said, before any selection; natural logarithm, shape
-            (batch, frames, experts), each frame's probabilities sum to 1.
-        log_weights: What the mixture used, after selection; ``-inf`` for an expert left out.
+            (batch, frames, experts). Each frame's probabilities sum to 1, but for raw sigmoids, of
+            which each is its own.
+        log_weights: Each expert's share in the mixture, after selection and normalisation; each
+            frame's weights sum to 1, ``-inf`` is an expert left out.
         mask: True for real frames, shape (batch, frames).
         layer: Which gate of the model this is.
     """
@@ -42,6 +44,11 @@ class Routing:
         """Mean weight of each expert over real frames (its load), shape (experts,)."""
         return self.weights[self.mask].mean(dim=0)
 
+    def loads(self) -> Tensor:
+        """The same of each utterance, shape (batch, experts)."""
+        real = self.weights * self.mask[..., None]
+        return real.sum(dim=1) / self.mask.sum(dim=1, keepdim=True)
+
 
 def dense_routing(log_probabilities: Tensor, mask: Tensor) -> Routing:
     """Routing in which every expert is asked with the gate's own probability.
@@ -51,6 +58,19 @@ def dense_routing(log_probabilities: Tensor, mask: Tensor) -> Routing:
         mask: Shape (batch, frames).
     """
     return Routing(log_probabilities, log_probabilities, mask)
+
+
+def normalized_routing(log_strengths: Tensor, mask: Tensor) -> Routing:
+    """Routing in which each expert is asked as strongly as the gate says, whatever of the others.
+
+    Dividing the strengths by their sum is the same as normalising the blend over its outputs: each
+    expert's posteriors sum to 1, so that those of the blend sum to the sum of the strengths.
+
+    Args:
+        log_strengths: Raw sigmoids of a gate, natural logarithm, shape (batch, frames, experts).
+        mask: Shape (batch, frames).
+    """
+    return Routing(log_strengths, torch.log_softmax(log_strengths, dim=-1), mask)
 
 
 def fixed_routing(expert: Tensor, num_experts: int, mask: Tensor) -> Routing:

@@ -5,24 +5,15 @@ names the key. ``load_recipe`` finds a recipe by the name it ships under or by p
 """
 
 from phoneme_moe.recipe.load import load_recipe, shipped_recipes, validate_recipe
-from phoneme_moe.recipe.sections import (
-    Augmentation,
-    Corpus,
-    Features,
-    Model,
-    Network,
-    Part,
-    Recipe,
-    Route,
-    Stage,
-    Task,
-    Training,
-)
+from phoneme_moe.recipe.model import Gating, Model, Network
+from phoneme_moe.recipe.sections import Corpus, Features, Recipe, Task
+from phoneme_moe.recipe.training import Augmentation, Part, Route, Stage, Training
 
 __all__ = [
     "Augmentation",
     "Corpus",
     "Features",
+    "Gating",
     "Model",
     "Network",
     "Part",

@@ -10,7 +10,8 @@ import yaml
 from pydantic import ValidationError
 
 from phoneme_moe.errors import InputError, suggest
-from phoneme_moe.recipe.sections import Recipe, Section
+from phoneme_moe.recipe.sections import Recipe
+from phoneme_moe.recipe.strict import Section
 
 
 def shipped_recipes() -> dict[str, Path]:

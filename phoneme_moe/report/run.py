@@ -42,9 +42,12 @@ def report_run(
     from phoneme_moe.report.files import write_report
 
     corpus = load_corpus(corpus_name or run.recipe.corpus.name)
-    examples = load_examples(run.recipe, corpus, split, run.recognizer)
+    recognizer = run.recognizer
+    # A gate that is the speaker's identity has nobody for speakers without an expert.
+    speakers = recognizer.expert_names if recognizer.asks_speaker else None
+    examples = load_examples(run.recipe, corpus, split, recognizer, speakers)
     unit: Unit = "token" if run.recipe.task.kind == "classify" else "frame"
-    report = summarize(collect_routing(run.recognizer, examples), unit=unit)
+    report = summarize(collect_routing(recognizer, examples), unit=unit)
     facts = {
         "recipe": run.recipe.name,
         "corpus": corpus.name,

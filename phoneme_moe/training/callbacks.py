@@ -59,12 +59,11 @@ class MetricsFile(Callback):
         """Adds the epoch."""
         metrics = {k: float(v) for k, v in trainer.callback_metrics.items()}
         rate = trainer.optimizers[0].param_groups[0]["lr"]
-        row: dict[str, Any] = {
-            "stage": self.stage,
-            "epoch": trainer.current_epoch,
-            "learning_rate": rate,
-        }
-        self.rows = [*self.rows, row | metrics]
+        self.add({"epoch": trainer.current_epoch, "learning_rate": rate, **metrics})
+
+    def add(self, figures: dict[str, Any]) -> None:
+        """Adds what was measured in an epoch, and writes the file."""
+        self.rows = [*self.rows, {"stage": self.stage, **figures}]
         write_rows(self.path, self.rows)
 
     def state_dict(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from phoneme_moe.recognizer import Recognition, Recognizer
 from phoneme_moe.speech.augmentation import Augment
 from phoneme_moe.speech.scoring import score_utterance
 from phoneme_moe.training.data import Batch
-from phoneme_moe.training.objectives import phoneme_loss
+from phoneme_moe.training.objectives import stage_loss
 
 WARMUP_SHARE = 0.1
 """Share of a stage's steps in which a cosine schedule climbs to its peak."""
@@ -55,6 +55,12 @@ class StageModule(pl.LightningModule):
         self._loss = torch.zeros(())
         self.num_steps = 0
         self._errors = self._phonemes = 0
+        self._misnamed = self._utterances = 0
+
+    @property
+    def monitored(self) -> str:
+        """The figure on dev by which epochs are compared, less being better."""
+        return "dev_speaker_error" if self.stage.objective == "speaker" else "dev_error"
 
     def on_train_epoch_start(self) -> None:
         """Seeds the epoch, so that it goes the same way whether or not training was resumed."""
@@ -74,7 +80,8 @@ class StageModule(pl.LightningModule):
 
     def recognize(self, batch: Batch, features: Tensor, mask: Tensor) -> Recognition:
         """Sends a batch along the stage's route."""
-        expert = batch.speaker if self.stage.route == "speaker" else None
+        by_speaker = self.stage.route == "speaker" or self.recognizer.asks_speaker
+        expert = batch.speaker if by_speaker else None
         recognition: Recognition = self.recognizer(
             features, mask, expert, batch.expert_log_posteriors
         )
@@ -82,7 +89,7 @@ class StageModule(pl.LightningModule):
 
     def loss(self, recognition: Recognition, batch: Batch) -> Tensor:
         """What the stage minimises."""
-        loss = phoneme_loss(recognition, batch, self.task.kind, self.stage.blend)
+        loss = stage_loss(recognition, batch, self.task.kind, self.stage)
         if self.stage.balance:
             loss = loss + self.stage.balance * imbalance(recognition.routing)
         return loss
@@ -99,6 +106,7 @@ class StageModule(pl.LightningModule):
     def on_validation_epoch_start(self) -> None:
         """Starts counting errors."""
         self._errors = self._phonemes = 0
+        self._misnamed = self._utterances = 0
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Counts the errors of a batch."""
@@ -112,6 +120,9 @@ class StageModule(pl.LightningModule):
             score = score_utterance(example.phonemes, hypothesis)
             self._errors += score.errors
             self._phonemes += score.num_reference
+        loads = recognition.routing.loads()
+        self._misnamed += int((loads.argmax(dim=-1) != batch.speaker).sum())
+        self._utterances += len(loads)
 
     def on_validation_epoch_end(self) -> None:
         """Logs the epoch: error rate on dev, mean loss, load of every expert.
@@ -119,6 +130,8 @@ class StageModule(pl.LightningModule):
         Validation is the last thing in an epoch, before callbacks look at what was logged.
         """
         self.log("dev_error", self._errors / max(self._phonemes, 1))
+        if self.stage.objective == "speaker":
+            self.log("dev_speaker_error", self._misnamed / max(self._utterances, 1))
         self.log("loss", self.mean_loss)
         for name, load in zip(self.recognizer.expert_names, self.load.tolist(), strict=True):
             self.log(f"load/{name}", load)
@@ -136,6 +149,7 @@ class StageModule(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """AdamW over the parts that learn, with the stage's schedule."""
         stage = self.stage
+        assert stage.learning_rate is not None
         optimizer = torch.optim.AdamW(
             [p for p in self.recognizer.parameters() if p.requires_grad],
             lr=stage.learning_rate,

@@ -1,9 +1,10 @@
-"""What training minimises: the phoneme error, as a differentiable loss.
+"""What training minimises: the phoneme error, as a differentiable loss, or who speaks.
 
-A gate learns through the mixture of the experts' probabilities (Meta-Pi: Hampshire & Waibel 1989),
+A Meta-Pi gate learns through the mixture of the experts' probabilities (Hampshire & Waibel 1989),
 never from a speaker label. A stage says what is mixed (``blend``): the experts' posteriors in every
 frame, or the probabilities that they give a whole utterance. A token is one frame, so for tokens
-the two are the same.
+the two are the same. A gate may learn the speaker instead (SID, their comparison), and tokens have
+the paper's other two objectives.
 
 Legend: B batch, T frames (1 for a token), E experts, P outputs.
 """
@@ -16,6 +17,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from phoneme_moe.mixture.objectives import NET_OBJECTIVES
+from phoneme_moe.mixture.routing import Routing
+from phoneme_moe.recipe import Stage
 from phoneme_moe.recognizer import Recognition
 from phoneme_moe.speech.phonemes import BLANK
 from phoneme_moe.training.data import Batch
@@ -62,6 +66,50 @@ def sequence_log_probability(
 
 
 LOG_PROBABILITIES = {"classify": token_log_probability, "recognize": sequence_log_probability}
+
+
+def stage_loss(
+    recognition: Recognition, batch: Batch, kind: Literal["classify", "recognize"], stage: Stage
+) -> Tensor:
+    """A stage's objective.
+
+    Args:
+        recognition: What the model said.
+        batch: What was said, and by whom.
+        kind: The task.
+        stage: Names the objective.
+    """
+    if stage.objective == "speaker":
+        return speaker_loss(recognition.routing, batch.speaker)
+    if stage.objective == "cross_entropy":
+        return phoneme_loss(recognition, batch, kind, stage.blend)
+    return token_error(recognition.log_posteriors, batch.targets, stage.objective)
+
+
+def speaker_loss(routing: Routing, speaker: Tensor) -> Tensor:
+    """Mean negative log weight of the speaker's own expert over real frames, in nats.
+
+    Args:
+        routing: Weights of shape (batch, frames, experts).
+        speaker: Index of the expert that bears the speaker's name, shape (batch,).
+    """
+    own = routing.log_weights.take_along_dim(speaker[:, None, None], dim=-1)[..., 0]  # (B, T)
+    return -own[routing.mask].mean()
+
+
+def token_error(
+    log_posteriors: Tensor, targets: Tensor, objective: Literal["mse", "cfm"]
+) -> Tensor:
+    """Mean error of the tokens' posteriors (``mixture.objectives.NET_OBJECTIVES``).
+
+    Args:
+        log_posteriors: Shape (batch, 1, outputs).
+        targets: The phoneme, shape (batch, 1).
+        objective: Squared error, or the negated classification figure of merit.
+    """
+    posteriors = log_posteriors[:, 0].exp()
+    right = functional.one_hot(targets[:, 0], posteriors.shape[-1]).to(posteriors.dtype)
+    return NET_OBJECTIVES[objective](posteriors, right).mean()
 
 
 def phoneme_loss(

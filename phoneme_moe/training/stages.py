@@ -5,102 +5,46 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import logging
-import sys
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
-from lightning.pytorch.loggers import TensorBoardLogger
-from safetensors.torch import load_file, save_file
-from torch.utils.data import DataLoader, Dataset
+from safetensors.torch import load_file
 
 from phoneme_moe.corpora import PreparedCorpus
-from phoneme_moe.recipe import Recipe, Stage
+from phoneme_moe.errors import InputError
+from phoneme_moe.recipe import Model, Recipe
 from phoneme_moe.recognizer import Recognizer
-from phoneme_moe.run import atomic_path, choose_device, save_model, save_recipe
-from phoneme_moe.training.callbacks import (
-    AtomicCheckpointIO,
-    MetricsFile,
-    StageProgressBar,
-    read_rows,
-)
-from phoneme_moe.training.data import (
-    BalancedBatches,
-    Batch,
-    Example,
-    collate,
-    corpus_phonemes,
-    corpus_speakers,
-    load_examples,
-)
-from phoneme_moe.training.frozen import (
-    experts_repeat_themselves,
-    posteriors_fit,
-    with_expert_posteriors,
-)
-from phoneme_moe.training.module import StageModule
-from phoneme_moe.training.train import TrainingInterruptedError
-
-PLAIN_BATCH = 128
-"""Examples side by side where nothing is learned."""
-
-
-class ExampleBatches(Dataset[Batch]):
-    """Collated batches, by the list of indices of their examples."""
-
-    def __init__(self, examples: Sequence[Example], recognizer: Recognizer) -> None:
-        self.examples = examples
-        self.recognizer = recognizer
-        self.experts = {name: index for index, name in enumerate(recognizer.expert_names)}
-
-    def __getitem__(self, indices: Any) -> Batch:
-        return collate([self.examples[i] for i in indices], self.recognizer, self.experts)
-
-
-@dataclass(frozen=True)
-class StageFolder:
-    """Where a stage keeps what resuming needs."""
-
-    path: Path
-
-    @classmethod
-    def of(cls, run: Path, index: int, stage: Stage) -> StageFolder:
-        """The folder of a stage, numbered in order."""
-        return cls(run / "checkpoints" / f"{index + 1}_{stage.name}")
-
-    @property
-    def last(self) -> Path:
-        """State after the last whole epoch."""
-        return self.path / "last.ckpt"
-
-    @property
-    def best(self) -> Path:
-        """State after the epoch with the fewest errors on dev."""
-        return self.path / "best.ckpt"
-
-    @property
-    def final(self) -> Path:
-        """Weights that the stage ended with; it is there only when the stage has ended."""
-        return self.path / "final.safetensors"
+from phoneme_moe.run import choose_device, save_model, save_recipe
+from phoneme_moe.training.data import corpus_phonemes, corpus_speakers, load_examples
+from phoneme_moe.training.fit import StageFolder, fit_stage
 
 
 def build_recognizer(recipe: Recipe, corpus: PreparedCorpus) -> Recognizer:
-    """The recipe's model with fresh weights that follow from its seed."""
+    """The recipe's model with fresh weights that follow from its seed.
+
+    Raises:
+        InputError: The recipe does not fit the corpus, or names a function that is not registered.
+    """
+    model = recipe.model
     speakers = corpus_speakers(recipe, corpus)
-    if recipe.model.num_experts == "speakers" or (
-        recipe.model.num_experts == 1 and len(speakers) == 1
-    ):
+    experts: tuple[str, ...]
+    if model.expert.function is not None:
+        experts = (model.expert.function,)
+    elif model.num_experts == "speakers" or (model.num_experts == 1 and len(speakers) == 1):
         experts = speakers
     else:
-        experts = tuple(f"expert_{index}" for index in range(recipe.model.num_experts))
+        experts = tuple(f"expert_{index}" for index in range(model.num_experts))
+    for name in model.functions:
+        if name in experts:
+            raise InputError(f"model.functions: {name!r} is the name of another expert")
     torch.manual_seed(recipe.seed)
     return Recognizer(
-        recipe.features, recipe.task, recipe.model, corpus_phonemes(recipe, corpus), experts
+        recipe.features,
+        recipe.task,
+        model,
+        corpus_phonemes(recipe, corpus),
+        (*experts, *model.functions),
     )
 
 
@@ -138,7 +82,7 @@ def train_stages(
         stage_folder = StageFolder.of(folder, index, stage)
         learner = lone_expert(recognizer, recipe) if stage.route == "shared" else recognizer
         if not stage_folder.final.is_file():
-            _fit_stage(learner, recipe, index, train, dev, folder, device)
+            fit_stage(learner, recipe, index, train, dev, folder, device)
         learner.load_state_dict(load_file(stage_folder.final))
         if stage.route == "shared":
             _copy_to_all(learner, recognizer)
@@ -152,7 +96,7 @@ def lone_expert(recognizer: Recognizer, recipe: Recipe) -> Recognizer:
     lone = Recognizer(
         recipe.features,
         recipe.task,
-        recipe.model.model_copy(update={"num_experts": 1, "gate": None}),
+        Model(expert=recipe.model.expert),
         recognizer.phonemes.symbols,
         ("shared",),
     )
@@ -169,85 +113,6 @@ def _copy_to_all(lone: Recognizer, recognizer: Recognizer) -> None:
     """Makes every expert a copy of the lone one."""
     for own, of_all in zip(lone.experts.parameters(), recognizer.experts.parameters(), strict=True):
         of_all.copy_(own.expand_as(of_all))
-
-
-def _fit_stage(
-    recognizer: Recognizer,
-    recipe: Recipe,
-    index: int,
-    train: Sequence[Example],
-    dev: Sequence[Example],
-    folder: Path,
-    device: str,
-) -> None:
-    stage = recipe.training.stages[index]
-    stage_folder = StageFolder.of(folder, index, stage)
-    if experts_repeat_themselves(stage, recipe) and posteriors_fit((*train, *dev), recognizer):
-        train = with_expert_posteriors(train, recognizer)
-        dev = with_expert_posteriors(dev, recognizer)
-    batches = BalancedBatches(train, recipe.training.batch_size, recipe.seed * 1000 + index)
-    dev_order = sorted(range(len(dev)), key=lambda i: len(dev[i].features))
-    dev_batches = [dev_order[i : i + PLAIN_BATCH] for i in range(0, len(dev), PLAIN_BATCH)]
-    metrics_path = folder / "metrics.csv"
-    earlier = [s.name for s in recipe.training.stages[:index]]
-    rows = [row for row in read_rows(metrics_path) if row["stage"] in earlier]
-    callbacks: list[Callback] = [
-        MetricsFile(metrics_path, stage.name, rows),
-        _checkpoint(stage_folder.best, monitor="dev_error"),
-        _checkpoint(stage_folder.last, monitor=None),
-    ]
-    if sys.stderr.isatty():
-        callbacks.append(StageProgressBar(stage.name))
-    trainer = pl.Trainer(
-        accelerator=choose_device(device).replace("cuda", "gpu"),
-        devices=1,
-        max_epochs=stage.epochs,
-        precision=recipe.training.precision,
-        gradient_clip_val=recipe.training.gradient_clip,
-        callbacks=callbacks,
-        logger=TensorBoardLogger(folder, name="tensorboard", version=f"{index + 1}_{stage.name}"),
-        plugins=[AtomicCheckpointIO()],
-        num_sanity_val_steps=0,
-        log_every_n_steps=1 << 30,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    try:
-        trainer.fit(
-            StageModule(recognizer, recipe, index),
-            DataLoader(
-                ExampleBatches(train, recognizer),
-                sampler=batches,
-                batch_size=None,
-                # Of its own: a loader draws a number whenever it starts, and in the first epoch
-                # after a resume it starts before the epoch is seeded, not after.
-                generator=torch.Generator(),
-            ),
-            DataLoader(ExampleBatches(dev, recognizer), sampler=dev_batches, batch_size=None),
-            ckpt_path=stage_folder.last if stage_folder.last.is_file() else None,
-            weights_only=True,
-        )
-    except SystemExit as error:
-        # Lightning turns Ctrl-C into an exit of its own.
-        raise TrainingInterruptedError from error
-    if stage.keep == "best":
-        state = torch.load(stage_folder.best, map_location="cpu", weights_only=True)["state_dict"]
-        weights = {name.removeprefix("recognizer."): w for name, w in state.items()}
-    else:
-        weights = {name: w.detach().cpu() for name, w in recognizer.state_dict().items()}
-    with atomic_path(stage_folder.final) as temporary:
-        save_file({name: w.contiguous() for name, w in weights.items()}, temporary)
-
-
-def _checkpoint(path: Path, monitor: str | None) -> ModelCheckpoint:
-    """Saves at the end of an epoch: the best by what is monitored, or else the latest."""
-    return ModelCheckpoint(
-        dirpath=path.parent,
-        filename=path.stem,
-        monitor=monitor,
-        save_on_train_epoch_end=True,
-        enable_version_counter=False,
-    )
 
 
 def _quieten_lightning() -> None:

@@ -50,9 +50,14 @@ def transcribe(run: Run, path: str | Path) -> Transcript:
         path: The audio file; any rate and channel count.
 
     Raises:
-        InputError: The file is not audio that can be used.
+        InputError: The file is not audio that can be used, or the run's gate is who speaks.
     """
     recognizer = run.recognizer
+    if recognizer.asks_speaker:
+        raise InputError(
+            f"{run.folder}: model.gate is of kind speaker, and a recording does not say who "
+            "speaks; expected a run whose gate listens (evaluate can use this one)"
+        )
     rate = recognizer.log_mel.sample_rate
     waveform = load_waveform(path, rate)
     duration = len(waveform) / rate

@@ -6,14 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from phoneme_moe.mixture.networks import (
-    ExpertLinear,
-    Experts,
-    Gate,
-    StackTDNN,
-    TokenTDNN,
-    splice,
-)
+from phoneme_moe.mixture.networks import Experts, Gate, StackTDNN
+from phoneme_moe.mixture.time_delay import ExpertLinear, splice
+from phoneme_moe.mixture.token_networks import TokenTDNN
 
 LENGTHS = torch.tensor([9, 4, 7])
 

@@ -5,7 +5,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phoneme_moe.mixture.routing import combine, dense_routing, fixed_routing, imbalance
+from phoneme_moe.mixture.routing import (
+    combine,
+    dense_routing,
+    fixed_routing,
+    imbalance,
+    normalized_routing,
+)
 
 
 def random_mixture(
@@ -129,3 +135,16 @@ def test_imbalance_runs_from_equal_shares_to_one_expert_with_everything() -> Non
     assert abs(float(imbalance(dense_routing(equal, everywhere(equal))))) < 1e-6
     certain = torch.tensor([1.0, 0, 0, 0]).log().expand(2, 3, 4)
     assert abs(float(imbalance(dense_routing(certain, everywhere(certain)))) - 3) < 1e-6
+
+
+@given(seed=st.integers(0, 999))
+@settings(max_examples=20)
+def test_normalising_strengths_is_normalising_their_blend(seed: int) -> None:
+    scores, posteriors = random_mixture(seed=seed)
+    strengths = torch.nn.functional.logsigmoid(3 * scores)
+    routing = normalized_routing(strengths, everywhere(strengths))
+    assert torch.equal(routing.log_probabilities, strengths)
+    blend = np.einsum("bte,btep->btp", strengths.exp().numpy(), posteriors.exp().numpy())
+    expected = blend / blend.sum(axis=-1, keepdims=True)
+    found = combine(routing, posteriors).exp().numpy()
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)

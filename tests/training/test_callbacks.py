@@ -11,8 +11,9 @@ from phoneme_moe.corpora import PreparedCorpus
 from phoneme_moe.recipe import load_recipe
 from phoneme_moe.training.callbacks import StageProgressBar
 from phoneme_moe.training.data import load_examples
+from phoneme_moe.training.fit import ExampleBatches
 from phoneme_moe.training.module import StageModule
-from phoneme_moe.training.stages import ExampleBatches, build_recognizer
+from phoneme_moe.training.stages import build_recognizer
 
 WIDTH = 80
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from phoneme_moe.mixture.routing import Routing, combine, dense_routing
 from phoneme_moe.recognizer import Recognition
 from phoneme_moe.training.data import Batch
-from phoneme_moe.training.objectives import phoneme_loss
+from phoneme_moe.training.objectives import phoneme_loss, speaker_loss, token_error
 
 
 def batch_of(targets: list[list[int]]) -> Batch:
@@ -149,3 +149,24 @@ def test_the_gate_learns_from_a_whole_utterance_who_says_it_best() -> None:
     assert logits.grad is not None
     # Downhill in the loss is uphill for the expert that says the utterance best, in every frame.
     assert (logits.grad.argmin(dim=-1) == int(np.argmax(each))).all()
+
+
+def test_the_speaker_loss_is_the_surprise_at_the_right_expert_over_real_frames() -> None:
+    weights, _ = random_mixture(2, 4, 3, 2)
+    mask = torch.arange(4) < torch.tensor([[4], [2]])
+    found = speaker_loss(dense_routing(weights.log(), mask), torch.tensor([2, 0]))
+    surprises = [-np.log(float(w)) for w in (*weights[0, :, 2], *weights[1, :2, 0])]
+    assert float(found) == pytest.approx(np.mean(surprises), rel=1e-5)
+
+
+def test_errors_of_a_token_worked_by_hand() -> None:
+    log_posteriors = torch.tensor([[[0.7, 0.2, 0.1]], [[0.3, 0.3, 0.4]]]).log()
+    targets = torch.tensor([[0], [1]])
+    squared = [0.3**2 + 0.2**2 + 0.1**2, 0.3**2 + 0.7**2 + 0.4**2]
+    assert float(token_error(log_posteriors, targets, "mse")) == pytest.approx(np.mean(squared))
+
+    def ahead(by: float) -> float:
+        return 1 / (1 + np.exp(-4 * by))
+
+    merits = [(ahead(0.5) + ahead(0.6)) / 2, (ahead(0.0) + ahead(-0.1)) / 2]
+    assert float(token_error(log_posteriors, targets, "cfm")) == pytest.approx(-np.mean(merits))

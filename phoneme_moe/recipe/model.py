@@ -1,0 +1,154 @@
+"""What a recipe may say of the model: the experts, the gate, and how experts are combined."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from phoneme_moe.recipe.strict import Section
+
+Combination = Literal["weighted_sum", "product", "maximum", "vote"]
+
+
+class Layers(Section):
+    """The sizes of a network; its kind says which of them it has.
+
+    Attributes:
+        kind: What computes the scores. ``tdnn_1989``: two sigmoid layers on a token, each class
+            summed over time (Waibel 1989); ``tdnn``: a stack of residual layers over a whole
+            utterance; ``linear`` and ``feed_forward``: a linear map, or layers of rectified units,
+            of a whole token, or of each frame of an utterance with its neighbours; ``function``: a
+            function without weights (``phoneme_moe.mixture.functions``).
+        hidden: Units of the two layers of a ``tdnn_1989``, or of every layer of a
+            ``feed_forward``, which must name them.
+        windows: Frames that each of the two layers of a ``tdnn_1989`` looks at.
+        width: Channels of each layer of a ``tdnn``.
+        dilations: One layer of a ``tdnn`` for each; the step between the frames it looks at.
+        kernel: Frames that a layer of a ``tdnn`` looks at, or the first layer of a ``linear`` or
+            ``feed_forward`` over an utterance.
+        dropout: Share of the channels silenced in training, of a ``tdnn``.
+        bottleneck: Channels through which a layer of a ``tdnn`` sees the one before it; all of them
+            when left out. Wide layers through a narrow bottleneck cost a fraction of full ones.
+        function: The name that a ``function`` is registered under.
+    """
+
+    kind: str = "tdnn"
+    hidden: tuple[Annotated[int, Field(ge=1)], ...] = (8, 3)
+    windows: tuple[int, int] = (3, 5)
+    width: Annotated[int, Field(ge=1)] = 64
+    dilations: tuple[Annotated[int, Field(ge=1)], ...] = (1, 2, 3)
+    kernel: Annotated[int, Field(ge=1)] = 3
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    bottleneck: Annotated[int, Field(ge=1)] | None = None
+    function: str | None = None
+
+    @property
+    def learns(self) -> bool:
+        """Whether there are weights to train."""
+        return self.kind not in {"function", "speaker", "fixed"}
+
+    @model_validator(mode="after")
+    def _sizes_fit_the_kind(self) -> Layers:
+        if self.kernel % 2 == 0:
+            raise ValueError(f"kernel must be odd, found {self.kernel}")
+        if self.kind == "tdnn_1989" and len(self.hidden) != 2:
+            raise ValueError(
+                f"hidden: found {list(self.hidden)}, expected the units of two layers (tdnn_1989)"
+            )
+        if self.kind == "feed_forward" and "hidden" not in self.model_fields_set:
+            raise ValueError("a feed_forward network needs hidden, the units of its layers")
+        if self.kind == "function" and self.function is None:
+            raise ValueError("kind: function needs function, the name it is registered under")
+        if self.kind != "function" and self.function is not None:
+            raise ValueError(
+                f"function: found {self.function!r}, but the kind is {self.kind}; "
+                "expected kind: function"
+            )
+        return self
+
+
+class Network(Layers):
+    """The network of every expert; its settings are those of ``Layers``."""
+
+    kind: Literal["tdnn_1989", "tdnn", "linear", "feed_forward", "function"] = "tdnn"
+
+
+class Gating(Layers):
+    """The gate, which says how much each expert is asked.
+
+    Attributes:
+        kind: A network or function as an expert has it, whose scores are of experts; ``speaker``:
+            the expert that bears the speaker's name, where it is known who speaks; ``fixed``: the
+            same weights whoever speaks.
+        activation: What makes weights of scores. ``softmax``: the experts share a weight of 1;
+            ``sigmoid``: each has a weight of its own, 0..1, and what they say together is
+            normalised. (How Meta-Pi normalised is not known.)
+        weights: Of a ``fixed`` gate, one for each expert in order; only their ratios matter.
+    """
+
+    kind: Literal["tdnn_1989", "tdnn", "linear", "feed_forward", "function", "speaker", "fixed"] = (
+        "tdnn"
+    )
+    activation: Literal["softmax", "sigmoid"] = "softmax"
+    weights: tuple[float, ...] | None = None
+
+    @model_validator(mode="after")
+    def _weights_are_of_a_fixed_gate(self) -> Gating:
+        if self.kind in {"speaker", "fixed"} and self.activation != "softmax":
+            raise ValueError(f"activation: a {self.kind} gate has no scores to squash")
+        if self.kind != "fixed":
+            if self.weights is not None:
+                raise ValueError(f"weights are for kind: fixed, found kind: {self.kind}")
+            return self
+        if self.weights is None:
+            raise ValueError("kind: fixed needs weights, one for each expert")
+        if any(not math.isfinite(w) or w < 0 for w in self.weights) or not sum(self.weights) > 0:
+            raise ValueError(
+                f"weights: found {list(self.weights)}, expected none below 0 and some above"
+            )
+        return self
+
+
+class Model(Section):
+    """Experts and the gate before them.
+
+    Attributes:
+        num_experts: A number, or ``speakers``: one expert for each training speaker.
+        expert: The network of every expert.
+        functions: Names of registered functions that are experts too, after the networks.
+        gate: The gate; none for a single expert.
+        combine: What the experts say together (``mixture.combine``): ``weighted_sum`` of their
+            probabilities; their ``product``, each to the power of its weight; ``maximum``, the
+            expert with the greatest weight alone; ``vote``, a (weighted) vote for each one's best.
+    """
+
+    num_experts: Annotated[int, Field(ge=1)] | Literal["speakers"] = 1
+    expert: Network = Network()
+    functions: tuple[str, ...] = ()
+    gate: Gating | None = None
+    combine: Combination = "weighted_sum"
+
+    @model_validator(mode="after")
+    def _several_experts_need_a_gate(self) -> Model:
+        several = self.num_experts != 1 or bool(self.functions)
+        if several and self.gate is None:
+            raise ValueError("model.gate is needed to choose among several experts")
+        if not several and self.gate is not None:
+            raise ValueError("model.gate has nothing to choose among: model.num_experts is 1")
+        if self.combine != "weighted_sum" and (self.gate is None or self.gate.kind == "speaker"):
+            raise ValueError(f"model.combine: {self.combine} has only one expert to combine")
+        return self
+
+    @model_validator(mode="after")
+    def _functions_differ(self) -> Model:
+        if self.expert.kind == "function" and self.num_experts != 1:
+            raise ValueError(
+                f"model.num_experts: found {self.num_experts}, but experts of one function are all "
+                "alike; expected 1, and other functions in model.functions"
+            )
+        names = [*self.functions, *([self.expert.function] if self.expert.function else [])]
+        if len(set(names)) != len(names):
+            raise ValueError("model.functions names a function twice")
+        return self

@@ -1,0 +1,123 @@
+"""Expectation maximisation as a stage: linear experts behind a linear gate (Jordan & Jacobs 1994).
+
+A recognizer of such parts is a tree of one level (``mixture.hierarchy``). Its weights become that
+tree's, in float64, take a step of EM on all tokens at once in each epoch, and come back. Nothing is
+random, so a stage that was killed is simply done again.
+
+Legend: C cases (tokens), F inputs, E experts, P classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from phoneme_moe.errors import InputError
+from phoneme_moe.inference import recognize_examples
+from phoneme_moe.mixture.em import em_step
+from phoneme_moe.mixture.feed_forward import FeedForward
+from phoneme_moe.mixture.hierarchy import HierarchicalMixture, balanced_tree
+from phoneme_moe.mixture.time_delay import ExpertLinear
+from phoneme_moe.recipe import Stage
+from phoneme_moe.recognizer import Recognizer
+from phoneme_moe.training.data import Example, collate
+
+LARGEST_BYTES = 4 << 30
+"""Memory that the products of all inputs of all tokens may take."""
+
+
+def em_epochs(
+    recognizer: Recognizer, stage: Stage, train: Sequence[Example], dev: Sequence[Example]
+) -> Iterator[dict[str, float]]:
+    """Trains a recognizer in place, an iteration of EM in each epoch.
+
+    Args:
+        recognizer: For tokens, with linear experts and a linear softmax gate.
+        stage: Says how many epochs, and the precision of the prior (``weight_decay``).
+        train: Tokens to learn from.
+        dev: Tokens on which each epoch's error is measured.
+
+    Yields:
+        After each epoch: ``dev_error``; ``loss`` before its step, nats per token; and the ``load/``
+        of each expert after it. The loss rises nowhere, but for what the prior (which it leaves
+        out) takes from it.
+
+    Raises:
+        InputError: The tokens are too many for the features of each.
+    """
+    batch = collate(train, recognizer, {}).to(recognizer.device)
+    network, gate = _linear_parts(recognizer)
+    inputs = network.seen(batch.features[None])[0, :, 0].double()  # (C, F)
+    num_cases, num_inputs = inputs.shape
+    needed = 8 * num_cases * (num_inputs + 1) ** 2
+    if needed > LARGEST_BYTES:
+        raise InputError(
+            f"training.stages.{stage.name}: optimizer: em on {num_cases} tokens of {num_inputs} "
+            f"features needs {needed / 2**30:.1f} GiB, expected {LARGEST_BYTES / 2**30:.0f} at "
+            "most; take fewer mel bands or a longer hop, or corpus.max_utterances"
+        )
+    classes = batch.targets[:, 0]
+    mixture = as_tree(recognizer)
+    for _ in range(stage.epochs):
+        log_likelihood = em_step(mixture, inputs, classes, stage.weight_decay)
+        _put_back(mixture.experts, _layer(network))
+        _put_back(mixture.gates, _layer(gate))
+        load = mixture.log_leaf_weights(inputs).detach().exp().mean(dim=0).tolist()
+        yield {
+            "dev_error": _error_rate(recognizer, dev),
+            "loss": -log_likelihood,
+            **{f"load/{n}": w for n, w in zip(recognizer.expert_names, load, strict=True)},
+        }
+
+
+def as_tree(recognizer: Recognizer) -> HierarchicalMixture:
+    """The same mixture as a tree of one gate, in float64.
+
+    Args:
+        recognizer: With linear experts and a linear softmax gate.
+    """
+    network, gate = _linear_parts(recognizer)
+    experts, gates = _with_bias(_layer(network)), _with_bias(_layer(gate))
+    num_experts, num_rows, num_classes = experts.shape
+    tree = HierarchicalMixture(num_rows - 1, num_classes, balanced_tree([num_experts])).to(experts)
+    with torch.no_grad():
+        tree.experts.copy_(experts)
+        tree.gates.copy_(gates)
+    return tree
+
+
+def _linear_parts(recognizer: Recognizer) -> tuple[FeedForward, FeedForward]:
+    """What the recipe has checked (``recipe.fit``)."""
+    assert recognizer.gate is not None
+    network, gate = recognizer.experts.network, recognizer.gate.network
+    assert isinstance(network, FeedForward)
+    assert isinstance(gate, FeedForward)
+    return network, gate
+
+
+def _layer(network: FeedForward) -> ExpertLinear:
+    (layer,) = network.layers
+    assert isinstance(layer, ExpertLinear)
+    return layer
+
+
+def _with_bias(layer: ExpertLinear) -> Tensor:
+    """Weights with the bias as their last row, shape (copies, inputs + 1, outputs)."""
+    return torch.cat([layer.weight, layer.bias], dim=1).detach().double()
+
+
+@torch.no_grad()
+def _put_back(weights: Tensor, layer: ExpertLinear) -> None:
+    layer.weight.copy_(weights[:, :-1])
+    layer.bias.copy_(weights[:, -1:])
+
+
+def _error_rate(recognizer: Recognizer, examples: Sequence[Example]) -> float:
+    """Share of the tokens that are named wrongly."""
+    wrong = sum(
+        int((recognition.log_posteriors[:, 0].argmax(dim=-1).cpu() != batch.targets[:, 0]).sum())
+        for batch, recognition in recognize_examples(recognizer, examples)
+    )
+    return wrong / len(examples)

@@ -1,0 +1,224 @@
+"""Runs one stage, by gradient in Lightning or by EM, and leaves what resuming needs."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.loggers import TensorBoardLogger
+from rich.console import Console
+from rich.progress import track
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from phoneme_moe.recipe import Recipe, Stage
+from phoneme_moe.recognizer import Recognizer
+from phoneme_moe.run import atomic_path, choose_device
+from phoneme_moe.training.callbacks import (
+    AtomicCheckpointIO,
+    MetricsFile,
+    StageProgressBar,
+    read_rows,
+)
+from phoneme_moe.training.data import BalancedBatches, Batch, Example, collate
+from phoneme_moe.training.em import em_epochs
+from phoneme_moe.training.frozen import (
+    experts_repeat_themselves,
+    posteriors_fit,
+    with_expert_posteriors,
+)
+from phoneme_moe.training.module import StageModule
+from phoneme_moe.training.train import TrainingInterruptedError
+
+PLAIN_BATCH = 128
+"""Examples side by side where nothing is learned."""
+
+
+class ExampleBatches(Dataset[Batch]):
+    """Collated batches, by the list of indices of their examples."""
+
+    def __init__(self, examples: Sequence[Example], recognizer: Recognizer) -> None:
+        self.examples = examples
+        self.recognizer = recognizer
+        self.experts = {name: index for index, name in enumerate(recognizer.expert_names)}
+
+    def __getitem__(self, indices: Any) -> Batch:
+        return collate([self.examples[i] for i in indices], self.recognizer, self.experts)
+
+
+@dataclass(frozen=True)
+class StageFolder:
+    """Where a stage keeps what resuming needs."""
+
+    path: Path
+
+    @classmethod
+    def of(cls, run: Path, index: int, stage: Stage) -> StageFolder:
+        """The folder of a stage, numbered in order."""
+        return cls(run / "checkpoints" / f"{index + 1}_{stage.name}")
+
+    @property
+    def last(self) -> Path:
+        """State after the last whole epoch."""
+        return self.path / "last.ckpt"
+
+    @property
+    def best(self) -> Path:
+        """State after the epoch with the fewest errors on dev."""
+        return self.path / "best.ckpt"
+
+    @property
+    def final(self) -> Path:
+        """Weights that the stage ended with; it is there only when the stage has ended."""
+        return self.path / "final.safetensors"
+
+
+def fit_stage(
+    recognizer: Recognizer,
+    recipe: Recipe,
+    index: int,
+    train: Sequence[Example],
+    dev: Sequence[Example],
+    folder: Path,
+    device: str,
+) -> None:
+    """Trains a stage and leaves its metrics and the weights that it ends with.
+
+    Args:
+        recognizer: Trained in place.
+        recipe: Where the stage stands.
+        index: Which of its stages.
+        train: Examples to learn from.
+        dev: Examples on which every epoch is measured.
+        folder: The run folder; what an earlier try at the stage left in it is taken up.
+        device: ``cpu``, ``cuda`` or ``auto``.
+
+    Raises:
+        InputError: The stage cannot be trained on so much.
+        TrainingInterruptedError: Stopped from the keyboard.
+    """
+    stage = recipe.training.stages[index]
+    earlier = [s.name for s in recipe.training.stages[:index]]
+    metrics_path = folder / "metrics.csv"
+    metrics = MetricsFile(
+        metrics_path,
+        stage.name,
+        [row for row in read_rows(metrics_path) if row["stage"] in earlier],
+    )
+    logger = TensorBoardLogger(folder, name="tensorboard", version=f"{index + 1}_{stage.name}")
+    try:
+        if stage.optimizer == "em":
+            weights = _fit_by_em(recognizer, stage, train, dev, metrics, logger)
+        else:
+            weights = _fit_by_gradient(
+                recognizer, recipe, index, train, dev, metrics, logger, folder, device
+            )
+    except (SystemExit, KeyboardInterrupt) as error:
+        # Lightning turns Ctrl-C into an exit of its own.
+        raise TrainingInterruptedError from error
+    with atomic_path(StageFolder.of(folder, index, stage).final) as temporary:
+        save_file({name: w.contiguous() for name, w in weights.items()}, temporary)
+
+
+def _fit_by_em(
+    recognizer: Recognizer,
+    stage: Stage,
+    train: Sequence[Example],
+    dev: Sequence[Example],
+    metrics: MetricsFile,
+    logger: TensorBoardLogger,
+) -> dict[str, Tensor]:
+    epochs: Iterable[dict[str, float]] = em_epochs(recognizer, stage, train, dev)
+    if sys.stderr.isatty():
+        console = Console(stderr=True)
+        epochs = track(epochs, stage.name, total=stage.epochs, console=console)
+    least = math.inf
+    weights: dict[str, Tensor] = {}
+    for epoch, found in enumerate(epochs):
+        metrics.add({"epoch": epoch, **found})
+        logger.log_metrics(found, epoch)
+        if stage.keep == "last" or found["dev_error"] < least:
+            least = found["dev_error"]
+            weights = {name: w.detach().clone() for name, w in recognizer.state_dict().items()}
+    logger.finalize("success")
+    return weights
+
+
+def _fit_by_gradient(
+    recognizer: Recognizer,
+    recipe: Recipe,
+    index: int,
+    train: Sequence[Example],
+    dev: Sequence[Example],
+    metrics: MetricsFile,
+    logger: TensorBoardLogger,
+    folder: Path,
+    device: str,
+) -> dict[str, Tensor]:
+    stage = recipe.training.stages[index]
+    stage_folder = StageFolder.of(folder, index, stage)
+    if experts_repeat_themselves(stage, recipe) and posteriors_fit((*train, *dev), recognizer):
+        train = with_expert_posteriors(train, recognizer)
+        dev = with_expert_posteriors(dev, recognizer)
+    batches = BalancedBatches(train, recipe.training.batch_size, recipe.seed * 1000 + index)
+    dev_order = sorted(range(len(dev)), key=lambda i: len(dev[i].features))
+    dev_batches = [dev_order[i : i + PLAIN_BATCH] for i in range(0, len(dev), PLAIN_BATCH)]
+    module = StageModule(recognizer, recipe, index)
+    callbacks: list[Callback] = [
+        metrics,
+        _checkpoint(stage_folder.best, monitor=module.monitored),
+        _checkpoint(stage_folder.last, monitor=None),
+    ]
+    if sys.stderr.isatty():
+        callbacks.append(StageProgressBar(stage.name))
+    trainer = pl.Trainer(
+        accelerator=choose_device(device).replace("cuda", "gpu"),
+        devices=1,
+        max_epochs=stage.epochs,
+        precision=recipe.training.precision,
+        gradient_clip_val=recipe.training.gradient_clip,
+        callbacks=callbacks,
+        logger=logger,
+        plugins=[AtomicCheckpointIO()],
+        num_sanity_val_steps=0,
+        log_every_n_steps=1 << 30,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(
+        module,
+        DataLoader(
+            ExampleBatches(train, recognizer),
+            sampler=batches,
+            batch_size=None,
+            # Of its own: a loader draws a number whenever it starts, and in the first epoch
+            # after a resume it starts before the epoch is seeded, not after.
+            generator=torch.Generator(),
+        ),
+        DataLoader(ExampleBatches(dev, recognizer), sampler=dev_batches, batch_size=None),
+        ckpt_path=stage_folder.last if stage_folder.last.is_file() else None,
+        weights_only=True,
+    )
+    if stage.keep == "best":
+        state = torch.load(stage_folder.best, map_location="cpu", weights_only=True)["state_dict"]
+        return {name.removeprefix("recognizer."): w for name, w in state.items()}
+    return {name: w.detach().cpu() for name, w in recognizer.state_dict().items()}
+
+
+def _checkpoint(path: Path, monitor: str | None) -> ModelCheckpoint:
+    """Saves at the end of an epoch: the best by what is monitored, or else the latest."""
+    return ModelCheckpoint(
+        dirpath=path.parent,
+        filename=path.stem,
+        monitor=monitor,
+        save_on_train_epoch_end=True,
+        enable_version_counter=False,
+    )
