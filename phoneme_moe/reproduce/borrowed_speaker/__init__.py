@@ -2,7 +2,14 @@
 
 from phoneme_moe.reproduce.borrowed_speaker.drawing import draw
 from phoneme_moe.reproduce.borrowed_speaker.findings import conclude
-from phoneme_moe.reproduce.borrowed_speaker.systems import EPOCHS, GATE_EPOCHS, plan, run
+from phoneme_moe.reproduce.borrowed_speaker.systems import (
+    EARLY_EPOCHS,
+    EARLY_GATE_EPOCHS,
+    EPOCHS,
+    GATE_EPOCHS,
+    plan,
+    run,
+)
 from phoneme_moe.reproduce.experiment import Experiment
 from phoneme_moe.reproduce.tokens import prepare_announcers
 
@@ -23,7 +30,9 @@ EXPERIMENT = Experiment(
         "Left alone: gates over all modules, softmax or raw sigmoids, at three peak learning "
         "rates. A gate's weights are the means over its three nets (one for each objective); raw "
         "sigmoids are normalised to compare them",
-        f"Modules: {EPOCHS} epochs, gates: {GATE_EPOCHS}; all else as in hampshire-waibel",
+        f"Modules: {EPOCHS} epochs, gates: {GATE_EPOCHS}; all else as in hampshire-waibel. And "
+        f"modules that are not finished: {EARLY_EPOCHS} epochs, gates over them "
+        f"{EARLY_GATE_EPOCHS}",
         "Seeds share speakers and tokens; their intervals are about seeds only",
     ),
     seeds=5,

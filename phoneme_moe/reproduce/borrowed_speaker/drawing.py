@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from phoneme_moe.reproduce.borrowed_speaker.findings import mean_blend
+from phoneme_moe.reproduce.borrowed_speaker.findings import mean_blend, whole, with_all
 
 
 def draw(results: Mapping[str, Any], folder: Path, name: str = "borrowed_speaker") -> list[str]:
@@ -17,18 +17,18 @@ def draw(results: Mapping[str, Any], folder: Path, name: str = "borrowed_speaker
 
     from phoneme_moe.reproduce.figures import COLOURS, draw_weights, save
 
-    runs = list(results.values())
+    runs = whole(results)
     speakers = runs[0]["speakers"]
     figure = Figure(figsize=(10, 4), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1.15, 1))
     kinds = {
-        "with": "gate over all modules",
+        "all": "gate over all modules",
         "without": "gate over the others' modules",
         "best_other": "best module of another alone",
     }
     for shift, (kind, label) in enumerate(kinds.items()):
         for row, speaker in enumerate(speakers):
-            values = [r[kind][speaker] for r in runs]
+            values = [with_all(r, speaker) if kind == "all" else r[kind][speaker] for r in runs]
             height = row + (shift - 1) * 0.22
             left.plot(
                 values, [height] * len(values), "|", color=COLOURS[shift], markersize=7, alpha=0.7

@@ -8,7 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from phoneme_moe.reproduce.borrowed_speaker.systems import CONFIGURATIONS
+from phoneme_moe.reproduce.borrowed_speaker.systems import (
+    CONFIGURATIONS,
+    EARLY_EPOCHS,
+    EPOCHS,
+)
 from phoneme_moe.reproduce.experiment import Cell, Claim, Outcome, Table
 from phoneme_moe.reproduce.statistics import estimate
 
@@ -16,18 +20,37 @@ GIVEN_AWAY = 0.1
 """A speaker is given to the others if his own module has less than this mean weight."""
 
 Runs = Sequence[Mapping[str, Any]]
-"""What ``borrow`` gave, in order of seeds."""
+"""What the jobs of one kind gave, in order of seeds."""
+
+FINISHED = str(CONFIGURATIONS[0])
+"""The gate over all modules that the others are compared with."""
+
+
+def whole(results: Mapping[str, Any]) -> Runs:
+    """The jobs with finished modules."""
+    return [found for key, found in results.items() if key.startswith("seed_")]
+
+
+def early(results: Mapping[str, Any]) -> Runs:
+    """The jobs with modules that are not finished."""
+    return [found for key, found in results.items() if key.startswith("early_")]
 
 
 def conclude(results: Mapping[str, Any]) -> Outcome:
     """Tables and claims."""
-    runs = list(results.values())
-    return Outcome((_removed(runs), _left_alone(runs)), tuple(_claims(runs)))
+    runs, unfinished = whole(results), early(results)
+    tables = (_removed(runs), _left_alone({EPOCHS: runs, EARLY_EPOCHS: unfinished}))
+    return Outcome(tables, tuple(_claims(runs, unfinished)))
+
+
+def with_all(found: Mapping[str, Any], speaker: str) -> float:
+    """Error of a speaker under the gate over all modules."""
+    return float(found["configurations"][FINISHED]["errors"][speaker])
 
 
 def cost_of_removal(runs: Runs, speaker: str) -> list[float]:
     """Points of error that a speaker pays when his module is removed, for each seed."""
-    return [r["without"][speaker] - r["with"][speaker] for r in runs]
+    return [r["without"][speaker] - with_all(r, speaker) for r in runs]
 
 
 def mean_blend(runs: Runs, number: int) -> np.ndarray:
@@ -55,9 +78,11 @@ def _removed(runs: Runs) -> Table:
         rows.append(
             (
                 speaker,
+                estimate([r["own"][speaker] for r in runs]),
+                estimate([with_all(r, speaker) for r in runs]),
                 *(
                     estimate([r[key][speaker] for r in runs])
-                    for key in ("own", "with", "without", "best_other", "others")
+                    for key in ("without", "best_other", "others")
                 ),
                 estimate(cost_of_removal(runs, speaker)),
                 ", ".join(f"{speakers[k]} {mixing[k]:.0f}" for k in most),
@@ -80,29 +105,32 @@ def _removed(runs: Runs) -> Table:
     )
 
 
-def _left_alone(runs: Runs) -> Table:
+def _left_alone(kinds: Mapping[int, Runs]) -> Table:
     rows: list[tuple[Cell, ...]] = []
-    for configuration in map(str, CONFIGURATIONS):
-        cases = given_away(runs, configuration)
-        found = [r["configurations"][configuration] for r in runs]
-        counts = Counter(speaker for _, speaker in cases)
-        rows.append(
-            (
-                configuration,
-                estimate([float(np.mean(list(f["errors"].values()))) for f in found]),
-                estimate([100 * float(np.mean(list(f["own_share"].values()))) for f in found]),
-                len({seed for seed, _ in cases}),
-                ", ".join(f"{name} {count}" for name, count in counts.most_common()) or "-",
-                _mean([found[seed]["errors"][name] for seed, name in cases]),
-                _mean([runs[seed]["own"][name] for seed, name in cases]),
+    for epochs, runs in kinds.items():
+        for configuration in map(str, CONFIGURATIONS):
+            cases = given_away(runs, configuration)
+            found = [r["configurations"][configuration] for r in runs]
+            counts = Counter(speaker for _, speaker in cases)
+            rows.append(
+                (
+                    configuration,
+                    epochs,
+                    estimate([float(np.mean(list(f["errors"].values()))) for f in found]),
+                    estimate([100 * float(np.mean(list(f["own_share"].values()))) for f in found]),
+                    len({seed for seed, _ in cases}),
+                    ", ".join(f"{name} {count}" for name, count in counts.most_common()) or "-",
+                    _mean([found[seed]["errors"][name] for seed, name in cases]),
+                    _mean([runs[seed]["own"][name] for seed, name in cases]),
+                )
             )
-        )
     return Table(
         "left_alone",
         "Gates that may ask every module: whom they give to the others (own module below "
         f"{100 * GIVEN_AWAY:.0f} % of the weight)",
         (
             "gate",
+            "epochs of modules",
             "error, %",
             "own module's weight, %",
             "seeds with a speaker given away",
@@ -118,7 +146,7 @@ def _mean(values: Sequence[float]) -> float | None:
     return float(np.mean(values)) if values else None
 
 
-def _claims(runs: Runs) -> list[Claim]:
+def _claims(runs: Runs, unfinished: Runs) -> list[Claim]:
     speakers = runs[0]["speakers"]
     costs = {name: estimate(cost_of_removal(runs, name)) for name in speakers}
     cheap = [name for name, cost in costs.items() if cost.mean <= 1]
@@ -129,15 +157,17 @@ def _claims(runs: Runs) -> list[Claim]:
         float(np.mean([r["without"][n] - r["best_other"][n] for n in speakers])) for r in runs
     ]
     counts = {
-        name: len({seed for seed, _ in given_away(runs, name)}) for name in map(str, CONFIGURATIONS)
+        (kind, name): len({seed for seed, _ in given_away(found, name)})
+        for kind, found in (("finished", runs), ("unfinished", unfinished))
+        for name in map(str, CONFIGURATIONS)
     }
-    most = max(counts, key=lambda name: counts[name])
-    fewest = min(counts, key=lambda name: counts[name])
+    most = max(counts, key=lambda key: counts[key])
+    fewest = min(counts, key=lambda key: counts[key])
     cases = [
-        (found["configurations"][name]["errors"][speaker], found["own"][speaker])
-        for name in counts
-        for seed, speaker in given_away(runs, name)
-        for found in [runs[seed]]
+        (found[seed]["configurations"][name]["errors"][speaker], found[seed]["own"][speaker])
+        for found in (runs, unfinished)
+        for name in map(str, CONFIGURATIONS)
+        for seed, speaker in given_away(found, name)
     ]
     near = [error - own <= 1 for error, own in cases]
     return [
@@ -166,8 +196,8 @@ def _claims(runs: Runs) -> list[Claim]:
             f"Left alone, a gate gives some speaker to the others (own module under "
             f"{100 * GIVEN_AWAY:.0f} %) in one configuration and not in another.",
             "six speakers: MHT had no module of his own in use; three: he was shared",
-            f"in {counts[most]} of {len(runs)} seeds with {most}; in {counts[fewest]} with "
-            f"{fewest}",
+            f"in {counts[most]} of {len(runs)} seeds over {most[0]} modules with {most[1]}; in "
+            f"{counts[fewest]} over {fewest[0]} ones with {fewest[1]}",
             counts[most] > counts[fewest],
         ),
         Claim(

@@ -23,6 +23,9 @@ from phoneme_moe.reproduce.tokens import Tokens, load_tokens, speaker_errors
 
 EPOCHS = 120
 GATE_EPOCHS = 60
+EARLY_EPOCHS, EARLY_GATE_EPOCHS = 40, 20
+"""Of modules that are not finished, and of gates over them."""
+
 QUICK_EPOCHS = 3
 
 
@@ -53,87 +56,110 @@ CONFIGURATIONS = (
 
 
 def plan(seeds: int, quick: bool, corpus: str = "announcers") -> list[Job]:
-    """One job for each seed."""
-    epochs = [QUICK_EPOCHS] * 2 if quick else [EPOCHS, GATE_EPOCHS]
-    return [
-        Job(f"seed_{seed}", {"corpus": corpus, "seed": seed, "epochs": epochs})
-        for seed in range(seeds)
-    ]
+    """Two jobs for each seed: all of it, and gates over modules that are not finished."""
+    whole = [QUICK_EPOCHS] * 2 if quick else [EPOCHS, GATE_EPOCHS]
+    early = [QUICK_EPOCHS] * 2 if quick else [EARLY_EPOCHS, EARLY_GATE_EPOCHS]
+    jobs = []
+    for seed in range(seeds):
+        settings = {"corpus": corpus, "seed": seed}
+        jobs.append(Job(f"seed_{seed}", {**settings, "epochs": whole}))
+        jobs.append(Job(f"early_seed_{seed}", {**settings, "epochs": early, "early": True}))
+    return jobs
 
 
 def run(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Trains modules once and all gates over them; see ``borrow``."""
+    """Trains modules once and gates over them; see ``borrow`` and ``left_alone``."""
     train, test = (load_tokens(settings["corpus"], split) for split in ("train", "test"))
-    epochs, gate_epochs = settings["epochs"]
-    return borrow(train, test, epochs, gate_epochs, settings["seed"])
+    (epochs, gate_epochs), seed = settings["epochs"], settings["seed"]
+    modules = train_nets(train, by_speaker(train), Schedule(epochs), seed)
+    said_train, said = (outputs_of(modules, tokens.features) for tokens in (train, test))
+    alone = left_alone(train, test, said_train, said, gate_epochs, seed)
+    if settings.get("early"):
+        return {"configurations": alone, "own": own_errors(said, test)}
+    return borrow(train, test, said_train, said, gate_epochs, seed) | {"configurations": alone}
 
 
-def borrow(train: Tokens, test: Tokens, epochs: int, gate_epochs: int, seed: int) -> dict[str, Any]:
-    """What a gate makes of each speaker, with and without his own module.
+def own_errors(said: Tensor, test: Tokens) -> dict[str, float]:
+    """Error in per cent of each speaker by his own module.
 
     Args:
-        train: For training. Every gate hears all speakers, him too.
-        test: For everything that is reported.
-        epochs: Of the modules.
-        gate_epochs: Of the gates.
-        seed: Of initial weights and order.
-
-    Returns:
-        By speaker, errors in per cent: ``own`` (his module alone), ``with`` (a gate over all
-        modules), ``without`` (a gate over the others'), ``others`` (the other speakers' error
-        under that gate), ``best_other`` (the module of another speaker that does best alone);
-        ``blend``: mean weights that replace his module. By configuration: ``own_share`` and
-        ``errors`` of every speaker.
+        said: Of all modules, shape (modules, objectives, tokens, classes).
+        test: The tokens.
     """
-    speakers = train.speakers
-    count = len(speakers)
-    modules = train_nets(train, by_speaker(train), Schedule(epochs), seed)
-    said_train = outputs_of(modules, train.features)
-    said = outputs_of(modules, test.features)  # (K, O, N, P)
-    alone = torch.tensor(
-        [list(speaker_errors(answer, test).values()) for answer in arbitrate(said, 1)]
-    )  # (modules, speakers)
+    answers = arbitrate(said, 1)  # (K, N, P)
+    return speaker_errors(answers[test.speaker, torch.arange(len(test))], test)
 
-    gates = train_meta_pi(
-        train,
-        said_train,
-        Schedule(gate_epochs, batch_size=64),
-        seed,
-        groups=one_group(train) * count,
-        allowed=~torch.eye(count, dtype=torch.bool),
-    )
-    weights = gate_weights(gates, test.features, allowed=~torch.eye(count, dtype=torch.bool))
-    without = [
-        list(speaker_errors(answer, test).values()) for answer in arbitrate(blend(weights, said), 1)
-    ]
-    mixing = weights.mean(dim=1)  # (left out, N, K)
 
-    configurations = {}
+def left_alone(
+    train: Tokens, test: Tokens, said_train: Tensor, said: Tensor, epochs: int, seed: int
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Gates over all modules, by configuration: ``errors`` and ``own_share`` of every speaker.
+
+    Arguments as of ``borrow``.
+    """
+    found = {}
     for configuration in CONFIGURATIONS:
-        schedule = Schedule(gate_epochs, configuration.learning_rate, batch_size=64)
+        schedule = Schedule(epochs, configuration.learning_rate, batch_size=64)
         gate = train_meta_pi(train, said_train, schedule, seed, configuration.activation)
         asked = gate_weights(gate, test.features, configuration.activation)[0]  # (O, N, K)
         errors = speaker_errors(arbitrate(blend(asked, said), 0), test)
         shares = asked / asked.sum(dim=-1, keepdim=True).clamp_min(1e-12)
-        configurations[str(configuration)] = {
+        found[str(configuration)] = {
             "errors": errors,
             "own_share": _own_share(shares.mean(dim=0), test),
         }
-    full = configurations[str(CONFIGURATIONS[0])]["errors"]
+    return found
+
+
+def borrow(
+    train: Tokens, test: Tokens, said_train: Tensor, said: Tensor, epochs: int, seed: int
+) -> dict[str, Any]:
+    """What a gate makes of each speaker when his own module is removed.
+
+    Args:
+        train: For training. Every gate hears all speakers, him too.
+        test: For everything that is reported.
+        said_train: What the modules say of the training tokens, shape (modules, objectives,
+            tokens, classes).
+        said: What they say of the test tokens.
+        epochs: Of the gates.
+        seed: Of initial weights and order.
+
+    Returns:
+        By speaker, errors in per cent: ``own`` (his module alone), ``without`` (a gate over the
+        others'), ``others`` (the other speakers' error under that gate), ``best_other`` (the
+        module of another speaker that does best alone); ``blend``: mean weights that replace his
+        module.
+    """
+    speakers = train.speakers
+    count = len(speakers)
+    alone = torch.tensor(
+        [list(speaker_errors(answer, test).values()) for answer in arbitrate(said, 1)]
+    )  # (modules, speakers)
+    others = ~torch.eye(count, dtype=torch.bool)
+    gates = train_meta_pi(
+        train,
+        said_train,
+        Schedule(epochs, batch_size=64),
+        seed,
+        groups=one_group(train) * count,
+        allowed=others,
+    )
+    weights = gate_weights(gates, test.features, allowed=others)
+    without = [
+        list(speaker_errors(answer, test).values()) for answer in arbitrate(blend(weights, said), 1)
+    ]
+    mixing = weights.mean(dim=1)  # (left out, N, K)
     return {
         "speakers": list(speakers),
-        "own": dict(zip(speakers, alone.diag().tolist(), strict=True)),
-        "with": full,
+        "own": own_errors(said, test),
         "without": {name: without[k][k] for k, name in enumerate(speakers)},
         "others": {
             name: sum(e for j, e in enumerate(without[k]) if j != k) / (count - 1)
             for k, name in enumerate(speakers)
         },
-        "best_other": {
-            name: float(alone[torch.arange(count) != k, k].min()) for k, name in enumerate(speakers)
-        },
+        "best_other": {name: float(alone[others[k], k].min()) for k, name in enumerate(speakers)},
         "blend": [mixing[k][test.speaker == k].mean(dim=0).tolist() for k in range(count)],
-        "configurations": configurations,
     }
 
 
