@@ -47,14 +47,14 @@ def main() -> None:
     write_page()
 
 
-def write_page() -> None:
-    """Writes docs/reproduction.md from the results that are kept."""
+def write_page(path: Path = DOCS / "reproduction.md") -> None:
+    """Writes docs/reproduction.md, or another file, from the results that are kept."""
     parts = [HEAD]
     for name in EXPERIMENTS:
         path = RESULTS / name / "results.json"
         if path.is_file():
             parts.append(markdown(json.loads(path.read_text(encoding="utf-8")), "images/"))
-    write_text(DOCS / "reproduction.md", "\n".join(parts))
+    write_text(path, "\n".join(parts))
 
 
 if __name__ == "__main__":
