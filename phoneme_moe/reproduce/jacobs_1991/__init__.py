@@ -10,6 +10,7 @@ from phoneme_moe.reproduce.jacobs_1991.findings import conclude
 from phoneme_moe.reproduce.jacobs_1991.systems import (
     DROPPED_SPEAKER,
     IN_USE,
+    INITIAL_RANGES,
     SEARCH_RUNS,
     STEP_SIZES,
     plan,
@@ -38,7 +39,9 @@ EXPERIMENT = Experiment(
         "arrived at 0.08 of half the squared error for most step sizes, and nets were the faster "
         "ones; with [I] and [a] against [i] and [^] it took longer. So the findings below hold "
         "for this coding, and are no evidence that it was the paper's",
-        "Gate: linear, softmax. Weights uniform in +-0.5, biases too",
+        f"Gate: linear, softmax. Weights uniform in plus and minus {INITIAL_RANGES[0]:g}, biases "
+        "too, as Nowlan & Hinton print it in the same year. How much faster a mixture is hangs on "
+        f"this: {INITIAL_RANGES[1]:g} makes nets slower and mixtures not, so both were done",
         "Which of 76 speakers is not among the 75: Nowlan & Hinton count 32 men, Praat's table "
         f"33; man number {DROPPED_SPEAKER} is left out. Order as in the table: men, women, "
         "children, so that all children are test speakers",

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from phoneme_moe.reproduce.jacobs_1991.findings import PUBLISHED
-from phoneme_moe.reproduce.jacobs_1991.systems import four_vowels, plan
+from phoneme_moe.reproduce.jacobs_1991.systems import INITIAL_RANGES, SYSTEMS, four_vowels, job_key
 from phoneme_moe.reproduce.peterson_barney import VOWELS
 
 
@@ -21,7 +21,7 @@ def draw(results: Mapping[str, Any], folder: Path) -> list[str]:
 
     figure = Figure(figsize=(9, 3.9), layout="constrained")
     left, right = figure.subplots(1, 2)
-    keys = {job.settings["system"]: job.key for job in plan(1, False)}
+    keys = {name: job_key(name, INITIAL_RANGES[0]) for name in SYSTEMS}
     for row, (name, key) in enumerate(keys.items()):
         ours = [r["epochs"] for r in results[key]["runs"] if r]
         left.plot(ours, [row] * len(ours), "|", color=COLOURS[0], markersize=12)

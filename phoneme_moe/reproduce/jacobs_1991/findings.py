@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from phoneme_moe.reproduce.experiment import Claim, Outcome, Table
-from phoneme_moe.reproduce.jacobs_1991.systems import LONGEST, plan
+from phoneme_moe.reproduce.jacobs_1991.systems import (
+    INITIAL_RANGES,
+    SMALL_TOO,
+    SYSTEMS,
+    job_key,
+)
 from phoneme_moe.reproduce.statistics import Estimate, estimate, pooled_t_test
 
 PUBLISHED = {
@@ -20,39 +26,60 @@ PUBLISHED = {
 """Train and test per cent, epochs and their standard deviation."""
 
 
+USUAL, SMALL = INITIAL_RANGES
+
+
 def conclude(results: Mapping[str, Any]) -> Outcome:
     """Table 1 with ours beside it, and what the paper says of it."""
-    keys = {job.settings["system"]: job.key for job in plan(1, False)}
-    by_system = {name: results[key] for name, key in keys.items()}
-    arrived = {name: [r for r in found["runs"] if r] for name, found in by_system.items()}
+    usual = {name: results[job_key(name, USUAL)] for name in SYSTEMS}
+    small = {name: results[job_key(name, SMALL)] for name in SMALL_TOO}
+    tables = (
+        _table("table_1", "until the average squared error over the training set is 0.08", usual),
+        _table("small_weights", f"the same from weights within {SMALL:g} of 0", small),
+    )
+    claims = _claims(usual)
+    small_claims = [
+        replace(claim, statement=f"From small weights (within {SMALL:g}): {claim.statement}")
+        for claim in _speed_claims(small)
+    ]
+    return Outcome(tables, (*claims, *small_claims))
 
-    def figure(name: str, key: str) -> Estimate | None:
-        return estimate([r[key] for r in arrived[name]]) if arrived[name] else None
 
+def arrived_runs(found: Mapping[str, Any]) -> list[Any]:
+    """The runs of a system that got to the error asked for."""
+    return [run for run in found["runs"] if run]
+
+
+def _table(name: str, title: str, by_system: Mapping[str, Any]) -> Table:
     rows = []
-    for name, found in by_system.items():
-        train, test, epochs, sd = PUBLISHED.get(name, (None,) * 4)
-        own_epochs = figure(name, "epochs")
+    for system, found in by_system.items():
+        arrived = arrived_runs(found)
+
+        def figure(key: str, arrived: list[Any] = arrived) -> Estimate | None:
+            return estimate([r[key] for r in arrived]) if arrived else None
+
+        train, test, epochs, sd = PUBLISHED.get(system, (None,) * 4)
+        own_epochs = figure("epochs")
         rows.append(
             (
-                name,
+                system,
                 train,
-                figure(name, "train"),
+                figure("train"),
                 test,
-                figure(name, "test"),
+                figure("test"),
                 epochs,
                 own_epochs,
                 sd,
                 None if own_epochs is None else own_epochs.sd,
-                figure(name, "in_use") if "experts" in name else None,
-                figure(name, "per_case") if "experts" in name else None,
+                figure("in_use") if "experts" in system else None,
+                figure("per_case") if "experts" in system else None,
                 f"{found['step_size']:g}",
-                f"{len(arrived[name])}/{len(found['runs'])}",
+                f"{len(arrived)}/{len(found['runs'])}",
             )
         )
-    table = Table(
-        "table_1",
-        "Table 1: until the average squared error over the training set is 0.08",
+    return Table(
+        name,
+        f"Table 1: {title}",
         (
             "system",
             "train %, 1991",
@@ -70,31 +97,39 @@ def conclude(results: Mapping[str, Any]) -> Outcome:
         ),
         tuple(rows),
     )
-    return Outcome((table,), tuple(_claims(by_system, arrived)))
 
 
-def _claims(by_system: Mapping[str, Any], arrived: Mapping[str, list[Any]]) -> list[Claim]:
-    def epochs(name: str) -> list[float]:
-        # A run that never arrived took at least as long as the longest.
-        return [r["epochs"] if r else LONGEST for r in by_system[name]["runs"]]
+SLOW, FAST = ("BP 6 hidden", "BP 12 hidden"), ("4 experts", "8 experts")
 
-    def mean(name: str) -> float:
-        return float(np.mean(epochs(name)))
 
-    claims = []
-    slow, fast = ("BP 6 hidden", "BP 12 hidden"), ("4 experts", "8 experts")
-    ratio = np.mean([mean(n) for n in slow]) / np.mean([mean(n) for n in fast])
-    claims.append(
+def _epochs(by_system: Mapping[str, Any], name: str) -> list[float]:
+    """Of every run; one that never arrived took at least as long as the longest."""
+    found = by_system[name]
+    return [r["epochs"] if r else found["longest"] for r in found["runs"]]
+
+
+def _mean(by_system: Mapping[str, Any], name: str) -> float:
+    return float(np.mean(_epochs(by_system, name)))
+
+
+def _speed_claims(by_system: Mapping[str, Any]) -> list[Claim]:
+    slow, fast = (np.mean([_mean(by_system, n) for n in names]) for names in (SLOW, FAST))
+    claims = [
         Claim(
             "Backpropagation needs at least twice the epochs of the mixtures (mean of both sizes).",
             "2.1 times",
-            f"{ratio:.2f} times",
-            bool(ratio >= 2),
+            f"{slow / fast:.2f} times",
+            bool(slow / fast >= 2),
         )
-    )
-    if len(epochs(slow[0])) > 1:
+    ]
+    if len(by_system[SLOW[0]]["runs"]) > 1:
         worst = max(
-            (pooled_t_test(epochs(s), epochs(f)) for s in slow for f in fast), key=lambda t: -t.t
+            (
+                pooled_t_test(_epochs(by_system, s), _epochs(by_system, f))
+                for s in SLOW
+                for f in FAST
+            ),
+            key=lambda t: -t.t,
         )
         claims.append(
             Claim(
@@ -104,16 +139,25 @@ def _claims(by_system: Mapping[str, Any], arrived: Mapping[str, list[Any]]) -> l
                 worst.t > 0 and worst.p < 0.001,
             )
         )
+    return claims
+
+
+def _claims(by_system: Mapping[str, Any]) -> list[Claim]:
+    arrived = {name: arrived_runs(found) for name, found in by_system.items()}
+    slow, fast = SLOW, FAST
+    claims = _speed_claims(by_system)
+    if len(by_system[slow[0]]["runs"]) > 1:
         for first, second, text, published in (
             ("8 experts", "4 experts", "Eight experts are faster than four", "p < 0.05"),
             ("BP 6 hidden", "BP 12 hidden", "6 hidden units are faster than 12", "p < 0.05"),
         ):
-            test = pooled_t_test(epochs(second), epochs(first))
+            test = pooled_t_test(_epochs(by_system, second), _epochs(by_system, first))
             claims.append(
                 Claim(
                     f"{text} (pooled t-test, p < 0.05).",
                     published,
-                    f"{mean(first):.0f} against {mean(second):.0f} epochs, t = {test.t:.1f}, "
+                    f"{_mean(by_system, first):.0f} against {_mean(by_system, second):.0f} epochs, "
+                    f"t = {test.t:.1f}, "
                     f"p = {test.p:.2g}",
                     test.t > 0 and test.p < 0.05,
                 )

@@ -18,7 +18,9 @@ from phoneme_moe.reproduce.peterson_barney import VOWELS, peterson_barney
 DROPPED_SPEAKER = 33
 TRAINING_SPEAKERS = 50
 STOP_AT = 0.08
-INITIAL_RANGE = 0.5
+INITIAL_RANGES = (0.5, 0.1)
+"""Weights begin uniform between plus and minus this: the usual one, and a small one."""
+
 STEP_SIZES = (3.0, 5.0, 10.0, 20.0, 30.0, 50.0)
 QUICK_STEP_SIZE = 20.0
 SEARCH_RUNS = 5
@@ -53,8 +55,14 @@ def four_vowels() -> tuple[Tensor, Tensor, np.ndarray, np.ndarray]:
     return formants, targets, np.isin(vowels.speaker, first), vowels.vowel
 
 
-def build(system: Mapping[str, Any], runs: int, seed: int) -> nn.Module:
-    """So many fresh copies of a system, weights uniform in +-0.5."""
+SMALL_TOO = ("4 experts", "8 experts", "BP 6 hidden", "BP 12 hidden")
+"""Systems that also begin with small weights: those of Table 1."""
+
+
+def build(
+    system: Mapping[str, Any], runs: int, seed: int, initial_range: float = INITIAL_RANGES[0]
+) -> nn.Module:
+    """So many fresh copies of a system, weights uniform in plus and minus a range."""
     torch.manual_seed(seed)
     network = (
         PerceptronMixture(runs, system["experts"], 2, 1)
@@ -62,7 +70,7 @@ def build(system: Mapping[str, Any], runs: int, seed: int) -> nn.Module:
         else Perceptron(runs, (2, system["hidden"], 1))
     )
     for parameter in network.parameters():
-        nn.init.uniform_(parameter, -INITIAL_RANGE, INITIAL_RANGE)
+        nn.init.uniform_(parameter, -initial_range, initial_range)
     return network
 
 
@@ -142,39 +150,49 @@ def _of_run(parameter: Tensor, run: int, runs: int) -> list[Any]:
 
 
 def plan(seeds: int, quick: bool) -> list[Job]:
-    """One job for each system; its runs are done side by side."""
+    """One job for each system and range of initial weights; its runs are done side by side."""
     return [
         Job(
-            name.replace(" ", "_").replace(",", "").replace(".", ""),
+            job_key(name, initial_range),
             {
                 "system": name,
+                "initial_range": initial_range,
                 "seeds": seeds,
                 "step_sizes": [QUICK_STEP_SIZE] if quick else STEP_SIZES,
                 "longest": LONGEST // 2 if quick else LONGEST,
             },
         )
+        for initial_range in INITIAL_RANGES
         for name in SYSTEMS
+        if initial_range == INITIAL_RANGES[0] or name in SMALL_TOO
     ]
+
+
+def job_key(name: str, initial_range: float) -> str:
+    """What a job is called."""
+    plain = name.replace(" ", "_").replace(",", "").replace(".", "")
+    return plain if initial_range == INITIAL_RANGES[0] else f"{plain}_from_{initial_range:g}"
 
 
 def run(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Finds a step size by a limited search, then does all runs with it."""
-    system = SYSTEMS[settings["system"]]
+    system, initial_range = SYSTEMS[settings["system"]], settings["initial_range"]
     objective = system.get("objective", "blend")
     sizes, longest = settings["step_sizes"], settings["longest"]
     tried: dict[float, dict[str, float]] = {}
     for size in sizes if len(sizes) > 1 else ():
-        runs = min(SEARCH_RUNS, settings["seeds"])
-        found = descend(build(system, runs, seed=0), objective, size, longest)
+        fresh = build(system, min(SEARCH_RUNS, settings["seeds"]), 0, initial_range)
+        found = descend(fresh, objective, size, longest)
         epochs = [r["epochs"] if r else longest for r in found]
         tried[size] = {
             "epochs": float(np.mean(epochs)),
             "arrived": sum(r is not None for r in found),
         }
     best = min(tried, key=lambda s: (-tried[s]["arrived"], tried[s]["epochs"]), default=sizes[0])
-    runs = descend(build(system, settings["seeds"], seed=1), objective, best, longest)
+    fresh = build(system, settings["seeds"], 1, initial_range)
     return {
         "step_size": best,
+        "longest": longest,
         "search": {str(size): entry for size, entry in tried.items()},
-        "runs": runs,
+        "runs": descend(fresh, objective, best, longest),
     }
