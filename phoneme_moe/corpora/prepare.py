@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from phoneme_moe.corpora.prepared import (
     DESCRIPTION_FILE,
@@ -19,6 +21,9 @@ from phoneme_moe.corpora.prepared import (
 )
 from phoneme_moe.corpora.registry import CORPORA, CorpusSource, Preparation
 from phoneme_moe.errors import InputError, suggest
+
+if TYPE_CHECKING:
+    from phoneme_moe.corpora.manifest import Splits
 
 
 def prepare_corpus(
@@ -48,27 +53,50 @@ def prepare_corpus(
         InputError: The name, the source or something in it cannot be used.
     """
     corpus, target, job, settings = _plan(name, source, lexicon, as_name, progress)
-    if _holds(target, job.source, settings):
-        return target
+    write_prepared(
+        target, settings, lambda folder: corpus.prepare(replace(job, folder=folder)), job.source
+    )
+    return target
+
+
+def write_prepared(
+    target: Path,
+    settings: dict[str, Any],
+    make: Callable[[Path], Splits],
+    source: Path | None = None,
+) -> None:
+    """Makes a corpus folder, all of it or nothing; does nothing if the same one is there already.
+
+    Args:
+        target: The folder, named as recipes name the corpus.
+        settings: What decides the result.
+        make: Gives the cuts of every split; it may put audio into the folder it is given, under
+            ``audio``.
+        source: The user's folder or file, if there is one.
+
+    Raises:
+        InputError: The folder holds something else, or the source.
+    """
+    if _holds(target, source, settings):
+        return
     if target.exists() and not (target / DESCRIPTION_FILE).is_file():
         raise InputError(
             f"{target}: exists and is not a prepared corpus; move it away or choose another "
             "name with --as NAME"
         )
-    if job.source is not None and job.source.is_relative_to(target.resolve()):
-        raise InputError(f"{job.source}: lies inside {target}, which would be replaced")
+    if source is not None and source.is_relative_to(target.resolve()):
+        raise InputError(f"{source}: lies inside {target}, which would be replaced")
     target.parent.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(target)
-    job.folder.mkdir()
+    folder = target.parent / f".{target.name}.partial-{os.getpid()}"
+    folder.mkdir()
     try:
         from phoneme_moe.corpora.manifest import write_corpus
 
-        splits = corpus.prepare(job)
-        write_corpus(job.folder, target.name, splits, job.source, settings)
-        _replace(target, job.folder)
+        write_corpus(folder, target.name, make(folder), source, settings)
+        _replace(target, folder)
     finally:
-        shutil.rmtree(job.folder, ignore_errors=True)
-    return target
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def is_prepared(

@@ -85,7 +85,8 @@ class Experiment:
         plan: The jobs for so many runs; the second argument asks for the quick form.
         run: Does a job; the result is plain types, ready for JSON.
         conclude: Tables and claims from the results of all jobs, by key.
-        prepare: Makes what all jobs need, a corpus for instance, before the first of them runs.
+        prepare: Makes what all jobs need, a corpus for instance, before any of them runs; told
+            whether it is for the quick form.
         draw: Figures from the same, written into a folder as SVG and PNG; the names of the files.
     """
 
@@ -99,5 +100,5 @@ class Experiment:
     plan: Callable[[int, bool], list[Job]]
     run: Callable[[Mapping[str, Any]], dict[str, Any]]
     conclude: Callable[[Mapping[str, Any]], Outcome]
-    prepare: Callable[[], None] = field(default=lambda: None)
+    prepare: Callable[[bool], None] = field(default=lambda quick: None)
     draw: Callable[[Mapping[str, Any], Path], list[str]] = field(default=lambda results, folder: [])

@@ -80,7 +80,7 @@ def reproduce(
     tell = progress or (lambda done, total: None)
     tell(len(results), len(plan))
     if missing:
-        experiment.prepare()
+        experiment.prepare(quick)
     for job, result in _do(experiment, missing, jobs or os.cpu_count() or 1):
         _keep(folder, job, result)
         results[job.key] = result

@@ -26,6 +26,10 @@ GATE_EPOCHS = 60
 EARLY_EPOCHS, EARLY_GATE_EPOCHS = 40, 20
 """Of modules that are not finished, and of gates over them."""
 
+DIGIT_EPOCHS = [60, 30], [20, 10]
+"""The same for real digits, whose tokens and phonemes are more: of modules and gates, finished and
+not."""
+
 QUICK_EPOCHS = 3
 
 
@@ -57,8 +61,10 @@ CONFIGURATIONS = (
 
 def plan(seeds: int, quick: bool, corpus: str = "announcers") -> list[Job]:
     """Two jobs for each seed: all of it, and gates over modules that are not finished."""
-    whole = [QUICK_EPOCHS] * 2 if quick else [EPOCHS, GATE_EPOCHS]
-    early = [QUICK_EPOCHS] * 2 if quick else [EARLY_EPOCHS, EARLY_GATE_EPOCHS]
+    lengths = [EPOCHS, GATE_EPOCHS], [EARLY_EPOCHS, EARLY_GATE_EPOCHS]
+    if corpus != "announcers":
+        lengths = DIGIT_EPOCHS
+    whole, early = ([QUICK_EPOCHS] * 2, [QUICK_EPOCHS] * 2) if quick else lengths
     jobs = []
     for seed in range(seeds):
         settings = {"corpus": corpus, "seed": seed}

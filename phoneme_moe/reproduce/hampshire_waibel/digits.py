@@ -10,7 +10,7 @@ from phoneme_moe.reproduce.hampshire_waibel import EXPERIMENT as ANNOUNCERS
 from phoneme_moe.reproduce.hampshire_waibel.drawing import draw
 from phoneme_moe.reproduce.hampshire_waibel.findings import conclude
 from phoneme_moe.reproduce.hampshire_waibel.systems import plan
-from phoneme_moe.reproduce.tokens import CHOSEN_FOR_DIGITS, prepare_digits
+from phoneme_moe.reproduce.tokens import CHOSEN_FOR_DIGITS, digits, prepare_digits
 
 EXPERIMENT = replace(
     ANNOUNCERS,
@@ -18,9 +18,9 @@ EXPERIMENT = replace(
     question="Do the systems of 1989 stand in the same order on real speech of six speakers?",
     known=KNOWN,
     chosen=(*CHOSEN_FOR_DIGITS, *CHOSEN_EVERYWHERE),
-    seeds=5,
+    seeds=3,
     quick_seeds=1,
-    plan=partial(plan, corpus="fsdd"),
+    plan=lambda seeds, quick: plan(seeds, quick, digits(quick)),
     prepare=prepare_digits,
     conclude=partial(conclude, published=False),
     draw=partial(draw, name="hampshire_waibel_digits"),

@@ -24,12 +24,14 @@ from phoneme_moe.reproduce.tokens import Tokens, load_tokens
 
 THREE_MALES = ("ann_m1", "ann_m2", "ann_m3")
 EPOCHS = 120
+DIGIT_EPOCHS = 60
 QUICK_EPOCHS = 4
 
 
 def plan(seeds: int, quick: bool, corpus: str = "announcers") -> list[Job]:
     """One job for each seed: all systems, for three males and for six speakers."""
-    epochs = QUICK_EPOCHS if quick else EPOCHS
+    epochs = EPOCHS if corpus == "announcers" else DIGIT_EPOCHS
+    epochs = QUICK_EPOCHS if quick else epochs
     return [
         Job(f"seed_{seed}", {"corpus": corpus, "seed": seed, "epochs": epochs})
         for seed in range(seeds)

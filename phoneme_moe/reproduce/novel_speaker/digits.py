@@ -8,14 +8,15 @@ from functools import partial
 from phoneme_moe.reproduce.novel_speaker import EXPERIMENT as ANNOUNCERS
 from phoneme_moe.reproduce.novel_speaker.drawing import draw
 from phoneme_moe.reproduce.novel_speaker.systems import plan
-from phoneme_moe.reproduce.tokens import CHOSEN_FOR_DIGITS, prepare_digits
+from phoneme_moe.reproduce.tokens import CHOSEN_FOR_DIGITS, digits, prepare_digits
 
 EXPERIMENT = replace(
     ANNOUNCERS,
     name="novel-speaker-digits",
     question="How much of a real speaker must be heard?",
     chosen=(*CHOSEN_FOR_DIGITS, *ANNOUNCERS.chosen),
-    plan=partial(plan, corpus="fsdd"),
+    seeds=3,
+    plan=lambda seeds, quick: plan(seeds, quick, digits(quick)),
     prepare=prepare_digits,
     draw=partial(draw, name="novel_speaker_digits"),
 )

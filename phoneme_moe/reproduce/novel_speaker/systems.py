@@ -29,6 +29,9 @@ SIZES = (1, 2, 5, 10, 25)
 
 EPOCHS = 120
 GATE_EPOCHS = 60
+DIGIT_EPOCHS = [60, 30]
+"""The same for real digits, whose tokens and phonemes are more."""
+
 QUICK_EPOCHS = 3
 REHEARSED = 768
 """Tokens of the old speakers that a gate hears again while it adapts, as many as new ones: without
@@ -40,7 +43,8 @@ EXPERT_ADAPTATION = Schedule(epochs=60, learning_rate=0.02, batch_size=64)
 
 def plan(seeds: int, quick: bool, corpus: str = "announcers") -> list[Job]:
     """One job for each seed, of all speakers in turn."""
-    epochs = [QUICK_EPOCHS] * 2 if quick else [EPOCHS, GATE_EPOCHS]
+    epochs = [EPOCHS, GATE_EPOCHS] if corpus == "announcers" else DIGIT_EPOCHS
+    epochs = [QUICK_EPOCHS] * 2 if quick else epochs
     return [
         Job(f"seed_{seed}", {"corpus": corpus, "seed": seed, "epochs": epochs})
         for seed in range(seeds)

@@ -1,0 +1,353 @@
+"""Phoneme times for a corpus that has none, from an aligner trained on the corpus itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import compress, pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from phoneme_moe.corpora import SPLITS, PreparedCorpus, data_root, ensure_corpus, load_corpus
+from phoneme_moe.corpora.prepare import write_prepared
+from phoneme_moe.mixture.networks import StackTDNN
+from phoneme_moe.recipe import Recipe
+from phoneme_moe.recognizer import Recognizer
+from phoneme_moe.reproduce.fitting import Schedule, fit
+from phoneme_moe.speech.alignment import align, frames_needed, sequence_loss, without_prior
+from phoneme_moe.speech.phonemes import PhonemeSet
+from phoneme_moe.training.data import Example, load_examples
+
+Times = Mapping[str, Sequence[tuple[float, float]]]
+"""By utterance: start and end of each phoneme in seconds."""
+
+
+@dataclass(frozen=True)
+class Aligner:
+    """How an aligner is made. All of it decides the times.
+
+    Attributes:
+        sample_rate: In hertz.
+        n_mels: Bands.
+        hop_ms: From one frame to the next: the finest step of a time.
+        width: Channels of the network, which sees a single frame: one that saw its neighbours could
+            name a phoneme before it begins, or after its end.
+        company: A prepared corpus of other speech with the same phonemes, or more, that is learned
+            beside. In ten words most phonemes have one and the same neighbour, so that nothing
+            tells where one ends and the next begins; sentences tell.
+        epochs: Passes over all utterances.
+        learning_rate: At its peak.
+        batch_size: Utterances in a step.
+        prior_scale: Power of the label prior.
+        prior_memory: Share of the running prior that a step leaves.
+        quiet_db: What is so much below the loudest part of a recording is no speech: the first
+            phoneme does not begin in it, nor the last one end. Blanks leave that to phonemes.
+        seeds: Of weights and order, one aligner each; the time of a phoneme is the median of what
+            they find.
+    """
+
+    sample_rate: int = 8000
+    n_mels: int = 40
+    hop_ms: float = 10.0
+    width: int = 96
+    company: str | None = None
+    epochs: int = 4
+    learning_rate: float = 0.01
+    batch_size: int = 16
+    prior_scale: float = 1.0
+    prior_memory: float = 0.99
+    quiet_db: float = 30.0
+    seeds: tuple[int, ...] = (0,)
+
+
+def aligned_corpus(
+    name: str, aligner: Aligner | None = None, as_name: str | None = None
+) -> PreparedCorpus:
+    """The corpus ``NAME-aligned``: the same utterances, with a time for every phoneme.
+
+    It is made when it is missing or was made otherwise. The aligner learns from the utterances of
+    all splits, those for testing too: it is told what is said and only finds out when.
+
+    Args:
+        name: A prepared corpus.
+        aligner: How; the usual one when left out.
+        as_name: The name that recipes use, if another.
+
+    Raises:
+        InputError: The corpus is not prepared.
+    """
+    aligner = aligner or Aligner()
+    corpus = ensure_corpus(name)
+    settings = {
+        "aligned": name,
+        "from": {key: corpus.description[key] for key in ("source", "settings", "splits")},
+        "aligner": json.loads(json.dumps(asdict(aligner))),
+    }
+    folder = data_root() / (as_name or f"{name}-aligned")
+
+    def make(_: Path) -> dict[str, Any]:
+        times = find_times(corpus, aligner)
+        return {
+            split: [
+                _with_times(cut, without_quiet_ends(cut, times[cut.id], aligner.quiet_db))
+                for cut in corpus.cuts(split)
+            ]
+            for split in SPLITS
+        }
+
+    write_prepared(folder, settings, make)
+    return load_corpus(folder.name)
+
+
+def find_times(
+    corpus: PreparedCorpus, aligner: Aligner, max_utterances: int | None = None
+) -> Times:
+    """Trains an aligner on a corpus and aligns it.
+
+    Args:
+        corpus: Its own phoneme times are not looked at.
+        aligner: How.
+        max_utterances: At most so many of each speaker in each split.
+    """
+    examples = _examples(corpus, aligner, max_utterances)
+    symbols = corpus.phonemes
+    own = len(examples)
+    if aligner.company is not None:
+        company = load_corpus(aligner.company)
+        symbols = tuple(sorted({*symbols, *company.phonemes}))
+        examples += _examples(company, aligner)
+    phonemes = PhonemeSet(symbols, has_blank=True)
+    targets = [torch.tensor(phonemes.encode(example.phonemes)) for example in examples]
+    # What is too short for its phonemes has no alignment and teaches nothing.
+    fits = torch.tensor(
+        [len(e.features) >= frames_needed(t) for e, t in zip(examples, targets, strict=True)]
+    )
+    teach = fits.nonzero()[:, 0]
+    spans: list[list[list[tuple[float, float]]]] = [[] for _ in range(own)]
+    for seed in aligner.seeds:
+        scores = _train(examples, targets, teach, phonemes.num_outputs, aligner, seed)
+        for number in range(own):
+            if fits[number]:
+                found: Sequence[tuple[float, float]] = align(scores[number], targets[number])
+            else:
+                edges = np.linspace(0, len(scores[number]), len(targets[number]) + 1).tolist()
+                found = list(pairwise(edges))
+            spans[number].append(list(found))
+    seconds = aligner.hop_ms / 1000
+    times: dict[str, list[tuple[float, float]]] = {}
+    for example, several in zip(examples[:own], spans, strict=True):
+        # Medians of ordered spans that do not overlap are ordered and do not overlap.
+        edges = seconds * np.median(np.array(several), axis=0)  # (phonemes, 2)
+        times[example.utterance] = [(float(start), float(end)) for start, end in edges]
+    return times
+
+
+def without_quiet_ends(
+    cut: Any, times: Sequence[tuple[float, float]], quiet_db: float
+) -> list[tuple[float, float]]:
+    """The same times, none of them in the quiet before and after speech.
+
+    Args:
+        cut: The utterance.
+        times: Start and end of each phoneme in seconds.
+        quiet_db: As in ``Aligner``.
+    """
+    import librosa
+
+    rate = cut.sampling_rate
+    frame = rate // 50  # 20 ms
+    _, (first, last) = librosa.effects.trim(
+        cut.load_audio()[0], top_db=quiet_db, frame_length=frame, hop_length=frame // 4
+    )
+    # Of each end no more than leaves its phoneme a frame.
+    (start, stop), end = times[0], times[-1][1]
+    kept = list(times)
+    kept[0] = (max(start, min(first / rate, stop - 0.01)), stop)
+    kept[-1] = (kept[-1][0], min(end, max(last / rate, kept[-1][0] + 0.01)))
+    return kept
+
+
+def _examples(
+    corpus: PreparedCorpus, aligner: Aligner, max_utterances: int | None = None
+) -> list[Example]:
+    """All utterances as features."""
+    recipe = Recipe.model_validate(
+        {
+            "name": "aligner",
+            "corpus": {"name": corpus.name, "max_utterances": max_utterances},
+            "features": {
+                "sample_rate": aligner.sample_rate,
+                "n_mels": aligner.n_mels,
+                "hop_ms": aligner.hop_ms,
+            },
+            "task": {"kind": "recognize"},
+            "training": {"stages": [{"name": "all", "epochs": 1, "learning_rate": 0.01}]},
+        }
+    )
+    recognizer = Recognizer(recipe.features, recipe.task, recipe.model, corpus.phonemes, ("all",))
+    return [e for split in SPLITS for e in load_examples(recipe, corpus, split, recognizer)]
+
+
+def _train(
+    examples: Sequence[Example],
+    targets: Sequence[Tensor],
+    teach: Tensor,
+    num_outputs: int,
+    aligner: Aligner,
+    seed: int,
+) -> list[Tensor]:
+    """Trains the network; gives the scores of every utterance, shape (frames, outputs) each."""
+    torch.manual_seed(seed)
+    network = StackTDNN(1, aligner.n_mels, num_outputs, aligner.width, dilations=(), kernel=1)
+    features = torch.nn.utils.rnn.pad_sequence([e.features for e in examples], batch_first=True)
+    num_frames = torch.tensor([len(e.features) for e in examples])
+    spoken = torch.nn.utils.rnn.pad_sequence(list(targets), batch_first=True)
+    lengths = torch.tensor([len(t) for t in targets])
+    prior = torch.full((num_outputs,), 1 / num_outputs)
+
+    def log_posteriors(chosen: Tensor) -> tuple[Tensor, Tensor]:
+        longest = int(num_frames[chosen].max())
+        mask = torch.arange(longest) < num_frames[chosen][:, None]
+        said = network(features[chosen, :longest][None], mask[None])[0]
+        return torch.log_softmax(said, dim=-1), mask
+
+    def loss(chosen: Tensor) -> Tensor:
+        chosen = teach[chosen[0]]
+        said, mask = log_posteriors(chosen)
+        seen = said.detach().exp()[mask].mean(dim=0)
+        prior.mul_(aligner.prior_memory).add_(seen, alpha=1 - aligner.prior_memory)
+        scores = without_prior(said, prior.log(), aligner.prior_scale)
+        found = sequence_loss(scores, num_frames[chosen], spoken[chosen], lengths[chosen])
+        return (found / lengths[chosen]).mean()
+
+    schedule = Schedule(aligner.epochs, aligner.learning_rate, aligner.batch_size)
+    fit(network.parameters(), [torch.arange(len(teach))], loss, schedule, seed)
+    found = []
+    with torch.no_grad():
+        for chosen in torch.split(torch.arange(len(examples)), 256):
+            said, _ = log_posteriors(chosen)
+            scores = without_prior(said, prior.log(), aligner.prior_scale)
+            found += [own[:n] for own, n in zip(scores, num_frames[chosen].tolist(), strict=True)]
+    return found
+
+
+def _with_times(cut: Any, times: Sequence[tuple[float, float]]) -> Any:
+    from lhotse.supervision import AlignmentItem
+
+    supervision = cut.supervisions[0]
+    items = [
+        AlignmentItem(phoneme, round(start, 6), round(min(end, cut.duration) - start, 6))
+        for phoneme, (start, end) in zip(supervision.custom["phonemes"], times, strict=True)
+    ]
+    cut.supervisions = [supervision.with_alignment("phoneme", items)]
+    return cut
+
+
+def onset_errors(found: Times, exact: Times) -> dict[str, float]:
+    """How far onsets are off, in milliseconds.
+
+    Returns:
+        ``median`` of the absolute error, ``within_20`` and ``within_40`` ms in per cent, ``shift``
+        (the median of found less exact), and ``phonemes``, how many.
+    """
+    off = 1000 * np.array(
+        [a[0] - b[0] for name in found for a, b in zip(found[name], exact[name], strict=True)]
+    )
+    return {
+        "median": float(np.median(np.abs(off))),
+        # A hair more than 20: times are multiples of a frame.
+        "within_20": 100 * float((np.abs(off) <= 20.01).mean()),
+        "within_40": 100 * float((np.abs(off) <= 40.01).mean()),
+        "shift": float(np.median(off)),
+        "phonemes": len(off),
+    }
+
+
+def exact_times(corpus: PreparedCorpus) -> Times:
+    """Phoneme times that a corpus came with."""
+    return {
+        cut.id: [(i.start, i.end) for i in cut.supervisions[0].alignment["phoneme"]]
+        for split in SPLITS
+        for cut in corpus.cuts(split)
+    }
+
+
+CLASSES: Mapping[str, frozenset[str]] = {
+    "stops": frozenset({"b", "d", "g", "p", "t", "k"}),
+    "affricates": frozenset({"ch", "j", "ts"}),
+    "fricatives": frozenset({"f", "h", "s", "sh", "z"}),
+    "nasals": frozenset({"m", "n", "N"}),
+    "approximants": frozenset({"r", "w", "y"}),
+    "vowels": frozenset({"a", "e", "i", "o", "u"}),
+}
+"""The announcers' phonemes."""
+
+VOICED_SECOND = frozenset({"two", "three", "four", "five", "six", "seven"})
+"""Digits whose first phoneme is voiceless and whose second is voiced."""
+
+SIMILAR_SIZE = 176
+"""Of each announcer in a split at most: then he says as many words as a speaker of FSDD."""
+
+
+def alignment_errors(aligner: Aligner | None = None) -> dict[str, dict[str, float]]:
+    """How far the onsets of an aligner are off, as ``onset_errors`` counts.
+
+    Returns:
+        ``announcers``, whose times are exact, overall and by class of phonemes; ``fsdd seeds``:
+        two aligners that differ in the seeds alone; ``fsdd voicing``: the onset of the second
+        phoneme of six digits against the sound's own voicing (``voicing_onsets``). Two seeds
+        can agree on the same wrong place, so their difference says little without the voicing.
+
+    Raises:
+        InputError: FSDD is not prepared.
+    """
+    aligner = aligner or Aligner()
+    announcers, digits = ensure_corpus("announcers"), ensure_corpus("fsdd")
+    alone = replace(aligner, company=None)  # nobody else says the announcers' phonemes
+    found, exact = find_times(announcers, alone, SIMILAR_SIZE), exact_times(announcers)
+    errors = {"announcers": onset_errors(found, exact)}
+    spoken = {cut.id: cut.supervisions[0].custom["phonemes"] for cut in _cuts(announcers)}
+    for name, members in CLASSES.items():
+        chosen = {id: [p in members for p in spoken[id]] for id in found}
+        errors[f"announcers {name}"] = onset_errors(
+            {id: list(compress(found[id], chosen[id])) for id in found},
+            {id: list(compress(exact[id], chosen[id])) for id in found},
+        )
+    found = find_times(digits, aligner)
+    fresh = tuple(range(max(aligner.seeds) + 1, max(aligner.seeds) + 1 + len(aligner.seeds)))
+    other = find_times(digits, replace(aligner, seeds=fresh))
+    errors["fsdd seeds"] = onset_errors(found, other)
+    voicing = {id: [(onset, onset)] for id, onset in voicing_onsets(digits).items()}
+    errors["fsdd voicing"] = onset_errors({id: [found[id][1]] for id in voicing}, voicing)
+    return errors
+
+
+def voicing_onsets(corpus: PreparedCorpus) -> dict[str, float]:
+    """When the voice sets in, by utterance, of digits that begin voiceless; in seconds.
+
+    The first time that the power between 150 and 900 Hz comes within 12 dB of its largest. It is
+    no exact onset, but knows nothing of any aligner.
+    """
+    onsets = {}
+    for cut in _cuts(corpus):
+        if cut.supervisions[0].text not in VOICED_SECOND:
+            continue
+        rate = cut.sampling_rate
+        window, hop = rate // 50, rate // 200  # 20 and 5 ms
+        samples = np.pad(cut.load_audio()[0], window // 2)
+        frames = np.lib.stride_tricks.sliding_window_view(samples, window)[::hop]
+        power = np.abs(np.fft.rfft(frames * np.hanning(window))) ** 2
+        frequency = np.fft.rfftfreq(window, 1 / rate)
+        low = power[:, (frequency > 150) & (frequency < 900)].sum(axis=1)
+        onsets[cut.id] = float(np.argmax(low > low.max() / 10**1.2) * hop / rate)
+    return onsets
+
+
+def _cuts(corpus: PreparedCorpus) -> Iterator[Any]:
+    for split in SPLITS:
+        yield from corpus.cuts(split)
