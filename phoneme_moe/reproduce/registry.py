@@ -18,6 +18,7 @@ EXPERIMENTS = {
     "novel-speaker": "A speaker nobody has heard: adapted to from 1 to 25 tokens of each phoneme",
     "novel-speaker-digits": "The same on real speech (FSDD)",
     "jacobs-1991": "Mixtures of linear experts against backpropagation nets on four real vowels",
+    "nowlan-hinton-1991": "Mixtures whose gate knows the speaker against one net, on ten vowels",
     "hme-1994": "Hierarchical mixtures by EM and by gradient, grown and pruned, on ten vowels",
     "ensembles": "What a mixture is not: dense nets, averages, votes, forests, boosting; costs",
 }
