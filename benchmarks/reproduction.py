@@ -51,9 +51,9 @@ def write_page(path: Path = DOCS / "reproduction.md") -> None:
     """Writes docs/reproduction.md, or another file, from the results that are kept."""
     parts = [HEAD]
     for name in EXPERIMENTS:
-        path = RESULTS / name / "results.json"
-        if path.is_file():
-            parts.append(markdown(json.loads(path.read_text(encoding="utf-8")), "images/"))
+        kept = RESULTS / name / "results.json"
+        if kept.is_file():
+            parts.append(markdown(json.loads(kept.read_text(encoding="utf-8")), "images/"))
     write_text(path, "\n".join(parts))
 
 
