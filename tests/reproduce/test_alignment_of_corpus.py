@@ -15,9 +15,8 @@ from phoneme_moe.reproduce.alignment import (
     aligned_corpus,
     exact_times,
     find_times,
-    onset_errors,
-    voicing_onsets,
 )
+from phoneme_moe.reproduce.alignment_errors import onset_errors, voicing_onsets
 
 BRIEF = Aligner(n_mels=16, width=32, epochs=12, batch_size=8, seeds=(0,))
 
