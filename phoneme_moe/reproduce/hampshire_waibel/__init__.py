@@ -61,7 +61,9 @@ EXPERIMENT = Experiment(
         "one of structure: what a rate is in per cent depends on voices and noise",
         "Noise of 6 dB, and tokens cut with the onset at 30 ms: picked so that the TDNN errs about "
         "as often as in 1989. Settings of noise, cut, rate, epochs and jitter were tried with "
-        "test figures in sight, so small differences from the published figures mean little",
+        "test figures of one seed in sight, so small differences from the published figures mean "
+        "little. How many errors Meta-Pi takes from the TDNN hangs on how well that is trained: "
+        "after 40 epochs it was 63 %, after 120 it is what the table says",
         *CHOSEN_EVERYWHERE,
     ),
     seeds=10,
