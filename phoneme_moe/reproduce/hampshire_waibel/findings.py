@@ -139,8 +139,8 @@ def _claims(sets: Mapping[str, Runs], published: bool) -> list[Claim]:
         claims.insert(
             2,
             Claim(
-                "The share of errors that Meta-Pi takes from the TDNN is the published one (61 % is "
-                "in the 95 % interval).",
+                "The share of errors that Meta-Pi takes from the TDNN is the published one (61 % "
+                "is in the 95 % interval).",
                 "61 %",
                 f"{cut.mean:.0f} % ({cut.low:.0f} to {cut.high:.0f})",
                 cut.low <= 61 <= cut.high,
