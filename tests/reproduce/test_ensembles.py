@@ -19,7 +19,7 @@ from phoneme_moe.reproduce.ensembles.systems import TASKS, plan
 
 @pytest.fixture(scope="module")
 def compared() -> dict[str, dict[str, float]]:
-    return tokens_task.compare(made_tokens(0), made_tokens(1), epochs=20, seed=0)
+    return tokens_task.compare(made_tokens(0), made_tokens(1), 20, 0, hurried=True)
 
 
 def test_one_of_several_costs_the_gate_and_one() -> None:
@@ -59,17 +59,14 @@ def test_a_vote_counts_heads() -> None:
 @pytest.mark.parametrize(
     "kind", ["random forest", "boosted trees, scikit-learn", "boosted trees, XGBoost"]
 )
-def test_trees_learn_and_their_paths_are_counted(
-    kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_trees_learn_and_their_paths_are_counted(kind: str) -> None:
     if kind.endswith("XGBoost"):
         pytest.importorskip("xgboost", reason="needs xgboost (extra boosting)")
-    monkeypatch.setattr(trees, "BOOSTING_ROUNDS", 5)
-    monkeypatch.setattr(trees, "FOREST_TREES", 5)
+    assert trees.FEW == 5
     # A single threshold tells the classes apart: one comparison a tree.
     train = np.linspace(-1, 1, 200)[:, None]
     classes = (train[:, 0] > 0).astype(int)
-    said, cost = trees.available()[kind](train, classes, train + 1e-3, 0)
+    said, cost = trees.available(hurried=True)[kind](train, classes, train + 1e-3, 0)
     assert (said.argmax(axis=1) == classes).mean() > 0.97
     num_trees = {"random forest": 5, "boosted trees, scikit-learn": 10}.get(kind)
     if kind == "random forest":
@@ -111,7 +108,7 @@ def test_the_vowels_task_runs_and_counts_parameters() -> None:
     pytest.importorskip("parselmouth", reason="needs praat-parselmouth (extra praat)")
     from phoneme_moe.reproduce.ensembles import vowels_task
 
-    found = vowels_task.compare(steps=150, seed=0)
+    found = vowels_task.compare(steps=150, seed=0, hurried=True)
     # 8 experts of 5 x 10 weights, a gate of 5 x 8.
     assert found[MIXTURE]["parameters"] == found[MIXTURE]["multiply_adds"] == 440
     assert found[SPARSE]["multiply_adds"] == 90

@@ -30,7 +30,7 @@ DIGIT_EPOCHS = [60, 30], [20, 10]
 """The same for real digits, whose tokens and phonemes are more: of modules and gates, finished and
 not."""
 
-QUICK_EPOCHS = 3
+QUICK_EPOCHS = 1
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,9 @@ def cost_of(network: TokenTDNN) -> Cost:
     return all_asked(network.num_weights, network.num_connections)
 
 
-def compare(train: Tokens, test: Tokens, epochs: int, seed: int) -> dict[str, dict[str, float]]:
+def compare(
+    train: Tokens, test: Tokens, epochs: int, seed: int, hurried: bool = False
+) -> dict[str, dict[str, float]]:
     """Trains all systems on the same tokens.
 
     Args:
@@ -46,6 +48,7 @@ def compare(train: Tokens, test: Tokens, epochs: int, seed: int) -> dict[str, di
         test: For the error.
         epochs: Of every training of nets.
         seed: Of initial weights, order and trees.
+        hurried: Whether few trees will do.
 
     Returns:
         By system: ``error`` in per cent, and its cost.
@@ -81,7 +84,7 @@ def compare(train: Tokens, test: Tokens, epochs: int, seed: int) -> dict[str, di
     enter("majority vote of the same nets", vote(answers), cost)
 
     flat, others = (t.features.flatten(1).numpy() for t in (train, test))
-    for name, fit_trees in available().items():
+    for name, fit_trees in available(hurried).items():
         probabilities, cost = fit_trees(flat, train.phoneme.numpy(), others, seed)
         enter(name, torch.from_numpy(probabilities), cost)
     return found

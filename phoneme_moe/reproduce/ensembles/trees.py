@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -14,6 +15,9 @@ from phoneme_moe.reproduce.ensembles.cost import Cost
 FOREST_TREES = 300
 BOOSTING_ROUNDS = 200
 BOOSTED_DEPTH = 4
+FEW = 5
+"""Trees or rounds of the quick form."""
+
 SLOWNESS = 0.1
 """Shrinkage of boosted trees."""
 
@@ -24,7 +28,9 @@ Fitted = tuple[np.ndarray, Cost]
 """Class probabilities of the test cases, shape (cases, classes), and the cost of a decision."""
 
 
-def random_forest(train: np.ndarray, classes: np.ndarray, test: np.ndarray, seed: int) -> Fitted:
+def random_forest(
+    train: np.ndarray, classes: np.ndarray, test: np.ndarray, seed: int, trees: int = FOREST_TREES
+) -> Fitted:
     """A random forest (Breiman 2001; scikit-learn).
 
     Args:
@@ -32,43 +38,48 @@ def random_forest(train: np.ndarray, classes: np.ndarray, test: np.ndarray, seed
         classes: Of these, shape (cases,).
         test: Shape (cases, features).
         seed: Of the draw.
+        trees: How many.
     """
     from sklearn.ensemble import RandomForestClassifier
 
-    forest = RandomForestClassifier(FOREST_TREES, random_state=seed, n_jobs=1)
+    forest = RandomForestClassifier(trees, random_state=seed, n_jobs=1)
     forest.fit(train, classes)
     num_classes = len(forest.classes_)
     sizes = [(tree.tree_.node_count, tree.tree_.n_leaves) for tree in forest.estimators_]
     inner = sum(nodes - leaves for nodes, leaves in sizes)
     leaves = sum(leaves for _, leaves in sizes)
     # Nodes on the paths of all trees; the last of each is a leaf.
-    visited = forest.decision_path(test)[0].sum() / len(test) - FOREST_TREES
+    visited = forest.decision_path(test)[0].sum() / len(test) - trees
     return forest.predict_proba(test), Cost(
         PER_NODE * inner + num_classes * leaves,
-        PER_NODE * visited + num_classes * FOREST_TREES,
-        visited + num_classes * FOREST_TREES,
+        PER_NODE * visited + num_classes * trees,
+        visited + num_classes * trees,
     )
 
 
 def boosted_by_sklearn(
-    train: np.ndarray, classes: np.ndarray, test: np.ndarray, seed: int
+    train: np.ndarray,
+    classes: np.ndarray,
+    test: np.ndarray,
+    seed: int,
+    rounds: int = BOOSTING_ROUNDS,
 ) -> Fitted:
     """Gradient boosting on histograms (scikit-learn); its cost is an upper bound.
 
-    Arguments as of ``random_forest``.
+    Arguments as of ``random_forest``, but for the rounds: trees for each class.
     """
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     boosted = HistGradientBoostingClassifier(
         learning_rate=SLOWNESS,
-        max_iter=BOOSTING_ROUNDS,
+        max_iter=rounds,
         max_depth=BOOSTED_DEPTH,
         max_leaf_nodes=None,
         early_stopping=False,
         random_state=seed,
     )
     boosted.fit(train, classes)
-    trees = BOOSTING_ROUNDS * len(boosted.classes_)
+    trees = rounds * len(boosted.classes_)
     # Whole trees of that depth: what was grown may be less.
     return boosted.predict_proba(test), Cost(
         trees * (PER_NODE * (2**BOOSTED_DEPTH - 1) + 2**BOOSTED_DEPTH),
@@ -78,16 +89,20 @@ def boosted_by_sklearn(
 
 
 def boosted_by_xgboost(
-    train: np.ndarray, classes: np.ndarray, test: np.ndarray, seed: int
+    train: np.ndarray,
+    classes: np.ndarray,
+    test: np.ndarray,
+    seed: int,
+    rounds: int = BOOSTING_ROUNDS,
 ) -> Fitted:
     """Gradient boosting (Chen & Guestrin 2016; XGBoost).
 
-    Arguments as of ``random_forest``.
+    Arguments as of ``boosted_by_sklearn``.
     """
     from xgboost import XGBClassifier
 
     boosted = XGBClassifier(
-        n_estimators=BOOSTING_ROUNDS,
+        n_estimators=rounds,
         max_depth=BOOSTED_DEPTH,
         learning_rate=SLOWNESS,
         random_state=seed,
@@ -119,9 +134,23 @@ def _leaf_depths(node: Mapping[str, Any], depth: int = 0) -> dict[int, int]:
     }
 
 
-def available() -> Mapping[str, Callable[[np.ndarray, np.ndarray, np.ndarray, int], Fitted]]:
-    """The systems of trees whose libraries are installed, by name."""
-    kinds = {"random forest": random_forest, "boosted trees, scikit-learn": boosted_by_sklearn}
+def available(
+    hurried: bool = False,
+) -> Mapping[str, Callable[[np.ndarray, np.ndarray, np.ndarray, int], Fitted]]:
+    """The systems of trees whose libraries are installed, by name.
+
+    Args:
+        hurried: Whether few trees will do.
+    """
+    kinds: dict[str, Callable[..., Fitted]] = {
+        "random forest": random_forest,
+        "boosted trees, scikit-learn": boosted_by_sklearn,
+    }
     if find_spec("xgboost") is not None:
         kinds["boosted trees, XGBoost"] = boosted_by_xgboost
+    if hurried:
+        return {
+            name: partial(fit, **{"trees" if fit is random_forest else "rounds": FEW})
+            for name, fit in kinds.items()
+        }
     return kinds

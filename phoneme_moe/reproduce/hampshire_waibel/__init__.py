@@ -67,7 +67,7 @@ EXPERIMENT = Experiment(
         *CHOSEN_EVERYWHERE,
     ),
     seeds=10,
-    quick_seeds=2,
+    quick_seeds=1,
     plan=plan,
     run=run,
     conclude=conclude,

@@ -25,7 +25,7 @@ from phoneme_moe.reproduce.tokens import Tokens, load_tokens
 THREE_MALES = ("ann_m1", "ann_m2", "ann_m3")
 EPOCHS = 120
 DIGIT_EPOCHS = 60
-QUICK_EPOCHS = 4
+QUICK_EPOCHS = 2
 
 
 def plan(seeds: int, quick: bool, corpus: str = "announcers") -> list[Job]:

@@ -159,7 +159,7 @@ def plan(seeds: int, quick: bool) -> list[Job]:
                 "initial_range": initial_range,
                 "seeds": seeds,
                 "step_sizes": [QUICK_STEP_SIZE] if quick else STEP_SIZES,
-                "longest": LONGEST // 2 if quick else LONGEST,
+                "longest": LONGEST // 4 if quick else LONGEST,
             },
         )
         for initial_range in INITIAL_RANGES

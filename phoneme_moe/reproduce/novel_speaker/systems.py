@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -32,21 +33,23 @@ GATE_EPOCHS = 60
 DIGIT_EPOCHS = [60, 30]
 """The same for real digits, whose tokens and phonemes are more."""
 
-QUICK_EPOCHS = 3
+QUICK_EPOCHS = 1
 REHEARSED = 768
 """Tokens of the old speakers that a gate hears again while it adapts, as many as new ones: without
 them it forgets whom it knew."""
 
 GATE_ADAPTATION = Schedule(epochs=10, learning_rate=0.02, batch_size=192)
 EXPERT_ADAPTATION = Schedule(epochs=60, learning_rate=0.02, batch_size=64)
+ADAPTATION = GATE_ADAPTATION, EXPERT_ADAPTATION
 
 
 def plan(seeds: int, quick: bool, corpus: str = "announcers") -> list[Job]:
     """One job for each seed, of all speakers in turn."""
     epochs = [EPOCHS, GATE_EPOCHS] if corpus == "announcers" else DIGIT_EPOCHS
     epochs = [QUICK_EPOCHS] * 2 if quick else epochs
+    extra = {"hurried": True} if quick else {}
     return [
-        Job(f"seed_{seed}", {"corpus": corpus, "seed": seed, "epochs": epochs})
+        Job(f"seed_{seed}", {"corpus": corpus, "seed": seed, "epochs": epochs, **extra})
         for seed in range(seeds)
     ]
 
@@ -55,11 +58,22 @@ def run(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Trains once, then adapts to every speaker as if he were new; see ``adapt_to_all``."""
     train, test = (load_tokens(settings["corpus"], split) for split in ("train", "test"))
     epochs, gate_epochs = settings["epochs"]
-    return adapt_to_all(train, test, epochs, gate_epochs, settings["seed"])
+    adaptation = (
+        tuple(replace(schedule, epochs=1) for schedule in ADAPTATION)
+        if settings.get("hurried")
+        else ADAPTATION
+    )
+    return adapt_to_all(train, test, epochs, gate_epochs, settings["seed"], *adaptation)
 
 
 def adapt_to_all(
-    train: Tokens, test: Tokens, epochs: int, gate_epochs: int, seed: int
+    train: Tokens,
+    test: Tokens,
+    epochs: int,
+    gate_epochs: int,
+    seed: int,
+    adapt_gate: Schedule = GATE_ADAPTATION,
+    adapt_expert: Schedule = EXPERT_ADAPTATION,
 ) -> dict[str, Any]:
     """Leaves each speaker out and adapts to him from a few tokens, all side by side.
 
@@ -69,6 +83,8 @@ def adapt_to_all(
         epochs: Of the modules.
         gate_epochs: Of the gates of those who were heard.
         seed: Of initial weights, order and the draw of tokens.
+        adapt_gate: How a gate learns from the new tokens.
+        adapt_expert: How a new expert does.
 
     Returns:
         By speaker, errors in per cent: ``none`` (nothing adapted), ``own`` (his own module, of all
@@ -100,7 +116,7 @@ def adapt_to_all(
     gate_only = train_meta_pi(
         train,
         said_train,
-        GATE_ADAPTATION,
+        adapt_gate,
         seed,
         groups=lessons,
         allowed=others[of_speaker],
@@ -108,13 +124,13 @@ def adapt_to_all(
     )
 
     closest = _most_asked(gates, train, new, of_speaker, others)  # (G,)
-    experts = adapt_modules(train, take(modules, _nets(closest)), new, seed)
+    experts = adapt_modules(train, take(modules, _nets(closest)), new, adapt_expert, seed)
     with_expert = take(gates, net_numbers)
     copy_output(with_expert, closest, of_speaker)
     train_meta_pi(
         train,
         with_new(said_train, outputs_of(experts, train.features), of_speaker),
-        GATE_ADAPTATION,
+        adapt_gate,
         seed,
         groups=lessons,
         start=with_expert,
@@ -160,7 +176,11 @@ def rehearsal(tokens: Tokens, speaker: int, new: Tensor, generator: torch.Genera
 
 
 def adapt_modules(
-    tokens: Tokens, modules: TokenTDNN, groups: Sequence[Tensor], seed: int
+    tokens: Tokens,
+    modules: TokenTDNN,
+    groups: Sequence[Tensor],
+    schedule: Schedule,
+    seed: int,
 ) -> TokenTDNN:
     """Trains modules on, each on a few tokens of a new speaker.
 
@@ -168,6 +188,7 @@ def adapt_modules(
         tokens: To choose from.
         modules: The nets of each group's module, changed in place.
         groups: The tokens of each.
+        schedule: How.
         seed: Of the order.
     """
     targets = class_targets(tokens)
@@ -181,7 +202,7 @@ def adapt_modules(
         outputs = outputs.view(len(groups), len(OBJECTIVES), *outputs.shape[1:])
         return sum_of_objectives(outputs, targets[chosen], OBJECTIVES)
 
-    fit(modules.parameters(), even, loss, EXPERT_ADAPTATION, seed)
+    fit(modules.parameters(), even, loss, schedule, seed)
     return modules
 
 
