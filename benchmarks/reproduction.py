@@ -1,7 +1,8 @@
 """The published experiments done again in full, and docs/reproduction.md from their files.
 
 ``python -m benchmarks.reproduction [NAME ...]`` does the named experiments, or all; interrupt it at
-will. ``--page`` writes the page from what there is.
+will. ``--page`` writes the page from what there is; ``--compare FOLDER`` holds quick results, in a
+folder each, against the kept ones: they must have the same form.
 """
 
 from __future__ import annotations
@@ -9,7 +10,10 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from phoneme_moe.reproduce import EXPERIMENTS
 from phoneme_moe.reproduce.files import markdown
@@ -18,6 +22,9 @@ from phoneme_moe.run import write_text
 
 RESULTS = Path(__file__).parent / "results" / "reproduction"
 DOCS = Path(__file__).parent.parent / "docs"
+
+OPTIONAL_ROWS = ("boosted trees, XGBoost",)
+"""Rows that are there only where another library is installed."""
 
 HEAD = """# Reproduction
 
@@ -34,7 +41,10 @@ def main() -> None:
     parser.add_argument("names", nargs="*", default=[], metavar="NAME")
     parser.add_argument("--jobs", type=int)
     parser.add_argument("--page", action="store_true", help="only write the page")
+    parser.add_argument("--compare", type=Path, metavar="FOLDER", help="with quick results")
     arguments = parser.parse_args()
+    if arguments.compare is not None:
+        sys.exit(compare(arguments.compare))
     for name in [] if arguments.page else arguments.names or list(EXPERIMENTS):
         work = Path("reproductions") / name
         reproduce(name, work, jobs=arguments.jobs)
@@ -45,6 +55,45 @@ def main() -> None:
         for path in work.glob("*.svg"):
             shutil.copy(path, DOCS / "images" / path.name)
     write_page()
+
+
+def kept_results(name: str) -> dict[str, Any]:
+    """What is kept of an experiment's full form."""
+    file = RESULTS / name / "results.json"
+    return dict(json.loads(file.read_text(encoding="utf-8")))
+
+
+def form(data: Mapping[str, Any]) -> dict[str, Any]:
+    """What of results does not hang on their numbers: figures, and columns and rows of tables."""
+    return {
+        "figures": data["figures"],
+        **{
+            table["name"]: {
+                "title": table["title"],
+                "columns": table["columns"],
+                "rows": [row[0] for row in table["rows"] if row[0] not in OPTIONAL_ROWS],
+            }
+            for table in data["tables"]
+        },
+    }
+
+
+def compare(folder: Path) -> int:
+    """Holds the quick results in a folder against the kept ones.
+
+    Returns:
+        How many experiments have another form, or none at all; each is named on standard error.
+    """
+    wrong = 0
+    for quick in sorted(folder.glob("*-quick/results.json")):
+        data = json.loads(quick.read_text(encoding="utf-8"))
+        kept = form(kept_results(data["name"]))
+        for part, found in form(data).items():
+            if found != kept.get(part):
+                wrong += 1
+                message = f"found {found}, expected {kept.get(part)} as in the kept results"
+                print(f"{quick}: {part}: {message}", file=sys.stderr)
+    return wrong
 
 
 def write_page(path: Path = DOCS / "reproduction.md") -> None:

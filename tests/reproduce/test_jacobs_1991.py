@@ -1,23 +1,18 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
 pytest.importorskip("parselmouth", reason="needs praat-parselmouth (extra praat)")
 
-from phoneme_moe.reproduce.jacobs_1991 import EXPERIMENT
 from phoneme_moe.reproduce.jacobs_1991.systems import (
-    SMALL_TOO,
     SYSTEMS,
     answer,
     build,
     descend,
     four_vowels,
 )
-from phoneme_moe.reproduce.runner import reproduce
 
 
 def test_the_cases_are_four_vowels_of_50_and_25_speakers() -> None:
@@ -58,15 +53,3 @@ def test_a_run_stops_at_the_error_asked_for_and_a_slow_one_has_failed() -> None:
         assert run["train"] > 80
         assert 1 <= run["in_use"] <= 4
         assert 1 <= run["per_case"] <= 4
-
-
-def test_the_quick_form_gives_the_tables_of_the_full_form(tmp_path: Path) -> None:
-    found = reproduce("jacobs-1991", tmp_path, seeds=2, jobs=2, quick=True)
-    usual, small = found.outcome.tables
-    assert [row[0] for row in usual.rows] == list(SYSTEMS)
-    assert [row[0] for row in small.rows] == list(SMALL_TOO)
-    for table in (usual, small):
-        assert all(len(row) == len(table.columns) for row in table.rows)
-    assert {path.suffix for path in found.files} == {".json", ".csv", ".md", ".svg", ".png"}
-    assert all(path.stat().st_size > 0 for path in found.files)
-    assert EXPERIMENT.seeds == 25

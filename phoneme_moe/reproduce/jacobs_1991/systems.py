@@ -23,7 +23,7 @@ INITIAL_RANGES = (0.5, 0.1)
 
 STEP_SIZES = (3.0, 5.0, 10.0, 20.0, 30.0, 50.0)
 QUICK_STEP_SIZE = 20.0
-SEARCH_RUNS = 5
+SEARCH_RUNS = 10
 LONGEST = 6000
 IN_USE = 0.1
 """An expert is in use if its proportion exceeds this in some training case."""
