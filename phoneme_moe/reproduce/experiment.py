@@ -80,6 +80,7 @@ class Experiment:
         question: What it asks, in a sentence or two.
         known: What the paper says of how it was done.
         chosen: What it does not say, what was chosen, and why.
+        shortfalls: What was not found, and why, as far as it is known.
         seeds: Runs of the full form.
         quick_seeds: Runs of the quick form.
         plan: The jobs for so many runs; the second argument asks for the quick form.
@@ -102,3 +103,4 @@ class Experiment:
     conclude: Callable[[Mapping[str, Any]], Outcome]
     prepare: Callable[[bool], None] = field(default=lambda quick: None)
     draw: Callable[[Mapping[str, Any], Path], list[str]] = field(default=lambda results, folder: [])
+    shortfalls: Sequence[str] = ()

@@ -47,6 +47,7 @@ def write_outcome(
         "question": experiment.question,
         "known": list(experiment.known),
         "chosen": list(experiment.chosen),
+        "shortfalls": list(experiment.shortfalls),
         "seeds": seeds,
         "quick": quick,
         "figures": list(figures),
@@ -126,12 +127,21 @@ def markdown(data: Mapping[str, Any], images: str = "") -> str:
         "### What held",
         _markdown_table(["finding", "published", "here", "holds"], verdicts),
         *(f"![{name}]({images}{name})" for name in data["figures"] if name.endswith(".svg")),
+        *(
+            ["**What fell short, and why:**", _bullets(data["shortfalls"])]
+            if data["shortfalls"]
+            else []
+        ),
         "**Known** from the paper:",
-        "\n".join(f"- {line}." for line in data["known"]),
+        _bullets(data["known"]),
         "**Chosen** here, because the paper does not say:",
-        "\n".join(f"- {line.rstrip('.')}." for line in data["chosen"]),
+        _bullets(data["chosen"]),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _bullets(lines: Sequence[str]) -> str:
+    return "\n".join(f"- {line.rstrip('.')}." for line in lines)
 
 
 def _markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -35,6 +35,14 @@ EXPERIMENT = Experiment(
         f"{EARLY_GATE_EPOCHS}",
         "Seeds share speakers and tokens; their intervals are about seeds only",
     ),
+    shortfalls=(
+        "Not every speaker can be replaced: one voice is so unlike the others that any module "
+        "but its own is near chance on it",
+        "Where a gate gave a speaker away by itself, here over modules that were not finished "
+        "or with steps too small, it was not to his good, as with MHT, but for want of "
+        "training: more of it gives him his own module back. That others' modules serve a "
+        "speaker as well as his own was found only where his own was taken away",
+    ),
     seeds=5,
     quick_seeds=1,
     plan=plan,

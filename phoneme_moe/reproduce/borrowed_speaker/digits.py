@@ -16,6 +16,7 @@ EXPERIMENT = replace(
     question="Is a real speaker recognised through other speakers' modules alone?",
     chosen=(*CHOSEN_FOR_DIGITS, *ANNOUNCERS.chosen),
     seeds=3,
+    shortfalls=(),
     plan=lambda seeds, quick: plan(seeds, quick, digits(quick)),
     prepare=prepare_digits,
     draw=partial(draw, name="borrowed_speaker_digits"),
