@@ -171,5 +171,4 @@ CHOSEN_FOR_DIGITS = (
     "Onsets are not labelled in FSDD: CTC models of ours, trained with label priors on FSDD and on "
     "the sentences of speechocean762 beside it, align every recording with its phonemes "
     "(reproduce.alignment); how far onsets are off is in docs/benchmarks.md",
-    "Half as many epochs as for the announcers: tokens and phonemes are more",
 )

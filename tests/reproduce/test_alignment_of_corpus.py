@@ -10,6 +10,7 @@ import pytest
 
 from phoneme_moe.corpora import SPLITS, PreparedCorpus, data_root, load_corpus
 from phoneme_moe.reproduce import alignment as module
+from phoneme_moe.reproduce import alignment_errors
 from phoneme_moe.reproduce.alignment import (
     Aligner,
     aligned_corpus,
@@ -102,6 +103,6 @@ def test_voicing_sets_in_where_the_tone_does(
     noise = 0.02 * np.diff(np.random.default_rng(0).standard_normal(1_601))
     tone = 0.3 * np.sin(2 * np.pi * 300 * np.arange(2_400) / 8_000)
     cut.supervisions[0].text = "six"
-    monkeypatch.setattr(module, "_cuts", lambda _: [cut])
+    monkeypatch.setattr(alignment_errors, "_cuts", lambda _: [cut])
     monkeypatch.setattr(type(cut), "load_audio", lambda _: np.concatenate([noise, tone])[None])
     assert voicing_onsets(tones)[cut.id] == pytest.approx(0.2, abs=0.01)

@@ -18,7 +18,7 @@ from phoneme_moe.reproduce.statistics import mcnemar_p, paired_t_test
 
 @pytest.fixture(scope="module")
 def compared() -> dict[str, object]:
-    return compare(made_tokens(0), made_tokens(1), epochs=25, seed=0)
+    return compare(made_tokens(0), made_tokens(1), epochs=25, module_epochs=25, seed=0)
 
 
 def test_every_system_of_the_table_is_there_with_its_connections(compared: dict) -> None:

@@ -14,9 +14,17 @@ EXPERIMENT = replace(
     ANNOUNCERS,
     name="borrowed-speaker-digits",
     question="Is a real speaker recognised through other speakers' modules alone?",
-    chosen=(*CHOSEN_FOR_DIGITS, *ANNOUNCERS.chosen),
+    chosen=(
+        *CHOSEN_FOR_DIGITS,
+        "Half of the epochs named below: tokens and phonemes are more than the announcers'",
+        *ANNOUNCERS.chosen,
+    ),
     seeds=3,
-    shortfalls=(),
+    shortfalls=(
+        "Nobody is served by others as well as by his own module: six men of different accents, "
+        "each with few tokens of 19 phonemes. A blend of the others is far better than the best of "
+        "them, and far from his own; and no gate gives anybody away",
+    ),
     plan=lambda seeds, quick: plan(seeds, quick, digits(quick)),
     prepare=prepare_digits,
     draw=partial(draw, name="borrowed_speaker_digits"),

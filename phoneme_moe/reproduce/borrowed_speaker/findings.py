@@ -8,11 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from phoneme_moe.reproduce.borrowed_speaker.systems import (
-    CONFIGURATIONS,
-    EARLY_EPOCHS,
-    EPOCHS,
-)
+from phoneme_moe.reproduce.borrowed_speaker.systems import CONFIGURATIONS
 from phoneme_moe.reproduce.experiment import Cell, Claim, Outcome, Table
 from phoneme_moe.reproduce.statistics import estimate
 
@@ -39,7 +35,7 @@ def early(results: Mapping[str, Any]) -> Runs:
 def conclude(results: Mapping[str, Any]) -> Outcome:
     """Tables and claims."""
     runs, unfinished = whole(results), early(results)
-    tables = (_removed(runs), _left_alone({EPOCHS: runs, EARLY_EPOCHS: unfinished}))
+    tables = (_removed(runs), _left_alone({"finished": runs, "unfinished": unfinished}))
     return Outcome(tables, tuple(_claims(runs, unfinished)))
 
 
@@ -105,9 +101,9 @@ def _removed(runs: Runs) -> Table:
     )
 
 
-def _left_alone(kinds: Mapping[int, Runs]) -> Table:
+def _left_alone(kinds: Mapping[str, Runs]) -> Table:
     rows: list[tuple[Cell, ...]] = []
-    for epochs, runs in kinds.items():
+    for modules, runs in kinds.items():
         for configuration in map(str, CONFIGURATIONS):
             cases = given_away(runs, configuration)
             found = [r["configurations"][configuration] for r in runs]
@@ -115,7 +111,7 @@ def _left_alone(kinds: Mapping[int, Runs]) -> Table:
             rows.append(
                 (
                     configuration,
-                    epochs,
+                    modules,
                     estimate([float(np.mean(list(f["errors"].values()))) for f in found]),
                     estimate([100 * float(np.mean(list(f["own_share"].values()))) for f in found]),
                     len({seed for seed, _ in cases}),
@@ -130,7 +126,7 @@ def _left_alone(kinds: Mapping[int, Runs]) -> Table:
         f"{100 * GIVEN_AWAY:.0f} % of the weight)",
         (
             "gate",
-            "epochs of modules",
+            "modules",
             "error, %",
             "own module's weight, %",
             "seeds with a speaker given away",

@@ -9,7 +9,7 @@ from phoneme_moe.reproduce.hampshire_waibel import CHOSEN_EVERYWHERE, KNOWN
 from phoneme_moe.reproduce.hampshire_waibel import EXPERIMENT as ANNOUNCERS
 from phoneme_moe.reproduce.hampshire_waibel.drawing import draw
 from phoneme_moe.reproduce.hampshire_waibel.findings import conclude
-from phoneme_moe.reproduce.hampshire_waibel.systems import plan
+from phoneme_moe.reproduce.hampshire_waibel.systems import DIGIT_EPOCHS, plan
 from phoneme_moe.reproduce.tokens import CHOSEN_FOR_DIGITS, digits, prepare_digits
 
 EXPERIMENT = replace(
@@ -17,7 +17,7 @@ EXPERIMENT = replace(
     name="hampshire-waibel-digits",
     question="Do the systems of 1989 stand in the same order on real speech of six speakers?",
     known=KNOWN,
-    chosen=(*CHOSEN_FOR_DIGITS, *CHOSEN_EVERYWHERE),
+    chosen=(*CHOSEN_FOR_DIGITS, f"{DIGIT_EPOCHS} epochs", *CHOSEN_EVERYWHERE),
     shortfalls=(
         "A speaker's own module is far from perfect on 19 phonemes: few tokens of each word, 8 "
         "first-layer units, 150 ms of sound, and onsets that an aligner found. It bounds what a "

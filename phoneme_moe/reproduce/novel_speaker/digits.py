@@ -14,7 +14,11 @@ EXPERIMENT = replace(
     ANNOUNCERS,
     name="novel-speaker-digits",
     question="How much of a real speaker must be heard?",
-    chosen=(*CHOSEN_FOR_DIGITS, *ANNOUNCERS.chosen),
+    chosen=(
+        *CHOSEN_FOR_DIGITS,
+        "Half of the epochs named below: tokens and phonemes are more than the announcers'",
+        *ANNOUNCERS.chosen,
+    ),
     seeds=3,
     plan=lambda seeds, quick: plan(seeds, quick, digits(quick)),
     prepare=prepare_digits,
