@@ -130,26 +130,11 @@ def phoneme_moe(
     return run
 
 
-def real_corpora() -> Path:
-    beside = Path(__file__).parents[2] / "shared" / "corpora"
-    return Path(os.environ.get("PHONEME_MOE_CORPORA") or beside)
-
-
-@pytest.fixture(scope="session")
-def prepared_digits(prepared_root: Path) -> None:
-    """FSDD, prepared; or skips the test."""
-    folder = real_corpora() / "fsdd"
-    if not folder.is_dir():
-        pytest.skip(f"no real digits at {folder} (set PHONEME_MOE_CORPORA)")
-    from phoneme_moe.corpora import prepare_corpus
-
-    prepare_corpus("fsdd", folder, progress=False)
-
-
 @pytest.fixture(scope="session")
 def real_recordings() -> Path:
     """Real recordings as a user would bring them, or skips the test."""
-    root = real_corpora()
+    beside = Path(__file__).parents[2] / "shared" / "corpora"
+    root = Path(os.environ.get("PHONEME_MOE_CORPORA") or beside)
     if not (root / "transcribe").is_dir():
         pytest.skip(f"no real recordings at {root / 'transcribe'} (set PHONEME_MOE_CORPORA)")
     return root / "transcribe"
