@@ -75,10 +75,6 @@ EXPERIMENT = Experiment(
         *CHOSEN_EVERYWHERE,
     ),
     shortfalls=(
-        "Meta-Pi takes nearly, not quite, the share of errors asked for: it is as good as each "
-        "speaker's own module, so nothing is left for a gate to gain, while the one TDNN goes "
-        "on getting better with more epochs, on some seeds much. The published share is within "
-        "the interval",
         "The Modular TDNN is better here than the Multiple TDNN: its retrained second layers "
         "know all speakers. Which layers were retrained in 1989, and how long, is not printed",
         "The FSTDNN of one ply is poor here, perhaps because synthetic voices differ in more "
