@@ -10,6 +10,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from benchmarks import results
+from benchmarks.tables import table
 from phoneme_moe.run import write_text
 
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
@@ -64,7 +65,7 @@ def _alignment(figures: dict[str, Any]) -> str:
         "there the onset of the second phoneme of *two* to *seven*\nis held against the rise of "
         "power between 150 and 900 Hz, which knows nothing of the model, but says nothing of other "
         "phonemes.\nIn pictures, *seven* is the worst: V, AH and N are often squeezed together.\n\n"
-        + _table(
+        + table(
             [
                 "onsets",
                 "phonemes",
@@ -81,11 +82,6 @@ def _alignment(figures: dict[str, Any]) -> str:
 def _percent(values: list[float]) -> str:
     spread = f" ± {100 * stdev(values):.2f}" if len(values) > 1 else ""
     return f"{100 * mean(values):.2f}{spread}"
-
-
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
 def _mixture_against_pooled(figures: dict[str, Any]) -> str:
@@ -111,7 +107,7 @@ def _mixture_against_pooled(figures: dict[str, Any]) -> str:
             for name, runs in (("mixture", mixture), ("pooled", pooled))
         ]
         text += f"\n### `{recipe}` ({len(mixture)} seeds)\n\n"
-        text += _table(["error, %", *speakers, "all", "weights", "training, s"], rows)
+        text += table(["error, %", *speakers, "all", "weights", "training, s"], rows)
         text += f"\nEach speaker's own expert alone: {100 * mean(own):.2f} % errors on him.\n"
     return text
 
@@ -132,7 +128,7 @@ def _matrices(figures: dict[str, Any]) -> str:
             [e, *[f"{100 * mean([r['experts'][e][s] for r in runs]):.1f}" for s in speakers]]
             for e in experts
         ]
-        text += f"\n### `{recipe}`\n\n" + _table(["expert \\ speaker", *speakers], errors)
+        text += f"\n### `{recipe}`\n\n" + table(["expert \\ speaker", *speakers], errors)
         for number, run in enumerate(runs):
             routing = run["routing"]
             weights = [
@@ -140,7 +136,7 @@ def _matrices(figures: dict[str, Any]) -> str:
                 for speaker, row in zip(routing["speakers"], routing["weights"], strict=True)
             ]
             text += f"\nGate, seed {number} (speakers down, experts across):\n\n"
-            text += _table(["speaker \\ expert", *routing["experts"]], weights)
+            text += table(["speaker \\ expert", *routing["experts"]], weights)
     return text
 
 
@@ -154,7 +150,7 @@ def _left_out(figures: dict[str, Any]) -> str:
     return (
         "## A speaker nobody has heard\n\nPER in per cent of each FSDD speaker when he is "
         "left out of training and dev, so that\nfive experts serve him (one seed).\n\n"
-        + _table(["PER, %", *speakers, "mean"], [row])
+        + table(["PER, %", *speakers, "mean"], [row])
     )
 
 
@@ -173,7 +169,7 @@ def _training_step(step: dict[str, Any]) -> str:
         f"## Where a training step's time goes\n\nOn {step['machine']}. Frames are real 10 ms "
         "frames; arithmetic is the share of self CPU time in\nmatrix products and convolutions "
         "(every TDNN layer is one batched product).\n\n"
-        + _table(["recipe", "stage", "ms a step", "frames/s", "arithmetic, %"], rows)
+        + table(["recipe", "stage", "ms a step", "frames/s", "arithmetic, %"], rows)
     )
 
 

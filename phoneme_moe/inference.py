@@ -44,7 +44,10 @@ def recognize_examples(
         chosen = on_device.speaker if recognizer.asks_speaker else None
         if expert is not None:
             chosen = torch.full_like(on_device.speaker, expert)
-        yield batch, recognizer(on_device.features, on_device.mask, chosen)
+        yield (
+            batch,
+            recognizer(on_device.features, on_device.mask, chosen, embedding=on_device.embedding),
+        )
 
 
 def check_speakers_have_experts(recognizer: Recognizer, examples: Sequence[Example]) -> None:

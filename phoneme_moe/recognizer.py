@@ -1,4 +1,4 @@
-"""The model: waveforms to features to experts behind a gate to log posteriors and routing.
+"""The model: waveforms to features to experts, behind a gate or in an encoder, to log posteriors.
 
 Here speech and mixture meet. A run folder's ``model.json`` and ``model.safetensors`` are this
 module's sections and weights (``phoneme_moe.run``).
@@ -14,12 +14,15 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 
+from phoneme_moe.encoder.build import build_encoder
+from phoneme_moe.encoder.encoder import Encoder
 from phoneme_moe.errors import InputError
 from phoneme_moe.mixture.combine import join
 from phoneme_moe.mixture.feed_forward import FeedForward
 from phoneme_moe.mixture.functions import FunctionNetwork, fixed, registered
 from phoneme_moe.mixture.networks import Experts, Gate, StackTDNN
 from phoneme_moe.mixture.routing import Routing, fixed_routing
+from phoneme_moe.mixture.sparse import LayerRouting
 from phoneme_moe.mixture.token_networks import TokenTDNN
 from phoneme_moe.recipe import Features, Gating, Model, Network, Task
 from phoneme_moe.speech.features import LogMel, stack_frames
@@ -35,15 +38,23 @@ class Recognition:
         routing: Which experts were asked; its mask marks the real frames.
         expert_log_posteriors: Of every expert, shape (batch, frames, experts, outputs); None where
             each utterance was sent to one expert only.
+        layers: Who was asked in each sparse layer of an encoder.
     """
 
     log_posteriors: Tensor
     routing: Routing
     expert_log_posteriors: Tensor | None = None
+    layers: tuple[LayerRouting, ...] = ()
+
+    def routing_of(self, layer: str | None) -> Routing:
+        """The routing of a sparse layer; of the gate, or of the whole, when None."""
+        if layer is None:
+            return self.routing
+        return next(own for own in self.layers if own.layer == layer).routing()
 
 
 class Recognizer(nn.Module):
-    """Speaker experts behind a gate, on log mel features."""
+    """Experts behind a gate, or an encoder with experts inside, on log mel features."""
 
     def __init__(
         self,
@@ -75,7 +86,15 @@ class Recognizer(nn.Module):
         self.stack = features.stack
         self.combination = model.combine
         self.asks_speaker = model.gate is not None and model.gate.kind == "speaker"
+        sparse = None if model.encoder is None else model.encoder.sparse
+        self.embedding_size = None if sparse is None else sparse.router.embedding_size
         outputs = self.phonemes.num_outputs
+        self.encoder: Encoder | None = None
+        self.experts: Experts | None = None
+        self.gate: Gate | None = None
+        if model.encoder is not None:
+            self.encoder = build_encoder(model.encoder, features.n_mels * features.stack, outputs)
+            return
         num_networks = len(experts) - len(model.functions)
         if model.expert.kind == "function":
             network: nn.Module = self._expert_function(model.expert.function, "expert.function")
@@ -83,7 +102,8 @@ class Recognizer(nn.Module):
             network = self._network(model.expert, num_networks, outputs)
         functions = [self._expert_function(name, "functions") for name in model.functions]
         self.experts = Experts(network, num_networks, functions)
-        self.gate = None if model.gate is None or self.asks_speaker else self._gate(model.gate)
+        if model.gate is not None and not self.asks_speaker:
+            self.gate = self._gate(model.gate)
 
     def _expert_function(self, name: str | None, key: str) -> FunctionNetwork:
         assert name is not None
@@ -132,6 +152,25 @@ class Recognizer(nn.Module):
             layers.bottleneck,
         )
 
+    def routed_layer(self, layer: str | None = None) -> tuple[str | None, tuple[str, ...]]:
+        """A sparse layer and its experts by name; None and the gate's experts without such layers.
+
+        Args:
+            layer: Its name; the last one when left out.
+
+        Raises:
+            InputError: There is no such layer.
+        """
+        found = self.encoder.sparse_layers if self.encoder else []
+        names = [own.name for own in found]
+        if layer is not None and layer not in names:
+            known = f": found {', '.join(names)}" if names else "; this run has no sparse layers"
+            raise InputError(f"--layer: no layer {layer!r}{known}")
+        if not found:
+            return None, self.expert_names
+        chosen = found[names.index(layer) if layer is not None else -1]
+        return chosen.name, tuple(f"expert_{i}" for i in range(chosen.experts.num_experts))
+
     @property
     def _sees_tokens(self) -> bool:
         return self.task.kind == "classify"
@@ -157,6 +196,7 @@ class Recognizer(nn.Module):
         mask: Tensor,
         expert: Tensor | None = None,
         expert_log_posteriors: Tensor | None = None,
+        embedding: Tensor | None = None,
     ) -> Recognition:
         """Posteriors and routing of a batch.
 
@@ -167,11 +207,17 @@ class Recognizer(nn.Module):
                 shape (batch,). Only that expert is computed.
             expert_log_posteriors: What the experts say of these features, where it is known
                 already, shape (batch, frames, experts, outputs); only the gate is computed.
+            embedding: A vector of each utterance from outside, shape (batch, size), where the
+                encoder's routers decide on one.
 
         Raises:
-            InputError: The gate is who speaks, and that was not said.
+            InputError: The gate is who speaks, and that was not said; or the routers need an
+                embedding and there is none, or one of another size.
         """
         features, mask = stack_frames(features, mask, self.stack)
+        if self.encoder is not None:
+            return self._encode(features, mask, embedding)
+        assert self.experts is not None
         if expert is None and self.asks_speaker:
             raise InputError(
                 "model.gate is of kind speaker: it must be known which expert's speaker speaks "
@@ -191,8 +237,25 @@ class Recognizer(nn.Module):
         blend = join(self.combination, routing, expert_log_posteriors)
         return Recognition(blend, routing, expert_log_posteriors)
 
+    def _encode(self, features: Tensor, mask: Tensor, embedding: Tensor | None) -> Recognition:
+        assert self.encoder is not None
+        size = None if embedding is None else embedding.shape[-1]
+        if self.embedding_size != size and self.embedding_size is not None:
+            raise InputError(
+                f"the model's routers decide on an embedding of {self.embedding_size} numbers for "
+                f"each utterance: found {size or 'none'}"
+            )
+        scores, layers = self.encoder(features, mask, embedding)
+        log_posteriors = torch.log_softmax(scores.float(), dim=-1)
+        whole = torch.zeros(len(features), dtype=torch.long, device=features.device)
+        return Recognition(log_posteriors, fixed_routing(whole, 1, mask), layers=layers)
+
     def recognize_waveforms(
-        self, waveforms: Tensor, num_samples: Tensor, expert: Tensor | None = None
+        self,
+        waveforms: Tensor,
+        num_samples: Tensor,
+        expert: Tensor | None = None,
+        embedding: Tensor | None = None,
     ) -> Recognition:
         """The whole way from sound.
 
@@ -200,9 +263,10 @@ class Recognizer(nn.Module):
             waveforms: Shape (batch, samples), at ``log_mel.sample_rate``.
             num_samples: Samples of each, shape (batch,).
             expert: As in ``forward``.
+            embedding: As in ``forward``.
 
         Raises:
             InputError: As in ``forward``.
         """
         features, mask = self.log_mel(waveforms, num_samples)
-        return self.forward(features, mask, expert)
+        return self.forward(features, mask, expert, embedding=embedding)

@@ -104,7 +104,7 @@ def test_an_unknown_key_is_named_with_what_was_meant(path: Path, key: str, meant
 
 def test_an_unknown_key_like_no_other_comes_with_those_there_are() -> None:
     assert complaint(RECOGNIZE, ("corpus.zzz", 1)).startswith(
-        "unknown key corpus.zzz (known: held_out_speakers, max_utterances, name, "
+        "unknown key corpus.zzz (known: embeddings, held_out_speakers, max_utterances, name, "
     )
 
 

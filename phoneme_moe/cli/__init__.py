@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from phoneme_moe.cli import corpora, evaluate, report, reproduce, train, transcribe
+from phoneme_moe.cli import corpora, evaluate, grow, report, reproduce, train, transcribe
 from phoneme_moe.errors import InputError
 
 app = typer.Typer(
@@ -17,6 +17,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("train")(train.train)
+app.command("grow")(grow.grow)
 app.command("evaluate")(evaluate.evaluate)
 app.command("transcribe")(transcribe.transcribe)
 app.command("report")(report.report)

@@ -14,6 +14,10 @@ def report(
     corpus: Annotated[
         str | None, typer.Option(help="Another prepared corpus than the run's own.")
     ] = None,
+    layer: Annotated[
+        str | None,
+        typer.Option(help="A sparse layer, such as block_2.", show_default="the last one"),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Where to write.", show_default="RUN/report")
     ] = None,
@@ -26,7 +30,7 @@ def report(
     from phoneme_moe.report.run import report_run
     from phoneme_moe.run import load_run
 
-    written = report_run(load_run(run, device), split, out, corpus)
+    written = report_run(load_run(run, device), split, out, corpus, layer)
     console = Console()
     print_routing(console, written.report)
     print_files(console, {path.suffix.removeprefix("."): path for path in written.files})

@@ -5,9 +5,12 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from phoneme_moe.training.train import Trained
 
 
 def train(
@@ -40,6 +43,11 @@ def train(
         again += ["--device", device] if device != "auto" else []
         print(f"interrupted; go on with: {shlex.join([*again, '--resume'])}", file=sys.stderr)
         raise typer.Exit(130) from None
+    print_trained(trained)
+
+
+def print_trained(trained: Trained) -> None:
+    """Prints what a run that has just been trained is good for."""
     from rich.console import Console
 
     from phoneme_moe.cli.tables import print_evaluation, print_files, print_routing

@@ -28,6 +28,10 @@ def transcribe(
     out: Annotated[
         Path | None, typer.Option(help="Write one file for each recording into this folder.")
     ] = None,
+    embeddings: Annotated[
+        Path | None,
+        typer.Option(help="Vectors by recording, for runs whose routers see one (safetensors)."),
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
 ) -> None:
     """Transcribe audio files to phonemes, one line a file on stdout.
@@ -54,7 +58,7 @@ def transcribe(
         transient=True,
     ):  # fmt: skip
         try:
-            transcript = transcribe_file(loaded, path)
+            transcript = transcribe_file(loaded, path, embeddings)
         except InputError as error:
             failed += 1
             print(f"phoneme-moe: {error}", file=sys.stderr)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from phoneme_moe.recipe.encoder import EncoderSection
 from phoneme_moe.recipe.training import Augmentation, Stage
 
 if TYPE_CHECKING:
@@ -20,6 +21,17 @@ def check_networks(recipe: Recipe) -> None:
         ValueError: Names what does not fit.
     """
     task, features, model = recipe.task, recipe.features, recipe.model
+    if model.encoder is not None:
+        if task.kind != "recognize":
+            raise ValueError("model.encoder is for task.kind recognize; tokens have a tdnn_1989")
+        sparse = model.encoder.sparse
+        sees = sparse is not None and sparse.router.sees == "embedding"
+        if sees and recipe.corpus.embeddings is None:
+            raise ValueError(
+                "corpus.embeddings: found none, but model.encoder.sparse.router sees an embedding; "
+                "expected a safetensors file"
+            )
+        return
     for network in (model.expert, model.gate):
         if network is None:
             continue
@@ -60,6 +72,10 @@ def check_stage(recipe: Recipe, stage: Stage) -> None:
 
 def _problem(recipe: Recipe, stage: Stage) -> str | None:
     model, gate = recipe.model, recipe.model.gate
+    if model.encoder is not None:
+        return _problem_of_encoder(model.encoder, stage)
+    if "encoder" in stage.train:
+        return "there is no model.encoder to train"
     by_speaker = model.num_experts == "speakers"
     if stage.route == "speaker" and not by_speaker:
         return "route: speaker needs model.num_experts: speakers"
@@ -88,6 +104,31 @@ def _problem(recipe: Recipe, stage: Stage) -> str | None:
             return (
                 "a maximum has no gradient for the gate (model.combine: maximum); train it by "
                 "objective: speaker or blend: utterance"
+            )
+    return None
+
+
+def _problem_of_encoder(encoder: EncoderSection, stage: Stage) -> str | None:
+    if stage.train != ("encoder",):
+        return f"train: found [{', '.join(stage.train)}], expected [encoder]"
+    for key, found, expected in (
+        ("objective", stage.objective, "cross_entropy"),
+        ("optimizer", stage.optimizer, "adamw"),
+        ("blend", stage.blend, "frame"),
+        ("balance", stage.balance, 0.0),
+    ):
+        if found != expected:
+            return f"{key}: found {found}, but an encoder (model.encoder) has only {expected}"
+    if stage.route == "speaker":
+        return "route: speaker is for experts that bear speakers' names, not for an encoder"
+    if stage.route == "shared":
+        sparse = encoder.sparse
+        if sparse is None or sparse.router.kind == "soft":
+            return "route: shared trains one expert for many: it needs a model.encoder.sparse"
+        if sparse.segments != 1 or sparse.shared or sparse.num_experts == 1:
+            return (
+                "route: shared makes every expert a copy of one: expected "
+                "model.encoder.sparse.segments: 1, shared: 0 and several num_experts"
             )
     return None
 

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from phoneme_moe.recipe.encoder import EncoderSection
 from phoneme_moe.recipe.strict import Section
 
 Combination = Literal["weighted_sum", "product", "maximum", "vote"]
@@ -112,7 +113,7 @@ class Gating(Layers):
 
 
 class Model(Section):
-    """Experts and the gate before them.
+    """Experts and the gate before them; or one encoder, in which experts may be layers.
 
     Attributes:
         num_experts: A number, or ``speakers``: one expert for each training speaker.
@@ -122,6 +123,8 @@ class Model(Section):
         combine: What the experts say together (``mixture.combine``): ``weighted_sum`` of their
             probabilities; their ``product``, each to the power of its weight; ``maximum``, the
             expert with the greatest weight alone; ``vote``, a (weighted) vote for each one's best.
+        encoder: Instead of all these: blocks of layers over whole utterances, some of them of
+            sparse experts.
     """
 
     num_experts: Annotated[int, Field(ge=1)] | Literal["speakers"] = 1
@@ -129,6 +132,20 @@ class Model(Section):
     functions: tuple[str, ...] = ()
     gate: Gating | None = None
     combine: Combination = "weighted_sum"
+    encoder: EncoderSection | None = None
+
+    @model_validator(mode="after")
+    def _encoder_stands_alone(self) -> Model:
+        if self.encoder is None:
+            return self
+        plain = Model()
+        for key in ("num_experts", "expert", "functions", "gate", "combine"):
+            if getattr(self, key) != getattr(plain, key):
+                raise ValueError(
+                    f"model.{key} does not go with model.encoder; sparse experts are in "
+                    "model.encoder.sparse"
+                )
+        return self
 
     @model_validator(mode="after")
     def _several_experts_need_a_gate(self) -> Model:

@@ -23,6 +23,8 @@ class Corpus(Section):
             of their ids.
         snr_db: Noise is added to every utterance at this signal-to-noise ratio; none if left out.
         noise_seed: The noise of an utterance follows from this number and the utterance's name.
+        embeddings: A safetensors file with a vector of each utterance or speaker, for routers that
+            see one (``sees: embedding``).
     """
 
     name: str
@@ -31,6 +33,7 @@ class Corpus(Section):
     max_utterances: Annotated[int, Field(ge=1)] | None = None
     snr_db: float | None = None
     noise_seed: int = 0
+    embeddings: str | None = None
 
 
 class Features(Section):

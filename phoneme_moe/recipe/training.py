@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from phoneme_moe.recipe.strict import Section
 
 Route = Literal["shared", "speaker", "gate"]
-Part = Literal["experts", "gate"]
+Part = Literal["experts", "gate", "encoder"]
 Objective = Literal["cross_entropy", "mse", "cfm", "speaker"]
 
 
@@ -65,7 +65,10 @@ class Stage(Section):
             each ``frame``, or the probabilities that they give the whole ``utterance``
             (``training.objectives``). Recognition always blends frames.
         balance: Weight of a penalty on unequal load of the experts (``mixture.routing.imbalance``);
-            without it a gate may leave an expert alone before it can tell speakers apart.
+            without it a gate may leave an expert alone before it can tell speakers apart. Sparse
+            layers have ``model.encoder.sparse.balance`` instead.
+        average: Decay of an exponential moving average of the weights, which is what dev measures
+            and the stage ends with (Polyak & Juditsky 1992); 0 for none.
     """
 
     name: str
@@ -81,6 +84,7 @@ class Stage(Section):
     augmentation: Augmentation | None = None
     blend: Literal["frame", "utterance"] = "frame"
     balance: Annotated[float, Field(ge=0)] = 0.0
+    average: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
     @property
     def learns_through_the_mixture(self) -> bool:
@@ -120,6 +124,8 @@ class Stage(Section):
             return self
         if self.learning_rate is not None:
             raise ValueError(f"optimizer: em has no learning_rate: found {self.learning_rate}")
+        if self.average:
+            raise ValueError(f"optimizer: em has no steps to average over: found {self.average}")
         if self.route != "gate" or set(self.train) != {"experts", "gate"}:
             raise ValueError(
                 "optimizer: em trains experts and gate together: found "

@@ -18,7 +18,9 @@ from phoneme_moe.speech.phonemes import BLANK
 from phoneme_moe.training.data import Example
 
 
-def collect_routing(recognizer: Recognizer, examples: Sequence[Example]) -> RoutingTable:
+def collect_routing(
+    recognizer: Recognizer, examples: Sequence[Example], layer: str | None = None
+) -> RoutingTable:
     """The routing of every real frame (or token).
 
     The phoneme of a frame is what is spoken at its centre where the corpus has times; else what the
@@ -27,7 +29,12 @@ def collect_routing(recognizer: Recognizer, examples: Sequence[Example]) -> Rout
     Args:
         recognizer: In evaluation mode.
         examples: At least one.
+        layer: A sparse layer of an encoder; its last one when left out.
+
+    Raises:
+        InputError: There is no such layer.
     """
+    layer, experts = recognizer.routed_layer(layer)
     speakers = tuple(sorted({example.speaker for example in examples}))
     spoken = {phoneme for example in examples for phoneme in example.phonemes}
     unknown = sorted(spoken - set(recognizer.phonemes.symbols))
@@ -37,7 +44,7 @@ def collect_routing(recognizer: Recognizer, examples: Sequence[Example]) -> Rout
     utterances: list[str] = []
     columns: list[tuple[NDArray[np.float32], int, NDArray[np.int64], int]] = []
     for batch, recognition in recognize_examples(recognizer, examples):
-        weights = recognition.routing.weights.cpu().numpy()
+        weights = recognition.routing_of(layer).weights.cpu().numpy()
         num_frames = recognition.routing.mask.sum(dim=1).tolist()
         for row, example in enumerate(batch.examples):
             frames = num_frames[row]
@@ -56,7 +63,7 @@ def collect_routing(recognizer: Recognizer, examples: Sequence[Example]) -> Rout
     lengths = [len(own) for own, _, _, _ in columns]
     raw = np.concatenate([own for own, _, _, _ in columns]).astype(np.float32)
     return RoutingTable(
-        experts=recognizer.expert_names,
+        experts=experts,
         speakers=speakers,
         phonemes=phonemes,
         utterances=tuple(utterances),

@@ -26,7 +26,11 @@ class RunReport:
 
 
 def report_run(
-    run: Run, split: str = "test", out: Path | None = None, corpus_name: str | None = None
+    run: Run,
+    split: str = "test",
+    out: Path | None = None,
+    corpus_name: str | None = None,
+    layer: str | None = None,
 ) -> RunReport:
     """Collects the routing of a split and writes the report.
 
@@ -35,9 +39,11 @@ def report_run(
         split: ``train``, ``dev`` or ``test``.
         out: Where to write; ``report`` in the run folder when left out.
         corpus_name: Another prepared corpus than the run's own.
+        layer: A sparse layer of an encoder; its last one when left out.
 
     Raises:
-        InputError: The corpus is not prepared, or has nothing that the run can use.
+        InputError: The corpus is not prepared, or has nothing that the run can use; or the run has
+            no such layer.
     """
     from phoneme_moe.report.files import write_report
 
@@ -47,7 +53,7 @@ def report_run(
     speakers = recognizer.expert_names if recognizer.asks_speaker else None
     examples = load_examples(run.recipe, corpus, split, recognizer, speakers)
     unit: Unit = "token" if run.recipe.task.kind == "classify" else "frame"
-    report = summarize(collect_routing(recognizer, examples), unit=unit)
+    report = summarize(collect_routing(recognizer, examples, layer), unit=unit)
     facts = {
         "recipe": run.recipe.name,
         "corpus": corpus.name,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,15 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, WeightAveraging
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
 from torch import Tensor
 
+from phoneme_moe.recipe import Sparse
 from phoneme_moe.run import atomic_path, write_text
+from phoneme_moe.training.health import advice
 from phoneme_moe.training.module import StageModule
 
 
@@ -37,10 +40,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 class MetricsFile(Callback):
-    """Writes ``metrics.csv``, a row for each epoch of every stage.
+    """Writes ``metrics.csv``, a row for each epoch of every stage, and ``seconds.csv`` beside it.
 
-    The rows are part of the checkpoint and the file is written anew each time, so that after a
-    resume it holds every epoch once.
+    The rows are part of the checkpoint and the files are written anew each time, so that after a
+    resume they hold every epoch once. Times are apart, for they differ from try to try.
     """
 
     def __init__(self, path: Path, stage: str, earlier_rows: list[dict[str, Any]]) -> None:
@@ -54,6 +57,13 @@ class MetricsFile(Callback):
         self.path = path
         self.stage = stage
         self.rows = earlier_rows
+        self.times = read_rows(path.with_name("seconds.csv"))
+        self.times = [row for row in self.times if row["stage"] != stage]
+        self.began = time.monotonic()
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Starts the clock."""
+        self.began = time.monotonic()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Adds the epoch."""
@@ -65,14 +75,22 @@ class MetricsFile(Callback):
         """Adds what was measured in an epoch, and writes the file."""
         self.rows = [*self.rows, {"stage": self.stage, **figures}]
         write_rows(self.path, self.rows)
+        seconds = round(time.monotonic() - self.began, 3)
+        self.times = [
+            *self.times,
+            {"stage": self.stage, "epoch": figures["epoch"], "seconds": seconds},
+        ]
+        write_rows(self.path.with_name("seconds.csv"), self.times)
+        self.began = time.monotonic()
 
     def state_dict(self) -> dict[str, Any]:
         """The rows, plain types only."""
-        return {"rows": self.rows}
+        return {"rows": self.rows, "times": self.times}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes the rows up again."""
         self.rows = state_dict["rows"]
+        self.times = state_dict["times"]
 
 
 def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -98,6 +116,58 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
             }
             for row in csv.DictReader(file)
         ]
+
+
+def average_of_weights(decay: float) -> WeightAveraging:
+    """Keeps a moving average of the weights, which dev measures and the stage ends with.
+
+    Until it has seen many steps the average forgets faster (as in TensorFlow's
+    ``ExponentialMovingAverage``), or it would remember the first, random weights.
+
+    Args:
+        decay: Share of the average that stays at each step, once it has seen many.
+    """
+
+    def update(averages: Any, current: Any, num_averaged: Any) -> None:
+        seen = int(num_averaged)
+        share = 1 - min(decay, (1 + seen) / (10 + seen))
+        for average, weight in zip(averages, current, strict=True):
+            if average.is_floating_point():
+                average.lerp_(weight, share)
+            else:
+                average.copy_(weight)
+
+    # Buffers (biases of selection) are what they are now.
+    return WeightAveraging(use_buffers=False, multi_avg_fn=update)
+
+
+class RouterWarning(Callback):
+    """Says once that experts have died, and which setting to change."""
+
+    FIRST_EPOCH = 1
+    """Before this epoch, counted from 0, a router may still be finding its way."""
+
+    def __init__(self, sparse: Sparse) -> None:
+        self.sparse = sparse
+        self.said = False
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Looks at the epoch."""
+        assert isinstance(pl_module, StageModule)
+        if self.said or trainer.current_epoch < self.FIRST_EPOCH:
+            return
+        found = advice(self.sparse, pl_module.health.measure())
+        if found is not None:
+            self.said = True
+            print(f"warning: epoch {trainer.current_epoch + 1}: {found}", file=sys.stderr)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Whether it was said, so that a resumed run does not say it again."""
+        return {"said": self.said}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes it up again."""
+        self.said = state_dict["said"]
 
 
 class StageProgressBar(Callback):
@@ -183,4 +253,13 @@ class StageProgressBar(Callback):
             text += f" load {min(shares)} to {max(shares)} %"
         elif len(shares) > 1:
             text += f" load {' '.join(map(str, shares))} %"
+        layers = module.health.measure()
+        if layers:
+            # The layer that fares worst: how uneven, and how many are dead.
+            worst = max(layers, key=lambda layer: (len(layer.dead), layer.variation))
+            text += f" load cv {worst.variation:.2f}"
+            if worst.dead:
+                text += f" dead {len(worst.dead)}/{len(worst.load)}"
+            if worst.dropped:
+                text += f" dropped {100 * worst.dropped:.0f} %"
         return text

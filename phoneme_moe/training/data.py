@@ -9,7 +9,7 @@ Legend: B batch, T frames, F features of a frame.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from torch.utils.data import Sampler
 
 from phoneme_moe.corpora import PreparedCorpus
 from phoneme_moe.corpora.splits import fewer_of_each_speaker
+from phoneme_moe.embeddings import Embeddings
 from phoneme_moe.errors import InputError, suggest
 from phoneme_moe.recipe import Recipe
 from phoneme_moe.recognizer import Recognizer
@@ -37,6 +38,7 @@ class Example:
         spans: ``(phoneme, start, end)`` in seconds from the first frame, where times are known.
         expert_log_posteriors: What every expert says of it, shape (frames, experts, outputs), where
             that is fixed (``training.frozen``).
+        embedding: A vector of the utterance or its speaker from outside, shape (size,).
     """
 
     utterance: str
@@ -45,6 +47,7 @@ class Example:
     features: Tensor
     spans: tuple[tuple[str, float, float], ...] = ()
     expert_log_posteriors: Tensor | None = None
+    embedding: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,7 @@ class Batch:
         examples: The examples themselves.
         expert_log_posteriors: What every expert says, where that is fixed; shape (batch, frames,
             experts, outputs), arbitrary where masked.
+        embedding: Of each utterance from outside, shape (batch, size), where there is one.
     """
 
     features: Tensor
@@ -69,10 +73,11 @@ class Batch:
     target_lengths: Tensor
     examples: tuple[Example, ...]
     expert_log_posteriors: Tensor | None = None
+    embedding: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on another device."""
-        known = self.expert_log_posteriors
+        known, embedding = self.expert_log_posteriors, self.embedding
         return Batch(
             self.features.to(device),
             self.mask.to(device),
@@ -81,6 +86,7 @@ class Batch:
             self.target_lengths.to(device),
             self.examples,
             None if known is None else known.to(device),
+            None if embedding is None else embedding.to(device),
         )
 
 
@@ -136,7 +142,8 @@ def load_examples(
         speakers: Whose utterances; all of the corpus when left out.
 
     Raises:
-        InputError: Nothing is left of the split.
+        InputError: Nothing is left of the split, or an utterance has no embedding where routers see
+            one.
     """
     if not set(corpus.phonemes) & set(recognizer.phonemes.symbols):
         raise InputError(
@@ -148,6 +155,8 @@ def load_examples(
     chosen = [cut for cut in cuts if cut.supervisions[0].speaker in wanted]
     if recipe.corpus.max_utterances:
         chosen = fewer_of_each_speaker(chosen, recipe.corpus.max_utterances)
+    size, file = recognizer.embedding_size, recipe.corpus.embeddings
+    embeddings = None if size is None or file is None else Embeddings(file, size)
     sounds: list[tuple[Example, Waveform]] = []
     for cut in chosen:
         sounds.extend(_cut_examples(recipe, recognizer, cut, cut.supervisions[0]))
@@ -156,6 +165,11 @@ def load_examples(
             f"corpus {corpus.name}: the {split} split has nothing of the speakers "
             f"{', '.join(sorted(wanted))} that the recipe can use"
         )
+    if embeddings is not None:
+        sounds = [
+            (replace(example, embedding=embeddings.of([example.utterance, example.speaker])), sound)
+            for example, sound in sounds
+        ]
     return _with_features(sounds, recognizer)
 
 
@@ -217,7 +231,7 @@ def _with_features(
             old = examples[i]
             # Cloned: a view would keep the whole padded batch alive.
             own = features[row, : lengths[row]].clone()
-            examples[i] = Example(old.utterance, old.speaker, old.phonemes, own, old.spans)
+            examples[i] = replace(old, features=own)
     return examples
 
 
@@ -231,6 +245,7 @@ def collate(examples: Sequence[Example], recognizer: Recognizer, experts: dict[s
     """
     lengths = torch.tensor([len(e.features) for e in examples])
     posteriors = [e.expert_log_posteriors for e in examples if e.expert_log_posteriors is not None]
+    embeddings = [e.embedding for e in examples if e.embedding is not None]
     features = torch.nn.utils.rnn.pad_sequence([e.features for e in examples], batch_first=True)
     # Another corpus may have phonemes that the model does not know; they are no targets.
     known = [[p for p in e.phonemes if p in recognizer.phonemes] for e in examples]
@@ -245,6 +260,7 @@ def collate(examples: Sequence[Example], recognizer: Recognizer, experts: dict[s
         expert_log_posteriors=(
             torch.nn.utils.rnn.pad_sequence(posteriors, batch_first=True) if posteriors else None
         ),
+        embedding=torch.stack(embeddings) if embeddings else None,
     )
 
 

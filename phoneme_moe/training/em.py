@@ -90,6 +90,7 @@ def as_tree(recognizer: Recognizer) -> HierarchicalMixture:
 
 def _linear_parts(recognizer: Recognizer) -> tuple[FeedForward, FeedForward]:
     """What the recipe has checked (``recipe.fit``)."""
+    assert recognizer.experts is not None
     assert recognizer.gate is not None
     network, gate = recognizer.experts.network, recognizer.gate.network
     assert isinstance(network, FeedForward)

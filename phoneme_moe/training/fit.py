@@ -25,7 +25,9 @@ from phoneme_moe.run import atomic_path, choose_device
 from phoneme_moe.training.callbacks import (
     AtomicCheckpointIO,
     MetricsFile,
+    RouterWarning,
     StageProgressBar,
+    average_of_weights,
     read_rows,
 )
 from phoneme_moe.training.data import BalancedBatches, Batch, Example, collate
@@ -177,6 +179,12 @@ def _fit_by_gradient(
         _checkpoint(stage_folder.best, monitor=module.monitored),
         _checkpoint(stage_folder.last, monitor=None),
     ]
+    if stage.average:
+        callbacks.append(average_of_weights(stage.average))
+    if recognizer.encoder is not None and recipe.model.encoder is not None:
+        sparse = recipe.model.encoder.sparse
+        if sparse is not None:
+            callbacks.append(RouterWarning(sparse))
     if sys.stderr.isatty():
         callbacks.append(StageProgressBar(stage.name))
     trainer = pl.Trainer(
@@ -184,7 +192,6 @@ def _fit_by_gradient(
         devices=1,
         max_epochs=stage.epochs,
         precision=recipe.training.precision,
-        gradient_clip_val=recipe.training.gradient_clip,
         callbacks=callbacks,
         logger=logger,
         plugins=[AtomicCheckpointIO()],

@@ -15,6 +15,7 @@ from phoneme_moe.recognizer import Recognition, Recognizer
 from phoneme_moe.speech.augmentation import Augment
 from phoneme_moe.speech.scoring import score_utterance
 from phoneme_moe.training.data import Batch
+from phoneme_moe.training.health import RouterHealth
 from phoneme_moe.training.objectives import stage_loss
 
 WARMUP_SHARE = 0.1
@@ -47,7 +48,15 @@ class StageModule(pl.LightningModule):
             augmentation.band_mask_bands,
         )
         self.task = recipe.task
-        self.parts = {"experts": recognizer.experts, "gate": recognizer.gate}
+        self.gradient_clip = recipe.training.gradient_clip
+        self.parts: dict[str, torch.nn.Module | None] = {
+            "experts": recognizer.experts,
+            "gate": recognizer.gate,
+            "encoder": recognizer.encoder,
+        }
+        sparse = recognizer.encoder.sparse_layers if recognizer.encoder else []
+        self.health = RouterHealth(sparse)
+        self.biases = [layer.bias for layer in sparse if layer.bias is not None]
         for name, part in self.parts.items():
             if part is not None:
                 part.requires_grad_(name in self.stage.train)
@@ -56,6 +65,7 @@ class StageModule(pl.LightningModule):
         self.num_steps = 0
         self._errors = self._phonemes = 0
         self._misnamed = self._utterances = 0
+        self._entering: list[tuple[Tensor, Tensor]] = []
 
     @property
     def monitored(self) -> str:
@@ -70,6 +80,25 @@ class StageModule(pl.LightningModule):
         self._load = torch.zeros(len(self.recognizer.expert_names), device=self.device)
         self._loss = torch.zeros((), device=self.device)
         self.num_steps = 0
+        self.health.reset()
+        for bias in self.biases:
+            bias.forget()
+
+    def on_train_start(self) -> None:
+        """Notes which experts are new: after a checkpoint is loaded, on the device."""
+        self._entering = [
+            (offset, offset.clone())
+            for name, offset in self.recognizer.named_buffers()
+            if name.endswith(".offset") and bool(offset.any())
+        ]
+
+    def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
+        """Lets new experts in, little by little over the first epoch (``training.grow``)."""
+        if self.current_epoch > 0:
+            return
+        steps = max(int(self.trainer.num_training_batches) - 1, 1)
+        for offset, whole in self._entering:
+            offset.copy_(whole * max(0.0, 1 - batch_index / steps))
 
     def freeze_parts(self) -> None:
         """Puts what learns into training mode, and what is frozen into evaluation mode."""
@@ -83,7 +112,7 @@ class StageModule(pl.LightningModule):
         by_speaker = self.stage.route == "speaker" or self.recognizer.asks_speaker
         expert = batch.speaker if by_speaker else None
         recognition: Recognition = self.recognizer(
-            features, mask, expert, batch.expert_log_posteriors
+            features, mask, expert, batch.expert_log_posteriors, batch.embedding
         )
         return recognition
 
@@ -92,6 +121,8 @@ class StageModule(pl.LightningModule):
         loss = stage_loss(recognition, batch, self.task.kind, self.stage)
         if self.stage.balance:
             loss = loss + self.stage.balance * imbalance(recognition.routing)
+        for layer in recognition.layers:
+            loss = loss + layer.loss
         return loss
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
@@ -101,7 +132,28 @@ class StageModule(pl.LightningModule):
         self._load += recognition.routing.mean_weights().detach()
         self._loss += loss.detach()
         self.num_steps += 1
+        self.health.add(recognition.layers)
+        choices = [layer for layer in recognition.layers if self._balances(layer.layer)]
+        for bias, layer in zip(self.biases, choices, strict=True):
+            bias.count(layer.counts)
         return loss
+
+    def _balances(self, layer: str) -> bool:
+        return self.health.layers[layer].bias is not None
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clips here: Lightning refuses to beside a fused step in mixed precision.
+
+        Our gradients are float32 in any precision and bfloat16 needs no scaling, so there is
+        nothing to undo before. Gradients are looked at before they are clipped.
+        """
+        self.health.add_gradients()
+        torch.nn.utils.clip_grad_norm_(self.parameters(), self.gradient_clip)
 
     def on_validation_epoch_start(self) -> None:
         """Starts counting errors."""
@@ -135,6 +187,9 @@ class StageModule(pl.LightningModule):
         self.log("loss", self.mean_loss)
         for name, load in zip(self.recognizer.expert_names, self.load.tolist(), strict=True):
             self.log(f"load/{name}", load)
+        for layer in self.health.measure():
+            for name, value in layer.figures().items():
+                self.log(name, value)
 
     @property
     def mean_loss(self) -> float:
@@ -154,9 +209,8 @@ class StageModule(pl.LightningModule):
             [p for p in self.recognizer.parameters() if p.requires_grad],
             lr=stage.learning_rate,
             weight_decay=stage.weight_decay,
-            # All experts are one tensor, so one fused step serves them all. Lightning cannot clip
-            # gradients beside a fused step in mixed precision.
-            fused=self.trainer.precision == "32-true",
+            # All experts are one tensor, so one fused step serves them all.
+            fused=True,
         )
         if stage.schedule == "constant":
             return optimizer

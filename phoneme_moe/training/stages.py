@@ -13,11 +13,15 @@ from safetensors.torch import load_file
 
 from phoneme_moe.corpora import PreparedCorpus
 from phoneme_moe.errors import InputError
-from phoneme_moe.recipe import Model, Recipe
+from phoneme_moe.recipe import Model, Recipe, Router, Sparse
 from phoneme_moe.recognizer import Recognizer
 from phoneme_moe.run import choose_device, save_model, save_recipe
 from phoneme_moe.training.data import corpus_phonemes, corpus_speakers, load_examples
 from phoneme_moe.training.fit import StageFolder, fit_stage
+from phoneme_moe.training.grow import START
+
+ENCODER = "encoder"
+"""What a model without speaker experts calls its one way through."""
 
 
 def build_recognizer(recipe: Recipe, corpus: PreparedCorpus) -> Recognizer:
@@ -29,6 +33,10 @@ def build_recognizer(recipe: Recipe, corpus: PreparedCorpus) -> Recognizer:
     model = recipe.model
     speakers = corpus_speakers(recipe, corpus)
     experts: tuple[str, ...]
+    if model.encoder is not None:
+        torch.manual_seed(recipe.seed)
+        phonemes = corpus_phonemes(recipe, corpus)
+        return Recognizer(recipe.features, recipe.task, model, phonemes, (ENCODER,))
     if model.expert.function is not None:
         experts = (model.expert.function,)
     elif model.num_experts == "speakers" or (model.num_experts == 1 and len(speakers) == 1):
@@ -78,6 +86,9 @@ def train_stages(
     for leftover in folder.rglob(".*"):
         # What a kill in the middle of writing left (run.atomic_path).
         leftover.unlink()
+    start = folder / START
+    if start.is_file():
+        recognizer.load_state_dict(load_file(start))
     for index, stage in enumerate(recipe.training.stages):
         stage_folder = StageFolder.of(folder, index, stage)
         learner = lone_expert(recognizer, recipe) if stage.route == "shared" else recognizer
@@ -92,27 +103,39 @@ def train_stages(
 
 
 def lone_expert(recognizer: Recognizer, recipe: Recipe) -> Recognizer:
-    """A model of one expert of the same shape and no gate; it starts as the first expert."""
-    lone = Recognizer(
-        recipe.features,
-        recipe.task,
-        Model(expert=recipe.model.expert),
-        recognizer.phonemes.symbols,
-        ("shared",),
-    )
+    """A model of one expert of the same shape and no gate; it starts as the first expert.
+
+    Of an encoder, every sparse layer has one expert.
+    """
+    model = Model(expert=recipe.model.expert)
+    encoder = recipe.model.encoder
+    if encoder is not None:
+        assert encoder.sparse is not None
+        one = Sparse(
+            every=encoder.sparse.every,
+            num_experts=1,
+            hidden=encoder.sparse.hidden,
+            router=Router(kind="hash", top_k=1),
+        )
+        model = Model(encoder=encoder.model_copy(update={"sparse": one}))
+    lone = Recognizer(recipe.features, recipe.task, model, recognizer.phonemes.symbols, ("shared",))
     with torch.no_grad():
-        for own, of_all in zip(
-            lone.experts.parameters(), recognizer.experts.parameters(), strict=True
-        ):
-            own.copy_(of_all[:1])
+        of_all = dict(recognizer.named_parameters())
+        for name, own in lone.named_parameters():
+            other = of_all[name]
+            own.copy_(other if own.shape == other.shape else other[:1])
     return lone
 
 
 @torch.no_grad()
 def _copy_to_all(lone: Recognizer, recognizer: Recognizer) -> None:
-    """Makes every expert a copy of the lone one."""
-    for own, of_all in zip(lone.experts.parameters(), recognizer.experts.parameters(), strict=True):
-        of_all.copy_(own.expand_as(of_all))
+    """Makes every expert a copy of the lone one, and all else the same as its own.
+
+    A router is not copied: the lone expert has none (sparse upcycling: Komatsuzaki et al. 2023).
+    """
+    of_all = dict(recognizer.named_parameters())
+    for name, own in lone.named_parameters():
+        of_all[name].copy_(own.expand_as(of_all[name]))
 
 
 def _quieten_lightning() -> None:

@@ -68,6 +68,11 @@ def train(
     from phoneme_moe.training.stages import train_stages
 
     train_stages(recipe, corpus, folder, device)
+    return finish(folder, device)
+
+
+def finish(folder: Path, device: str = "auto") -> Trained:
+    """Evaluates a trained run on test and reports its routing into its folder."""
     run = load_run(folder, device)
     evaluation = evaluate(run)
     evaluation.save(folder / "evaluation.json")

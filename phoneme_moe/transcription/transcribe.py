@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from phoneme_moe.embeddings import Embeddings
 from phoneme_moe.errors import InputError
 from phoneme_moe.recognizer import Recognizer
 from phoneme_moe.run import Run
@@ -24,7 +25,8 @@ class Transcript:
         path: The file.
         duration: Its length in seconds.
         segments: The phonemes in order.
-        routing: Mean weight of each expert over the file, by name; sums to 1.
+        routing: Mean weight of each expert over the file, by name; sums to 1. Of an encoder: in its
+            last sparse layer.
     """
 
     path: Path
@@ -39,7 +41,7 @@ class Transcript:
 
 
 @torch.inference_mode()
-def transcribe(run: Run, path: str | Path) -> Transcript:
+def transcribe(run: Run, path: str | Path, embeddings: str | Path | None = None) -> Transcript:
     """Recognises an audio file.
 
     A run that classifies tokens answers with one phoneme: that of the token around the steepest
@@ -48,15 +50,24 @@ def transcribe(run: Run, path: str | Path) -> Transcript:
     Args:
         run: The run.
         path: The audio file; any rate and channel count.
+        embeddings: A safetensors file with a vector for the recording, by its name without ending,
+            for runs whose routers see one (``phoneme_moe.embeddings``).
 
     Raises:
-        InputError: The file is not audio that can be used, or the run's gate is who speaks.
+        InputError: The file is not audio that can be used, or the run's gate is who speaks; or the
+            run needs an embedding and there is none.
     """
     recognizer = run.recognizer
     if recognizer.asks_speaker:
         raise InputError(
             f"{run.folder}: model.gate is of kind speaker, and a recording does not say who "
             "speaks; expected a run whose gate listens (evaluate can use this one)"
+        )
+    size = recognizer.embedding_size
+    if size is not None and embeddings is None:
+        raise InputError(
+            f"{run.folder}: its routers see an embedding of {size} numbers for each recording; "
+            "expected --embeddings FILE"
         )
     rate = recognizer.log_mel.sample_rate
     waveform = load_waveform(path, rate)
@@ -68,6 +79,11 @@ def transcribe(run: Run, path: str | Path) -> Transcript:
     recognition = recognizer.recognize_waveforms(
         torch.from_numpy(sound)[None].to(recognizer.device),
         torch.tensor([len(sound)], device=recognizer.device),
+        embedding=(
+            None
+            if size is None or embeddings is None
+            else Embeddings(embeddings, size).of([Path(path).stem])[None].to(recognizer.device)
+        ),
     )
     log_posteriors = recognition.log_posteriors[0].cpu().numpy()
     if recognizer.task.kind == "classify":
@@ -80,8 +96,9 @@ def transcribe(run: Run, path: str | Path) -> Transcript:
         segments = decode_greedy(
             log_posteriors, recognizer.phonemes, recognizer.frame_seconds, duration
         )
-    weights = recognition.routing.mean_weights().tolist()
-    routing = dict(zip(recognizer.expert_names, weights, strict=True))
+    layer, experts = recognizer.routed_layer()
+    weights = recognition.routing_of(layer).mean_weights().tolist()
+    routing = dict(zip(experts, weights, strict=True))
     return Transcript(Path(path), duration, tuple(segments), routing)
 
 

@@ -1,0 +1,183 @@
+"""The section of docs/benchmarks.md on sparse mixtures, from the figures that the ladder kept."""
+
+from __future__ import annotations
+
+from statistics import mean, stdev
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.tables import table
+
+BASELINE = "dense"
+DRAWS = 10_000
+
+
+def runs_of(figures: dict[str, Any], recipe: str) -> list[dict[str, Any]]:
+    """Figures of a recipe's seeds."""
+    return [found for key, found in sorted(figures.items()) if key.split("/")[0] == recipe]
+
+
+def compare(
+    found: list[dict[str, Any]], baseline: list[dict[str, Any]]
+) -> tuple[float, float, float, float]:
+    """Paired bootstrap of two recipes over utterances (Bisani & Ney 2004).
+
+    Errors of an utterance are the mean over seeds, of as many seeds as both have.
+
+    Args:
+        found: Figures of a recipe's seeds.
+        baseline: Of the other's.
+
+    Returns:
+        Relative change of PER, its 95 % interval, and the two-sided p-value.
+    """
+    seeds = min(len(found), len(baseline))
+    lengths = np.array(baseline[0]["lengths"], dtype=np.float64)
+    one, other = (_mean_errors(runs[:seeds]) for runs in (found, baseline))
+    generator = np.random.default_rng(0)
+    even = np.full(len(lengths), 1 / len(lengths))
+    counts = generator.multinomial(len(lengths), even, size=DRAWS)
+    change = (counts @ one) / (counts @ other) - 1
+    low, high = np.quantile(change, [0.025, 0.975])
+    beyond = min((change >= 0).mean(), (change <= 0).mean())
+    whole = float(one.sum() / other.sum() - 1)
+    return whole, float(low), float(high), max(2 * float(beyond), 1 / DRAWS)
+
+
+def _mean_errors(runs: list[dict[str, Any]]) -> NDArray[np.float64]:
+    errors: NDArray[np.float64] = np.mean([run["errors"] for run in runs], axis=0)
+    return errors
+
+
+def section(figures: dict[str, Any], order: tuple[str, ...]) -> str:
+    """The ladder as Markdown.
+
+    Args:
+        figures: As ``benchmarks.sparse_ladder`` keeps them.
+        order: Recipes in the order of the table.
+    """
+    baseline = runs_of(figures, BASELINE)
+    if not baseline:
+        return ""
+    rows = []
+    for recipe in order:
+        runs = runs_of(figures, recipe)
+        if not runs:
+            continue
+        first = runs[0]
+        if recipe == BASELINE:
+            change = ["", ""]
+        else:
+            whole, low, high, p = compare(runs, baseline)
+            change = [
+                f"{100 * whole:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})",
+                f"{p:.4f}",
+            ]
+        rows.append(
+            [
+                f"`{recipe}`",
+                _rates(runs),
+                *change,
+                f"{first['total'] / 1e6:.2f}",
+                f"{first['active'] / 1e6:.2f}",
+                f"{first['multiply_adds'] / 1e6:.3f}",
+                f"{mean(r['seconds'] for r in runs) / 60:.0f}",
+                f"{mean(r['training_frames_per_second'] for r in runs):,.0f}",
+                f"{mean(r['inference_frames_per_second'] for r in runs):,.0f}",
+            ]
+        )
+    head = [
+        "recipe",
+        "PER, %",
+        "against `dense`, % of it (95 %)",
+        "p",
+        "weights, M",
+        "active, M",
+        "multiply-adds, M",
+        "minutes",
+        "training frames/s",
+        "inference frames/s",
+    ]
+    text = (
+        "## Sparse mixtures against one dense net\n\n`python -m benchmarks.sparse_ladder`: "
+        f"speechocean762, 115 training speakers, {first_epochs(baseline)} epochs for all; PER "
+        "(39 phonemes, no\nfolding) on 25 test speakers whom nobody heard in training. Change and "
+        "p: paired bootstrap over the 500 test utterances.\nMultiply-adds are of a frame of 40 ms, "
+        "minutes and frames a second of one process of one thread (two run at a time); a\n"
+        "recipe's epochs were trained once, frames are of 10 ms without padding.\n\n"
+    )
+    text += table(head, rows)
+    routed = [r for r in order if r != BASELINE and runs_of(figures, r)]
+    if routed:
+        text += _routing(figures, routed)
+    return text
+
+
+def first_epochs(runs: list[dict[str, Any]]) -> int:
+    """Epochs that a recipe was trained for."""
+    return int(runs[0]["epochs"])
+
+
+def _rates(runs: list[dict[str, Any]]) -> str:
+    rates = [100 * run["per"] for run in runs]
+    if len(rates) == 1:
+        return f"{rates[0]:.2f}"
+    return f"{mean(rates):.2f} ± {stdev(rates):.2f} ({len(rates)} seeds)"
+
+
+def _routing(figures: dict[str, Any], recipes: list[str]) -> str:
+    rows = []
+    for recipe in recipes:
+        for layer in runs_of(figures, recipe)[0]["layers"]:
+            rows.append(
+                [
+                    f"`{recipe}`",
+                    layer["layer"],
+                    str(layer["experts"]),
+                    f"{layer['variation']:.2f}",
+                    str(layer["dead"]),
+                    f"{layer['speaker_bits']:.3f}",
+                    f"{layer['phoneme_bits']:.3f}",
+                ]
+            )
+    head = ["recipe", "layer", "experts", "load cv", "dead", "bits on speaker", "bits on phoneme"]
+    return (
+        "\nWhere the test frames went: how uneven (coefficient of variation of the load; dead is "
+        "below a tenth of an equal share), and\nwhat the expert that is asked tells of who speaks "
+        "(of 4.64 bits) and of what is said.\n\n" + table(head, rows)
+    )
+
+
+def collapse_section(figures: dict[str, Any], recipes: tuple[str, ...]) -> str:
+    """The rich-get-richer loop and its cure, epoch by epoch."""
+    found = {recipe: runs_of(figures, recipe) for recipe in recipes}
+    if not all(found.values()):
+        return ""
+    histories = {recipe: runs[0]["history"] for recipe, runs in found.items()}
+    epochs = min(len(history) for history in histories.values())
+    shown = sorted({0, 1, 2, 4, 9, epochs // 2, epochs - 1} & set(range(epochs)))
+    rows = [
+        [
+            str(epoch + 1),
+            *(
+                cell
+                for history in histories.values()
+                for cell in (
+                    f"{history[epoch]['variation']:.2f}",
+                    f"{history[epoch]['dead']:.0f}",
+                    f"{100 * history[epoch]['dev_error']:.1f}",
+                )
+            ),
+        ]
+        for epoch in shown
+    ]
+    head = ["epoch"]
+    for recipe in recipes:
+        head += [f"`{recipe}` load cv", "dead", "dev PER, %"]
+    tests = ", ".join(f"`{recipe}` {100 * runs[0]['per']:.2f} %" for recipe, runs in found.items())
+    return (
+        "\n### Collapse and its cure\n\nThe same small model without and with balancing: the worst "
+        f"layer's load, epoch by epoch. PER on test: {tests}.\n\n" + table(head, rows)
+    )

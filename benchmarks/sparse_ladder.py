@@ -1,0 +1,201 @@
+"""Every sparse recipe on 125 real speakers against the dense net of the same active compute.
+
+``python -m benchmarks.sparse_ladder`` trains the recipes on speechocean762 and takes their figures
+on its test speakers, none of whom was heard in training. Interrupt it at will: what is finished is
+not done again (``benchmarks/results/sparse_ladder/``), and a run that was begun is resumed.
+``--quick`` uses an epoch of a few utterances, to see that it runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import shutil
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks import page, results
+from phoneme_moe.corpora import load_corpus, prepare_corpus
+from phoneme_moe.encoder.cost import cost_of
+from phoneme_moe.inference import read_phonemes, recognize_examples
+from phoneme_moe.recipe import load_recipe
+from phoneme_moe.report.collect import collect_routing
+from phoneme_moe.report.information import information_about
+from phoneme_moe.run import Run
+from phoneme_moe.speech.scoring import score_utterance
+from phoneme_moe.training.callbacks import read_rows
+from phoneme_moe.training.data import Example, load_examples
+from phoneme_moe.training.stages import train_stages
+
+RUNGS = (
+    "dense",
+    "deepseek",
+    "hierarchical",
+    "speaker_routed",
+    "noisy_topk",
+    "switch",
+    "expert_choice",
+    "soft",
+    "upcycled",
+)
+COLLAPSE = ("collapse", "collapse_cured")
+SEEDS = {"dense": 3}
+"""More than one where the comparison hangs on it; ``--seeds NAME=3`` for the best sparse one."""
+
+FOLDER = Path("runs/sparse_ladder")
+
+
+def job_key(recipe: str, seed: int) -> str:
+    """What a job's figures are kept under."""
+    return f"{recipe}/{seed}"
+
+
+def measure(recipe_name: str, seed: int, quick: bool, folder: Path) -> dict[str, Any]:
+    """Trains a recipe, or goes on with it, and takes its figures.
+
+    Args:
+        recipe_name: Its name.
+        seed: Its seed.
+        quick: One epoch on a few utterances.
+        folder: Where runs go; the run is kept.
+    """
+    changes = [f"seed={seed}"]
+    if quick:
+        stages = load_recipe(recipe_name).training.stages
+        changes += [f"training.stages.{stage.name}.epochs=1" for stage in stages]
+        changes.append("corpus.max_utterances=1")
+    recipe = load_recipe(recipe_name, changes)
+    corpus = load_corpus(recipe.corpus.name)
+    out = folder / f"{recipe_name}_{seed}"
+    if quick:
+        shutil.rmtree(out, ignore_errors=True)
+    recognizer = train_stages(recipe, corpus, out, "cpu")
+    # Every epoch once, however often the run was interrupted.
+    seconds = sum(row["seconds"] for row in read_rows(out / "seconds.csv"))
+    run = Run(out, recipe, recognizer)
+    examples = load_examples(recipe, corpus, "test", recognizer)
+    epochs = sum(stage.epochs for stage in recipe.training.stages)
+    train = load_examples(recipe, corpus, "train", recognizer)
+    trained_frames = epochs * sum(len(example.features) for example in train)
+    began = time.perf_counter()
+    errors, lengths = count_errors(run, examples)
+    used = time.perf_counter() - began
+    assert recognizer.encoder is not None
+    cost = cost_of(recognizer.encoder)
+    return {
+        "errors": errors,
+        "lengths": lengths,
+        "per": sum(errors) / sum(lengths),
+        "seconds": seconds,
+        "epochs": epochs,
+        "training_frames_per_second": trained_frames / seconds,
+        "inference_frames_per_second": sum(len(e.features) for e in examples) / used,
+        "total": cost.total,
+        "active": cost.active,
+        "multiply_adds": cost.multiply_adds,
+        "layers": layers_of(run, examples),
+        "history": history_of(out),
+    }
+
+
+def count_errors(run: Run, examples: list[Example]) -> tuple[list[int], list[int]]:
+    """Errors and reference phonemes of each utterance, ordered by the utterance's name."""
+    found = {}
+    for batch, recognition in recognize_examples(run.recognizer, examples):
+        frames = recognition.routing.mask.sum(dim=1).tolist()
+        said = read_phonemes(run.recognizer, recognition.log_posteriors, frames)
+        for example, hypothesis in zip(batch.examples, said, strict=True):
+            score = score_utterance(example.phonemes, hypothesis)
+            found[example.utterance] = (score.errors, score.num_reference)
+    ordered = [found[name] for name in sorted(found)]
+    return [errors for errors, _ in ordered], [length for _, length in ordered]
+
+
+def layers_of(run: Run, examples: list[Example]) -> list[dict[str, Any]]:
+    """Load, dead experts, and what the routing tells of speaker and phoneme, layer by layer."""
+    assert run.recognizer.encoder is not None
+    found = []
+    for layer in run.recognizer.encoder.sparse_layers:
+        table = collect_routing(run.recognizer, examples, layer.name)
+        load = torch.from_numpy(table.weights).mean(dim=0)
+        number = len(load)
+        speaker, phoneme = information_about(table)
+        found.append(
+            {
+                "layer": layer.name,
+                "variation": float(load.std(correction=0) / load.mean()),
+                "dead": int((load < 0.1 / number).sum()),
+                "experts": number,
+                "speaker_bits": speaker,
+                "phoneme_bits": phoneme,
+            }
+        )
+    return found
+
+
+def history_of(run: Path) -> list[dict[str, float]]:
+    """Error on dev and how even the load was, epoch by epoch."""
+    history = []
+    for row in read_rows(run / "metrics.csv"):
+        layers = [name.split("/")[0] for name in row if name.endswith("/variation")]
+        history.append(
+            {
+                "dev_error": row["dev_error"],
+                **{
+                    key: max((row[f"{layer}/{key}"] for layer in layers), default=0.0)
+                    for key in ("variation", "dead")
+                },
+            }
+        )
+    return history
+
+
+def main() -> None:
+    """Runs what is missing, prints each figure, writes the page."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--quick", action="store_true", help="one epoch of a few utterances")
+    parser.add_argument("--jobs", type=int, default=2, help="processes of one thread each")
+    parser.add_argument("--only", nargs="*", help="these recipes")
+    parser.add_argument(
+        "--seeds", nargs="*", default=[], metavar="NAME=N", help="more seeds of a recipe"
+    )
+    parser.add_argument("--from", dest="source", type=Path, help="published speechocean762 folder")
+    arguments = parser.parse_args()
+    name = "sparse_ladder_quick" if arguments.quick else "sparse_ladder"
+    if arguments.source:
+        prepare_corpus("speechocean762", arguments.source)
+    else:
+        load_corpus("speechocean762")
+    seeds = SEEDS | {key: int(number) for key, number in (s.split("=") for s in arguments.seeds)}
+    plan = [(recipe, 0) for recipe in (*RUNGS, *COLLAPSE)]
+    plan += [(recipe, seed) for recipe, count in seeds.items() for seed in range(1, count)]
+    if arguments.only:
+        plan = [job for job in plan if job[0] in arguments.only]
+    figures = results.read(name)
+    missing = [job for job in plan if job_key(*job) not in figures]
+    folder = FOLDER.with_name(name)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(arguments.jobs, context, torch.set_num_threads, (1,)) as pool:
+        futures = {pool.submit(measure, *job, arguments.quick, folder): job for job in missing}
+        for future in as_completed(futures):
+            # Another process may have kept figures of its own meanwhile.
+            figures = results.read(name) | {job_key(*futures[future]): future.result()}
+            results.keep(name, figures)
+            print(f"done: {job_key(*futures[future])}", flush=True)
+    for job in plan:
+        row = figures[job_key(*job)]
+        print(
+            f"{job_key(*job):<20}{100 * row['per']:7.2f} % PER{row['total']:12,} weights"
+            f"{row['multiply_adds']:11,} multiply-adds{row['seconds']:8.0f} s",
+            flush=True,
+        )
+    if not arguments.quick:
+        page.write()
+
+
+if __name__ == "__main__":
+    main()

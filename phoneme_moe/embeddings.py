@@ -1,0 +1,62 @@
+"""Vectors of speakers or recordings that come from outside, in a safetensors file.
+
+Each tensor of the file is one vector; its name is an utterance, a recording's file name without
+its ending, or a speaker. What a model makes of speaker vectors (x-vectors, ...) computed elsewhere
+is for its routers to learn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from phoneme_moe.errors import InputError, suggest
+
+
+class Embeddings:
+    """The vectors of a file by name."""
+
+    def __init__(self, path: str | Path, size: int) -> None:
+        """Reads and checks the file.
+
+        Args:
+            path: A safetensors file.
+            size: Numbers that each vector must have.
+
+        Raises:
+            InputError: It cannot be read, or a vector has another size or is not finite.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        self.path = Path(path)
+        try:
+            self.vectors = load_file(self.path)
+        except (OSError, SafetensorError) as error:
+            raise InputError(f"{path}: not readable as safetensors: {error}") from error
+        for name, vector in self.vectors.items():
+            if vector.shape != (size,):
+                found = "x".join(map(str, vector.shape))
+                raise InputError(
+                    f"{path}: {name}: found shape {found}, expected {size} numbers "
+                    "(model.encoder.sparse.router.embedding_size)"
+                )
+            if not bool(vector.isfinite().all()):
+                raise InputError(f"{path}: {name}: found a number that is not finite")
+
+    def of(self, names: Sequence[str]) -> Tensor:
+        """The vector of the first of these names that the file has, in float32, shape (size,).
+
+        Args:
+            names: From the most special to the most general.
+
+        Raises:
+            InputError: It has none of them.
+        """
+        for name in names:
+            if name in self.vectors:
+                return self.vectors[name].float()
+        tried = " or ".join(repr(name) for name in names)
+        raise InputError(f"{self.path}: no vector named {tried}{suggest(names[-1], self.vectors)}")

@@ -1,0 +1,128 @@
+"""What keeps the experts of a router equally busy: losses, and biases without a loss.
+
+A router that is left alone sends more to the experts that are better already, which become better
+still. All functions see real decisions only; padding counts nowhere.
+
+Legend: D decisions, E experts, K experts chosen for each.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+def count_decisions(experts: Tensor, num_experts: int) -> Tensor:
+    """How often each expert was chosen, shape (experts,).
+
+    Args:
+        experts: Indices, any shape.
+        num_experts: How many there are.
+    """
+    return torch.bincount(experts.flatten(), minlength=num_experts)
+
+
+def squared_variation(amounts: Tensor) -> Tensor:
+    """Squared coefficient of variation: 0 when all amounts are alike, E - 1 when one has all.
+
+    Args:
+        amounts: At least 0, shape (experts,).
+    """
+    mean = amounts.mean()
+    return (amounts - mean).square().mean() / mean.square().clamp_min(1e-10)
+
+
+def importance_loss(experts: Tensor, weights: Tensor, num_experts: int) -> Tensor:
+    """Squared variation of the experts' summed weights (Shazeer et al. 2017, eq. 6-7).
+
+    Args:
+        experts: Shape (decisions, chosen).
+        weights: Shape (decisions, chosen).
+        num_experts: How many there are.
+    """
+    importance = weights.new_zeros(num_experts).index_add(0, experts.flatten(), weights.flatten())
+    return squared_variation(importance)
+
+
+def share_of_choices(experts: Tensor, num_experts: int) -> Tensor:
+    """Each expert's share of the choices, sum 1, shape (experts,); without gradient."""
+    return count_decisions(experts, num_experts) / max(experts.numel(), 1)
+
+
+def mean_probability(probabilities: Tensor) -> Tensor:
+    """Each expert's mean probability, sum 1, shape (experts,).
+
+    Sigmoids are divided by their sum first (DeepSeek-V3 2024, eq. 19).
+
+    Args:
+        probabilities: Shape (decisions, experts).
+    """
+    total = probabilities.sum(dim=-1, keepdim=True).clamp_min(1e-9)
+    return (probabilities / total).sum(dim=0) / max(len(probabilities), 1)
+
+
+def switch_loss(mean: Tensor, share: Tensor) -> Tensor:
+    """``E sum_i f_i P_i``, 1 when balanced (Fedus et al. 2021, eq. 4; GShard for k > 1).
+
+    Args:
+        mean: ``P``, mean probability of each expert, through which the gradient comes; (experts,).
+        share: ``f``, each expert's share of the choices, shape (experts,).
+    """
+    return len(mean) * (share * mean).sum()
+
+
+def z_loss(scores: Tensor) -> Tensor:
+    """Mean squared ``log sum_j exp s_j``: keeps scores small (ST-MoE: Zoph et al. 2022, eq. 5).
+
+    Args:
+        scores: Shape (decisions, experts).
+    """
+    return scores.float().logsumexp(dim=-1).square().mean()
+
+
+class SelectionBias(nn.Module):
+    """Biases that balance without a loss (Wang et al. 2024; DeepSeek-V3).
+
+    Experts are *selected* by probability plus bias and *weighted* by probability alone. After every
+    ``every`` steps the bias of each expert chosen more often than the mean goes down by ``rate``,
+    of each chosen less often up. The sign of a small batch's difference is noise: the choices of
+    several steps are counted together.
+    """
+
+    bias: Tensor
+    counts: Tensor
+    steps: Tensor
+
+    def __init__(self, num_experts: int, rate: float, every: int) -> None:
+        """Starts without a preference.
+
+        Args:
+            num_experts: How many there are.
+            rate: Change of a bias, in units of probability.
+            every: Steps whose choices are counted together.
+        """
+        super().__init__()
+        self.rate = rate
+        self.every = every
+        self.register_buffer("bias", torch.zeros(num_experts))
+        # Of the steps since the last change; gone with the process, like the epoch's batches.
+        self.register_buffer("counts", torch.zeros(num_experts), persistent=False)
+        self.register_buffer("steps", torch.zeros((), dtype=torch.long), persistent=False)
+
+    def forget(self) -> None:
+        """Starts counting anew, as a resumed run does at the beginning of an epoch."""
+        self.counts.zero_()
+        self.steps.zero_()
+
+    @torch.no_grad()
+    def count(self, counts: Tensor) -> None:
+        """Takes in a training step's choices; evaluation never calls this.
+
+        Args:
+            counts: How often each expert was chosen, shape (experts,).
+        """
+        self.counts += counts
+        self.steps += 1
+        if int(self.steps) >= self.every:
+            self.bias -= self.rate * torch.sign(self.counts - self.counts.mean())
+            self.forget()

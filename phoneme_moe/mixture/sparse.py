@@ -1,0 +1,362 @@
+"""A feed-forward layer of many experts, few of which are asked for each frame.
+
+    real frames --router--> choice --capacity--> assignment --grouped products--> sum, by weight
+
+What the router leaves out is not computed. Padding is never routed, counted or balanced, and an
+utterance's answer does not depend on the rest of the batch (in training it does, where a capacity
+or balanced assignment looks at the whole batch).
+
+Legend: B batch, T frames, C channels, N real frames, E experts, K chosen for each, A assignments.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from phoneme_moe.mixture.balance import (
+    SelectionBias,
+    count_decisions,
+    importance_loss,
+    squared_variation,
+    switch_loss,
+    z_loss,
+)
+from phoneme_moe.mixture.functions import FunctionNetwork
+from phoneme_moe.mixture.grouped import Assignment, ExpertFeedForward
+from phoneme_moe.mixture.routers import ContextWindow, TokenChoice, TreeChoice, mean_over_frames
+from phoneme_moe.mixture.routing import Routing
+from phoneme_moe.mixture.selection import Choice, choose_frames, rank_in_expert
+
+Sees = Literal["frame", "context", "utterance", "embedding", "rule"]
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a router may look at besides the frames of its layer.
+
+    Attributes:
+        features: What the model itself is given, shape (batch, frames, features).
+        embedding: One vector of each utterance from outside, shape (batch, size); or None.
+    """
+
+    features: Tensor
+    embedding: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class BalanceWeights:
+    """What each balancing loss counts in the training loss; 0 leaves it out.
+
+    Attributes:
+        switch: Of ``switch_loss`` (at every level of a tree).
+        importance: Of ``importance_loss``.
+        load: Of the squared variation of ``expected_load``.
+        z: Of ``z_loss``.
+    """
+
+    switch: float = 0.0
+    importance: float = 0.0
+    load: float = 0.0
+    z: float = 0.0
+
+
+@dataclass(frozen=True)
+class LayerRouting:
+    """Who was asked in one sparse layer, for a batch.
+
+    Attributes:
+        layer: Which layer.
+        mask: Real frames, shape (batch, frames).
+        rows: Index of each real frame among all, shape (frames,).
+        assignment: Who computed what; its tokens are rows.
+        num_experts: How many there are.
+        probabilities: Of the router before selection, for each real frame, shape (frames, experts);
+            None where not all experts were scored.
+        counts: How many decisions chose each expert, dropped ones included, shape (experts,).
+        dropped: Share of them that found their expert full, 0..1.
+        entropy: Mean entropy of the router's decision in nats, 0..log(experts).
+        loss: Weighted sum of the balancing losses.
+    """
+
+    layer: str
+    mask: Tensor
+    rows: Tensor
+    assignment: Assignment
+    num_experts: int
+    probabilities: Tensor | None
+    counts: Tensor
+    dropped: Tensor
+    entropy: Tensor
+    loss: Tensor
+
+    @property
+    def load(self) -> Tensor:
+        """Each expert's share of the choices, sum 1, shape (experts,)."""
+        return self.counts / self.counts.sum().clamp_min(1)
+
+    def routing(self) -> Routing:
+        """The same as the value that reports read, dense over experts.
+
+        Weights are divided by their sum; a frame that all its experts dropped is divided evenly.
+        """
+        batch, frames = self.mask.shape
+        flat = self.mask.new_zeros(batch * frames, self.num_experts, dtype=torch.float32)
+        given = flat.index_put(
+            (self.assignment.token, self.assignment.expert),
+            self.assignment.weight.detach().float(),
+            accumulate=True,
+        )
+        total = given.sum(dim=-1, keepdim=True)
+        shares = torch.where(total > 0, given / total.clamp_min(1e-20), 1 / self.num_experts)
+        log_weights = shares.log().reshape(batch, frames, self.num_experts)
+        if self.probabilities is None:
+            return Routing(log_weights, log_weights, self.mask, self.layer)
+        said = flat.index_copy(0, self.rows, self.probabilities.detach().float())
+        log_said = said.log().reshape(batch, frames, self.num_experts)
+        return Routing(log_said, log_weights, self.mask, self.layer)
+
+
+class SparseFeedForward(nn.Module):
+    """Experts behind a router, beside experts that are always asked."""
+
+    def __init__(
+        self,
+        name: str,
+        experts: ExpertFeedForward,
+        router: TokenChoice | TreeChoice,
+        sees: Sees = "frame",
+        beside: ContextWindow | FunctionNetwork | None = None,
+        balance: BalanceWeights | None = None,
+        capacity: float | None = None,
+        frames_choose: float | None = None,
+        shared: nn.Module | None = None,
+    ) -> None:
+        """Puts the parts together.
+
+        Args:
+            name: What the layer is called in reports.
+            experts: All of one shape.
+            router: Chooses among them.
+            sees: What the router looks at: each ``frame``; each frame through a ``context`` window;
+                the mean of an ``utterance``, all of whose frames then go the same way; an
+                ``embedding`` of the utterance from outside; or the scores that a ``rule`` gives on
+                the features that the model itself is given.
+            beside: The window or the rule, where it sees one.
+            balance: Losses that keep the experts equally busy.
+            capacity: In training an expert takes at most ``capacity`` times its equal share of a
+                batch; who comes too late is passed on by the residual (Switch). None takes all.
+            frames_choose: Experts choose frames (``choose_frames``), this many for each on average.
+            shared: Always on, beside the experts (DeepSeekMoE 2024).
+        """
+        super().__init__()
+        self.name = name
+        self.experts = experts
+        self.router = router
+        self.sees = sees
+        self.beside = beside
+        self.balance = balance or BalanceWeights()
+        self.capacity = capacity
+        self.frames_choose = frames_choose
+        self.shared = shared
+
+    def forward(
+        self, frames: Tensor, mask: Tensor, surroundings: Surroundings
+    ) -> tuple[Tensor, LayerRouting]:
+        """What the experts make of the frames.
+
+        Args:
+            frames: Shape (batch, frames, channels).
+            mask: Real frames, shape (batch, frames).
+            surroundings: What the router may see besides.
+
+        Returns:
+            Shape (batch, frames, channels), zero where masked; and who was asked.
+        """
+        batch, num_frames, channels = frames.shape
+        rows = mask.flatten().nonzero()[:, 0]  # (N,)
+        utterance = rows // num_frames
+        choice: Choice = self.router(self._seen(frames, mask, rows, surroundings))
+        of_utterances = self.sees in {"utterance", "embedding"}
+        probabilities = choice.probabilities
+        if probabilities is not None and of_utterances:
+            probabilities = probabilities[utterance]
+        dropped = frames.new_zeros(())
+        if self.frames_choose is not None:
+            assert probabilities is not None
+            token, expert = choose_frames(probabilities, utterance, batch, self.frames_choose)
+            weight = probabilities[token, expert]
+            counts = count_decisions(expert, self.experts.num_experts)
+        else:
+            counts = count_decisions(choice.experts, self.experts.num_experts)
+            of_frames = choice.experts, choice.weights
+            if of_utterances:
+                of_frames = choice.experts[utterance], choice.weights[utterance]
+            # All first choices come before all second ones, so that they are served first.
+            expert, weight = (value.T.flatten() for value in of_frames)
+            token = torch.arange(len(rows), device=rows.device).repeat(choice.experts.shape[1])
+            if self.capacity is not None and self.training:
+                most = math.ceil(self.capacity * len(expert) / self.experts.num_experts)
+                kept = rank_in_expert(expert, self.experts.num_experts) < most
+                dropped = 1 - kept.float().mean()
+                token, expert, weight = token[kept], expert[kept], weight[kept]
+        assignment = Assignment(rows[token], expert, weight)
+        output = self.experts(frames.reshape(-1, channels), assignment)
+        output = output.reshape(batch, num_frames, channels)
+        if self.shared is not None:
+            output = output + self.shared(frames) * mask[..., None]
+        return output, LayerRouting(
+            self.name,
+            mask,
+            rows,
+            assignment,
+            self.experts.num_experts,
+            probabilities,
+            counts,
+            dropped,
+            self._entropy(choice).detach(),
+            self._loss(choice),
+        )
+
+    def _seen(self, frames: Tensor, mask: Tensor, rows: Tensor, around: Surroundings) -> Tensor:
+        """What the router decides on, shape (decisions, channels)."""
+        if self.sees == "utterance":
+            return mean_over_frames(frames, mask)
+        if self.sees == "embedding":
+            assert around.embedding is not None
+            return around.embedding
+        if self.sees == "context":
+            assert self.beside is not None
+            frames = self.beside(frames, mask)
+        elif self.sees == "rule":
+            assert self.beside is not None
+            frames = self.beside(around.features[None], mask[None])[0]
+        return frames.flatten(0, 1)[rows]
+
+    def _loss(self, choice: Choice) -> Tensor:
+        """Balancing losses by their weights; those of weight 0 are not computed."""
+        weights = self.balance
+        loss = choice.weights.new_zeros((), dtype=torch.float32)
+        if len(choice.experts) == 0:
+            return loss
+        if weights.switch:
+            loss = loss + weights.switch * sum(switch_loss(p, f) for p, f in choice.levels)
+        if weights.importance:
+            found = importance_loss(choice.experts, choice.weights, self.experts.num_experts)
+            loss = loss + weights.importance * found
+        if weights.load and choice.load is not None:
+            loss = loss + weights.load * squared_variation(choice.load)
+        if weights.z and choice.scores is not None:
+            loss = loss + weights.z * z_loss(choice.scores)
+        return loss
+
+    def _entropy(self, choice: Choice) -> Tensor:
+        said = choice.weights if choice.probabilities is None else choice.probabilities
+        share = said / said.sum(dim=-1, keepdim=True).clamp_min(1e-9)
+        entropy: Tensor = torch.special.entr(share).sum()
+        return entropy / max(len(share), 1)
+
+    @property
+    def bias(self) -> SelectionBias | None:
+        """The biases that balance without a loss, where there are any."""
+        return self.router.bias if isinstance(self.router, TokenChoice) else None
+
+
+class SoftFeedForward(nn.Module):
+    """Every expert sees a few mixtures of frames, its slots (Soft MoE: Puigcerver et al. 2023).
+
+    A slot is a softmax over frames, and a frame gets back a softmax over slots. Nothing is chosen,
+    so nothing is dropped and no expert dies. Slots mix the frames of a window, not of a whole
+    utterance, so that the cost of a frame does not depend on the length of the recording; the
+    windows lie at fixed places from its start.
+    """
+
+    offset: Tensor
+
+    def __init__(
+        self,
+        name: str,
+        experts: ExpertFeedForward,
+        num_features: int,
+        slots: int,
+        window: int,
+        shared: nn.Module | None = None,
+    ) -> None:
+        """Plain sizes.
+
+        Args:
+            name: What the layer is called in reports.
+            experts: All of one shape.
+            num_features: Channels of a frame.
+            slots: Of each expert in a window.
+            window: Frames of a window.
+            shared: Always on, beside the experts.
+        """
+        super().__init__()
+        self.name = name
+        self.experts = experts
+        self.slots = slots
+        self.window = window
+        self.shared = shared
+        self.directions = nn.Parameter(torch.randn(num_features, experts.num_experts * slots))
+        self.scale = nn.Parameter(torch.ones(()))
+        # As of ``TokenChoice``: what new experts give back counts nothing at first.
+        self.register_buffer("offset", torch.zeros(experts.num_experts))
+
+    def forward(
+        self, frames: Tensor, mask: Tensor, surroundings: Surroundings
+    ) -> tuple[Tensor, LayerRouting]:
+        """What the experts make of the frames; as ``SparseFeedForward.forward``."""
+        batch, num_frames, channels = frames.shape
+        missing = -num_frames % self.window
+        windows = functional.pad(frames, (0, 0, 0, missing)).reshape(-1, self.window, channels)
+        real = functional.pad(mask, (0, missing)).reshape(-1, self.window)
+        used = real.any(dim=1).nonzero()[:, 0]
+        seen, real = windows[used], real[used]  # (W, window, C)
+        with torch.autocast(frames.device.type, enabled=False):
+            unit = functional.normalize(seen.float(), dim=-1)
+            directions = functional.normalize(self.directions.float(), dim=0)
+            # Cosines reach -1..1 only: the scale makes a softmax of them as sharp as it needs.
+            scores = self.scale * math.sqrt(channels) * (unit @ directions)
+            mixed = scores.masked_fill(~real[..., None], -torch.inf).softmax(dim=1)
+            held_back = self.offset.repeat_interleave(self.slots)
+            given = (scores - held_back).softmax(dim=2) * real[..., None]  # (W, window, E * S)
+        slots = mixed.transpose(1, 2).to(seen.dtype) @ seen  # (W, E * S, C)
+        num_experts = self.experts.num_experts
+        apart = slots.reshape(len(seen), num_experts, self.slots, channels)
+        # Every expert has the same number of rows: one batched product.
+        rows = apart.permute(1, 0, 2, 3).flatten(1, 2)  # (E, W * S, C)
+        answers = self.experts.of_equal_groups(rows)
+        answers = answers.reshape(num_experts, len(seen), self.slots, channels)
+        back = answers.permute(1, 0, 2, 3).flatten(1, 2)  # (W, E * S, C)
+        mixture = given.to(back.dtype) @ back
+        output = mixture.new_zeros(len(windows), self.window, channels).index_copy(0, used, mixture)
+        output = output.reshape(batch, -1, channels)[:, :num_frames]
+        if self.shared is not None:
+            output = output + self.shared(frames) * mask[..., None]
+        shares = given.reshape(*given.shape[:2], num_experts, self.slots).sum(dim=3)[real]  # (N, E)
+        index = mask.flatten().nonzero()[:, 0]
+        everyone = torch.arange(num_experts, device=frames.device)
+        return output, LayerRouting(
+            self.name,
+            mask,
+            index,
+            Assignment(
+                index.repeat_interleave(num_experts),
+                everyone.repeat(len(index)),
+                shares.flatten(),
+            ),
+            num_experts,
+            shares,
+            shares.detach().sum(dim=0),
+            frames.new_zeros(()),
+            torch.special.entr(shares.detach()).sum(dim=-1).mean(),
+            frames.new_zeros(()),
+        )
+
+    bias = None

@@ -1,0 +1,186 @@
+"""Adding experts to a trained run: copies of its busiest, let in while training goes on.
+
+A new expert is a perturbed copy of a busy one, and its router's scores are perturbed copies too.
+They begin with a large offset taken off, so that nobody is sent to it and the model says what it
+said before; over the first epoch the offset goes to 0 (``training.module``). (Expert upcycling
+duplicates experts likewise; Waterhouse & Robinson 1996 let a tree grow by copies with small noise.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from phoneme_moe.corpora import load_corpus
+from phoneme_moe.errors import InputError
+from phoneme_moe.inference import recognize_examples
+from phoneme_moe.mixture.sparse import SoftFeedForward
+from phoneme_moe.recipe import Recipe
+from phoneme_moe.recognizer import Recognizer
+from phoneme_moe.run import Run, atomic_path, save_recipe
+from phoneme_moe.training.data import corpus_speakers, load_examples
+
+START = "start.safetensors"
+"""Weights that a run folder's training begins with, where it does not begin afresh."""
+
+OFFSET = 30.0
+"""Taken off a new expert's scores: its weight is then below 1e-9 of the others'."""
+
+EXPERT_NOISE = 0.02
+"""Spread of the change of a copied weight, relative to the weights' own spread."""
+
+ROUTER_NOISE = 0.3
+"""The same of copied router weights: a copy should come to see other frames than its model."""
+
+
+def grown_recipe(recipe: Recipe, experts: int, epochs: int, learning_rate: float | None) -> Recipe:
+    """The recipe of the run that goes on with more experts.
+
+    Args:
+        recipe: Of the trained run.
+        experts: How many are added to each sparse layer (before they are cut into segments).
+        epochs: For how long training goes on.
+        learning_rate: Its peak; half of the last stage's when left out.
+
+    Raises:
+        InputError: The run has no sparse layers, or none that can grow.
+    """
+    sparse = None if recipe.model.encoder is None else recipe.model.encoder.sparse
+    if sparse is None:
+        raise InputError(
+            "grow: the run has no sparse layers (model.encoder.sparse) to add experts to"
+        )
+    router = sparse.router
+    if router.kind in {"tree", "hash", "rule"}:
+        raise InputError(
+            f"grow: found model.encoder.sparse.router.kind: {router.kind}, whose choice cannot be "
+            "kept while experts are added; expected linear or soft"
+        )
+    if router.selection == "expert_choice":
+        raise InputError(
+            "grow: found model.encoder.sparse.router.selection: expert_choice, in which new "
+            "experts take their share of frames at once; expected top_k or balanced"
+        )
+    if experts < 1:
+        raise InputError(f"--experts: found {experts}, expected at least 1")
+    last = recipe.training.stages[-1]
+    data = recipe.model_dump(mode="json")
+    data["name"] = f"{recipe.name}_grown"
+    data["model"]["encoder"]["sparse"]["num_experts"] += experts
+    stage = data["training"]["stages"][-1]
+    peak = last.learning_rate or 1e-3
+    stage |= {
+        "name": "grown",
+        "route": "gate",
+        "epochs": epochs,
+        "learning_rate": learning_rate if learning_rate is not None else peak / 2,
+    }
+    data["training"]["stages"] = [stage]
+    try:
+        return Recipe.model_validate(data)
+    except ValueError as error:
+        raise InputError(f"grow: {error}") from error
+
+
+def count_choices(run: Run) -> dict[str, Tensor]:
+    """How often each expert of each sparse layer is chosen on dev, shape (experts,)."""
+    corpus = load_corpus(run.recipe.corpus.name)
+    speakers = corpus_speakers(run.recipe, corpus)
+    examples = load_examples(run.recipe, corpus, "dev", run.recognizer, speakers)
+    counts: dict[str, Tensor] = {}
+    for _, recognition in recognize_examples(run.recognizer, examples):
+        for layer in recognition.layers:
+            so_far = counts.get(layer.layer, 0)
+            counts[layer.layer] = so_far + layer.counts.cpu()
+    return counts
+
+
+def grow_weights(old: Recognizer, new: Recognizer, counts: Mapping[str, Tensor], seed: int) -> None:
+    """Fills the larger model from the smaller one; its answers are then the same.
+
+    Args:
+        old: The trained model.
+        new: The same with more experts; filled in place.
+        counts: How often each expert of ``old`` is chosen, by layer.
+        seed: Of the perturbation.
+    """
+    assert old.encoder is not None
+    assert new.encoder is not None
+    generator = torch.Generator().manual_seed(seed)
+    grown = new.encoder.sparse_layers
+    filled = old.state_dict()
+    for layer, target in zip(old.encoder.sparse_layers, grown, strict=True):
+        number, wanted = layer.experts.num_experts, target.experts.num_experts
+        busiest = counts[layer.name].argsort(descending=True, stable=True)
+        parents = busiest.repeat(-(-wanted // number))[: wanted - number]
+        prefix = next(name for name, part in old.named_modules() if part is layer)
+        # A soft router's directions have the experts across, one column for each of their slots.
+        columns = f"{prefix}.directions"
+        for name, value in list(filled.items()):
+            if not name.startswith(f"{prefix}.") or name.startswith(f"{prefix}.shared."):
+                continue
+            if name == columns:
+                assert isinstance(layer, SoftFeedForward)
+                by_expert = value.unflatten(1, (number, layer.slots)).transpose(0, 1)
+                more = _copies(by_expert, parents, ROUTER_NOISE, generator)
+                filled[name] = torch.cat([by_expert, more]).transpose(0, 1).flatten(1)
+            elif name.endswith(".offset"):
+                filled[name] = torch.cat([value, torch.full((len(parents),), OFFSET)])
+            elif value.ndim and len(value) == number and ".beside." not in name:
+                noise = ROUTER_NOISE if ".router." in name else EXPERT_NOISE
+                noise = 0.0 if name.endswith(".bias.bias") else noise
+                filled[name] = torch.cat([value, _copies(value, parents, noise, generator)])
+    new.load_state_dict(filled)
+
+
+def _copies(values: Tensor, parents: Tensor, noise: float, generator: torch.Generator) -> Tensor:
+    copies = values[parents]
+    spread = values.std() if values.numel() > 1 else values.new_zeros(())
+    return copies + noise * spread * torch.randn(copies.shape, generator=generator)
+
+
+def prepare_grown(
+    run: Run,
+    out: Path,
+    experts: int,
+    epochs: int = 10,
+    learning_rate: float | None = None,
+) -> Recipe:
+    """Makes a run folder that training goes on in (``train`` with ``resume``).
+
+    Args:
+        run: The trained run; it is left as it is.
+        out: The new run folder; must not be there yet, or be empty.
+        experts: As in ``grown_recipe``.
+        epochs: As in ``grown_recipe``.
+        learning_rate: As in ``grown_recipe``.
+
+    Returns:
+        The new recipe; its training begins with ``start.safetensors``.
+
+    Raises:
+        InputError: The run cannot grow, or there is something in the folder.
+    """
+    from safetensors.torch import save_file
+
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(
+            f"--out {out}: there is something already; choose another folder, or go on with a "
+            f"grown run by phoneme-moe train {out / 'recipe.yaml'} --out {out} --resume"
+        )
+
+    recipe = grown_recipe(run.recipe, experts, epochs, learning_rate)
+    old = run.recognizer.to("cpu")
+    new = Recognizer(
+        recipe.features, recipe.task, recipe.model, old.phonemes.symbols, old.expert_names
+    )
+    grow_weights(old, new, count_choices(run), recipe.seed)
+    # The weights first: without its recipe a folder is not taken for a run.
+    with atomic_path(out / START) as temporary:
+        weights = {name: w.contiguous() for name, w in new.state_dict().items()}
+        save_file(weights, temporary)
+    save_recipe(out, recipe)
+    return recipe
