@@ -24,7 +24,14 @@ from phoneme_moe.training.frozen import experts_repeat_themselves, with_expert_p
 from phoneme_moe.training.module import StageModule
 from phoneme_moe.training.stages import build_recognizer, keep_freed_memory, lone_expert
 
-ARITHMETIC = ("aten::mm", "aten::bmm", "aten::addmm", "aten::baddbmm", "convolution")
+ARITHMETIC = (
+    "aten::mm",
+    "aten::bmm",
+    "aten::addmm",
+    "aten::baddbmm",
+    "aten::_grouped_mm",
+    "convolution",
+)
 
 
 def measure_stage(recipe: Recipe, index: int, steps: int) -> dict[str, Any]:
@@ -51,10 +58,14 @@ def measure_stage(recipe: Recipe, index: int, steps: int) -> dict[str, Any]:
     learning = [p for p in recognizer.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(learning, lr=1e-3, fused=True)
 
+    mixed = recipe.training.precision == "bf16-mixed"
+
     def step(number: int) -> int:
         batch = data[batches[number % len(batches)]]
         optimizer.zero_grad()
-        module.training_step(batch, number).backward()  # type: ignore[no-untyped-call]
+        with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+            loss = module.training_step(batch, number)
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(learning, recipe.training.gradient_clip)
         optimizer.step()
         return int(batch.mask.sum())

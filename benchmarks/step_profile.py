@@ -1,0 +1,68 @@
+"""Share of a training step in matrix products, of the dense encoder and a sparse one.
+
+``python -m benchmarks.step_profile [--sparse NAME]`` profiles optimiser steps on speechocean762.
+The share is of self CPU time in matrix products and convolutions; at least half is wanted.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import torch
+
+from benchmarks import page, results
+from benchmarks.tables import table
+from benchmarks.training_step import measure_stage
+from phoneme_moe.recipe import load_recipe
+from phoneme_moe.training.stages import keep_freed_memory
+
+BAR = 0.5
+"""Share that a step should reach."""
+
+
+def section(figures: dict[str, Any]) -> str:
+    """Markdown of the figures for docs/benchmarks.md."""
+    rows = [
+        [
+            f"`{row['recipe']}`",
+            f"{row['step_ms']:.0f}",
+            f"{row['frames_per_second']:,.0f}",
+            f"{100 * row['arithmetic_share']:.0f}",
+        ]
+        for row in figures["rows"]
+    ]
+    return (
+        "## Where a training step of an encoder goes\n\n`python -m benchmarks.step_profile`, on "
+        f"{figures['machine']}; 24 utterances a step, bf16.\nArithmetic is the share of self CPU "
+        f"time in matrix products ({100 * BAR:.0f} % wanted).\n\n"
+        + table(["recipe", "ms a step", "frames/s", "arithmetic, %"], rows)
+    )
+
+
+def main() -> None:
+    """Measures both, prints a table, writes the page."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--quick", action="store_true", help="few steps, nothing kept")
+    parser.add_argument("--sparse", default="deepseek", help="the sparse recipe")
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    keep_freed_memory()
+    changes = ["corpus.max_utterances=2"] if arguments.quick else []
+    rows = []
+    for name in ("dense", arguments.sparse):
+        row = measure_stage(load_recipe(name, changes), 0, 3 if arguments.quick else 40)
+        rows.append(row)
+        print(
+            f"{row['recipe']:<20}{row['step_ms']:8.1f} ms/step{row['frames_per_second']:12,.0f} "
+            f"frames/s{100 * row['arithmetic_share']:8.1f} % arithmetic",
+            flush=True,
+        )
+    if not arguments.quick:
+        results.keep("step_profile", {"machine": results.machine(), "rows": rows})
+        page.write()
+
+
+if __name__ == "__main__":
+    main()
