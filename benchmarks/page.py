@@ -17,8 +17,8 @@ PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 
 HEAD = """# Benchmarks
 
-Written by `python -m benchmarks.six_speakers` and `python -m benchmarks.training_step`; figures in
-`benchmarks/results/`. Error is PER for `six_speakers_digits` (19 phonemes, no folding) and
+Written by the programs in `benchmarks/` (`python -m benchmarks.NAME`); figures in
+`benchmarks/results/`. Error of the speaker experts is PER for `six_speakers_digits` (19 phonemes, no folding) and
 1 - accuracy for `hampshire_waibel`, in per cent, on the test split, lower is better.
 """
 
@@ -35,10 +35,32 @@ def write() -> None:
     step = results.read("training_step")
     if step:
         parts.append(_training_step(step))
+    parts += _sparse()
     notes = Path(__file__).parent / "notes.md"
     if notes.is_file():
         parts.append(notes.read_text(encoding="utf-8"))
     write_text(PAGE, "\n".join(parts))
+
+
+def _sparse() -> list[str]:
+    """What sparse layers give and cost."""
+    # Each benchmark writes its own section, and this page when it ends.
+    from benchmarks import against_speechbrain, flat_cost, ladder_page, sparse_ladder, step_profile
+
+    parts = []
+    ladder = results.read("sparse_ladder")
+    if ladder:
+        parts.append(ladder_page.section(ladder, sparse_ladder.RUNGS))
+        parts.append(ladder_page.collapse_section(ladder, sparse_ladder.COLLAPSE))
+    for name, module in (
+        ("flat_cost", flat_cost),
+        ("step_profile", step_profile),
+        ("against_speechbrain", against_speechbrain),
+    ):
+        figures = results.read(name)
+        if figures:
+            parts.append(module.section(figures))
+    return parts
 
 
 def _runs(figures: dict[str, Any], recipe: str) -> list[dict[str, Any]]:

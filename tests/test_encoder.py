@@ -202,7 +202,7 @@ def test_settings_arrive_where_they_belong() -> None:
     assert switch.balance == BalanceWeights(switch=0.01, z=0.001)
     assert first("gumbel").router.noise_scale == 0.5
     noisy = first("noisy_top_k")
-    assert noisy.balance == BalanceWeights(0, 0.1, 0.1, 0.001)
+    assert noisy.balance == BalanceWeights(0, 0.1, 0.1, 0.0)
     # 8 experts cut in two; of 2 times 2 one is shared, so that 3 are chosen; sizes halved.
     deepseek = first("deepseek")
     assert isinstance(deepseek.router, TokenChoice)

@@ -194,14 +194,15 @@ SPARSE = "model.encoder.sparse"
         # A router that would never learn.
         (
             router(top_k=1),
-            f"{SPARSE}.router",
-            "top_k: 1 with weigh: after weighs every choice 1, so that the router never learns; "
-            "expected weigh: before",
+            SPARSE,
+            "router.weigh: found after, but one expert is chosen (top_k: 1, segments: 1, "
+            "shared: 0) and would always weigh 1",
         ),
+        (router(top_k=1, straight_through=True), SPARSE, "expected weigh: before"),
         (
-            router(top_k=1, straight_through=True),
+            router(noise_scale=0.5),
             f"{SPARSE}.router",
-            "straight_through takes its gradient from the weights: expected weigh: before",
+            "noise_scale: found 0.5, which is for noise: jitter or gumbel; found noise: none",
         ),
         # Settings of another kind of router.
         (
@@ -261,21 +262,21 @@ SPARSE = "model.encoder.sparse"
             f"{SPARSE}.router",
             "context_frames: found 7, expected 5, 9, 13",
         ),
-        (router(kind="soft", top_k=3), f"{SPARSE}.router", "top_k and weigh: a soft router choose"),
+        (router(kind="soft", top_k=3), f"{SPARSE}.router", "top_k and weigh: found 3 and after, but a soft"),
         (
             router(kind="soft", weigh="before"),
             f"{SPARSE}.router",
-            "top_k and weigh: a soft router chooses nothing; set slots and window",
+            "but a soft router chooses nothing; expected slots and window",
         ),
         (
             {"segments": 2, **router(kind="soft")},
             SPARSE,
-            "segments and capacity: a soft router chooses nothing",
+            "but a soft router chooses nothing",
         ),
         (
             {"capacity": 1.0, **router(kind="soft")},
             SPARSE,
-            "segments and capacity: a soft router chooses nothing",
+            "but a soft router chooses nothing",
         ),
         (router(kind="random"), f"{SPARSE}.router.kind", "found 'random'; "),
         # Balance of what does not need it, or has no gradient.
@@ -307,7 +308,7 @@ SPARSE = "model.encoder.sparse"
         (
             router(kind="tree", levels=[4, 2]) | balance(z=0.1),
             SPARSE,
-            "balance.z and balance.importance: a tree is balanced by switch",
+            "but a tree is balanced by switch; expected 0",
         ),
         (
             router(kind="tree", levels=[4, 2]) | balance(z=0, bias_rate=0.1),

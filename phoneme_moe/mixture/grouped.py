@@ -1,11 +1,9 @@
 """Feed-forward experts that compute only what was assigned to them.
 
 Assignments are laid out expert by expert, every expert's products are computed on its own rows, and
-each token sums what its experts said. Where the sizes allow it, a GPU does all experts' products as
-one (``grouped_mm``). A CPU takes them two at a time, the two that have about equally many rows as
-one batched product, one for each core: a single small product does not occupy two cores, and
-``grouped_mm`` took half as long again at 60 rows an expert. Because only neighbours by load are
-paired, hardly any row is padding, whatever the routing.
+each token sums what its experts said. A GPU does all experts' products as one (``grouped_mm``). On
+a CPU that computes one expert after the other, and small products keep two cores badly busy. There,
+a few experts that have about equally many rows are one batched product, with some rows of padding.
 
 Legend: N tokens, A assignments, S rows (slots) of all experts, E experts, C features, H hidden.
 """
@@ -24,8 +22,15 @@ from torch.nn import functional
 Activation = Literal["relu", "silu"]
 
 SPARE_ROWS = 64
-"""Two experts are computed as one product if one of them gets no more rows of padding than this,
-about what a product alone costs beyond its arithmetic."""
+"""An expert joins its neighbours' product if that adds no more rows of padding than this, about
+what a product of its own costs beyond its arithmetic."""
+
+MOST_TOGETHER = 8
+"""Experts in one product; more gained nothing."""
+
+WORTH_A_COPY = 128
+"""From so many rows an expert, experts of equal load are computed together wherever they are: their
+weights are copied side by side. Below, copies cost more than padding, and only neighbours join."""
 
 ROW_STEP = 16
 """Products in 16 bits have a multiple of this many rows: oneDNN compiles a kernel for every new
@@ -177,19 +182,19 @@ class _Products(Protocol):
 
 
 class _Tile(NamedTuple):
-    """One product: one expert, or two of about equally many rows."""
+    """One product of several experts."""
 
-    experts: slice  # of one, or of two with the step between them: a view of any two
-    rows: slice  # of both experts together
+    experts: slice | Tensor  # a slice needs no copy of their weights
+    rows: slice  # of them all
     shape: tuple[int, int, int]  # experts, rows of each, as many columns as there are
 
 
 class _TiledProducts:
-    """Products of one or two experts at a time; for any sizes, dtypes and devices."""
+    """Products of a few experts at a time; for any sizes, dtypes and devices."""
 
     def __init__(self, tiles: list[_Tile], empty: list[int], dtype: torch.dtype) -> None:
         self.tiles = tiles
-        self.empty = empty
+        self.empty = empty  # experts without rows
         self.dtype = dtype
 
     def linear(self, rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -215,13 +220,12 @@ class _TiledProducts:
 
     def outer(self, rows: Tensor, gradient: Tensor, like: Tensor) -> Tensor:
         out = torch.empty_like(like, memory_format=torch.contiguous_format)
-        same = like.dtype == self.dtype
         for experts, where, shape in self.tiles:
             turned = rows[where].view(shape).transpose(1, 2)
-            if same:
+            if like.dtype == self.dtype and isinstance(experts, slice):
                 torch.bmm(turned, gradient[where].view(shape), out=out[experts])
             else:
-                out[experts] = torch.bmm(turned, gradient[where].view(shape))
+                out[experts] = torch.bmm(turned, gradient[where].view(shape)).to(like.dtype)
         if self.empty:
             out[self.empty] = 0
         return out
@@ -260,8 +264,8 @@ class _Layout:
         row: Of each assignment, shape (assignments,).
         sorting: What brings assignments into the order of tokens; None if they come so.
         bags: Place of each token's first assignment in that order, shape (tokens,).
-        experts: In the order of their rows, those without rows left out.
-        starts: First row of each of these.
+        experts: In the order of their rows, shape (experts,).
+        starts: First row of each, in that order.
     """
 
     products: _Products
@@ -285,8 +289,8 @@ class _Layout:
     def sum_experts(self, rows: Tensor, like: Tensor) -> Tensor:
         """Each expert's sum of its rows: (S, H) to (E, H)."""
         every = torch.arange(len(rows), device=rows.device)
-        found = _sum_bags(rows, every, self.starts)
-        return torch.zeros_like(like).index_copy_(0, self.experts, found.to(like.dtype))
+        found = _sum_bags(rows, every, self.starts).to(like.dtype)
+        return torch.empty_like(like).index_copy_(0, self.experts, found)
 
 
 def _sum_bags(rows: Tensor, index: Tensor, bags: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -302,69 +306,73 @@ def _lay_out(
     load = torch.bincount(expert, minlength=num_experts)
     order = torch.argsort(expert, stable=True)
     place = torch.arange(len(order), device=order.device)
-    ends = load.cumsum(0)
+    before = load.cumsum(0) - load
     products: _Products
     if grouped:
-        products = _GroupedProducts(ends.int(), dtype)
-        row, row_token = torch.empty_like(order), token[order]
-        row[order] = place
-        experts, starts = torch.arange(num_experts, device=order.device), ends - load
+        products = _GroupedProducts((before + load).int(), dtype)
+        row = torch.empty_like(order).index_copy_(0, order, place)
+        row_token, starts = token[order], before
+        experts = torch.arange(num_experts, device=order.device)
     else:
-        tiled, first_rows, num_rows = _tile(load.tolist(), dtype)
-        products = tiled
-        experts = torch.tensor(list(first_rows), device=order.device, dtype=torch.int64)
-        starts = torch.tensor(list(first_rows.values()), device=order.device, dtype=torch.int64)
-        shift = (load - ends).index_add_(0, experts, starts)
-        row = torch.empty_like(order)
-        row[order] = place + shift[expert[order]]
-        row_token = _fill_padding(token, row, num_rows)
+        products, in_order, first_rows, num_rows = _tile(load.tolist(), dtype)
+        experts = torch.tensor(in_order, device=order.device)
+        starts = torch.tensor(first_rows, device=order.device)
+        shift = torch.empty_like(load).index_copy_(0, experts, starts) - before
+        row = torch.empty_like(order).index_copy_(0, order, place + shift[expert[order]])
+        # Padding repeats the row before it, which is the same expert's.
+        last = order.new_zeros(num_rows).index_copy_(0, row, row).cummax(0).values
+        row_token = token.new_zeros(num_rows).index_copy_(0, row, token)[last]
     sorting = None
     if token.is_cuda or bool((token[1:] < token[:-1]).any()):
         sorting = torch.argsort(token, stable=True)
     per_token = torch.bincount(token, minlength=num_tokens)
-    return _Layout(
-        products, row_token, row, sorting, per_token.cumsum(0) - per_token, experts, starts
-    )
+    bags = per_token.cumsum(0) - per_token
+    return _Layout(products, row_token, row, sorting, bags, experts, starts)
 
 
-def _fill_padding(token: Tensor, row: Tensor, num_rows: int) -> Tensor:
-    """Token of each row; a row of padding repeats the one before it, which is the same expert's."""
-    if num_rows == len(row):
-        return torch.empty_like(token).index_copy_(0, row, token)
-    last = row.new_zeros(num_rows)
-    last[row] = row
-    filled = token.new_zeros(num_rows).index_copy_(0, row, token)
-    return filled[last.cummax(0).values]
-
-
-def _tile(load: Sequence[int], dtype: torch.dtype) -> tuple[_TiledProducts, dict[int, int], int]:
-    """Pairs experts of about equal load.
+def _tile(
+    load: Sequence[int], dtype: torch.dtype
+) -> tuple[_TiledProducts, list[int], list[int], int]:
+    """Chooses the experts that are computed together.
 
     Returns:
-        Their products, the first row of each expert that has rows, and how many rows there are.
+        Their products, the experts in the order of their rows, the first row of each in that order,
+        and how many rows there are.
     """
     step = ROW_STEP if dtype.itemsize == 2 else 1
-    waiting = sorted((e for e, rows in enumerate(load) if rows), key=load.__getitem__)
-    tiles, first_rows, start = [], {}, 0
-    while waiting:
-        pair = [waiting.pop()]
-        rows = -(-load[pair[0]] // step) * step
-        if waiting and rows - load[waiting[-1]] <= SPARE_ROWS:
-            pair.append(waiting.pop())
-            pair.sort()
-        tile = slice(pair[0], pair[-1] + 1, max(pair[-1] - pair[0], 1))
-        tiles.append(_Tile(tile, slice(start, start + rows * len(pair)), (len(pair), rows, -1)))
-        for expert in pair:
-            first_rows[expert] = start
-            start += rows
-    empty = [e for e, rows in enumerate(load) if not rows]
-    return _TiledProducts(tiles, empty, dtype), first_rows, start
+    order = list(range(len(load)))
+    if sum(load) >= WORTH_A_COPY * len(load):
+        order.sort(key=load.__getitem__, reverse=True)
+    tiles: list[_Tile] = []
+    first_rows: list[int] = []
+    start = first = 0
+    while first < len(order):
+        most, last = load[order[first]], first + 1
+        while most and last < min(len(order), first + MOST_TOGETHER):
+            rows = load[order[last]]
+            if not rows or max(most - rows, (rows - most) * (last - first)) > SPARE_ROWS:
+                break
+            most, last = max(most, rows), last + 1
+        together, rows = order[first:last], -(-most // step) * step
+        stop = start + len(together) * rows
+        if rows:
+            neighbours = range(together[0], together[0] + len(together))
+            experts: slice | Tensor = slice(neighbours.start, neighbours.stop)
+            if together != list(neighbours):
+                experts = torch.tensor(together)
+            tiles.append(_Tile(experts, slice(start, stop), (len(together), rows, -1)))
+        first_rows += [start + number * rows for number in range(len(together))]
+        start, first = stop, last
+    empty = [expert for expert, rows in enumerate(load) if not rows]
+    return _TiledProducts(tiles, empty, dtype), order, first_rows, start
 
 
 def _grouped_mm_applies(weight: Tensor, dtype: torch.dtype) -> bool:
     """Whether ``grouped_mm`` takes experts of this kind and is worth it."""
     aligned = all(size * dtype.itemsize % 16 == 0 for size in weight.shape[1:])
-    return weight.is_cuda and aligned and dtype in {torch.float32, torch.bfloat16}
+    if not (weight.is_cuda and aligned and dtype in {torch.float32, torch.bfloat16}):
+        return False
+    return torch.cuda.get_device_capability(weight.device) >= (8, 0)
 
 
 class _FeedForward(torch.autograd.Function):

@@ -181,7 +181,8 @@ def choose_frames(
     frames = by_probability.gather(0, by_utterance)  # (N, E)
     start = lengths.cumsum(0) - lengths
     rank = torch.arange(num_frames, device=utterance.device) - start[utterance]
-    taken = torch.ceil(lengths * (per_frame / num_experts) - 1e-9).long()
+    # In float64: float32 would take 15.000001 for more than 15.
+    taken = torch.ceil(lengths.double() * per_frame / num_experts - 1e-9).long()
     row, expert = (rank < taken[utterance])[:, None].expand(-1, num_experts).nonzero(as_tuple=True)
     return frames[row, expert], expert
 

@@ -197,14 +197,19 @@ class SparseFeedForward(nn.Module):
             of_frames = choice.experts, choice.weights
             if of_utterances:
                 of_frames = choice.experts[utterance], choice.weights[utterance]
-            # All first choices come before all second ones, so that they are served first.
-            expert, weight = (value.T.flatten() for value in of_frames)
-            token = torch.arange(len(rows), device=rows.device).repeat(choice.experts.shape[1])
+            chosen = choice.experts.shape[1]
+            token = torch.arange(len(rows), device=rows.device)
             if self.capacity is not None and self.training:
+                # All first choices come before all second ones, so that they are served first.
+                expert, weight = (value.T.flatten() for value in of_frames)
                 most = math.ceil(self.capacity * len(expert) / self.experts.num_experts)
                 kept = rank_in_expert(expert, self.experts.num_experts) < most
                 dropped = 1 - kept.float().mean()
-                token, expert, weight = token[kept], expert[kept], weight[kept]
+                token, expert, weight = token.repeat(chosen)[kept], expert[kept], weight[kept]
+            else:
+                # Frame by frame: combining then needs no sorting.
+                expert, weight = (value.flatten() for value in of_frames)
+                token = token.repeat_interleave(chosen)
         assignment = Assignment(rows[token], expert, weight)
         output = self.experts(frames.reshape(-1, channels), assignment)
         output = output.reshape(batch, num_frames, channels)

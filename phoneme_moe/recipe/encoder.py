@@ -30,7 +30,8 @@ class Router(Section):
         weigh: Whether weights are taken ``before`` selection, as probabilities among all experts,
             or ``after`` it, as shares among the chosen.
         selection: ``top_k``; ``balanced``: in training every expert is chosen equally often
-            (Sinkhorn); ``expert_choice``: experts choose frames, ``top_k`` for each on average.
+            (Sinkhorn); ``expert_choice``: experts choose frames, ``top_k`` for each on average,
+            weighed by their probabilities whatever ``weigh`` says.
         noise: ``gaussian`` (learned spread), ``jitter`` or ``gumbel``; in training only.
         noise_scale: Width of jitter (0.01 if left out) or scale of Gumbel noise (1).
         straight_through: Chosen experts count alike; the router learns by the straight-through
@@ -95,7 +96,10 @@ class Router(Section):
                     f"found kind: {self.kind}"
                 )
         if self.kind == "soft" and (self.top_k, self.weigh) != (2, "after"):
-            raise ValueError("top_k and weigh: a soft router chooses nothing; set slots and window")
+            raise ValueError(
+                f"top_k and weigh: found {self.top_k} and {self.weigh}, but a soft router chooses "
+                "nothing; expected slots and window"
+            )
         if self.selection == "expert_choice":
             if self.sees not in {"frame", "context"}:
                 raise ValueError(
@@ -103,14 +107,10 @@ class Router(Section):
                 )
             if self.noise != "none" or self.straight_through:
                 raise ValueError("selection: expert_choice has no noise and no straight_through")
-        elif self.learns and self.top_k == 1 and self.weigh == "after":
-            if not self.straight_through:
-                raise ValueError(
-                    "top_k: 1 with weigh: after weighs every choice 1, so that the router never "
-                    "learns; expected weigh: before or straight_through: true"
-                )
+        if self.noise_scale is not None and self.noise not in {"jitter", "gumbel"}:
             raise ValueError(
-                "straight_through takes its gradient from the weights: expected weigh: before"
+                f"noise_scale: found {self.noise_scale:g}, which is for noise: jitter or gumbel; "
+                f"found noise: {self.noise}"
             )
         return self
 
@@ -130,12 +130,12 @@ class Balance(Section):
     switch: Amount = 0.01
     importance: Amount = 0.0
     load: Amount = 0.0
-    z: Amount = 0.001
+    z: Amount = 0.0
     bias_rate: Amount = 0.0
     bias_steps: Count = 8
 
 
-NO_BALANCE = Balance(switch=0.0, z=0.0)
+NO_BALANCE = Balance(switch=0.0)
 
 
 class Sparse(Section):
@@ -186,7 +186,7 @@ class Sparse(Section):
             return self.balance
         if not self.router.learns or self.router.selection != "top_k":
             return NO_BALANCE
-        return Balance(z=0.0) if self.router.kind == "tree" else Balance()
+        return Balance() if self.router.kind == "tree" else Balance(z=0.001)
 
     @model_validator(mode="after")
     def _numbers_fit(self) -> Sparse:
@@ -197,12 +197,26 @@ class Sparse(Section):
             )
         if router.kind == "soft":
             if self.segments != 1 or self.capacity is not None:
-                raise ValueError("segments and capacity: a soft router chooses nothing")
+                raise ValueError(
+                    f"segments and capacity: found {self.segments} and {self.capacity}, but a soft "
+                    "router chooses nothing"
+                )
             return self
         if self.routed_top_k < 1:
             raise ValueError(
                 f"shared: found {self.shared}, expected fewer than the "
                 f"{router.top_k * self.segments} experts of a frame"
+            )
+        if (
+            router.learns
+            and router.selection != "expert_choice"
+            and self.routed_top_k == 1
+            and router.weigh == "after"
+        ):
+            raise ValueError(
+                f"router.weigh: found after, but one expert is chosen (top_k: {router.top_k}, "
+                f"segments: {self.segments}, shared: {self.shared}) and would always weigh 1, so "
+                "that the router never learns; expected weigh: before"
             )
         if self.routed_top_k > self.num_routed:
             raise ValueError(
@@ -248,7 +262,10 @@ class Sparse(Section):
         if balance.load and self.routed_top_k == self.num_routed:
             raise ValueError("balance.load: all experts are chosen; there is no load to balance")
         if router.kind == "tree" and (balance.z or balance.importance):
-            raise ValueError("balance.z and balance.importance: a tree is balanced by switch")
+            raise ValueError(
+                f"balance.z and balance.importance: found {balance.z:g} and "
+                f"{balance.importance:g}, but a tree is balanced by switch; expected 0"
+            )
         if balance.bias_rate and (router.kind != "linear" or router.selection != "top_k"):
             raise ValueError(
                 "balance.bias_rate needs a router of kind: linear with selection: top_k"

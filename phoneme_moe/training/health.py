@@ -144,6 +144,8 @@ def advice(sparse: Sparse, layers: Sequence[LayerHealth]) -> str | None:
         text = f"{text}: the router has collapsed"
     key = "model.encoder.sparse"
     balance, router = sparse.balancing, sparse.router
+    if router.kind == "soft":
+        return f"{text}; lower {key}.num_experts ({sparse.num_experts} now)"
     if router.kind in {"hash", "rule"}:
         what = "function" if router.kind == "rule" else "kind"
         return f"{text}; change {key}.router.{what} ({getattr(router, what)} now)"

@@ -328,6 +328,20 @@ def test_a_layer_by_hand() -> None:
     assert float(routing.entropy) == pytest.approx(entropy)
 
 
+def test_entropy_is_of_what_the_router_said_as_shares() -> None:
+    # Sigmoids 1/2, 1/2 and (almost) 0 are shares of a half each.
+    _, routing = of_scores([[0.0, 0.0, -60.0]], 2, router={"score": "sigmoid"})
+    assert float(routing.entropy) == pytest.approx(math.log(2))
+    _, routing = of_scores([[0.0, 0.0, 0.0], [60.0, 0.0, 0.0]], 2)
+    assert float(routing.entropy) == pytest.approx(math.log(3) / 2)
+    # A tree does not score all: of the weights of the experts that were chosen.
+    layer = layer_of(tree_of([3, 2], 3))
+    _, routing = ask(layer, frames_of())
+    weights = layer.router(frames_of()[MASK]).weights.detach()
+    expected = -(weights * weights.log()).sum(dim=-1).mean()
+    torch.testing.assert_close(routing.entropy, expected)
+
+
 def test_who_comes_too_late_is_dropped_and_counted() -> None:
     # Four frames, two experts, capacity 1: two places each. Three frames want the first expert.
     scores = [[9.0, 0], [9.0, 0], [9.0, 0], [0, 9.0]]
