@@ -43,7 +43,7 @@ def compare(
     low, high = np.quantile(change, [0.025, 0.975])
     beyond = min((change >= 0).mean(), (change <= 0).mean())
     whole = float(one.sum() / other.sum() - 1)
-    return whole, float(low), float(high), max(2 * float(beyond), 1 / DRAWS)
+    return whole, float(low), float(high), min(1.0, max(2 * float(beyond), 1 / DRAWS))
 
 
 def _mean_errors(runs: list[dict[str, Any]]) -> NDArray[np.float64]:

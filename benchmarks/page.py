@@ -18,8 +18,8 @@ PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 HEAD = """# Benchmarks
 
 Written by the programs in `benchmarks/` (`python -m benchmarks.NAME`); figures in
-`benchmarks/results/`. Error of the speaker experts is PER for `six_speakers_digits` (19 phonemes, no folding) and
-1 - accuracy for `hampshire_waibel`, in per cent, on the test split, lower is better.
+`benchmarks/results/`. Error of speaker experts is PER for `six_speakers_digits` (19 phonemes, no
+folding) and 1 - accuracy for `hampshire_waibel`, in per cent, on the test split, lower is better.
 """
 
 

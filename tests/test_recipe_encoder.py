@@ -262,7 +262,11 @@ SPARSE = "model.encoder.sparse"
             f"{SPARSE}.router",
             "context_frames: found 7, expected 5, 9, 13",
         ),
-        (router(kind="soft", top_k=3), f"{SPARSE}.router", "top_k and weigh: found 3 and after, but a soft"),
+        (
+            router(kind="soft", top_k=3),
+            f"{SPARSE}.router",
+            "top_k and weigh: found 3 and after, but a soft",
+        ),
         (
             router(kind="soft", weigh="before"),
             f"{SPARSE}.router",
