@@ -3,7 +3,7 @@
 ``python -m benchmarks.flat_cost`` times a layer of 256 features with top-2 routing to experts of
 256 hidden units on 8,000 frames, its router included, forward and with the gradients of the input
 and of all parameters: as it is here, as all experts on all frames, and as other libraries have it
-(those that are installed: the extra ``peers``). Contestants take turns, in a new order and on new
+(those that are installed: the extra ``peers``). Contestants take turns, in a new order and on other
 frames every round, and medians are compared; the least is kept beside them.
 """
 
@@ -21,8 +21,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks import results
-from phoneme_moe.mixture.grouped import Assignment, ExpertFeedForward
+from benchmarks import page, results
+from benchmarks.tables import table
+from phoneme_moe.mixture.grouped import ExpertFeedForward
+from phoneme_moe.mixture.layout import Assignment
 from phoneme_moe.training.stages import keep_freed_memory
 
 UTTERANCES, FRAMES, WIDTH, HIDDEN, TOP_K = 8, 1000, 256, 256, 2
@@ -235,7 +237,7 @@ def section(figures: dict[str, Any]) -> str:
         "## Cost of a sparse layer from 4 to 256 experts\n",
         f"`python -m benchmarks.flat_cost` ({figures['machine']}). One layer with its router: "
         f"{WIDTH} features, top-2 of experts with {HIDDEN} rectified hidden units and biases, "
-        f"{UTTERANCES} utterances of {FRAMES:,} frames, new ones every step; gradients of the "
+        f"{UTTERANCES} utterances of {FRAMES:,} frames, four batches in turn; gradients of the "
         "input and all\nparameters. bf16 is autocast over float32 parameters. ms, median "
         "(least) of rounds in which all take turns. The limit is what\nthe same products take "
         "as plain products with one matrix, share = limit / layer, medians. "
@@ -252,7 +254,7 @@ def section(figures: dict[str, Any]) -> str:
     for dtype in DTYPES:
         for kind, title in (("both", "forward and backward"), ("forward", "forward")):
             rows = _rows(figures[dtype], sizes, kind)
-            parts.append(f"### {title}, {dtype}\n\n{_table(['experts', *sizes], rows)}")
+            parts.append(f"### {title}, {dtype}\n\n{table(['experts', *sizes], rows)}")
     parts.append("### Bars\n\n" + "".join(f"- {line}\n" for line in _bars(figures)))
     return "\n".join(parts)
 
@@ -303,11 +305,6 @@ def _bars(figures: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    lines = [head, ["---", *["--:"] * (len(head) - 1)], *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
 def main() -> None:
     """Measures, prints the section, keeps the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -322,6 +319,7 @@ def main() -> None:
     print(section(figures))
     if not arguments.quick:
         results.keep("flat_cost", figures)
+        page.write()
 
 
 if __name__ == "__main__":

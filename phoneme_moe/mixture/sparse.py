@@ -28,7 +28,8 @@ from phoneme_moe.mixture.balance import (
     z_loss,
 )
 from phoneme_moe.mixture.functions import FunctionNetwork
-from phoneme_moe.mixture.grouped import Assignment, ExpertFeedForward
+from phoneme_moe.mixture.grouped import ExpertFeedForward
+from phoneme_moe.mixture.layout import Assignment
 from phoneme_moe.mixture.routers import ContextWindow, TokenChoice, TreeChoice, mean_over_frames
 from phoneme_moe.mixture.routing import Routing
 from phoneme_moe.mixture.selection import Choice, choose_frames, rank_in_expert

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from phoneme_moe.mixture import grouped
-from phoneme_moe.mixture.grouped import Assignment, ExpertFeedForward, expert_feed_forward
+from phoneme_moe.mixture.grouped import ExpertFeedForward, expert_feed_forward
+from phoneme_moe.mixture.layout import Assignment
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": torch.relu,
@@ -114,7 +115,7 @@ def test_it_is_so_for_many_tokens_and_as_one_grouped_product(
     expected = with_gradients(all_experts, *case)
     assert_same(with_gradients(expert_feed_forward, *case), expected)
     # What a GPU does; CPUs can do it as well.
-    monkeypatch.setattr(grouped, "_grouped_mm_applies", lambda weight, dtype: True)
+    monkeypatch.setattr(grouped, "grouped_mm_applies", lambda weight, dtype: True)
     assert_same(with_gradients(expert_feed_forward, *case), expected)
 
 

@@ -10,7 +10,8 @@ import yaml
 from torch import Tensor
 
 from phoneme_moe.corpora import PreparedCorpus
-from phoneme_moe.mixture.grouped import Assignment, ExpertFeedForward
+from phoneme_moe.mixture.grouped import ExpertFeedForward
+from phoneme_moe.mixture.layout import Assignment
 from phoneme_moe.mixture.routers import TokenChoice
 from phoneme_moe.mixture.sparse import LayerRouting, SparseFeedForward, Surroundings
 from phoneme_moe.recipe import Balance, Router, Sparse, load_recipe, validate_recipe
