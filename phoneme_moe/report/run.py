@@ -53,12 +53,14 @@ def report_run(
     speakers = recognizer.expert_names if recognizer.asks_speaker else None
     examples = load_examples(run.recipe, corpus, split, recognizer, speakers)
     unit: Unit = "token" if run.recipe.task.kind == "classify" else "frame"
+    layer, _ = recognizer.routed_layer(layer)
     report = summarize(collect_routing(recognizer, examples, layer), unit=unit)
     facts = {
         "recipe": run.recipe.name,
         "corpus": corpus.name,
         "split": split,
         "task": run.recipe.task.kind,
+        **({} if layer is None else {"layer": layer}),
     }
     files = write_report(
         report,

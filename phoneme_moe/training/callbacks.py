@@ -260,6 +260,9 @@ class StageProgressBar(Callback):
             text += f" load cv {worst.variation:.2f}"
             if worst.dead:
                 text += f" dead {len(worst.dead)}/{len(worst.load)}"
+            # All of it would not fit into 80 columns.
             if worst.dropped:
                 text += f" dropped {100 * worst.dropped:.0f} %"
+            else:
+                text += f" entropy {worst.entropy:.1f}"
         return text

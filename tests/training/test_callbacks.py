@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 import lightning.pytorch as pl
 import tiny
@@ -18,9 +19,11 @@ from phoneme_moe.training.stages import build_recognizer
 WIDTH = 80
 
 
-def lines_shown(tones: PreparedCorpus, stage: int) -> list[str]:
+def lines_shown(
+    tones: PreparedCorpus, stage: int, name: str = "tiny_recognize", changes: tuple[str, ...] = ()
+) -> list[str]:
     """What is left on a terminal of 80 columns when a stage has ended."""
-    recipe = load_recipe(tiny.RECIPES / "tiny_recognize.yaml")
+    recipe = load_recipe(tiny.RECIPES / f"{name}.yaml", changes)
     recognizer = build_recognizer(recipe, tones)
     examples = load_examples(recipe, tones, "dev", recognizer, ["ann", "bob", "carol"])
     batches = DataLoader(
@@ -58,3 +61,16 @@ def test_a_stage_of_the_experts_shows_how_many_utterances_each_has(tones: Prepar
     (line,) = lines_shown(tones, 0)
     assert line.startswith("experts 2/2 ")
     assert " load " in line
+
+
+def test_sparse_layers_show_how_the_worst_of_them_fares(tones: PreparedCorpus) -> None:
+    (line,) = lines_shown(tones, 0, "tiny_sparse")
+    assert len(line) <= WIDTH
+    assert re.search(r" load cv \d\.\d\d( dead [1-3]/4)? entropy [01]\.\d$", line), line
+
+
+def test_what_is_dropped_is_shown_instead_of_the_entropy(tones: PreparedCorpus) -> None:
+    # Every choice of an expert that has room for a twentieth of its share.
+    (line,) = lines_shown(tones, 0, "tiny_sparse", ("model.encoder.sparse.capacity=0.05",))
+    assert len(line) <= WIDTH
+    assert re.search(r" dropped 9\d %$", line), line

@@ -1,0 +1,88 @@
+"""The paired comparison of two recipes, and the page made of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks.ladder_page import collapse_section, compare, section
+
+
+def run(errors: list[int], **more: Any) -> dict[str, Any]:
+    return {
+        "errors": errors,
+        "lengths": [10] * len(errors),
+        "per": sum(errors) / (10 * len(errors)),
+        "seconds": 600.0,
+        "epochs": 3,
+        "training_frames_per_second": 1000.0,
+        "inference_frames_per_second": 5000.0,
+        "total": 3_000_000,
+        "active": 2_000_000,
+        "multiply_adds": 1_900_000,
+        "layers": [],
+        "history": [],
+        **more,
+    }
+
+
+def test_the_same_errors_are_no_difference() -> None:
+    change, low, high, p = compare([run([3, 1, 4])], [run([3, 1, 4])])
+    assert (change, low, high, p) == (0, 0, 0, 1)
+
+
+def test_fewer_errors_everywhere_are_certain_and_the_change_is_their_ratio() -> None:
+    baseline = [4, 6, 8, 2] * 10
+    change, low, high, p = compare([run([e // 2 for e in baseline])], [run(baseline)])
+    assert change == pytest.approx(-0.5)
+    assert low == pytest.approx(-0.5)
+    assert high == pytest.approx(-0.5)
+    assert p <= 0.0002
+
+
+def test_a_difference_within_chance_has_a_large_p_and_an_interval_around_nothing() -> None:
+    generator = np.random.default_rng(1)
+    one, other = (generator.integers(0, 9, 200).tolist() for _ in range(2))
+    change, low, high, p = compare([run(one)], [run(other)])
+    assert low < 0 < high
+    assert p > 0.05
+    assert low < change < high
+
+
+def test_seeds_are_averaged_utterance_by_utterance_as_many_as_both_have() -> None:
+    found = [run([2, 4]), run([4, 2])]
+    baseline = [run([3, 3]), run([3, 3]), run([100, 100])]
+    assert compare(found, baseline)[0] == pytest.approx(0)
+
+
+def test_the_page_has_a_row_for_each_recipe_that_was_run() -> None:
+    layer = {
+        "layer": "block_2",
+        "experts": 16,
+        "variation": 0.5,
+        "dead": 1,
+        "speaker_bits": 0.25,
+        "phoneme_bits": 1.5,
+    }
+    figures = {
+        "dense/0": run([5, 5]),
+        "dense/1": run([7, 7]),
+        "switch/0": run([4, 4], layers=[layer]),
+    }
+    text = section(figures, ("dense", "switch", "soft"))
+    assert "| `dense` | 60.00 ± 14.14 (2 seeds) |" in text
+    assert "| `switch` | 40.00 | -20.0 (-20.0 to -20.0) |" in text
+    assert "| `switch` | block_2 | 16 | 0.50 | 1 | 0.250 | 1.500 |" in text
+    assert "soft" not in text
+    assert section({}, ("dense",)) == ""
+
+
+def test_collapse_is_shown_beside_its_cure() -> None:
+    ill = [{"dev_error": 0.9, "variation": 3.0, "dead": 14.0}] * 3
+    well = [{"dev_error": 0.8, "variation": 0.3, "dead": 0.0}] * 3
+    figures = {"collapse/0": run([5], history=ill), "collapse_cured/0": run([4], history=well)}
+    text = collapse_section(figures, ("collapse", "collapse_cured"))
+    assert "| 1 | 3.00 | 14 | 90.0 | 0.30 | 0 | 80.0 |" in text
+    assert collapse_section({}, ("collapse",)) == ""
