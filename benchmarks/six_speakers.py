@@ -17,9 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-
-from benchmarks import page, results
+from benchmarks import page, results, workers
 from phoneme_moe.corpora import load_corpus, prepare_corpus
 from phoneme_moe.evaluation import Evaluation, evaluate
 from phoneme_moe.recipe import load_recipe
@@ -106,7 +104,7 @@ def main() -> None:
     figures = results.read(name)
     missing = [job for job in plan if job_key(*job) not in figures]
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(arguments.jobs, context, torch.set_num_threads, (1,)) as pool:
+    with ProcessPoolExecutor(arguments.jobs, context, workers.begin, (1,)) as pool:
         folder = Path("runs/benchmarks")
         futures = {pool.submit(measure, *job, arguments.quick, folder): job for job in missing}
         for future in as_completed(futures):

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from benchmarks import page, results
+from benchmarks import page, results, workers
 from phoneme_moe.corpora import load_corpus, prepare_corpus
 from phoneme_moe.encoder.cost import cost_of
 from phoneme_moe.inference import read_phonemes, recognize_examples
@@ -179,7 +179,7 @@ def main() -> None:
     missing = [job for job in plan if job_key(*job) not in figures]
     folder = FOLDER.with_name(name)
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(arguments.jobs, context, torch.set_num_threads, (1,)) as pool:
+    with ProcessPoolExecutor(arguments.jobs, context, workers.begin, (1,)) as pool:
         futures = {pool.submit(measure, *job, arguments.quick, folder): job for job in missing}
         for future in as_completed(futures):
             figures[job_key(*futures[future])] = future.result()
