@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from benchmarks import page, results, workers
 from phoneme_moe.corpora import load_corpus, prepare_corpus
 from phoneme_moe.evaluation import Evaluation, evaluate

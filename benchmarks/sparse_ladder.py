@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import shutil
+import statistics
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
@@ -74,8 +75,9 @@ def measure(recipe_name: str, seed: int, quick: bool, folder: Path) -> dict[str,
     if quick:
         shutil.rmtree(out, ignore_errors=True)
     recognizer = train_stages(recipe, corpus, out, "cpu")
-    # Every epoch once, however often the run was interrupted.
-    seconds = sum(row["seconds"] for row in read_rows(out / "seconds.csv"))
+    # Every epoch once, however often the run was interrupted or the machine was busy otherwise.
+    epoch_seconds = [row["seconds"] for row in read_rows(out / "seconds.csv")]
+    seconds = len(epoch_seconds) * statistics.median(epoch_seconds)
     run = Run(out, recipe, recognizer)
     examples = load_examples(recipe, corpus, "test", recognizer)
     epochs = sum(stage.epochs for stage in recipe.training.stages)
