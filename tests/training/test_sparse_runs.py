@@ -212,7 +212,10 @@ def routings(run: Run) -> list:
         ["model.encoder.sparse.router={score: sigmoid}", "model.encoder.sparse.segments=2"],
         ["model.encoder.sparse.router={kind: soft, window: 4}", "model.encoder.sparse.balance={"
          "switch: 0, z: 0}"],
-        ["model.encoder.sparse.router={sees: utterance, top_k: 3}", "model.encoder.sparse.shared=1"],
+        [
+            "model.encoder.sparse.router={sees: utterance, top_k: 3}",
+            "model.encoder.sparse.shared=1",
+        ],
         ["model.encoder.sparse.router={sees: context, context_frames: 5}"],
     ],
 )  # fmt: skip
