@@ -255,6 +255,7 @@ class TrainingClock:
         plain = pl.Trainer.fit
 
         def watched(trainer: pl.Trainer, *arguments: Any, **options: Any) -> None:
+            # Lightning sets the list from outside the class, so that its type does not show.
             trainer.callbacks.append(Watch())  # type: ignore[attr-defined]
             plain(trainer, *arguments, **options)
 

@@ -13,7 +13,7 @@ import torch
 
 from benchmarks import page, results
 from benchmarks.tables import table
-from benchmarks.training_step import measure_stage
+from benchmarks.training_step import measure_stage, show
 from phoneme_moe.recipe import load_recipe
 from phoneme_moe.training.stages import keep_freed_memory
 
@@ -54,11 +54,7 @@ def main() -> None:
     for name in ("dense", arguments.sparse):
         row = measure_stage(load_recipe(name, changes), 0, 3 if arguments.quick else 40)
         rows.append(row)
-        print(
-            f"{row['recipe']:<20}{row['step_ms']:8.1f} ms/step{row['frames_per_second']:12,.0f} "
-            f"frames/s{100 * row['arithmetic_share']:8.1f} % arithmetic",
-            flush=True,
-        )
+        show(row)
     if not arguments.quick:
         results.keep("step_profile", {"machine": results.machine(), "rows": rows})
         page.write()

@@ -65,7 +65,7 @@ def measure_stage(recipe: Recipe, index: int, steps: int) -> dict[str, Any]:
         optimizer.zero_grad()
         with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
             loss = module.training_step(batch, number)
-        loss.backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(learning, recipe.training.gradient_clip)
         optimizer.step()
         return int(batch.mask.sum())
@@ -92,6 +92,16 @@ def measure_stage(recipe: Recipe, index: int, steps: int) -> dict[str, Any]:
     }
 
 
+def show(row: dict[str, Any]) -> None:
+    """Prints what was measured of a stage."""
+    print(
+        f"{row['recipe']:<28}{row['stage']:<10}{row['step_ms']:8.1f} ms/step"
+        f"{row['frames_per_second']:12,.0f} frames/s"
+        f"{100 * row['arithmetic_share']:8.1f} % arithmetic",
+        flush=True,
+    )
+
+
 def main() -> None:
     """Measures every stage, prints a table, writes the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -104,12 +114,7 @@ def main() -> None:
         for index in range(len(recipe.training.stages)):
             row = measure_stage(recipe, index, 10 if arguments.quick else 60)
             rows.append(row)
-            print(
-                f"{row['recipe']:<28}{row['stage']:<10}{row['step_ms']:8.1f} ms/step"
-                f"{row['frames_per_second']:12,.0f} frames/s"
-                f"{100 * row['arithmetic_share']:8.1f} % arithmetic",
-                flush=True,
-            )
+            show(row)
     if not arguments.quick:
         results.keep("training_step", {"machine": results.machine(), "stages": rows})
         page.write()

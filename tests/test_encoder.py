@@ -159,7 +159,7 @@ def test_the_default_balance_is_one_hundredth_of_the_switch_loss_and_little_z() 
     encoder = encoder_of({"router": {"top_k": 1, "weigh": "before"}})
     with torch.no_grad():
         for layer in encoder.sparse_layers:
-            for parameter in layer.router.parameters():  # type: ignore[union-attr]
+            for parameter in layer.router.parameters():
                 parameter.zero_()
     _, routings = log_posteriors(encoder, features_of(), MASK, EMBEDDING)
     # Scores of 0: probabilities are uniform, so the loss is 1 whoever is asked; log-sum-exp ln 8.
@@ -169,7 +169,7 @@ def test_the_default_balance_is_one_hundredth_of_the_switch_loss_and_little_z() 
 
 
 def feed_forwards(encoder: Encoder) -> list[nn.Module]:
-    return [block.feed_forward for block in encoder.blocks]  # type: ignore[misc]
+    return [block.feed_forward for block in encoder.blocks]
 
 
 @pytest.mark.parametrize(
@@ -219,8 +219,8 @@ def test_settings_arrive_where_they_belong() -> None:
     tree = first("tree_3").router
     assert isinstance(tree, TreeChoice)
     assert (tree.levels, tree.top_k, tree.weighting) == ((2, 2, 2), 2, "before")
-    assert first("context").beside.kernel == 3  # type: ignore[union-attr]
-    assert first("embedding").router.scores.weight.shape == (8, 4)  # type: ignore[union-attr]
+    assert first("context").beside.kernel == 3
+    assert first("embedding").router.scores.weight.shape == (8, 4)
     soft = encoder_of(KINDS["soft"]).sparse_layers[0]
     assert isinstance(soft, SoftFeedForward)
     assert (soft.slots, soft.window) == (2, 8)
@@ -245,14 +245,14 @@ def test_hashes_of_blocks_differ_and_owe_nothing_to_torchs_seed() -> None:
 
 def test_training_never_moves_a_hash() -> None:
     encoder = encoder_of(KINDS["hash"])
-    before = [layer.router.scores.directions.clone() for layer in encoder.sparse_layers]  # type: ignore[union-attr]
+    before = [layer.router.scores.directions.clone() for layer in encoder.sparse_layers]
     optimizer = torch.optim.AdamW(encoder.parameters(), lr=0.1, weight_decay=0.5)
     for _ in range(3):
         scores, _ = log_posteriors(encoder, features_of(), MASK, EMBEDDING)
         optimizer.zero_grad()
         scores[MASK].square().mean().backward()
         optimizer.step()
-    after = [layer.router.scores.directions for layer in encoder.sparse_layers]  # type: ignore[union-attr]
+    after = [layer.router.scores.directions for layer in encoder.sparse_layers]
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
 
@@ -300,8 +300,8 @@ def test_a_block_that_says_nothing_passes_frames_on() -> None:
     block = Block(8, 4, 3, 1, DenseFeedForward(8, 6), 0.5)
     with torch.no_grad():
         for part in (block.widen, block.feed_forward.reduce):
-            part.weight.zero_()  # type: ignore[union-attr,operator]
-            part.bias.zero_()  # type: ignore[union-attr,operator]
+            part.weight.zero_()
+            part.bias.zero_()
     frames = torch.randn(2, 5, 8)
     output, _ = block(frames, torch.ones(2, 5, dtype=torch.bool), Surroundings(frames))
     assert torch.equal(output, frames)

@@ -58,6 +58,7 @@ def expert_feed_forward(
         return tokens.to(weight_in.dtype) * 0 + nothing
     grouped = grouped_mm_applies(weight_in, dtype)
     layout = lay_out(assignment, len(tokens), len(weight_in), dtype, grouped)
+    # torch leaves ``apply`` of a function of one's own without types.
     out: Tensor = _FeedForward.apply(  # type: ignore[no-untyped-call]
         tokens, weight, *parameters, activation, layout
     )

@@ -142,7 +142,7 @@ def test_gradients_are_those_of_small_differences(activation: str) -> None:
 
     def compute(tokens: Tensor, weight: Tensor, *parameters: Tensor) -> Tensor:
         chosen = Assignment(assignment.token, assignment.expert, weight)
-        return expert_feed_forward(tokens, chosen, *parameters, activation)  # type: ignore
+        return expert_feed_forward(tokens, chosen, *parameters, activation)
 
     assert torch.autograd.gradcheck(compute, [value.requires_grad_() for value in values])
 

@@ -125,7 +125,7 @@ def decided_on(layer: SparseFeedForward, frames: Tensor) -> Tensor:
     """What the router sees of each real frame, by the definition, shape (frames, channels)."""
     seen = {
         "frame": lambda: frames,
-        "context": lambda: layer.beside(frames, MASK),  # type: ignore[misc]
+        "context": lambda: layer.beside(frames, MASK),
         "utterance": lambda: mean_over_frames(frames, MASK)[:, None].expand_as(frames),
         "embedding": lambda: EMBEDDING[:, None].expand_as(frames),
         "rule": lambda: loud_rule(frames * MASK[..., None], MASK),
