@@ -18,7 +18,8 @@ from torch.profiler import ProfilerActivity, profile
 from benchmarks import page, results
 from phoneme_moe.corpora import load_corpus
 from phoneme_moe.recipe import Recipe, load_recipe
-from phoneme_moe.training.data import BalancedBatches, corpus_speakers, load_examples
+from phoneme_moe.training.batches import BalancedBatches
+from phoneme_moe.training.data import corpus_speakers, load_examples
 from phoneme_moe.training.fit import ExampleBatches
 from phoneme_moe.training.frozen import experts_repeat_themselves, with_expert_posteriors
 from phoneme_moe.training.module import StageModule

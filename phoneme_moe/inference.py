@@ -10,7 +10,8 @@ from torch import Tensor
 
 from phoneme_moe.errors import InputError
 from phoneme_moe.recognizer import Recognition, Recognizer
-from phoneme_moe.training.data import Batch, Example, collate
+from phoneme_moe.training.batches import Batch, collate
+from phoneme_moe.training.data import Example
 
 
 @torch.no_grad()

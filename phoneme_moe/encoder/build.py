@@ -13,7 +13,8 @@ from phoneme_moe.mixture.routers import (
     TokenChoice,
     TreeChoice,
 )
-from phoneme_moe.mixture.sparse import BalanceWeights, SoftFeedForward, SparseFeedForward
+from phoneme_moe.mixture.soft import SoftFeedForward
+from phoneme_moe.mixture.sparse import BalanceWeights, SparseFeedForward
 from phoneme_moe.recipe.encoder import EncoderSection, Sparse
 
 JITTER = 0.01

@@ -8,7 +8,8 @@ from torch import nn
 
 from phoneme_moe.encoder.encoder import Encoder
 from phoneme_moe.mixture.routers import LinearScores, TokenChoice, TreeChoice
-from phoneme_moe.mixture.sparse import SoftFeedForward, SparseFeedForward
+from phoneme_moe.mixture.soft import SoftFeedForward
+from phoneme_moe.mixture.sparse import SparseFeedForward
 
 
 @dataclass(frozen=True)

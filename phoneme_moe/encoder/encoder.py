@@ -15,12 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from phoneme_moe.mixture.sparse import (
-    LayerRouting,
-    SoftFeedForward,
-    SparseFeedForward,
-    Surroundings,
-)
+from phoneme_moe.mixture.soft import SoftFeedForward
+from phoneme_moe.mixture.sparse import LayerRouting, SparseFeedForward, Surroundings
 from phoneme_moe.mixture.time_delay import splice
 
 

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Count = Annotated[int, Field(ge=1)]
+"""How many of something, at least one."""
+
+Amount = Annotated[float, Field(ge=0)]
+"""How much of something, 0 or more."""
 
 
 class Section(BaseModel):

@@ -22,7 +22,8 @@ from phoneme_moe.mixture.hierarchy import HierarchicalMixture, balanced_tree
 from phoneme_moe.mixture.time_delay import ExpertLinear
 from phoneme_moe.recipe import Stage
 from phoneme_moe.recognizer import Recognizer
-from phoneme_moe.training.data import Example, collate
+from phoneme_moe.training.batches import collate
+from phoneme_moe.training.data import Example
 
 LARGEST_BYTES = 4 << 30
 """Memory that the products of all inputs of all tokens may take."""

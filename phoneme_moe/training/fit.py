@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 from phoneme_moe.recipe import Recipe, Stage
 from phoneme_moe.recognizer import Recognizer
 from phoneme_moe.run import atomic_path, choose_device
+from phoneme_moe.training.batches import BalancedBatches, Batch, collate
 from phoneme_moe.training.callbacks import (
     AtomicCheckpointIO,
     MetricsFile,
@@ -30,7 +31,7 @@ from phoneme_moe.training.callbacks import (
     average_of_weights,
     read_rows,
 )
-from phoneme_moe.training.data import BalancedBatches, Batch, Example, collate
+from phoneme_moe.training.data import Example
 from phoneme_moe.training.em import em_epochs
 from phoneme_moe.training.frozen import (
     experts_repeat_themselves,

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from phoneme_moe.mixture.balance import squared_variation
-from phoneme_moe.mixture.sparse import LayerRouting, SoftFeedForward, SparseFeedForward
+from phoneme_moe.mixture.soft import SoftFeedForward
+from phoneme_moe.mixture.sparse import LayerRouting, SparseFeedForward
 from phoneme_moe.recipe import Sparse
 
 DEAD_PART = 0.1

@@ -14,7 +14,7 @@ from phoneme_moe.recipe import Recipe, Stage
 from phoneme_moe.recognizer import Recognition, Recognizer
 from phoneme_moe.speech.augmentation import Augment
 from phoneme_moe.speech.scoring import score_utterance
-from phoneme_moe.training.data import Batch
+from phoneme_moe.training.batches import Batch
 from phoneme_moe.training.health import RouterHealth
 from phoneme_moe.training.objectives import stage_loss
 

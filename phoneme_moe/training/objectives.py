@@ -22,7 +22,7 @@ from phoneme_moe.mixture.routing import Routing
 from phoneme_moe.recipe import Stage
 from phoneme_moe.recognizer import Recognition
 from phoneme_moe.speech.phonemes import BLANK
-from phoneme_moe.training.data import Batch
+from phoneme_moe.training.batches import Batch
 
 
 def token_log_probability(

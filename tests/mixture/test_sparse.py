@@ -26,13 +26,8 @@ from phoneme_moe.mixture.routers import (
     TreeChoice,
     mean_over_frames,
 )
-from phoneme_moe.mixture.sparse import (
-    BalanceWeights,
-    LayerRouting,
-    SoftFeedForward,
-    SparseFeedForward,
-    Surroundings,
-)
+from phoneme_moe.mixture.soft import SoftFeedForward
+from phoneme_moe.mixture.sparse import BalanceWeights, LayerRouting, SparseFeedForward, Surroundings
 
 WIDTH, HIDDEN, EXPERTS = 8, 12, 6
 LENGTHS = [9, 4, 1]

@@ -16,13 +16,13 @@ from phoneme_moe.reproduce.hme_1994.systems import (
     SYSTEMS,
     THRESHOLDS,
     Lengths,
-    divide,
     experts_in_use,
     plan,
     pruned,
     run,
     train,
 )
+from phoneme_moe.reproduce.vowels import divide
 
 SHORT = Lengths(em=4, gradient=20, between=2, after=3)
 

@@ -13,14 +13,8 @@ from phoneme_moe.corpora.splits import rank
 from phoneme_moe.errors import InputError
 from phoneme_moe.recipe import Recipe, load_recipe
 from phoneme_moe.recognizer import Recognizer
-from phoneme_moe.training.data import (
-    BalancedBatches,
-    Example,
-    collate,
-    corpus_phonemes,
-    corpus_speakers,
-    load_examples,
-)
+from phoneme_moe.training.batches import BalancedBatches, collate
+from phoneme_moe.training.data import Example, corpus_phonemes, corpus_speakers, load_examples
 from phoneme_moe.training.stages import build_recognizer
 
 CLEAN = ["corpus.snr_db=null"]

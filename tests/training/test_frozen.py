@@ -8,7 +8,8 @@ from phoneme_moe.corpora import PreparedCorpus
 from phoneme_moe.recipe import load_recipe
 from phoneme_moe.recognizer import Recognizer
 from phoneme_moe.training import frozen
-from phoneme_moe.training.data import Example, collate, load_examples
+from phoneme_moe.training.batches import collate
+from phoneme_moe.training.data import Example, load_examples
 from phoneme_moe.training.frozen import experts_repeat_themselves, with_expert_posteriors
 from phoneme_moe.training.module import StageModule
 from phoneme_moe.training.stages import build_recognizer

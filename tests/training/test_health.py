@@ -15,7 +15,8 @@ from phoneme_moe.mixture.layout import Assignment
 from phoneme_moe.mixture.routers import TokenChoice
 from phoneme_moe.mixture.sparse import LayerRouting, SparseFeedForward, Surroundings
 from phoneme_moe.recipe import Balance, Router, Sparse, load_recipe, validate_recipe
-from phoneme_moe.training.data import collate, load_examples
+from phoneme_moe.training.batches import collate
+from phoneme_moe.training.data import load_examples
 from phoneme_moe.training.health import GRADIENT_STEPS, LayerHealth, RouterHealth, advice
 from phoneme_moe.training.module import StageModule
 from phoneme_moe.training.stages import build_recognizer

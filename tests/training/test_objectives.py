@@ -10,7 +10,7 @@ from torch import Tensor
 
 from phoneme_moe.mixture.routing import Routing, combine, dense_routing
 from phoneme_moe.recognizer import Recognition
-from phoneme_moe.training.data import Batch
+from phoneme_moe.training.batches import Batch
 from phoneme_moe.training.objectives import phoneme_loss, speaker_loss, token_error
 
 

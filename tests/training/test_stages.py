@@ -16,8 +16,9 @@ from phoneme_moe.evaluation import evaluate
 from phoneme_moe.inference import read_phonemes
 from phoneme_moe.recipe import load_recipe
 from phoneme_moe.speech.scoring import score_utterance
+from phoneme_moe.training.batches import collate
 from phoneme_moe.training.callbacks import read_rows, write_rows
-from phoneme_moe.training.data import Example, collate, load_examples
+from phoneme_moe.training.data import Example, load_examples
 from phoneme_moe.training.module import StageModule
 from phoneme_moe.training.stages import build_recognizer
 from phoneme_moe.training.train import Trained, train

@@ -15,8 +15,8 @@ from phoneme_moe.mixture.perceptrons import Perceptron
 from phoneme_moe.reproduce.ensembles.cost import Cost, all_asked, one_asked
 from phoneme_moe.reproduce.ensembles.tokens_task import vote
 from phoneme_moe.reproduce.ensembles.trees import available
-from phoneme_moe.reproduce.hme_1994.systems import Tokens, divide
 from phoneme_moe.reproduce.peterson_barney import VOWELS
+from phoneme_moe.reproduce.vowels import Tokens, divide
 
 FEATURES = "F0-F3"
 EXPERTS = 8

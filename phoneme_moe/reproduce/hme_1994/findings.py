@@ -8,15 +8,9 @@ from typing import Any
 import numpy as np
 
 from phoneme_moe.reproduce.experiment import Cell, Claim, Outcome, Table
-from phoneme_moe.reproduce.hme_1994.systems import (
-    FEATURES,
-    GROWN_LEAVES,
-    LEAVES,
-    PRIORS,
-    PRUNED,
-    SYSTEMS,
-)
+from phoneme_moe.reproduce.hme_1994.systems import GROWN_LEAVES, LEAVES, PRIORS, PRUNED, SYSTEMS
 from phoneme_moe.reproduce.statistics import Estimate, estimate
+from phoneme_moe.reproduce.vowels import FEATURES
 
 Runs = Mapping[str, Sequence[Mapping[str, Any]]]
 """The results of every system, in order of seeds."""

@@ -1,4 +1,4 @@
-"""Trees on ten vowels: the division of speakers, training by EM and by gradient, growing, jobs."""
+"""Trees on ten vowels: training by EM and by gradient, growing, jobs."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from phoneme_moe.mixture.em import em_step, gradient_step
 from phoneme_moe.mixture.hierarchy import (
@@ -21,9 +19,9 @@ from phoneme_moe.mixture.hierarchy import (
     split_leaf,
 )
 from phoneme_moe.reproduce.experiment import Job
-from phoneme_moe.reproduce.peterson_barney import VOWELS, peterson_barney
+from phoneme_moe.reproduce.peterson_barney import VOWELS
+from phoneme_moe.reproduce.vowels import FEATURES, Tokens, divide
 
-FEATURES = {"F0-F3": slice(0, 4), "F1 F2": slice(1, 3)}
 LEAVES = (1, 2, 4, 8, 16)
 GROWN_LEAVES = 8
 PRIORS = (0.0, 0.1, 0.5)
@@ -109,48 +107,6 @@ SYSTEMS: Mapping[str, System] = {
     },
 }
 PRUNED = ("em_16", "fixed_F0-F3_0.5")
-
-
-@dataclass(frozen=True)
-class Tokens:
-    """Formants and vowels of some speakers.
-
-    Attributes:
-        inputs: Standardised by the training speakers, shape (tokens, features).
-        vowel: Index into ``VOWELS``, shape (tokens,).
-    """
-
-    inputs: Tensor
-    vowel: Tensor
-
-
-def divide(seed: int, features: str) -> dict[str, Tokens]:
-    """Tokens of training, dev and test speakers; nobody is in two of them.
-
-    Args:
-        seed: Of the draw. A quarter of the men, of the women and of the children each are for
-            testing, and a fifth of the others for dev.
-        features: A key of ``FEATURES``.
-
-    Returns:
-        ``train``, ``dev`` and ``test``.
-    """
-    vowels = peterson_barney()
-    generator = np.random.default_rng(seed)
-    speakers: dict[str, list[int]] = {"train": [], "dev": [], "test": []}
-    for group in ("m", "w", "c"):
-        drawn = generator.permutation(np.unique(vowels.speaker[vowels.group == group]))
-        tested = round(len(drawn) / 4)
-        watched = tested + round((len(drawn) - tested) / 5)
-        speakers["test"] += list(drawn[:tested])
-        speakers["dev"] += list(drawn[tested:watched])
-        speakers["train"] += list(drawn[watched:])
-    seen = vowels.formants[:, FEATURES[features]]
-    chosen = {part: np.isin(vowels.speaker, numbers) for part, numbers in speakers.items()}
-    known = seen[chosen["train"]]
-    scaled = torch.from_numpy((seen - known.mean(axis=0)) / known.std(axis=0))
-    vowel = torch.from_numpy(vowels.vowel)
-    return {part: Tokens(scaled[own], vowel[own]) for part, own in chosen.items()}
 
 
 @dataclass
