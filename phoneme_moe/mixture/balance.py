@@ -115,14 +115,18 @@ class SelectionBias(nn.Module):
         self.steps.zero_()
 
     @torch.no_grad()
-    def count(self, counts: Tensor) -> None:
+    def count(self, counts: Tensor, held_back: Tensor | None = None) -> None:
         """Takes in a training step's choices; evaluation never calls this.
 
         Args:
             counts: How often each expert was chosen, shape (experts,).
+            held_back: Above 0 where an expert is not fully let in yet (``TokenChoice.offset``),
+                shape (experts,): it keeps its bias, for it is not unwanted.
         """
         self.counts += counts
         self.steps += 1
         if int(self.steps) >= self.every:
-            self.bias -= self.rate * torch.sign(self.counts - self.counts.mean())
+            let_in = torch.ones_like(self.bias) if held_back is None else (held_back == 0).float()
+            mean = (self.counts * let_in).sum() / let_in.sum().clamp_min(1)
+            self.bias -= self.rate * torch.sign(self.counts - mean) * let_in
             self.forget()

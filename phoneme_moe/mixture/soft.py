@@ -108,4 +108,8 @@ class SoftFeedForward(nn.Module):
             frames.new_zeros(()),
         )
 
-    bias = None
+    def learn_from(self, counts: Tensor) -> None:
+        """Nothing: who chooses nothing needs no balance."""
+
+    def forget(self) -> None:
+        """Nothing: there is nothing that is counted."""

@@ -270,3 +270,17 @@ class SparseFeedForward(nn.Module):
     def bias(self) -> SelectionBias | None:
         """The biases that balance without a loss, where there are any."""
         return self.router.bias if isinstance(self.router, TokenChoice) else None
+
+    def learn_from(self, counts: Tensor) -> None:
+        """Moves biases that balance without a loss; evaluation never calls this.
+
+        Args:
+            counts: How many decisions of a training step chose each expert, shape (experts,).
+        """
+        if isinstance(self.router, TokenChoice) and self.router.bias is not None:
+            self.router.bias.count(counts, self.router.offset)
+
+    def forget(self) -> None:
+        """Begins an epoch: what was counted for the biases is forgotten."""
+        if self.bias is not None:
+            self.bias.forget()

@@ -22,6 +22,19 @@ WARMUP_SHARE = 0.1
 """Share of a stage's steps in which a cosine schedule climbs to its peak."""
 
 
+def share_held_back(step: int, num_steps: int) -> float:
+    """Share of a new expert's offset at a step of the epoch that lets it in, from 1 down to 0.
+
+    A fourth power: most of an offset that hides an expert altogether makes no difference, and what
+    does should last for half of the epoch.
+
+    Args:
+        step: From 0.
+        num_steps: Of the epoch; at the last one nothing is held back.
+    """
+    return max(0.0, 1 - step / max(num_steps - 1, 1)) ** 4
+
+
 class StageModule(pl.LightningModule):
     """Trains the parts that a stage names, along the route that it names."""
 
@@ -56,7 +69,6 @@ class StageModule(pl.LightningModule):
         }
         sparse = recognizer.encoder.sparse_layers if recognizer.encoder else []
         self.health = RouterHealth(sparse)
-        self.biases = [layer.bias for layer in sparse if layer.bias is not None]
         for name, part in self.parts.items():
             if part is not None:
                 part.requires_grad_(name in self.stage.train)
@@ -81,8 +93,8 @@ class StageModule(pl.LightningModule):
         self._loss = torch.zeros((), device=self.device)
         self.num_steps = 0
         self.health.reset()
-        for bias in self.biases:
-            bias.forget()
+        for layer in self.health.layers.values():
+            layer.forget()
 
     def on_train_start(self) -> None:
         """Notes which experts are new: after a checkpoint is loaded, on the device."""
@@ -98,7 +110,7 @@ class StageModule(pl.LightningModule):
             return
         steps = max(int(self.trainer.num_training_batches) - 1, 1)
         for offset, whole in self._entering:
-            offset.copy_(whole * max(0.0, 1 - batch_index / steps))
+            offset.copy_(whole * share_held_back(batch_index, steps + 1))
 
     def freeze_parts(self) -> None:
         """Puts what learns into training mode, and what is frozen into evaluation mode."""
@@ -133,13 +145,9 @@ class StageModule(pl.LightningModule):
         self._loss += loss.detach()
         self.num_steps += 1
         self.health.add(recognition.layers)
-        choices = [layer for layer in recognition.layers if self._balances(layer.layer)]
-        for bias, layer in zip(self.biases, choices, strict=True):
-            bias.count(layer.counts)
+        for routing in recognition.layers:
+            self.health.layers[routing.layer].learn_from(routing.counts)
         return loss
-
-    def _balances(self, layer: str) -> bool:
-        return self.health.layers[layer].bias is not None
 
     def configure_gradient_clipping(
         self,

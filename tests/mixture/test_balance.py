@@ -153,3 +153,12 @@ def test_biases_are_kept_with_the_weights_and_counts_are_not() -> None:
     again = SelectionBias(3, rate=0.5, every=1)
     again.load_state_dict(bias.state_dict())
     assert again.bias.tolist() == [-0.5, 0.5, 0]
+
+
+def test_experts_that_are_held_back_keep_their_bias_and_do_not_move_the_mean() -> None:
+    """They are chosen by nobody because they are not let in yet, not because they are unwanted."""
+    bias = SelectionBias(4, rate=0.1, every=1)
+    bias.bias[3] = 0.5
+    # Among the three that are in the mean is 20; with the fourth it would be 15.
+    bias.count(torch.tensor([18.0, 24.0, 18.0, 0.0]), torch.tensor([0.0, 0.0, 0.0, 30.0]))
+    assert bias.bias.tolist() == pytest.approx([0.1, -0.1, 0.1, 0.5])

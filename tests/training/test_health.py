@@ -297,7 +297,9 @@ def test_only_training_steps_count(tones: PreparedCorpus) -> None:
     examples = load_examples(recipe, tones, "dev", recognizer, SPEAKERS)
     batch = collate(examples[:4], recognizer, {name: i for i, name in enumerate(SPEAKERS)})
     module = StageModule(recognizer, recipe, 0)
-    (bias,) = module.biases
+    assert recognizer.encoder is not None
+    (layer,) = recognizer.encoder.sparse_layers
+    bias = layer.bias
 
     def evaluate() -> None:
         module.eval()

@@ -23,6 +23,7 @@ from phoneme_moe.run import Run, load_run
 from phoneme_moe.training.callbacks import read_rows
 from phoneme_moe.training.data import load_examples
 from phoneme_moe.training.grow import OFFSET, START, grown_recipe, prepare_grown
+from phoneme_moe.training.module import share_held_back
 from phoneme_moe.training.train import Trained, train
 from phoneme_moe.transcription.transcribe import transcribe
 
@@ -364,3 +365,25 @@ def test_the_sparse_recipe_survives_a_round_trip(tmp_path: Path) -> None:
     path = tmp_path / "again.yaml"
     path.write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
     assert load_recipe(path) == recipe
+
+
+def test_new_experts_come_in_with_the_bias_that_they_were_copied_with(
+    sparse: Trained, tmp_path: Path
+) -> None:
+    recipe = prepare_grown(sparse.run, tmp_path / "grown", experts=2, epochs=1)
+    train(recipe, tmp_path / "grown", resume=True, device="cpu")
+    start, end = (load_file(tmp_path / "grown" / name) for name in (START, "model.safetensors"))
+    for block in (0, 1):
+        key = f"encoder.blocks.{block}.feed_forward.router.bias.bias"
+        # They are let in at the last step of the epoch: one change at most, of one rate.
+        assert (end[key][4:] - start[key][4:]).abs().max() < 0.011
+        assert not torch.equal(end[key][:4], start[key][:4])
+
+
+def test_new_experts_are_let_in_little_by_little() -> None:
+    shares = [share_held_back(step, 101) for step in (0, 25, 50, 75, 100)]
+    assert shares[0] == 1
+    assert shares[-1] == 0
+    assert shares == sorted(shares, reverse=True)
+    # By the middle of the epoch they compete: a score of theirs lacks some two nats.
+    assert 1 < OFFSET * shares[2] < 3
