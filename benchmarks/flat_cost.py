@@ -25,6 +25,8 @@ from benchmarks import page, results
 from benchmarks.tables import table
 from phoneme_moe.mixture.grouped import ExpertFeedForward
 from phoneme_moe.mixture.layout import Assignment
+from phoneme_moe.mixture.routers import LinearScores, TokenChoice
+from phoneme_moe.mixture.sparse import SparseFeedForward, Surroundings
 from phoneme_moe.training.stages import keep_freed_memory
 
 UTTERANCES, FRAMES, WIDTH, HIDDEN, TOP_K = 8, 1000, 256, 256, 2
@@ -37,6 +39,22 @@ OURS, ALONE, DENSE = "phoneme_moe", "its experts alone", "all experts on all fra
 PEERS = ("mixture-of-experts", "st-moe-pytorch", "Mixtral", "Mixtral, grouped_mm")
 
 Layer = Callable[[Tensor], Tensor]
+
+
+class OurLayer(nn.Module):
+    """The layer as recipes have it, statistics of its router and all; balancing losses apart."""
+
+    def __init__(self, num_experts: int) -> None:
+        super().__init__()
+        router = TokenChoice(LinearScores(WIDTH, num_experts), WIDTH, num_experts, TOP_K)
+        experts = ExpertFeedForward(num_experts, WIDTH, HIDDEN, "relu")
+        self.layer = SparseFeedForward("timed", experts, router)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Shape (utterances, frames, width), as given; no frame is padding."""
+        mask = torch.ones(frames.shape[:2], dtype=torch.bool)
+        out: Tensor = self.layer(frames, mask, Surroundings(frames))[0]
+        return out
 
 
 class SparseLayer(nn.Module):
@@ -97,7 +115,7 @@ class AllExperts(SparseLayer):
 def build(name: str, num_experts: int) -> nn.Module:
     """A contestant; ImportError when it is not installed."""
     if name == OURS:
-        return SparseLayer(num_experts)
+        return OurLayer(num_experts)
     if name == ALONE:
         return ExpertsAlone(num_experts)
     if name == DENSE:
@@ -172,9 +190,9 @@ def measure(sizes: tuple[int, ...], rounds: int) -> dict[str, Any]:
                 missing[name] = str(error)
     frames = [torch.randn(UTTERANCES, FRAMES, WIDTH) for _ in range(4)]
     busiest = {
-        str(size): _busiest(layer.route(frames[0].flatten(0, 1)).expert, size)
+        str(size): _busiest(SparseLayer.route(layer, frames[0].flatten(0, 1)).expert, size)
         for (name, size), layer in layers.items()
-        if name == OURS and isinstance(layer, SparseLayer)
+        if name == ALONE and isinstance(layer, SparseLayer)
     }
     gradient = torch.randn(UTTERANCES, FRAMES, WIDTH)
     figures: dict[str, Any] = {"missing": missing, "busiest": busiest, "failed": {}}
