@@ -12,16 +12,18 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from phoneme_moe.corpora import SPLITS, PreparedCorpus, data_root, ensure_corpus, load_corpus
 from phoneme_moe.corpora.prepare import write_prepared
-from phoneme_moe.mixture.networks import StackTDNN
 from phoneme_moe.recipe import Recipe
 from phoneme_moe.recognizer import Recognizer
-from phoneme_moe.reproduce.fitting import Schedule, fit
-from phoneme_moe.speech.alignment import align, frames_needed, sequence_loss, without_prior
+from phoneme_moe.speech.alignment import align, frames_needed
 from phoneme_moe.speech.phonemes import PhonemeSet
+from phoneme_moe.timing import TimingNet
 from phoneme_moe.training.data import Example, load_examples
+from phoneme_moe.training.minimize import Schedule
+from phoneme_moe.training.timing import fit_timing_net
 
 Times = Mapping[str, Sequence[tuple[float, float]]]
 """By utterance: start and end of each phoneme in seconds."""
@@ -123,16 +125,23 @@ def find_times(
         examples += _examples(company, aligner)
     phonemes = PhonemeSet(symbols, has_blank=True)
     targets = [torch.tensor(phonemes.encode(example.phonemes)) for example in examples]
-    # What is too short for its phonemes has no alignment and teaches nothing.
-    fits = torch.tensor(
-        [len(e.features) >= frames_needed(t) for e, t in zip(examples, targets, strict=True)]
-    )
-    teach = fits.nonzero()[:, 0]
     spans: list[list[list[tuple[float, float]]]] = [[] for _ in range(own)]
+    schedule = Schedule(aligner.epochs, aligner.learning_rate, aligner.batch_size)
     for seed in aligner.seeds:
-        scores = _train(examples, targets, teach, phonemes.num_outputs, aligner, seed)
+        net = fit_timing_net(
+            [example.features for example in examples],
+            targets,
+            phonemes.num_outputs,
+            schedule,
+            seed,
+            aligner.width,
+            aligner.prior_scale,
+            aligner.prior_memory,
+        )
+        scores = _scores(net, examples)
         for number in range(own):
-            if fits[number]:
+            # What is too short for its phonemes has no alignment.
+            if len(scores[number]) >= frames_needed(targets[number]):
                 found: Sequence[tuple[float, float]] = align(scores[number], targets[number])
             else:
                 edges = np.linspace(0, len(scores[number]), len(targets[number]) + 1).tolist()
@@ -193,46 +202,17 @@ def _examples(
     return [e for split in SPLITS for e in load_examples(recipe, corpus, split, recognizer)]
 
 
-def _train(
-    examples: Sequence[Example],
-    targets: Sequence[Tensor],
-    teach: Tensor,
-    num_outputs: int,
-    aligner: Aligner,
-    seed: int,
-) -> list[Tensor]:
-    """Trains the network; gives the scores of every utterance, shape (frames, outputs) each."""
-    torch.manual_seed(seed)
-    network = StackTDNN(1, aligner.n_mels, num_outputs, aligner.width, dilations=(), kernel=1)
-    features = torch.nn.utils.rnn.pad_sequence([e.features for e in examples], batch_first=True)
-    num_frames = torch.tensor([len(e.features) for e in examples])
-    spoken = torch.nn.utils.rnn.pad_sequence(list(targets), batch_first=True)
-    lengths = torch.tensor([len(t) for t in targets])
-    prior = torch.full((num_outputs,), 1 / num_outputs)
-
-    def log_posteriors(chosen: Tensor) -> tuple[Tensor, Tensor]:
-        longest = int(num_frames[chosen].max())
-        mask = torch.arange(longest) < num_frames[chosen][:, None]
-        said = network(features[chosen, :longest][None], mask[None])[0]
-        return torch.log_softmax(said, dim=-1), mask
-
-    def loss(chosen: Tensor) -> Tensor:
-        chosen = teach[chosen[0]]
-        said, mask = log_posteriors(chosen)
-        seen = said.detach().exp()[mask].mean(dim=0)
-        prior.mul_(aligner.prior_memory).add_(seen, alpha=1 - aligner.prior_memory)
-        scores = without_prior(said, prior.log(), aligner.prior_scale)
-        found = sequence_loss(scores, num_frames[chosen], spoken[chosen], lengths[chosen])
-        return (found / lengths[chosen]).mean()
-
-    schedule = Schedule(aligner.epochs, aligner.learning_rate, aligner.batch_size)
-    fit(network.parameters(), [torch.arange(len(teach))], loss, schedule, seed)
-    found = []
+def _scores(net: TimingNet, examples: Sequence[Example]) -> list[Tensor]:
+    """The scores of every utterance, shape (frames, outputs) each."""
+    found: list[Tensor] = []
     with torch.no_grad():
-        for chosen in torch.split(torch.arange(len(examples)), 256):
-            said, _ = log_posteriors(chosen)
-            scores = without_prior(said, prior.log(), aligner.prior_scale)
-            found += [own[:n] for own, n in zip(scores, num_frames[chosen].tolist(), strict=True)]
+        for first in range(0, len(examples), 256):
+            own = [example.features for example in examples[first : first + 256]]
+            num_frames = torch.tensor([len(features) for features in own])
+            padded = pad_sequence(own, batch_first=True)
+            mask = torch.arange(padded.shape[1]) < num_frames[:, None]
+            scores = net(padded, mask)
+            found += [row[:n] for row, n in zip(scores, num_frames.tolist(), strict=True)]
     return found
 
 

@@ -15,7 +15,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from phoneme_moe.mixture.token_networks import TokenTDNN
-from phoneme_moe.reproduce.fitting import Schedule, fit
 from phoneme_moe.reproduce.multi_speaker import (
     OBJECTIVES,
     centre,
@@ -25,6 +24,7 @@ from phoneme_moe.reproduce.multi_speaker import (
     sum_of_objectives,
 )
 from phoneme_moe.reproduce.tokens import Tokens
+from phoneme_moe.training.minimize import Schedule, fit
 
 GATE_HIDDEN = (12, 6)
 """Units of a gate's hidden layers: 10,998 connections, where the papers' sum leaves some 10,600."""

@@ -17,8 +17,8 @@ from torch.nn import functional
 from phoneme_moe.mixture.frequency_shift import FrequencyShiftTDNN
 from phoneme_moe.mixture.objectives import NET_OBJECTIVES
 from phoneme_moe.mixture.token_networks import ModularTDNN, TokenTDNN, take
-from phoneme_moe.reproduce.fitting import Schedule, fit
 from phoneme_moe.reproduce.tokens import Tokens
+from phoneme_moe.training.minimize import Schedule, fit
 
 JITTER = 0.1
 """Standard deviation of noise added to the features, drawn anew whenever a token is shown. Without

@@ -6,7 +6,7 @@ import torch
 from synthetic_tokens import made_tokens
 
 from phoneme_moe.mixture.token_networks import take
-from phoneme_moe.reproduce.fitting import Schedule, shuffled
+from phoneme_moe.training.minimize import Schedule, shuffled
 from phoneme_moe.reproduce.gating import (
     blend,
     gate_weights,

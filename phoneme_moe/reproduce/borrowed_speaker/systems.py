@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from phoneme_moe.reproduce.experiment import Job
-from phoneme_moe.reproduce.fitting import Schedule
 from phoneme_moe.reproduce.gating import blend, gate_weights, train_meta_pi
 from phoneme_moe.reproduce.multi_speaker import (
     arbitrate,
@@ -20,6 +19,7 @@ from phoneme_moe.reproduce.multi_speaker import (
     train_nets,
 )
 from phoneme_moe.reproduce.tokens import Tokens, load_tokens, speaker_errors
+from phoneme_moe.training.minimize import Schedule
 
 EPOCHS = 120
 GATE_EPOCHS = 60

@@ -11,7 +11,6 @@ from torch import Tensor
 from phoneme_moe.mixture.token_networks import TokenTDNN
 from phoneme_moe.reproduce.ensembles.cost import Cost, all_asked, one_asked
 from phoneme_moe.reproduce.ensembles.trees import available
-from phoneme_moe.reproduce.fitting import Schedule
 from phoneme_moe.reproduce.gating import blend, gate_weights, train_meta_pi
 from phoneme_moe.reproduce.multi_speaker import (
     OBJECTIVES,
@@ -22,6 +21,7 @@ from phoneme_moe.reproduce.multi_speaker import (
     train_nets,
 )
 from phoneme_moe.reproduce.tokens import Tokens
+from phoneme_moe.training.minimize import Schedule
 
 WIDE = 62
 """First-layer units of a dense net with as many connections as all modules and the gate."""

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from phoneme_moe.reproduce.experiment import Job
-from phoneme_moe.reproduce.fitting import Schedule
 from phoneme_moe.reproduce.gating import blend, gate_weights, train_meta_pi, train_speaker_gate
 from phoneme_moe.reproduce.multi_speaker import (
     OBJECTIVES,
@@ -21,6 +20,7 @@ from phoneme_moe.reproduce.multi_speaker import (
     train_nets,
 )
 from phoneme_moe.reproduce.tokens import Tokens, load_tokens
+from phoneme_moe.training.minimize import Schedule
 
 THREE_MALES = ("ann_m1", "ann_m2", "ann_m3")
 EPOCHS = 120

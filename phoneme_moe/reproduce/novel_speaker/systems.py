@@ -11,7 +11,6 @@ from torch import Tensor
 
 from phoneme_moe.mixture.token_networks import TokenTDNN, take
 from phoneme_moe.reproduce.experiment import Job
-from phoneme_moe.reproduce.fitting import Schedule, fit
 from phoneme_moe.reproduce.gating import blend, gate_weights, train_meta_pi
 from phoneme_moe.reproduce.multi_speaker import (
     OBJECTIVES,
@@ -24,6 +23,7 @@ from phoneme_moe.reproduce.multi_speaker import (
     train_nets,
 )
 from phoneme_moe.reproduce.tokens import Tokens, load_tokens, speaker_errors
+from phoneme_moe.training.minimize import Schedule, fit
 
 SIZES = (1, 2, 5, 10, 25)
 """Tokens of each phoneme that are heard of the new speaker; the paper has 5."""
