@@ -27,6 +27,7 @@ from phoneme_moe.mixture.token_networks import TokenTDNN
 from phoneme_moe.recipe import Features, Gating, Model, Network, Task
 from phoneme_moe.speech.features import LogMel, stack_frames
 from phoneme_moe.speech.phonemes import PhonemeSet
+from phoneme_moe.timing import TimingNet
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,8 @@ class Recognizer(nn.Module):
         sparse = None if model.encoder is None else model.encoder.sparse
         self.embedding_size = None if sparse is None else sparse.router.embedding_size
         outputs = self.phonemes.num_outputs
+        self.timing: TimingNet | None = None
+        """Says when phonemes begin; put there once it is trained."""
         self.encoder: Encoder | None = None
         self.experts: Experts | None = None
         self.gate: Gate | None = None

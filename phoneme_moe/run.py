@@ -103,7 +103,17 @@ def save_model(folder: Path, recipe: Recipe, recognizer: Recognizer) -> None:
             "model": recipe.model.model_dump(mode="json"),
             "phonemes": list(recognizer.phonemes.symbols),
             "experts": list(recognizer.expert_names),
-            "num_parameters": sum(w.numel() for w in weights.values()),
+            "timing": (
+                None
+                if recognizer.timing is None
+                else {
+                    "width": recognizer.timing.width,
+                    "prior_scale": recognizer.timing.prior_scale,
+                }
+            ),
+            "num_parameters": sum(
+                w.numel() for name, w in weights.items() if not name.startswith("timing.")
+            ),
         },
     )
 
@@ -143,6 +153,7 @@ def load_run(folder: str | Path, device: str = "cpu") -> Run:
     from safetensors.torch import load_file
 
     from phoneme_moe.recognizer import Recognizer
+    from phoneme_moe.timing import TimingNet
 
     folder = Path(folder)
     recipe = read_recipe(folder)
@@ -169,6 +180,10 @@ def load_run(folder: str | Path, device: str = "cpu") -> Run:
         )
         try:
             recognizer = Recognizer(*sections, tuple(card["phonemes"]), tuple(card["experts"]))
+            if card.get("timing"):
+                recognizer.timing = TimingNet(
+                    recognizer.log_mel.n_mels, recognizer.phonemes.num_outputs, **card["timing"]
+                )
         except InputError as error:
             # A function that is not registered here, or gate weights that are not as many.
             raise InputError(f"{path}: {error}") from error

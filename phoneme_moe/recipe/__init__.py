@@ -9,7 +9,7 @@ from phoneme_moe.recipe.load import load_recipe, shipped_recipes, validate_recip
 from phoneme_moe.recipe.model import Gating, Model, Network
 from phoneme_moe.recipe.router import Balance, Router
 from phoneme_moe.recipe.sections import Corpus, Features, Recipe, Task
-from phoneme_moe.recipe.training import Augmentation, Part, Route, Stage, Training
+from phoneme_moe.recipe.training import Augmentation, Part, Route, Stage, Timing, Training
 
 __all__ = [
     "Augmentation",
@@ -27,6 +27,7 @@ __all__ = [
     "Sparse",
     "Stage",
     "Task",
+    "Timing",
     "Training",
     "load_recipe",
     "shipped_recipes",

@@ -140,6 +140,27 @@ class Stage(Section):
         return self
 
 
+class Timing(Section):
+    """The small net that finds when each phoneme begins (``phoneme_moe.timing``).
+
+    It is trained after the stages, on the same utterances, and changes nothing of what is
+    recognised.
+
+    Attributes:
+        width: Its channels.
+        epochs: Passes over the training data.
+        learning_rate: At its peak.
+        batch_size: Utterances in a step.
+        prior_scale: Power of the label prior that keeps it from peaking.
+    """
+
+    width: Annotated[int, Field(ge=1)] = 96
+    epochs: Annotated[int, Field(ge=1)] = 4
+    learning_rate: Annotated[float, Field(gt=0)] = 0.01
+    batch_size: Annotated[int, Field(ge=1)] = 16
+    prior_scale: Annotated[float, Field(ge=0)] = 1.0
+
+
 class Training(Section):
     """How the stages are run.
 
@@ -149,6 +170,8 @@ class Training(Section):
         gradient_clip: Longest gradient that a step may take.
         augmentation: What is changed at random in training utterances.
         stages: The stages in order.
+        timing: The net that finds phoneme times; null leaves it out. Where tokens are classified
+            there is none.
     """
 
     batch_size: Annotated[int, Field(ge=1)] = 48
@@ -156,6 +179,7 @@ class Training(Section):
     gradient_clip: Annotated[float, Field(gt=0)] = 5.0
     augmentation: Augmentation = Augmentation()
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
+    timing: Timing | None = Timing()
 
     def augmentation_of(self, stage: Stage) -> Augmentation:
         """What is changed at random in a stage."""

@@ -5,8 +5,14 @@ Legend: a waveform is a NumPy array of shape (samples,), amplitude -1..1.
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import io
+import math
 import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -26,56 +32,147 @@ AUDIO_SUFFIXES = frozenset(
 )
 
 
-def load_waveform(path: str | Path, sample_rate: int) -> Waveform:
+def load_waveform(path: str | Path, sample_rate: int, channel: int | None = None) -> Waveform:
     """Reads an audio file of any rate and channel count.
 
-    Channels are averaged and the rate is converted (soxr, high quality).
+    The rate is converted (soxr, high quality).
 
     Args:
-        path: WAV, FLAC, MP3, Ogg/Opus, AIFF, NIST SPHERE or what else libsndfile reads.
+        path: WAV, FLAC, MP3, Ogg/Opus, AIFF, NIST SPHERE or what else libsndfile reads; ``-`` for
+            such a file on standard input.
         sample_rate: Samples per second to convert to.
+        channel: Which channel, from 1; the mean of all when left out.
 
     Returns:
         Waveform of shape (samples,).
 
     Raises:
-        InputError: The file is missing, empty, not audio, truncated, holds NaN or infinity, or is
-            shorter than ``MIN_SECONDS``.
+        InputError: The file is missing, empty, not audio, truncated, holds NaN or infinity, is
+            shorter than ``MIN_SECONDS``, or has no such channel.
+    """
+    return np.concatenate(list(waveform_blocks(path, sample_rate, channel, seconds=math.inf)))
+
+
+def waveform_blocks(
+    path: str | Path, sample_rate: int, channel: int | None = None, seconds: float = 60.0
+) -> Iterator[Waveform]:
+    """Reads an audio file in pieces, so that a long one takes no more memory than a short one.
+
+    Args:
+        path: As in ``load_waveform``.
+        sample_rate: Samples per second to convert to.
+        channel: As in ``load_waveform``.
+        seconds: Length of a piece in the file.
+
+    Yields:
+        Waveforms of shape (samples,) that follow each other.
+
+    Raises:
+        InputError: As in ``load_waveform``; some of it can be known only at the end.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file" if not path.exists() else f"{path}: not a file")
-    if path.stat().st_size == 0:
+    with _opened(path) as file:
+        announced, found_rate = file.frames, file.samplerate
+        if channel is not None and channel > file.channels:
+            raise InputError(
+                f"{path}: --channel: found {channel}, but the file has {file.channels} channels"
+            )
+        promised = _promised_bytes(file.extra_info)
+        convert = None
+        if found_rate != sample_rate and math.isfinite(seconds):
+            convert = soxr.ResampleStream(found_rate, sample_rate, 1, "float32", quality="HQ")
+        size = -1 if math.isinf(seconds) else round(seconds * found_rate)
+        total = 0
+        while True:
+            samples = _read(file, path, size)
+            total += len(samples)
+            last = size < 0 or len(samples) < size
+            if not np.isfinite(samples).all():
+                bad = int(np.sum(~np.isfinite(samples)))
+                raise InputError(f"{path}: {bad} samples are NaN or infinite")
+            if last:
+                _check_length(path, total, announced, found_rate, promised)
+            waveform = samples.mean(axis=1) if channel is None else samples[:, channel - 1]
+            if convert is not None:
+                yield convert.resample_chunk(np.ascontiguousarray(waveform), last)
+            else:
+                yield resample(waveform, found_rate, sample_rate)
+            if last:
+                return
+
+
+def audio_seconds(path: str | Path) -> float:
+    """Length of an audio file by its header, in seconds; of an MP3 an estimate.
+
+    Raises:
+        InputError: It is no audio that can be read.
+    """
+    with _opened(Path(path)) as file:
+        return float(file.frames / file.samplerate)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
+    source: Path | io.BytesIO = path
+    if str(path) == "-":
+        source = io.BytesIO(_standard_input())
+        empty = not source.getbuffer().nbytes
+    else:
+        if not path.is_file():
+            problem = "not a file" if path.exists() else "no such file"
+            raise InputError(f"{path}: {problem}")
+        empty = path.stat().st_size == 0
+    if empty:
         raise InputError(f"{path}: the file is empty (0 bytes), expected audio")
     try:
-        with soundfile.SoundFile(path) as file:
-            announced, found_rate = file.frames, file.samplerate
-            samples = file.read(dtype="float32", always_2d=True)
-            promised = _promised_bytes(file.extra_info)
+        if isinstance(source, Path):
+            path.open("rb").close()  # says why a file cannot be opened; libsndfile does not
+        file = soundfile.SoundFile(source)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from error
     except (soundfile.LibsndfileError, TypeError) as error:
         # soundfile raises TypeError for headerless .raw, which needs a rate nobody told us.
-        raise InputError(
-            f"{path}: not audio that can be read; expected WAV, FLAC, MP3, Ogg/Opus, AIFF or SPHERE"
-        ) from error
+        raise _not_audio(path) from error
+    with file:
+        yield file
+
+
+@functools.cache
+def _standard_input() -> bytes:
+    """All of standard input, which can be read only once."""
+    return sys.stdin.buffer.read()
+
+
+def _not_audio(path: Path) -> InputError:
+    return InputError(
+        f"{path}: not audio that can be read; expected WAV, FLAC, MP3, Ogg/Opus, AIFF or SPHERE"
+    )
+
+
+def _read(file: soundfile.SoundFile, path: Path, frames: int) -> NDArray[np.float32]:
+    try:
+        samples: NDArray[np.float32] = file.read(frames, dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise _not_audio(path) from error
+    return samples
+
+
+def _check_length(
+    path: Path, total: int, announced: int, rate: int, promised: tuple[int, int] | None
+) -> None:
+    """The file is whole and not too short; counts are samples of each channel."""
     # libsndfile guesses the length of an MP3 and shortens a truncated WAV's header by itself.
-    if len(samples) < announced and path.suffix.lower() != ".mp3":
-        raise InputError(
-            f"{path}: truncated: found {len(samples)} samples, its header says {announced}"
-        )
+    if total < announced and path.suffix.lower() != ".mp3":
+        raise InputError(f"{path}: truncated: found {total} samples, its header says {announced}")
     if promised is not None:
         raise InputError(
             f"{path}: truncated: its header promises {promised[0]} bytes of samples, "
             f"found {promised[1]}"
         )
-    if not np.isfinite(samples).all():
-        raise InputError(f"{path}: {np.sum(~np.isfinite(samples))} samples are NaN or infinite")
-    seconds = len(samples) / found_rate
-    if seconds < MIN_SECONDS:
+    if total / rate < MIN_SECONDS:
         raise InputError(
-            f"{path}: too short: found {seconds:.3f} s, expected at least {MIN_SECONDS} s"
+            f"{path}: too short: found {total / rate:.3f} s, expected at least {MIN_SECONDS} s"
         )
-    waveform = samples.mean(axis=1)
-    return resample(waveform, found_rate, sample_rate)
 
 
 def _promised_bytes(extra_info: str) -> tuple[int, int] | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
@@ -19,13 +20,15 @@ class Segment:
         phoneme: Its symbol.
         start: Where it begins, in seconds.
         end: Where it ends, in seconds; never past the end of the recording.
-        confidence: Mean posterior probability over its frames, 0..1.
+        confidence: Probability that it was said, 0..1 (``transcription.confidence``).
+        experts: Mean weight of each expert over its frames, by name; empty without experts.
     """
 
     phoneme: str
     start: float
     end: float
     confidence: float
+    experts: Mapping[str, float] = field(default_factory=dict)
 
 
 def decode_greedy(

@@ -1,6 +1,6 @@
 """Log mel features, and the arithmetic of frames.
 
-This is the only place that knows how samples become frames and frames become seconds. Frame ``t``
+This and ``front_end``, the same without torch, alone know how samples become frames. Frame ``t``
 covers the samples ``t * hop .. (t + 1) * hop``; its analysis window is centred there, with zeros
 beyond the ends, so a recording of n samples has n // hop frames and no frame ends past its end.
 
@@ -15,12 +15,7 @@ import torch
 from torch import Tensor, nn
 from torchaudio.transforms import MelSpectrogram
 
-# Mel energies this far below the loudest of the utterance count as silence. The floor goes with
-# the recording's own level, so that a quiet speaker is not cut off (20 dB lie between speakers).
-DYNAMIC_RANGE_DB = 80.0
-
-# Frames this far below the loudest one do not count in an utterance's mean and variance.
-ACTIVE_RANGE_DB = 30.0
+from phoneme_moe.speech.front_end import ACTIVE_RANGE_DB, DYNAMIC_RANGE_DB
 
 WINDOWS = {"hann": torch.hann_window, "hamming": torch.hamming_window}
 

@@ -111,7 +111,8 @@ def grow_weights(old: Recognizer, new: Recognizer, counts: Mapping[str, Tensor],
     assert new.encoder is not None
     generator = torch.Generator().manual_seed(seed)
     grown = new.encoder.sparse_layers
-    filled = old.state_dict()
+    # Times are learned anew at the end.
+    filled = {k: w for k, w in old.state_dict().items() if not k.startswith("timing.")}
     for layer, target in zip(old.encoder.sparse_layers, grown, strict=True):
         number, wanted = layer.experts.num_experts, target.experts.num_experts
         busiest = counts[layer.name].argsort(descending=True, stable=True)

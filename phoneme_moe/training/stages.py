@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import logging
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -13,12 +14,15 @@ from safetensors.torch import load_file
 
 from phoneme_moe.corpora import PreparedCorpus
 from phoneme_moe.errors import InputError
-from phoneme_moe.recipe import Model, Recipe, Router, Sparse
+from phoneme_moe.recipe import Model, Recipe, Router, Sparse, Timing
 from phoneme_moe.recognizer import Recognizer
 from phoneme_moe.run import choose_device, save_model, save_recipe
-from phoneme_moe.training.data import corpus_phonemes, corpus_speakers, load_examples
+from phoneme_moe.timing import TimingNet
+from phoneme_moe.training.data import Example, corpus_phonemes, corpus_speakers, load_examples
 from phoneme_moe.training.fit import StageFolder, fit_stage
 from phoneme_moe.training.grow import START
+from phoneme_moe.training.minimize import Schedule
+from phoneme_moe.training.timing import fit_timing_net
 
 ENCODER = "encoder"
 """What a model without speaker experts calls its one way through."""
@@ -97,9 +101,26 @@ def train_stages(
         learner.load_state_dict(load_file(stage_folder.final))
         if stage.route == "shared":
             _copy_to_all(learner, recognizer)
+    if recipe.training.timing is not None and recipe.task.kind == "recognize":
+        recognizer.timing = _fit_timing(recognizer, recipe, recipe.training.timing, train)
     recognizer.to(choose_device(device)).eval()
     save_model(folder, recipe, recognizer)
     return recognizer
+
+
+def _fit_timing(
+    recognizer: Recognizer, recipe: Recipe, timing: Timing, train: Sequence[Example]
+) -> TimingNet:
+    """Trains the net that finds times; fast enough to be done again where it was interrupted."""
+    return fit_timing_net(
+        [example.features for example in train],
+        [torch.tensor(recognizer.phonemes.encode(example.phonemes)) for example in train],
+        recognizer.phonemes.num_outputs,
+        Schedule(timing.epochs, timing.learning_rate, timing.batch_size),
+        recipe.seed,
+        timing.width,
+        timing.prior_scale,
+    )
 
 
 def lone_expert(recognizer: Recognizer, recipe: Recipe) -> Recognizer:
