@@ -21,9 +21,11 @@ from phoneme_moe.mixture.combine import join
 from phoneme_moe.mixture.feed_forward import FeedForward
 from phoneme_moe.mixture.functions import FunctionNetwork, fixed, registered
 from phoneme_moe.mixture.networks import Experts, Gate, StackTDNN
+from phoneme_moe.mixture.reach import reach_of
 from phoneme_moe.mixture.routing import Routing, fixed_routing
 from phoneme_moe.mixture.sparse import LayerRouting
 from phoneme_moe.mixture.token_networks import TokenTDNN
+from phoneme_moe.mixture.what_if import WhatIf
 from phoneme_moe.recipe import Features, Gating, Model, Network, Task
 from phoneme_moe.speech.features import LogMel, stack_frames
 from phoneme_moe.speech.phonemes import PhonemeSet
@@ -189,6 +191,15 @@ class Recognizer(nn.Module):
         return self.log_mel.frame_seconds * self.stack
 
     @property
+    def context(self) -> int | None:
+        """Frames of posteriors that one of them depends on to either side; None if on all."""
+        if self.encoder is not None:
+            return self.encoder.context
+        networks = [network for network in (self.experts, self.gate) if network is not None]
+        reaches = [reach_of(network) for network in networks]
+        return None if None in reaches else max(r for r in reaches if r is not None)
+
+    @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(chain(self.parameters(), self.buffers())).device
@@ -200,6 +211,7 @@ class Recognizer(nn.Module):
         expert: Tensor | None = None,
         expert_log_posteriors: Tensor | None = None,
         embedding: Tensor | None = None,
+        what_if: WhatIf | None = None,
     ) -> Recognition:
         """Posteriors and routing of a batch.
 
@@ -212,6 +224,7 @@ class Recognizer(nn.Module):
                 already, shape (batch, frames, experts, outputs); only the gate is computed.
             embedding: A vector of each utterance from outside, shape (batch, size), where the
                 encoder's routers decide on one.
+            what_if: Other experts than the gate or the routers would ask.
 
         Raises:
             InputError: The gate is who speaks, and that was not said; or the routers need an
@@ -219,8 +232,11 @@ class Recognizer(nn.Module):
         """
         features, mask = stack_frames(features, mask, self.stack)
         if self.encoder is not None:
-            return self._encode(features, mask, embedding)
+            return self._encode(features, mask, embedding, what_if)
         assert self.experts is not None
+        if what_if is not None and what_if.only and len(what_if.only) == 1:
+            # Nobody else is computed, and a gate that is who speaks need not know it.
+            expert = features.new_full((len(features),), what_if.only[0], dtype=torch.long)
         if expert is None and self.asks_speaker:
             raise InputError(
                 "model.gate is of kind speaker: it must be known which expert's speaker speaks "
@@ -237,10 +253,18 @@ class Recognizer(nn.Module):
         if expert_log_posteriors is None:
             expert_log_posteriors = self.experts(features, mask)  # (B, T, E, P)
         routing = self.gate.route(features, mask)
+        if what_if is not None:
+            routing = what_if.reroute(routing)
         blend = join(self.combination, routing, expert_log_posteriors)
         return Recognition(blend, routing, expert_log_posteriors)
 
-    def _encode(self, features: Tensor, mask: Tensor, embedding: Tensor | None) -> Recognition:
+    def _encode(
+        self,
+        features: Tensor,
+        mask: Tensor,
+        embedding: Tensor | None,
+        what_if: WhatIf | None = None,
+    ) -> Recognition:
         assert self.encoder is not None
         size = None if embedding is None else embedding.shape[-1]
         if self.embedding_size != size and self.embedding_size is not None:
@@ -248,7 +272,7 @@ class Recognizer(nn.Module):
                 f"the model's routers decide on an embedding of {self.embedding_size} numbers for "
                 f"each utterance: found {size or 'none'}"
             )
-        scores, layers = self.encoder(features, mask, embedding)
+        scores, layers = self.encoder(features, mask, embedding, what_if)
         log_posteriors = torch.log_softmax(scores.float(), dim=-1)
         whole = torch.zeros(len(features), dtype=torch.long, device=features.device)
         return Recognition(log_posteriors, fixed_routing(whole, 1, mask), layers=layers)

@@ -11,7 +11,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,13 +19,19 @@ import yaml
 
 from phoneme_moe.errors import InputError
 from phoneme_moe.recipe import Features, Model, Recipe, Task, validate_recipe
+from phoneme_moe.speech.decoding import Decoding
 
 if TYPE_CHECKING:
     from phoneme_moe.recognizer import Recognizer
+    from phoneme_moe.transcription.transcribe import Options
+    from phoneme_moe.transcription.transcript import Transcript
 
 MODEL_FORMAT = "phoneme_moe.model"
 MODEL_VERSION = 1
 """Version of ``model.json`` (docs/schemas/model.schema.json); a newer one is refused."""
+
+DECODING = "decoding.json"
+"""How phonemes are read off the posteriors (docs/schemas/decoding.schema.json)."""
 
 
 @contextmanager
@@ -131,11 +137,24 @@ class Run:
         folder: Where it lies.
         recipe: What it was made from.
         recognizer: The model with its weights, in evaluation mode.
+        decoding: How phonemes are read off its posteriors.
     """
 
     folder: Path
     recipe: Recipe
     recognizer: Recognizer
+    decoding: Decoding = field(default_factory=Decoding)
+
+    def transcribe(self, path: str | Path, options: Options | None = None) -> Transcript:
+        """Transcribes a recording (``transcription.transcribe.transcribe_file``).
+
+        Raises:
+            InputError: The file is not audio that can be used, or the options do not fit the run.
+        """
+        from phoneme_moe.transcription.run_engine import RunEngine
+        from phoneme_moe.transcription.transcribe import transcribe_file
+
+        return transcribe_file(RunEngine(self), path, options)
 
 
 def load_run(folder: str | Path, device: str = "cpu") -> Run:
@@ -204,7 +223,29 @@ def load_run(folder: str | Path, device: str = "cpu") -> Run:
             f"{weights_path}: {name}: found shape {found.get(name)}, expected {expected.get(name)}"
         )
     recognizer.load_state_dict(weights, strict=False)
-    return Run(folder, recipe, recognizer.to(choose_device(device)).eval())
+    decoding = read_decoding(folder)
+    return Run(folder, recipe, recognizer.to(choose_device(device)).eval(), decoding)
+
+
+def save_decoding(folder: Path, decoding: Decoding) -> None:
+    """Writes ``decoding.json``."""
+    write_json(folder / DECODING, decoding.to_json())
+
+
+def read_decoding(folder: Path) -> Decoding:
+    """What ``decoding.json`` says; the usual where there is none.
+
+    Raises:
+        InputError: It does not hold.
+    """
+    path = folder / DECODING
+    if not path.is_file():
+        return Decoding()
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path}: not valid JSON") from error
+    return Decoding.from_json(data, str(path))
 
 
 def choose_device(name: str) -> str:

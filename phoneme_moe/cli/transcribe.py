@@ -5,11 +5,14 @@ from __future__ import annotations
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from phoneme_moe.errors import InputError
+
+if TYPE_CHECKING:
+    from phoneme_moe.transcription.card import Engine
 
 
 class TranscriptFormat(StrEnum):
@@ -17,58 +20,148 @@ class TranscriptFormat(StrEnum):
 
     TXT = "txt"
     JSON = "json"
+    JSONL = "jsonl"
+    CSV = "csv"
+    CTM = "ctm"
+    TEXTGRID = "textgrid"
+    SRT = "srt"
+    VTT = "vtt"
+    ALL = "all"
+
+
+class Symbols(StrEnum):
+    """What phonemes are written in."""
+
+    ARPABET = "arpabet"
+    IPA = "ipa"
 
 
 def transcribe(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
-    audio: Annotated[list[Path], typer.Argument(help="Audio files and folders of them.")],
+    run: Annotated[Path, typer.Argument(help="A run folder, or a model exported as .onnx.")],
+    audio: Annotated[
+        list[Path], typer.Argument(help="Audio files, folders, patterns, or - for stdin.")
+    ],
     format: Annotated[
-        TranscriptFormat, typer.Option(help="txt: phonemes. json: times, confidence, routing.")
+        TranscriptFormat, typer.Option(help="all: every format, into --out.")
     ] = TranscriptFormat.TXT,
     out: Annotated[
         Path | None, typer.Option(help="Write one file for each recording into this folder.")
     ] = None,
+    symbols: Annotated[Symbols | None, typer.Option(help="Write phonemes in these.")] = None,
+    fold: Annotated[str | None, typer.Option(help="Fold onto a smaller phoneme set.")] = None,
+    beam: Annotated[
+        int | None, typer.Option(min=1, help="Beam search with the run's n-gram.")
+    ] = None,
+    nbest: Annotated[int, typer.Option(min=1, help="So many readings (with --beam).")] = 1,
+    channel: Annotated[
+        int | None, typer.Option(min=1, help="One channel; the mean of all if left out.")
+    ] = None,
+    only_expert: Annotated[
+        str | None, typer.Option(help="Ask these experts alone (names with commas between).")
+    ] = None,
+    without_expert: Annotated[str | None, typer.Option(help="Do not ask these.")] = None,
+    gate_from: Annotated[
+        str | None, typer.Option(help="A speaker's mean gate weights, or uniform.")
+    ] = None,
+    layer: Annotated[
+        str | None, typer.Option(help="The sparse layer whose experts are meant; all alike.")
+    ] = None,
+    skip_done: Annotated[
+        bool, typer.Option("--skip-done", help="Leave out recordings that --out has already.")
+    ] = False,
     embeddings: Annotated[
         Path | None,
         typer.Option(help="Vectors by recording, for runs whose routers see one (safetensors)."),
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads; all cores if left out.")] = (
+        None
+    ),
 ) -> None:
-    """Transcribe audio files to phonemes, one line a file on stdout.
+    """Transcribe audio files to phonemes with times, confidence and experts.
 
     A file that cannot be used is named on stderr; the others are still done, and the exit status
     is then 1.
     """
-    from rich.progress import track
+    from phoneme_moe.transcription.formats import FORMATS, output_names
+    from phoneme_moe.transcription.transcribe import (
+        Failure,
+        Options,
+        find_audio,
+        transcribe_files,
+    )
 
-    from phoneme_moe.cli.tables import progress_console
-    from phoneme_moe.run import load_run, write_text
-    from phoneme_moe.transcription.transcribe import find_audio
-    from phoneme_moe.transcription.transcribe import transcribe as transcribe_file
-    from phoneme_moe.transcription.writers import output_names, to_json, to_text
-
-    loaded = load_run(run, device)
+    if format == "all" and out is None:
+        raise InputError("--format all: expected --out FOLDER too, one file a format")
+    if skip_done and out is None:
+        raise InputError("--skip-done: expected --out FOLDER too, in which to look")
     files = find_audio(audio)
-    names = output_names(files, f".{format.value}")
+    formats = list(FORMATS) if format == "all" else [format.value]
+    targets = {path: name for path, name in zip(files, output_names(files, ""), strict=True)}
+    todo = files
+    if skip_done and out is not None:
+        todo = [
+            path
+            for path in files
+            if not all((out / f"{targets[path]}{FORMATS[f].suffix}").is_file() for f in formats)
+        ]
+        print(f"{len(files) - len(todo)} of {len(files)} done before", file=sys.stderr)
+    engine = open_engine(run, device, threads, (only_expert, without_expert, gate_from, layer))
+    options = Options(beam, nbest, symbols, fold, channel, embeddings)
     failed = 0
-    console = progress_console()
-    rows = zip(files, names, strict=True)
-    for path, name in track(
-        rows, "transcribing", total=len(files), console=console, disable=len(files) == 1,
-        transient=True,
-    ):  # fmt: skip
-        try:
-            transcript = transcribe_file(loaded, path, embeddings)
-        except InputError as error:
-            failed += 1
-            print(f"phoneme-moe: {error}", file=sys.stderr)
-            continue
-        text = to_json(transcript, loaded) if format == "json" else to_text(transcript)
-        if out is None:
-            print(text, flush=True)
-        else:
-            write_text(out / name, text + "\n")
-            print(out / name, flush=True)
+    with progress("transcribing", len(todo)) as advance:
+        for found in transcribe_files(engine, todo, options):
+            advance()
+            if isinstance(found, Failure):
+                failed += 1
+                print(f"phoneme-moe: {found.error}", file=sys.stderr)
+                continue
+            if out is None:
+                FORMATS[format.value].write(found, sys.stdout)
+                sys.stdout.flush()
+                continue
+            for name in formats:
+                target = out / f"{targets[found.path]}{FORMATS[name].suffix}"
+                FORMATS[name].save(found, target)
+                print(target, flush=True)
     if failed:
         print(f"phoneme-moe: {failed} of {len(files)} files failed", file=sys.stderr)
         raise typer.Exit(1)
+
+
+def open_engine(
+    run: Path,
+    device: str = "auto",
+    threads: int | None = None,
+    asked: tuple[str | None, str | None, str | None, str | None] = (None, None, None, None),
+) -> Engine:
+    """A run folder through torch, or an ONNX file without it.
+
+    Args:
+        run: The folder or the file.
+        device: ``cpu``, ``cuda`` or ``auto``.
+        threads: All cores when left out.
+        asked: ``--only-expert``, ``--without-expert``, ``--gate-from`` and ``--layer``.
+
+    Raises:
+        InputError: It cannot be opened, or has no such experts.
+    """
+    if run.suffix == ".onnx":
+        if any(asked):
+            raise InputError(
+                f"{run}: an exported model asks the experts it asks; expected a run folder for "
+                "--only-expert, --without-expert, --gate-from and --layer"
+            )
+        from phoneme_moe.transcription.onnx_engine import OnnxEngine
+
+        return OnnxEngine(run, threads)
+    import torch
+
+    from phoneme_moe.asked import what_if
+    from phoneme_moe.run import load_run
+    from phoneme_moe.transcription.run_engine import RunEngine
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    loaded = load_run(run, device)
+    return RunEngine(loaded, what_if(loaded, *asked))

@@ -15,9 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from phoneme_moe.mixture.reach import reach_of
 from phoneme_moe.mixture.soft import SoftFeedForward
 from phoneme_moe.mixture.sparse import LayerRouting, SparseFeedForward, Surroundings
 from phoneme_moe.mixture.time_delay import splice
+from phoneme_moe.mixture.what_if import WhatIf
 
 
 class DenseFeedForward(nn.Module):
@@ -130,7 +132,11 @@ class Encoder(nn.Module):
         self.output = nn.Linear(width, num_outputs)
 
     def forward(
-        self, features: Tensor, mask: Tensor, embedding: Tensor | None = None
+        self,
+        features: Tensor,
+        mask: Tensor,
+        embedding: Tensor | None = None,
+        what_if: WhatIf | None = None,
     ) -> tuple[Tensor, tuple[LayerRouting, ...]]:
         """Scores of the outputs, and who was asked in every sparse layer.
 
@@ -138,12 +144,13 @@ class Encoder(nn.Module):
             features: Shape (batch, frames, features), zero where masked.
             mask: Real frames, shape (batch, frames).
             embedding: A vector of each utterance from outside, shape (batch, size).
+            what_if: Other experts than the routers would ask.
 
         Returns:
             Scores before the softmax, shape (batch, frames, outputs), arbitrary where masked; and
             the routing of the sparse layers in order.
         """
-        surroundings = Surroundings(features, embedding)
+        surroundings = Surroundings(features, embedding, what_if)
         frames = functional.relu(self.input(splice(features, self.kernel)))
         routings = []
         for block in self.blocks:
@@ -152,6 +159,18 @@ class Encoder(nn.Module):
                 routings.append(routing)
         scores: Tensor = self.output(self.norm(frames))
         return scores, tuple(routings)
+
+    @property
+    def context(self) -> int | None:
+        """Frames that an answer depends on to either side; None if on the whole utterance."""
+        reach = self.kernel // 2
+        for block in self.blocks:
+            assert isinstance(block, Block)
+            own = reach_of(block.feed_forward)
+            if own is None:
+                return None
+            reach += block.kernel // 2 * block.dilation + own
+        return reach
 
     @property
     def sparse_layers(self) -> list[SparseFeedForward | SoftFeedForward]:

@@ -19,6 +19,8 @@ def count_decisions(experts: Tensor, num_experts: int) -> Tensor:
         experts: Indices, any shape.
         num_experts: How many there are.
     """
+    if torch.onnx.is_in_onnx_export():  # which has no bincount; nobody asks for counts there
+        return experts.new_zeros(num_experts)
     return torch.bincount(experts.flatten(), minlength=num_experts)
 
 

@@ -53,6 +53,8 @@ def expert_feed_forward(
         dtype = torch.get_autocast_dtype(device)
     weight = assignment.weight.to(weight_in.dtype)
     parameters = (weight_in, bias_in, weight_out, bias_out)
+    if torch.onnx.is_in_onnx_export():
+        return _one_by_one(tokens, assignment, *parameters, activation)
     if len(weight) == 0:  # of no rows, but in the graph
         nothing = sum(part.sum() * 0 for part in (weight, *parameters))
         return tokens.to(weight_in.dtype) * 0 + nothing
@@ -62,6 +64,27 @@ def expert_feed_forward(
     out: Tensor = _FeedForward.apply(  # type: ignore[no-untyped-call]
         tokens, weight, *parameters, activation, layout
     )
+    return out
+
+
+def _one_by_one(
+    tokens: Tensor,
+    assignment: Assignment,
+    weight_in: Tensor,
+    bias_in: Tensor,
+    weight_out: Tensor,
+    bias_out: Tensor,
+    activation: Activation,
+) -> Tensor:
+    """The same in operations that ONNX has: one expert after the other, each on its own rows."""
+    activate = functional.relu if activation == "relu" else functional.silu
+    out = torch.zeros_like(tokens)
+    for expert in range(weight_in.shape[0]):
+        own = (assignment.expert == expert).nonzero()[:, 0]
+        token = assignment.token[own]  # none twice: a token has an expert once
+        hidden = activate(tokens[token] @ weight_in[expert] + bias_in[expert])
+        said = (hidden @ weight_out[expert] + bias_out[expert]) * assignment.weight[own, None]
+        out = out.index_add(0, token, said)
     return out
 
 

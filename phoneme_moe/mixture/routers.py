@@ -129,11 +129,18 @@ class TokenChoice(nn.Module):
             nn.Parameter(torch.zeros(num_experts, num_features)) if noise == "gaussian" else None
         )
 
-    def forward(self, inputs: Tensor) -> Choice:
-        """Chooses; inputs of shape (decisions, channels)."""
+    def forward(self, inputs: Tensor, allowed: Tensor | None = None) -> Choice:
+        """Chooses.
+
+        Args:
+            inputs: Shape (decisions, channels).
+            allowed: Which experts may be asked, shape (experts,), boolean; all when left out.
+        """
         if self.training and self.noise == "jitter":
             inputs = inputs * (1 + self.noise_scale * (2 * torch.rand_like(inputs) - 1))
         clean = (inputs if self.scores is None else self.scores(inputs)) - self.offset
+        if allowed is not None:
+            clean = clean.masked_fill(~allowed, -torch.inf)
         noisy, load = clean, None
         if self.training and self.spread is not None:
             with torch.autocast(inputs.device.type, enabled=False):
@@ -150,7 +157,11 @@ class TokenChoice(nn.Module):
         elif self.bias is not None:
             # Experts let in later stay out, whatever the bias says.
             wanted = wanted + self.bias.bias - self.offset
-        experts = wanted.topk(self.top_k, dim=-1).indices
+        top_k = self.top_k
+        if allowed is not None:
+            wanted = wanted.masked_fill(~allowed, -torch.inf)
+            top_k = min(top_k, int(allowed.sum()))
+        experts = wanted.topk(top_k, dim=-1).indices
         weights = weigh(noisy, probabilities, experts, self.score, self.weighting)
         if self.hard:
             weights = straight_through(weights)

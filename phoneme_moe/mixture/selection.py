@@ -9,7 +9,7 @@ Legend: D decisions, E experts, K experts chosen for each.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -43,6 +43,17 @@ class Choice:
     scores: Tensor | None = None
     probabilities: Tensor | None = None
     load: Tensor | None = None
+
+    def with_shares(self, shares: Tensor) -> Choice:
+        """The same total weight of each decision, divided among experts in fixed shares.
+
+        Args:
+            shares: Of each expert, sum 1, shape (experts,).
+        """
+        asked = shares.nonzero()[:, 0]
+        total = self.weights.sum(dim=-1, keepdim=True)
+        experts = asked.expand(len(total), -1)
+        return replace(self, experts=experts, weights=total * shares[asked])
 
 
 def probabilities_of(scores: Tensor, score: Score) -> Tensor:

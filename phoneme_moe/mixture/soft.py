@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from phoneme_moe.errors import InputError
 from phoneme_moe.mixture.grouped import ExpertFeedForward
 from phoneme_moe.mixture.layout import Assignment
-from phoneme_moe.mixture.sparse import LayerRouting, Surroundings
+from phoneme_moe.mixture.sparse import CHOOSING, LayerRouting, Surroundings
 
 
 class SoftFeedForward(nn.Module):
@@ -61,6 +62,8 @@ class SoftFeedForward(nn.Module):
         self, frames: Tensor, mask: Tensor, surroundings: Surroundings
     ) -> tuple[Tensor, LayerRouting]:
         """What the experts make of the frames; as ``SparseFeedForward.forward``."""
+        if surroundings.what_if is not None and surroundings.what_if.means(self.name):
+            raise InputError(f"layer {self.name}: nobody is chosen in a soft layer; {CHOOSING}")
         batch, num_frames, channels = frames.shape
         missing = -num_frames % self.window
         windows = functional.pad(frames, (0, 0, 0, missing)).reshape(-1, self.window, channels)

@@ -18,6 +18,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from phoneme_moe.errors import InputError
 from phoneme_moe.mixture.balance import (
     SelectionBias,
     count_decisions,
@@ -32,6 +33,9 @@ from phoneme_moe.mixture.layout import Assignment
 from phoneme_moe.mixture.routers import ContextWindow, TokenChoice, TreeChoice, mean_over_frames
 from phoneme_moe.mixture.routing import Routing
 from phoneme_moe.mixture.selection import Choice, choose_frames, rank_in_expert
+from phoneme_moe.mixture.what_if import WhatIf
+
+CHOOSING = "expected a layer in which each frame chooses among all experts"
 
 Sees = Literal["frame", "context", "utterance", "embedding", "rule"]
 
@@ -43,10 +47,12 @@ class Surroundings:
     Attributes:
         features: What the model itself is given, shape (batch, frames, features).
         embedding: One vector of each utterance from outside, shape (batch, size); or None.
+        what_if: Other experts than the routers would ask.
     """
 
     features: Tensor
     embedding: Tensor | None = None
+    what_if: WhatIf | None = None
 
 
 @dataclass(frozen=True)
@@ -181,7 +187,7 @@ class SparseFeedForward(nn.Module):
         batch, num_frames, channels = frames.shape
         rows = mask.flatten().nonzero()[:, 0]  # (N,)
         utterance = rows // num_frames
-        choice: Choice = self.router(self._seen(frames, mask, rows, surroundings))
+        choice = self._choose(self._seen(frames, mask, rows, surroundings), surroundings.what_if)
         of_utterances = self.sees in {"utterance", "embedding"}
         probabilities = choice.probabilities
         if probabilities is not None and of_utterances:
@@ -198,7 +204,7 @@ class SparseFeedForward(nn.Module):
             if of_utterances:
                 of_frames = choice.experts[utterance], choice.weights[utterance]
             chosen = choice.experts.shape[1]
-            token = torch.arange(len(rows), device=rows.device)
+            token = torch.arange(rows.shape[0], device=rows.device)
             if self.capacity is not None and self.training:
                 # All first choices come before all second ones, so that they are served first.
                 expert, weight = (value.T.flatten() for value in of_frames)
@@ -227,6 +233,20 @@ class SparseFeedForward(nn.Module):
             self._entropy(choice).detach(),
             self._loss(choice),
         )
+
+    def _choose(self, seen: Tensor, what_if: WhatIf | None) -> Choice:
+        """Who is asked, of inputs of shape (decisions, channels)."""
+        if what_if is None or not what_if.means(self.name):
+            choice: Choice = self.router(seen)
+            return choice
+        if not isinstance(self.router, TokenChoice) or self.frames_choose is not None:
+            raise InputError(
+                f"layer {self.name}: its router cannot be told whom to ask; {CHOOSING}"
+            )
+        choice = self.router(seen, what_if.allowed(seen.device))
+        if what_if.shares:
+            choice = choice.with_shares(torch.tensor(what_if.shares, device=seen.device))
+        return choice
 
     def _seen(self, frames: Tensor, mask: Tensor, rows: Tensor, around: Surroundings) -> Tensor:
         """What the router decides on, shape (decisions, channels)."""

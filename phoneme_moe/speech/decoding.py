@@ -1,15 +1,22 @@
-"""From posteriors to phonemes with times and confidence."""
+"""From posteriors to phonemes, and how sure one may be of them.
+
+Legend: T frames, P outputs with the blank first.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from phoneme_moe.speech.phonemes import BLANK, PhonemeSet
+from phoneme_moe.errors import InputError
+from phoneme_moe.speech.language_model import PhonemeNgram
+from phoneme_moe.speech.phonemes import BLANK
+
+DECODING_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -20,7 +27,7 @@ class Segment:
         phoneme: Its symbol.
         start: Where it begins, in seconds.
         end: Where it ends, in seconds; never past the end of the recording.
-        confidence: Probability that it was said, 0..1 (``transcription.confidence``).
+        confidence: Probability that it was said, 0..1.
         experts: Mean weight of each expert over its frames, by name; empty without experts.
     """
 
@@ -31,38 +38,93 @@ class Segment:
     experts: Mapping[str, float] = field(default_factory=dict)
 
 
-def decode_greedy(
-    log_posteriors: NDArray[np.float32],
-    phonemes: PhonemeSet,
-    frame_seconds: float,
-    duration: float,
-) -> list[Segment]:
-    """Best path through a CTC model: the likeliest output of each frame, runs joined, blanks out.
+@dataclass(frozen=True)
+class Decoding:
+    """How phonemes are read off posteriors; found on dev (``transcription.calibrate``).
 
-    Graves et al. 2006, section 3.2. A segment covers the frames in which its phoneme is the
-    likeliest output; CTC peaks late and briefly, so these are where it was recognised and are
-    shorter than the phoneme itself.
+    Attributes:
+        temperature: What scores are divided by before they count as confidence.
+        language_model: N-gram of the run's training phonemes; None of old runs.
+        weight: Power of its probabilities in a beam search.
+        bonus: Added to a reading's score for each phoneme.
+    """
+
+    temperature: float = 1.0
+    language_model: PhonemeNgram | None = None
+    weight: float = 0.0
+    bonus: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        model = self.language_model
+        return {
+            "version": DECODING_VERSION,
+            "temperature": self.temperature,
+            "weight": self.weight,
+            "bonus": self.bonus,
+            "language_model": None if model is None else model.to_json(),
+        }
+
+    @classmethod
+    def from_json(cls, data: Any, where: str) -> Decoding:
+        """Reads what ``to_json`` gave.
+
+        Args:
+            data: Plain data.
+            where: The file, for messages.
+
+        Raises:
+            InputError: Names the key that does not hold.
+        """
+        if not isinstance(data, dict) or data.get("version") != DECODING_VERSION:
+            found = data.get("version") if isinstance(data, dict) else data
+            raise InputError(f"{where}: version: found {found!r}, expected {DECODING_VERSION}")
+        numbers = {}
+        for key, least in (("temperature", 1e-3), ("weight", 0.0), ("bonus", -100.0)):
+            value = data.get(key)
+            if not isinstance(value, int | float) or not least <= value <= 100:
+                raise InputError(f"{where}: {key}: found {value!r}, expected {least:g} to 100")
+            numbers[key] = float(value)
+        model = data.get("language_model")
+        ngram = None if model is None else PhonemeNgram.from_json(model, where)
+        return cls(language_model=ngram, **numbers)
+
+
+def best_path(log_posteriors: NDArray[np.float32]) -> tuple[list[int], NDArray[np.int64]]:
+    """The likeliest output of each frame, runs joined, blanks out (Graves et al. 2006, sec. 3.2).
 
     Args:
-        log_posteriors: Shape (frames, outputs), natural logarithm.
-        phonemes: The phoneme set, blank first.
-        frame_seconds: Seconds from one frame to the next.
-        duration: Seconds of the recording.
+        log_posteriors: Shape (frames, outputs).
+
+    Returns:
+        The outputs in order, and the first frame of each and the one after its last, shape
+        (phonemes, 2).
     """
     best = log_posteriors.argmax(axis=1)
-    edges = [0, *(np.flatnonzero(np.diff(best)) + 1), len(best)]
-    segments = []
-    for first, last in pairwise(edges):
-        output = int(best[first])
-        if output == BLANK:
-            continue
-        confidence = float(np.exp(log_posteriors[first:last, output]).mean())
-        segments.append(
-            Segment(
-                phoneme=phonemes.decode([output])[0],
-                start=float(min(first * frame_seconds, duration)),
-                end=float(min(last * frame_seconds, duration)),
-                confidence=min(confidence, 1.0),
-            )
-        )
-    return segments
+    edges = np.flatnonzero(np.diff(best, prepend=-1, append=-1))
+    spans = np.stack([edges[:-1], edges[1:]], axis=1)
+    spoken = best[spans[:, 0]] != BLANK
+    return best[spans[spoken, 0]].tolist(), spans[spoken]
+
+
+def confidences(
+    log_posteriors: NDArray[np.float32],
+    outputs: list[int],
+    spans: NDArray[np.int64],
+    temperature: float,
+) -> NDArray[np.float32]:
+    """Probability of each phoneme: the mean over the frames in which it is emitted, 0..1.
+
+    Args:
+        log_posteriors: Shape (frames, outputs).
+        outputs: The phonemes.
+        spans: Their frames, shape (phonemes, 2).
+        temperature: Above 1 makes less sure (Guo et al. 2017).
+    """
+    scaled = log_posteriors / temperature
+    top = scaled.max(axis=1, keepdims=True)
+    log_sum = np.log(np.exp(scaled - top).sum(axis=1)) + top[:, 0]
+    found = np.empty(len(outputs), np.float32)
+    for number, (output, (first, last)) in enumerate(zip(outputs, spans.tolist(), strict=True)):
+        found[number] = np.exp(scaled[first:last, output] - log_sum[first:last]).mean()
+    return np.minimum(found, 1.0)

@@ -114,9 +114,9 @@ class FrontEnd:
         """What normalisation must know, from a recording's energies in blocks.
 
         Args:
-            blocks: Energies of shape (frames, mel bands); gone through twice.
+            blocks: Energies of shape (frames, mel bands).
         """
-        blocks = list(blocks)
+        blocks = list(blocks)  # gone through twice
         loudest = max((float(block.max()) for block in blocks if block.size), default=0.0)
         level = Level(loudest, np.zeros((1, 1), np.float32), 1.0)
         if self.normalization == "range":

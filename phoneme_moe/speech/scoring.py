@@ -71,6 +71,30 @@ def score_utterance(reference: Sequence[str], hypothesis: Sequence[str]) -> Utte
     )
 
 
+def correct_phonemes(reference: Sequence[str], hypothesis: Sequence[str]) -> list[bool]:
+    """Which phonemes of a hypothesis were really said, by the same alignment.
+
+    Args:
+        reference: Phonemes that were spoken.
+        hypothesis: Phonemes that were recognised.
+
+    Returns:
+        Of each phoneme of the hypothesis.
+    """
+    if list(reference) == list(hypothesis):
+        return [True] * len(hypothesis)
+    correct = [False] * len(hypothesis)
+    if reference and hypothesis:
+        import jiwer
+
+        output = jiwer.process_words(" ".join(reference), " ".join(hypothesis))
+        for chunk in output.alignments[0]:
+            if chunk.type == "equal":
+                for index in range(chunk.hyp_start_idx, chunk.hyp_end_idx):
+                    correct[index] = True
+    return correct
+
+
 @dataclass(frozen=True)
 class Score:
     """Errors over many utterances.

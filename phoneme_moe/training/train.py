@@ -12,6 +12,7 @@ from phoneme_moe.evaluation import Evaluation, evaluate
 from phoneme_moe.recipe import Recipe, load_recipe
 from phoneme_moe.report.run import RunReport, report_run
 from phoneme_moe.run import Run, choose_device, load_run, read_recipe
+from phoneme_moe.transcription.calibrate import calibrate
 
 
 class TrainingInterruptedError(Exception):
@@ -72,8 +73,8 @@ def train(
 
 
 def finish(folder: Path, device: str = "auto") -> Trained:
-    """Evaluates a trained run on test and reports its routing into its folder."""
-    run = load_run(folder, device)
+    """Calibrates a trained run, evaluates it on test and reports its routing into its folder."""
+    run = calibrate(load_run(folder, device))
     evaluation = evaluate(run)
     evaluation.save(folder / "evaluation.json")
     return Trained(run, evaluation, report_run(run))

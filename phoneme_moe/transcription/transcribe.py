@@ -1,140 +1,330 @@
-"""Audio files to phonemes with times, confidence and the experts that were asked."""
+"""Audio files to phonemes with times, confidence and the experts that were asked.
+
+    files --readers (threads)--> recordings --batches of like length--> posteriors --> transcripts
+
+Reading and features overlap with the network. Long recordings go through in windows with as much
+beside them as the model looks at, so that a seam changes nothing; where a part of the model looks
+at the whole utterance (``Card.context`` is None), it looks at a window instead.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
-from phoneme_moe.embeddings import Embeddings
 from phoneme_moe.errors import InputError
-from phoneme_moe.recognizer import Recognizer
-from phoneme_moe.run import Run
-from phoneme_moe.speech.audio import AUDIO_SUFFIXES, Waveform, load_waveform
-from phoneme_moe.speech.decoding import Segment, decode_greedy
+from phoneme_moe.speech.audio import AUDIO_SUFFIXES
+from phoneme_moe.speech.symbols import symbol_map
+from phoneme_moe.transcription.card import Card, Engine, Floats, Heard
+from phoneme_moe.transcription.decode import decode, renamed, transcribe_heard
+from phoneme_moe.transcription.recording import Recording, read_recording
+from phoneme_moe.transcription.tokens import transcribe_token
+from phoneme_moe.transcription.transcript import Transcript
+
+if TYPE_CHECKING:
+    from phoneme_moe.embeddings import Embeddings
+
+BATCH_FRAMES = 24_000
+"""Feature frames in a batch, padding included: four minutes at 10 ms."""
+
+WINDOW_SECONDS = 30.0
+"""Of a long recording, without what is beside it."""
+
+CONTEXT_SECONDS = 5.0
+"""Beside a window, for models that look at whole utterances."""
+
+AHEAD = 64
+"""Recordings that are read before they are needed."""
 
 
 @dataclass(frozen=True)
-class Transcript:
-    """What was recognised in a file.
+class Options:
+    """How recordings are transcribed.
+
+    Attributes:
+        beam: Readings that a beam search keeps; None takes the best path.
+        nbest: Readings to tell; more than one needs a beam.
+        symbols: ``arpabet`` or ``ipa``; as the run has them when left out.
+        fold: Phoneme set to fold onto (``speech.symbols``).
+        channel: Which channel, from 1; the mean of all when left out.
+        embeddings: A safetensors file with a vector for each recording, by its name without ending,
+            for runs whose routers see one.
+    """
+
+    beam: int | None = None
+    nbest: int = 1
+    symbols: str | None = None
+    fold: str | None = None
+    channel: int | None = None
+    embeddings: str | Path | None = None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A recording that cannot be used.
 
     Attributes:
         path: The file.
-        duration: Its length in seconds.
-        segments: The phonemes in order.
-        routing: Mean weight of each expert over the file, by name; sums to 1. Of an encoder: in its
-            last sparse layer.
+        error: Why, in one line that names it.
     """
 
     path: Path
-    duration: float
-    segments: tuple[Segment, ...]
-    routing: dict[str, float]
-
-    @property
-    def phonemes(self) -> tuple[str, ...]:
-        """The phonemes alone."""
-        return tuple(segment.phoneme for segment in self.segments)
+    error: InputError
 
 
-@torch.inference_mode()
-def transcribe(run: Run, path: str | Path, embeddings: str | Path | None = None) -> Transcript:
-    """Recognises an audio file.
+Read = Recording | Transcript | Failure
+"""What a reader makes of a file; a token is transcribed at once."""
 
-    A run that classifies tokens answers with one phoneme: that of the token around the steepest
-    rise of energy, where a stop bursts.
+
+def transcribe_files(
+    engine: Engine, files: Iterable[Path], options: Options | None = None
+) -> Iterator[Transcript | Failure]:
+    """Transcribes recordings, in the order given, each as soon as it and those before are done.
 
     Args:
-        run: The run.
-        path: The audio file; any rate and channel count.
-        embeddings: A safetensors file with a vector for the recording, by its name without ending,
-            for runs whose routers see one (``phoneme_moe.embeddings``).
+        engine: The model.
+        files: Audio files of any rate and length; ``-`` for standard input.
+        options: How.
 
     Raises:
-        InputError: The file is not audio that can be used, or the run's gate is who speaks; or the
-            run needs an embedding and there is none.
+        InputError: The options do not fit the model; a single file never raises.
     """
-    recognizer = run.recognizer
-    if recognizer.asks_speaker:
-        raise InputError(
-            f"{run.folder}: model.gate is of kind speaker, and a recording does not say who "
-            "speaks; expected a run whose gate listens (evaluate can use this one)"
+    options = options or Options()
+    card = engine.card
+    if options.nbest > 1 and options.beam is None:
+        raise InputError(f"--nbest: found {options.nbest} without --beam; expected --beam N too")
+    names = symbol_map(card.phonemes.symbols, options.symbols, options.fold)
+    vectors = _embeddings(card, options)
+    front_end = card.front_end()
+
+    def read(path: Path) -> Read:
+        try:
+            if card.tokens:
+                return transcribe_token(engine, path, options.channel)
+            return read_recording(path, front_end, options.channel)
+        except InputError as error:
+            return Failure(path, error)
+        except OSError as error:
+            return Failure(path, InputError(f"{path}: {error.strerror or error}"))
+
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as readers:
+        for several in _in_groups(readers, read, files):
+            for found in _transcribe_group(engine, several, options, vectors):
+                if isinstance(found, Transcript):
+                    found = renamed(found, names, fold=options.fold, symbols=options.symbols)
+                yield found
+
+
+def _in_groups(
+    readers: ThreadPoolExecutor, read: Callable[[Path], Read], files: Iterable[Path]
+) -> Iterator[list[Read]]:
+    """Recordings in order: one, then two, then four ... so that results begin soon."""
+    waiting: deque[Future[Read]] = deque()
+    coming = iter(files)
+    size = 1
+    group: list[Read] = []
+    while True:
+        while len(waiting) < AHEAD and (path := next(coming, None)) is not None:
+            waiting.append(readers.submit(read, path))
+        if not waiting:
+            break
+        group.append(waiting.popleft().result())
+        if len(group) == size:
+            yield group
+            group, size = [], min(2 * size, AHEAD)
+    if group:
+        yield group
+
+
+def _transcribe_group(
+    engine: Engine,
+    several: Sequence[Read],
+    options: Options,
+    vectors: Embeddings | None,
+) -> list[Transcript | Failure]:
+    recordings = [(i, r) for i, r in enumerate(several) if isinstance(r, Recording)]
+    done: list[Transcript | Failure] = [
+        r if not isinstance(r, Recording) else Failure(r.path, InputError("")) for r in several
+    ]
+    recordings.sort(key=lambda item: item[1].num_frames)
+    for batch in _batches(recordings):
+        usable = []
+        embeddings: list[Floats] = []
+        for index, recording in batch:
+            try:
+                if vectors is not None:
+                    embeddings.append(vectors.of([recording.path.stem]).numpy())
+                usable.append((index, recording))
+            except InputError as error:
+                done[index] = Failure(recording.path, error)
+        if not usable:
+            continue
+        own = [recording for _, recording in usable]
+        transcripts = transcribe_recordings(
+            engine, own, options, np.stack(embeddings) if embeddings else None
         )
-    size = recognizer.embedding_size
-    if size is not None and embeddings is None:
-        raise InputError(
-            f"{run.folder}: its routers see an embedding of {size} numbers for each recording; "
-            "expected --embeddings FILE"
+        for (index, _), transcript in zip(usable, transcripts, strict=True):
+            done[index] = transcript
+    return done
+
+
+def transcribe_recordings(
+    engine: Engine,
+    recordings: Sequence[Recording],
+    options: Options,
+    embeddings: Floats | None = None,
+) -> list[Transcript]:
+    """Transcribes recordings in a batch, or a single one of any length, in the run's own symbols.
+
+    Args:
+        engine: The model.
+        recordings: At least one.
+        options: How.
+        embeddings: A vector of each, shape (recordings, size), where the model needs one.
+    """
+    heard = hear(engine, recordings, embeddings)
+    readings = decode(heard, engine.card, options.beam, options.nbest)
+    return [
+        transcribe_heard(recording, said, reading, engine.card)
+        for recording, said, reading in zip(recordings, heard, readings, strict=True)
+    ]
+
+
+def _batches(
+    recordings: Sequence[tuple[int, Recording]],
+) -> Iterator[list[tuple[int, Recording]]]:
+    """Recordings of rising length, as many together as a batch may have frames."""
+    batch: list[tuple[int, Recording]] = []
+    for item in recordings:
+        if batch and (len(batch) + 1) * item[1].num_frames > BATCH_FRAMES:
+            yield batch
+            batch = []
+        batch.append(item)
+    if batch:
+        yield batch
+
+
+def hear(
+    engine: Engine, recordings: Sequence[Recording], embeddings: Floats | None = None
+) -> list[Heard]:
+    """What a model says of recordings, each by itself.
+
+    Args:
+        engine: The model.
+        recordings: Together no more than a batch, or a single one of any length.
+        embeddings: A vector of each, shape (recordings, size), where the model needs one.
+    """
+    if len(recordings) == 1 and recordings[0].num_frames > BATCH_FRAMES:
+        return [_hear_long(engine, recordings[0], embeddings)]
+    lengths = np.array([recording.num_frames for recording in recordings])
+    features = _padded([recording.features() for recording in recordings])
+    heard = engine.hear(features, lengths, embeddings)
+    stack = engine.card.stack
+    return [
+        Heard(
+            heard.log_posteriors[row : row + 1, : -(-n // stack)],
+            heard.weights[row : row + 1, : -(-n // stack)],
+            None if heard.timing is None else heard.timing[row : row + 1, :n],
         )
-    rate = recognizer.log_mel.sample_rate
-    waveform = load_waveform(path, rate)
-    duration = len(waveform) / rate
-    start = 0.0
-    sound = waveform
-    if recognizer.task.kind == "classify":
-        sound, start = _cut_token(recognizer, waveform)
-    recognition = recognizer.recognize_waveforms(
-        torch.from_numpy(sound)[None].to(recognizer.device),
-        torch.tensor([len(sound)], device=recognizer.device),
-        embedding=(
-            None
-            if size is None or embeddings is None
-            else Embeddings(embeddings, size).of([Path(path).stem])[None].to(recognizer.device)
-        ),
+        for row, n in enumerate(lengths.tolist())
+    ]
+
+
+def _padded(rows: Sequence[Floats]) -> Floats:
+    padded = np.zeros((len(rows), max(map(len, rows)), rows[0].shape[1]), np.float32)
+    for index, row in enumerate(rows):
+        padded[index, : len(row)] = row
+    return padded
+
+
+def _hear_long(engine: Engine, recording: Recording, embeddings: Floats | None) -> Heard:
+    """The same in windows, with what the model looks at beside them."""
+    card = engine.card
+    step = card.feature_seconds * card.stack
+    context = card.context if card.context is not None else round(CONTEXT_SECONDS / step)
+    size = round(WINDOW_SECONDS / step)
+    total = -(-recording.num_frames // card.stack)
+    parts: list[Heard] = []
+    for first in range(0, total, size):
+        last = min(first + size, total)
+        begin = max(0, first - context)
+        features = recording.features(begin * card.stack, (last + context) * card.stack)
+        said = engine.hear(features[None], np.array([len(features)]), embeddings)
+        own = slice(first - begin, last - begin)
+        finer = slice(own.start * card.stack, own.stop * card.stack)
+        parts.append(
+            Heard(
+                said.log_posteriors[:, own].copy(),
+                said.weights[:, own].copy(),
+                None if said.timing is None else said.timing[:, finer].astype(np.float16),
+            )
+        )
+    timing = [part.timing for part in parts if part.timing is not None]
+    return Heard(
+        np.concatenate([part.log_posteriors for part in parts], axis=1),
+        np.concatenate([part.weights for part in parts], axis=1),
+        np.concatenate(timing, axis=1)[:, : recording.num_frames] if timing else None,
     )
-    log_posteriors = recognition.log_posteriors[0].cpu().numpy()
-    if recognizer.task.kind == "classify":
-        best = int(log_posteriors[0].argmax())
-        end = min(start + recognizer.task.token_ms / 1000, duration)
-        phoneme = recognizer.phonemes.decode([best])[0]
-        confidence = float(np.exp(log_posteriors[0, best]))
-        segments = [Segment(phoneme, max(start, 0.0), end, min(confidence, 1.0))]
-    else:
-        segments = decode_greedy(
-            log_posteriors, recognizer.phonemes, recognizer.frame_seconds, duration
+
+
+def _embeddings(card: Card, options: Options) -> Embeddings | None:
+    if card.embedding_size is None:
+        return None
+    if options.embeddings is None:
+        raise InputError(
+            f"{card.source}: its routers see an embedding of {card.embedding_size} numbers for "
+            "each recording; expected --embeddings FILE"
         )
-    layer, experts = recognizer.routed_layer()
-    weights = recognition.routing_of(layer).mean_weights().tolist()
-    routing = dict(zip(experts, weights, strict=True))
-    return Transcript(Path(path), duration, tuple(segments), routing)
+    from phoneme_moe.embeddings import Embeddings  # imports torch
+
+    return Embeddings(options.embeddings, card.embedding_size)
 
 
-def _cut_token(recognizer: Recognizer, waveform: Waveform) -> tuple[Waveform, float]:
-    """The token around the steepest rise of energy, and where it starts in seconds."""
-    front = recognizer.log_mel
-    energy = front.mel_energies(torch.from_numpy(waveform)[None]).sum(dim=2)[0].numpy()
-    level = 10 * np.log10(np.maximum(energy, energy.max() * 1e-6 + 1e-30))
-    # The rise over 30 ms; silence before the file lets a file begin with its burst.
-    before = np.concatenate([np.full(3, level.min()), level])[: len(level)]
-    onset = int(np.argmax(level - before)) * front.hop
-    first = onset - round(recognizer.task.onset_ms / 1000 * front.sample_rate)
-    padded = np.pad(waveform, recognizer.token_samples)
-    token = padded[first + recognizer.token_samples :][: recognizer.token_samples]
-    return token, first / front.sample_rate
+def transcribe_file(engine: Engine, path: str | Path, options: Options | None = None) -> Transcript:
+    """Transcribes one recording.
+
+    Raises:
+        InputError: The file is not audio that can be used, or the options do not fit the model.
+    """
+    (found,) = transcribe_files(engine, [Path(path)], options)
+    if isinstance(found, Failure):
+        raise found.error
+    return found
 
 
 def find_audio(inputs: Iterable[Path]) -> list[Path]:
-    """Files as they are, folders as the audio files in them.
+    """Files as they are, folders as the audio files in them, patterns as what they match.
 
     Args:
-        inputs: Files and folders.
+        inputs: Files, folders, patterns such as ``*.wav`` (for shells that leave them as they are),
+            or ``-``.
 
     Raises:
-        InputError: A folder holds no audio file.
+        InputError: A folder holds no audio file, or a pattern matches nothing.
     """
-    files = []
+    files: list[Path] = []
     for path in inputs:
-        if not path.is_dir():
+        if path.is_dir():
+            found = sorted(
+                p for p in path.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES and p.is_file()
+            )
+            if not found:
+                known = " ".join(sorted(AUDIO_SUFFIXES))
+                raise InputError(f"{path}: the folder holds no audio file ({known})")
+            files.extend(found)
+        elif not path.exists() and any(sign in str(path) for sign in "*?["):
+            root = Path(path.anchor) if path.anchor else Path()
+            matching = sorted(p for p in root.glob(str(path.relative_to(root))) if p.is_file())
+            if not matching:
+                raise InputError(f"{path}: no file matches the pattern")
+            files.extend(matching)
+        else:
             files.append(path)
-            continue
-        found = sorted(
-            p for p in path.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES and p.is_file()
-        )
-        if not found:
-            known = " ".join(sorted(AUDIO_SUFFIXES))
-            raise InputError(f"{path}: the folder holds no audio file ({known})")
-        files.extend(found)
     return files

@@ -14,7 +14,7 @@ class Alternative:
 
     Attributes:
         phonemes: In order.
-        score: Logarithm of its probability by the model and the phoneme n-gram, as they are weighed.
+        score: Logarithm of its probability, by the model and the n-gram as they are weighed.
     """
 
     phonemes: tuple[str, ...]

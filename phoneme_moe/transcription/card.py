@@ -1,0 +1,96 @@
+"""What must be known of a model to transcribe with it; nothing here needs torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phoneme_moe.speech.decoding import Decoding
+from phoneme_moe.speech.front_end import FrontEnd
+from phoneme_moe.speech.phonemes import PhonemeSet
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Card:
+    """A model as transcription sees it.
+
+    Attributes:
+        source: The run folder or the ONNX file.
+        recipe: Name of its recipe.
+        corpus: Whose speech it learned.
+        phonemes: Its phoneme set.
+        experts: Names of the experts whose weights it tells, of a gate or of a sparse layer.
+        features: How ``FrontEnd`` is made: section of the recipe, without ``stack``.
+        stack: Feature frames that are one frame of posteriors.
+        tokens: Whether it names the phoneme of one excised token only.
+        token_ms: Length of a token in milliseconds.
+        onset_ms: Where in the token its phoneme begins, in milliseconds.
+        context: Frames of posteriors that it looks at to either side; None where one part of it
+            looks at the whole utterance.
+        embedding_size: Length of the vector that it needs for each recording; None without.
+        decoding: How phonemes are read off its posteriors.
+    """
+
+    source: str
+    recipe: str
+    corpus: str
+    phonemes: PhonemeSet
+    experts: tuple[str, ...]
+    features: Mapping[str, Any]
+    stack: int
+    tokens: bool
+    token_ms: float
+    onset_ms: float
+    context: int | None
+    embedding_size: int | None = None
+    decoding: Decoding = field(default_factory=Decoding)
+
+    @property
+    def feature_seconds(self) -> float:
+        """Seconds from one feature frame to the next."""
+        rate: int = self.features["sample_rate"]
+        return round(rate * self.features["hop_ms"] / 1000) / rate
+
+    def front_end(self) -> FrontEnd:
+        """Its features."""
+        return FrontEnd(**self.features)
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What a model says of a batch.
+
+    Attributes:
+        log_posteriors: Natural logarithms, shape (batch, frames, outputs).
+        weights: Of the experts, shape (batch, frames, experts).
+        timing: Scores of the net that finds times, shape (batch, feature frames, outputs); None
+            without one.
+    """
+
+    log_posteriors: Floats
+    weights: Floats
+    timing: Floats | None
+
+
+class Engine(Protocol):
+    """A model ready to listen: a run through torch, or an ONNX file."""
+
+    card: Card
+
+    def hear(
+        self, features: Floats, num_frames: NDArray[np.int64], embedding: Floats | None = None
+    ) -> Heard:
+        """Recognises utterances.
+
+        Args:
+            features: Shape (batch, feature frames, mel bands), zero beyond each one's end.
+            num_frames: Feature frames of each, shape (batch,).
+            embedding: A vector of each from outside, shape (batch, size), where it needs one.
+        """
+        ...

@@ -1,0 +1,270 @@
+"""From what a model says of recordings to transcripts.
+
+Long recordings are cut where nothing is said, so that no step takes more than a piece at a time.
+
+Legend: T frames of posteriors, U feature frames, P outputs, E experts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phoneme_moe.speech.beam_search import beam_search
+from phoneme_moe.speech.decoding import Segment, best_path, confidences
+from phoneme_moe.speech.phonemes import BLANK
+from phoneme_moe.speech.viterbi import Spans, force_align, share_gaps
+from phoneme_moe.transcription.card import Card, Heard
+from phoneme_moe.transcription.recording import Recording
+from phoneme_moe.transcription.transcript import Alternative, Transcript
+
+PIECE_SECONDS = 20.0
+"""Longest piece that is decoded at once; it ends at the surest blank of its second half."""
+
+REACH_SECONDS = 0.5
+"""A phoneme begins and ends no further from where it is emitted."""
+
+SIDE_BY_SIDE = 64
+"""Pieces in a batch."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The phonemes of a recording, before they have times in seconds.
+
+    Attributes:
+        outputs: Output indices.
+        spans: Frames of posteriors in which each is emitted, shape (phonemes, 2).
+        times: Feature frames (or of posteriors, without a timing net) of each, shape (phonemes, 2).
+        alternatives: Best readings, best first, where they were asked for.
+    """
+
+    outputs: list[int]
+    spans: Spans
+    times: Spans
+    alternatives: tuple[Alternative, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Piece:
+    owner: int
+    first: int  # frames of posteriors
+    last: int
+
+
+def decode(
+    heard: Sequence[Heard], card: Card, beam: int | None = None, nbest: int = 1
+) -> list[Reading]:
+    """Reads phonemes and finds when they were said.
+
+    Args:
+        heard: Of each recording by itself, batch size 1.
+        card: Of the model.
+        beam: Readings that a beam search with the run's n-gram keeps; None takes the best path.
+        nbest: How many readings to tell, where there is a beam.
+    """
+    pieces = [piece for owner, own in enumerate(heard) for piece in _cut(owner, own, card)]
+    pieces.sort(key=lambda piece: piece.last - piece.first)
+    found: dict[_Piece, Reading] = {}
+    for first in range(0, len(pieces), SIDE_BY_SIDE):
+        batch = pieces[first : first + SIDE_BY_SIDE]
+        found.update(zip(batch, _decode_pieces(batch, heard, card, beam, nbest), strict=True))
+    readings = []
+    for owner in range(len(heard)):
+        own = sorted((p for p in pieces if p.owner == owner), key=lambda piece: piece.first)
+        readings.append(_join([(piece, found[piece]) for piece in own], heard[owner], card))
+    return readings
+
+
+def _cut(owner: int, heard: Heard, card: Card) -> Iterator[_Piece]:
+    blank = heard.log_posteriors[0, :, BLANK]
+    longest = round(PIECE_SECONDS / (card.feature_seconds * card.stack))
+    first = 0
+    while len(blank) - first > longest:
+        half = first + longest // 2
+        last = half + int(np.argmax(blank[half : first + longest])) + 1
+        yield _Piece(owner, first, last)
+        first = last
+    if len(blank) > first:
+        yield _Piece(owner, first, len(blank))
+
+
+def _decode_pieces(
+    pieces: Sequence[_Piece], heard: Sequence[Heard], card: Card, beam: int | None, nbest: int
+) -> list[Reading]:
+    said = [heard[p.owner].log_posteriors[0, p.first : p.last] for p in pieces]
+    lengths = [len(own) for own in said]
+    alternatives: list[tuple[Alternative, ...]] = [()] * len(pieces)
+    if beam is None:
+        read = [best_path(own) for own in said]
+        outputs, spans = [o for o, _ in read], [s for _, s in read]
+    else:
+        decoding = card.decoding
+        padded = _pad(said)
+        several = beam_search(
+            padded,
+            np.array(lengths),
+            beam,
+            decoding.language_model,
+            decoding.weight,
+            decoding.bonus,
+            nbest,
+        )
+        outputs = [list(hypotheses[0].outputs) for hypotheses in several]
+        spans = force_align(padded, lengths, outputs)
+        if nbest > 1:
+            alternatives = [
+                tuple(
+                    Alternative(tuple(card.phonemes.decode(h.outputs)), float(h.score))
+                    for h in hypotheses
+                )
+                for hypotheses in several
+            ]
+    times = [share_gaps(own) for own in spans]
+    if heard[0].timing is not None:
+        stack = card.stack
+        own_scores = []
+        for piece in pieces:
+            timing = heard[piece.owner].timing
+            assert timing is not None
+            own_scores.append(timing[0, piece.first * stack : piece.last * stack])
+        aligned = force_align(_pad(own_scores), [len(own) for own in own_scores], outputs)
+        times = [share_gaps(own) for own in aligned]
+    return [Reading(*parts) for parts in zip(outputs, spans, times, alternatives, strict=True)]
+
+
+def _pad(rows: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    longest = max(len(row) for row in rows)
+    padded = np.zeros((len(rows), longest, rows[0].shape[1]), np.float32)
+    for index, row in enumerate(rows):
+        padded[index, : len(row)] = row
+    return padded
+
+
+def _join(parts: list[tuple[_Piece, Reading]], heard: Heard, card: Card) -> Reading:
+    """One reading of the pieces of a recording."""
+    outputs: list[int] = []
+    spans, times = [np.empty((0, 2), np.int64)], [np.empty((0, 2), np.int64)]
+    finer = 1 if heard.timing is None else card.stack
+    for piece, reading in parts:
+        outputs += reading.outputs
+        spans.append(reading.spans + piece.first)
+        times.append(reading.times + piece.first * finer)
+    alternatives = parts[0][1].alternatives if len(parts) == 1 else _best_of_all(parts)
+    return Reading(outputs, np.concatenate(spans), np.concatenate(times), alternatives)
+
+
+def _best_of_all(parts: list[tuple[_Piece, Reading]]) -> tuple[Alternative, ...]:
+    """Best readings of a recording from those of its pieces: one piece differs at a time."""
+    lists = [reading.alternatives for _, reading in parts]
+    if not lists or not all(lists):
+        return ()
+    score = sum(own[0].score for own in lists)
+    best = tuple(p for own in lists for p in own[0].phonemes)
+    others = []
+    for number, own in enumerate(lists):
+        for other in own[1:]:
+            mixed = [lists[k][0] if k != number else other for k in range(len(lists))]
+            said = tuple(p for one in mixed for p in one.phonemes)
+            others.append(Alternative(said, score - own[0].score + other.score))
+    others.sort(key=lambda other: -other.score)
+    return (Alternative(best, score), *others[: len(lists[0]) - 1])
+
+
+def transcribe_heard(
+    recording: Recording, heard: Heard, reading: Reading, card: Card
+) -> Transcript:
+    """A transcript from a reading.
+
+    Args:
+        recording: What was listened to.
+        heard: What the model said of it, batch size 1.
+        reading: What was read off that.
+        card: Of the model.
+    """
+    frame = card.feature_seconds * (1 if heard.timing is not None else card.stack)
+    said = heard.log_posteriors[0]
+    sure = confidences(said, reading.outputs, reading.spans, card.decoding.temperature)
+    silences = recording.silences()
+    step = card.feature_seconds * card.stack
+    edges = _within_reach(reading.times * frame, reading.spans * step)
+    edges = np.minimum(edges, recording.duration)
+    edges = _out_of_silence(edges, silences, frame)
+    weights = heard.weights[0]
+    segments = []
+    for output, confidence, (start, end) in zip(
+        card.phonemes.decode(reading.outputs), sure.tolist(), edges.tolist(), strict=True
+    ):
+        first = min(int(start / step), len(weights) - 1)
+        own = weights[first : max(first + 1, round(end / step))].mean(axis=0)
+        experts = dict(zip(card.experts, own.tolist(), strict=True))
+        segments.append(Segment(output, start, end, confidence, experts))
+    mean = weights.mean(axis=0) if len(weights) else np.full(len(card.experts), np.nan)
+    return Transcript(
+        path=recording.path,
+        duration=recording.duration,
+        segments=tuple(segments),
+        silences=tuple(_without(silences, edges.tolist())),
+        routing=dict(zip(card.experts, mean.tolist(), strict=True)),
+        run=card.source,
+        recipe=card.recipe,
+        alternatives=reading.alternatives,
+    )
+
+
+def _within_reach(times: NDArray[np.float64], emitted: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Times no further from where phonemes are emitted than may be, shape (phonemes, 2).
+
+    Noise that is not silent would make a phoneme last as long as it goes on.
+    """
+    starts = np.maximum(times[:, 0], np.minimum(emitted[:, 0], times[:, 1]) - REACH_SECONDS)
+    ends = np.minimum(times[:, 1], np.maximum(emitted[:, 1], starts) + REACH_SECONDS)
+    return np.stack([starts, ends], axis=1)
+
+
+def _out_of_silence(
+    edges: NDArray[np.float64], silences: Sequence[tuple[float, float]], least: float
+) -> NDArray[np.float64]:
+    """Takes silences off the ends of phonemes, each of which keeps at least a frame."""
+    found = edges.copy()
+    for start, end in silences:
+        first = int(np.searchsorted(found[:, 1], start, side="right"))
+        for number in range(first, len(found)):
+            begins, ends = found[number]
+            if begins >= end:
+                break
+            before, after = start - begins, ends - end
+            if after >= before and after >= least:
+                found[number, 0] = max(begins, end)
+            elif before >= least:
+                found[number, 1] = min(ends, start)
+    return found
+
+
+def _without(
+    silences: Sequence[tuple[float, float]], edges: Sequence[Sequence[float]]
+) -> Iterator[tuple[float, float]]:
+    """What phonemes leave of the silences."""
+    for start, end in silences:
+        inside = [(b, e) for b, e in edges if b < end and e > start]
+        free = [start, *(time for span in inside for time in span), end]
+        for begin, stop in zip(free[::2], free[1::2], strict=True):
+            if stop - begin > 1e-6:
+                yield (begin, stop)
+
+
+def renamed(transcript: Transcript, names: dict[str, str], **changes: Any) -> Transcript:
+    """The same in other symbols."""
+    return replace(
+        transcript,
+        segments=tuple(replace(s, phoneme=names[s.phoneme]) for s in transcript.segments),
+        alternatives=tuple(
+            replace(a, phonemes=tuple(names[p] for p in a.phonemes))
+            for a in transcript.alternatives
+        ),
+        **changes,
+    )

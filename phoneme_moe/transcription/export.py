@@ -1,0 +1,154 @@
+"""A run as one ONNX file, which needs neither torch nor the run folder.
+
+The file holds the network; ``metadata_props`` hold what is around it as JSON: features, phonemes,
+experts, how phonemes are read off (docs/schemas/onnx.schema.json). ``onnx_engine`` runs it.
+
+Inputs: ``features`` (batch, feature frames, mel bands) as ``speech.front_end`` makes them, zero
+beyond each utterance's end; ``num_frames`` (batch,); ``embedding`` (batch, size) where routers see
+one. Outputs: ``log_posteriors`` (batch, frames, outputs); ``weights`` (batch, frames, experts);
+``timing`` (batch, feature frames, outputs) where there is a net that finds times.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from phoneme_moe.errors import InputError
+from phoneme_moe.recognizer import Recognizer
+from phoneme_moe.run import Run, atomic_path
+from phoneme_moe.transcription.card import Card
+from phoneme_moe.transcription.onnx_engine import FORMAT, VERSION
+from phoneme_moe.transcription.run_engine import card_of
+
+OPSET = 18
+
+
+class Exported(nn.Module):
+    """What the file computes."""
+
+    def __init__(self, recognizer: Recognizer) -> None:
+        super().__init__()
+        self.recognizer = recognizer
+        self.layer, _ = recognizer.routed_layer()
+
+    def forward(
+        self, features: Tensor, num_frames: Tensor, embedding: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
+        """As the file's inputs and outputs."""
+        mask = torch.arange(features.shape[1], device=features.device) < num_frames[:, None]
+        said = self.recognizer(features, mask, embedding=embedding)
+        found = said.log_posteriors.float(), said.routing_of(self.layer).weights.float()
+        timing = self.recognizer.timing
+        return found if timing is None else (*found, timing(features, mask))
+
+
+def export_onnx(run: Run, path: Path, int8: bool = False) -> None:
+    """Writes a run as an ONNX file, whole or not at all.
+
+    Args:
+        run: The run.
+        path: The file to write.
+        int8: Weights of matrix products in 8 bits, inputs scaled as they come (dynamic
+            quantisation): a quarter of the size.
+
+    Raises:
+        InputError: The packages that write ONNX are not installed, the gate is who speaks, or the
+            model has a part that ONNX cannot express.
+    """
+    try:
+        import onnx
+    except ImportError as error:
+        raise InputError("export needs the extra onnx: pip install 'phoneme-moe[onnx]'") from error
+    recognizer = run.recognizer
+    if recognizer.asks_speaker:
+        raise InputError(
+            f"{run.folder}: model.gate is of kind speaker, and a recording does not say who speaks"
+        )
+    card = card_of(run)
+    module = Exported(recognizer.cpu().eval())
+    features, lengths, embedding = example_inputs(card)
+    inputs = ["features", "num_frames", *([] if embedding is None else ["embedding"])]
+    outputs = ["log_posteriors", "weights", *([] if recognizer.timing is None else ["timing"])]
+    dynamic = {name: {0: "batch", 1: f"{name}_frames"} for name in outputs}
+    dynamic |= {"features": {0: "batch", 1: "feature_frames"}, "num_frames": {0: "batch"}}
+    if embedding is not None:
+        dynamic["embedding"] = {0: "batch"}
+    if card.tokens:  # a token has so many frames and one decision
+        dynamic = {name: {0: "batch"} for name in (*inputs, *outputs)}
+    arguments = (features, lengths) if embedding is None else (features, lengths, embedding)
+    with atomic_path(path) as temporary:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                torch.onnx.export(
+                    module,
+                    arguments,
+                    str(temporary),
+                    input_names=inputs,
+                    output_names=outputs,
+                    dynamic_axes=dynamic,
+                    opset_version=OPSET,
+                    dynamo=False,
+                )
+            except torch.onnx.errors.OnnxExporterError as error:
+                problem = str(error).splitlines()[0]
+                raise InputError(f"{run.folder}: ONNX cannot express it: {problem}") from error
+        if int8:
+            _quantize(temporary)
+        model = onnx.load(temporary)
+        for key, value in (("format", FORMAT), ("card", json.dumps(card_to_json(card)))):
+            entry = model.metadata_props.add()
+            entry.key, entry.value = key, value
+        onnx.save(model, temporary)
+
+
+def example_inputs(card: Card) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Inputs to trace the model with: two utterances of unequal length."""
+    frames = 203
+    if card.tokens:
+        frames = int(card.token_ms / 1000 / card.feature_seconds + 1e-6)
+    generator = torch.Generator().manual_seed(0)
+    n_mels = card.features["n_mels"]
+    features = torch.randn(2, frames, n_mels, generator=generator)
+    lengths = torch.tensor([frames, frames if card.tokens else 150])
+    features[1, lengths[1] :] = 0
+    size = card.embedding_size
+    embedding = None if size is None else torch.randn(2, size, generator=generator)
+    return features, lengths, embedding
+
+
+def _quantize(path: Path) -> None:
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    quantize_dynamic(
+        path,
+        path,
+        weight_type=QuantType.QInt8,
+        per_channel=True,
+        op_types_to_quantize=["MatMul", "Gemm"],
+    )
+
+
+def card_to_json(card: Card) -> dict[str, Any]:
+    """Plain data, all that is needed beside the network."""
+    return {
+        "version": VERSION,
+        "recipe": card.recipe,
+        "corpus": card.corpus,
+        "phonemes": list(card.phonemes.symbols),
+        "experts": list(card.experts),
+        "features": dict(card.features),
+        "stack": card.stack,
+        "tokens": card.tokens,
+        "token_ms": card.token_ms,
+        "onset_ms": card.onset_ms,
+        "context": card.context,
+        "embedding_size": card.embedding_size,
+        "decoding": card.decoding.to_json(),
+    }

@@ -1,0 +1,127 @@
+"""From an audio file to features in memory, or beside it where the recording is long."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phoneme_moe.speech.audio import Waveform, audio_seconds, load_waveform, waveform_blocks
+from phoneme_moe.speech.front_end import Floats, FrontEnd, Level
+
+LONG_SECONDS = 120.0
+"""Longer recordings are read in pieces, and what is known of their frames lies in a file."""
+
+_PIECE = 6000  # frames
+
+SILENCE_SECONDS = 0.15
+"""Quiet this long is a silence; closures of stops are shorter."""
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A recording, ready to be listened to.
+
+    Attributes:
+        path: The file.
+        duration: In seconds.
+        energies: Mel energies, shape (frames, mel bands); of a long one mapped from a file.
+        level: What their normalisation needs.
+        front_end: What made them.
+    """
+
+    path: Path
+    duration: float
+    energies: Floats
+    level: Level
+    front_end: FrontEnd
+
+    @property
+    def num_frames(self) -> int:
+        """Feature frames."""
+        return len(self.energies)
+
+    def features(self, first: int = 0, last: int | None = None) -> Floats:
+        """Of a stretch of frames, shape (frames, mel bands)."""
+        return self.front_end.normalize(np.asarray(self.energies[first:last]), self.level)
+
+    def silences(self) -> list[tuple[float, float]]:
+        """Start and end of its silences, in seconds."""
+        quiet = np.concatenate([self._quiet(block) for block in _pieces(self.energies)] or [[]])
+        edges = np.flatnonzero(np.diff(quiet.astype(np.int8), prepend=0, append=0))
+        seconds = self.front_end.frame_seconds
+        found = []
+        for first, last in edges.reshape(-1, 2).tolist():
+            # The last frame may be a part of one.
+            end = self.duration if last == self.num_frames else last * seconds
+            if end - first * seconds >= SILENCE_SECONDS:
+                found.append((first * seconds, end))
+        return found
+
+    def _quiet(self, energies: Floats) -> NDArray[np.bool_]:
+        log_mel = self.front_end.log_mel(energies, self.level.loudest)
+        quiet: NDArray[np.bool_] = log_mel.max(axis=1, initial=-np.inf) <= self.level.quiet
+        # Of digital silence nothing is louder than the rest.
+        return quiet if self.level.loudest > 1e-20 else np.ones_like(quiet)
+
+
+def record(waveform: Waveform, path: Path, front_end: FrontEnd) -> Recording:
+    """A recording from samples in memory, shape (samples,)."""
+    energies = front_end.energies(waveform)
+    duration = len(waveform) / front_end.sample_rate
+    return Recording(path, duration, energies, front_end.level([energies]), front_end)
+
+
+def read_recording(path: Path, front_end: FrontEnd, channel: int | None = None) -> Recording:
+    """Reads an audio file.
+
+    Args:
+        path: As ``speech.audio.load_waveform`` takes it.
+        front_end: Makes the features.
+        channel: As in ``load_waveform``.
+
+    Raises:
+        InputError: The file is not audio that can be used.
+        OSError: There is no space for what a long recording needs beside it.
+    """
+    if audio_seconds(path) <= LONG_SECONDS:
+        return record(load_waveform(path, front_end.sample_rate, channel), path, front_end)
+    # Unnamed: gone with the process, whatever ends it.
+    spool = tempfile.TemporaryFile()  # noqa: SIM115
+    num_samples = num_frames = 0
+    for energies, so_far in _energies(path, front_end, channel):
+        num_samples = so_far
+        spool.write(energies.tobytes())
+        num_frames += len(energies)
+    spool.flush()
+    shape = (num_frames, front_end.n_mels)
+    mapped: Floats = np.memmap(spool, np.float32, "r", shape=shape)
+    level = front_end.level(_pieces(mapped))
+    return Recording(path, num_samples / front_end.sample_rate, mapped, level, front_end)
+
+
+def _energies(path: Path, front_end: FrontEnd, channel: int | None) -> Iterator[tuple[Floats, int]]:
+    """Energies of a file in pieces, and how many samples there have been."""
+    hop, n_fft = front_end.hop, front_end.n_fft
+    waiting = np.zeros(front_end.left, np.float32)
+    num_samples = num_frames = 0
+    for block in waveform_blocks(path, front_end.sample_rate, channel):
+        num_samples += len(block)
+        waiting = np.concatenate([waiting, block])
+        found = front_end.energies_between(waiting)
+        num_frames += len(found)
+        waiting = waiting[len(found) * hop :]
+        yield found, num_samples
+    missing = num_samples // hop - num_frames
+    if missing:
+        rest = np.pad(waiting, (0, max(0, (missing - 1) * hop + n_fft - len(waiting))))
+        yield front_end.energies_between(rest[: (missing - 1) * hop + n_fft]), num_samples
+
+
+def _pieces(energies: Floats) -> list[Floats]:
+    """Views that cover all frames in order."""
+    return [energies[i : i + _PIECE] for i in range(0, len(energies), _PIECE)]
