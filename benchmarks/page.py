@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks import results
 from benchmarks.tables import table
-from phoneme_moe.run import write_text
+from phoneme_moe.files import write_text
 
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 

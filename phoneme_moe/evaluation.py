@@ -9,8 +9,9 @@ from typing import Any
 
 from phoneme_moe.corpora import PreparedCorpus, load_corpus
 from phoneme_moe.errors import InputError, suggest
+from phoneme_moe.files import write_json
 from phoneme_moe.inference import read_phonemes, recognize_examples
-from phoneme_moe.run import Run, write_json
+from phoneme_moe.run import Run
 from phoneme_moe.speech.scoring import Score, UtteranceScore, score_utterance, total_score
 from phoneme_moe.training.data import load_examples
 

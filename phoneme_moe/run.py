@@ -7,10 +7,6 @@ the model. Nothing in a run folder is ever unpickled to use it.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from phoneme_moe.errors import InputError
+from phoneme_moe.files import atomic_path, write_json, write_text
 from phoneme_moe.recipe import Features, Model, Recipe, Task, validate_recipe
 from phoneme_moe.speech.decoding import Decoding
 
@@ -32,35 +29,6 @@ MODEL_VERSION = 1
 
 DECODING = "decoding.json"
 """How phonemes are read off the posteriors (docs/schemas/decoding.schema.json)."""
-
-
-@contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """Gives a path to write to that takes the place of ``path`` only when all went well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        # mkstemp makes private files; what we leave behind has the modes of any other file.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a text file whole or not at all."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-
-
-def write_json(path: Path, data: Any) -> None:
-    """Writes a JSON file whole or not at all."""
-    write_text(path, json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def save_recipe(folder: Path, recipe: Recipe) -> None:

@@ -83,6 +83,7 @@ def transcribe(
     A file that cannot be used is named on stderr; the others are still done, and the exit status
     is then 1.
     """
+    from phoneme_moe.cli.progress import progress
     from phoneme_moe.transcription.formats import FORMATS, output_names
     from phoneme_moe.transcription.transcribe import (
         Failure,
@@ -97,7 +98,7 @@ def transcribe(
         raise InputError("--skip-done: expected --out FOLDER too, in which to look")
     files = find_audio(audio)
     formats = list(FORMATS) if format == "all" else [format.value]
-    targets = {path: name for path, name in zip(files, output_names(files, ""), strict=True)}
+    targets = dict(zip(files, output_names(files, ""), strict=True))
     todo = files
     if skip_done and out is not None:
         todo = [
@@ -109,6 +110,7 @@ def transcribe(
     engine = open_engine(run, device, threads, (only_expert, without_expert, gate_from, layer))
     options = Options(beam, nbest, symbols, fold, channel, embeddings)
     failed = 0
+    first = True
     with progress("transcribing", len(todo)) as advance:
         for found in transcribe_files(engine, todo, options):
             advance()
@@ -117,8 +119,9 @@ def transcribe(
                 print(f"phoneme-moe: {found.error}", file=sys.stderr)
                 continue
             if out is None:
-                FORMATS[format.value].write(found, sys.stdout)
+                FORMATS[format.value].write(found, sys.stdout, first)
                 sys.stdout.flush()
+                first = False
                 continue
             for name in formats:
                 target = out / f"{targets[found.path]}{FORMATS[name].suffix}"

@@ -10,9 +10,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from phoneme_moe.files import write_text
 from phoneme_moe.reproduce.experiment import Cell, Experiment, Outcome, Table
 from phoneme_moe.reproduce.statistics import Estimate
-from phoneme_moe.run import write_text
 
 SCHEMA_VERSION = 1
 """Version of ``results.json`` (docs/schemas/reproduction.schema.json)."""

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from phoneme_moe.errors import InputError
+from phoneme_moe.files import write_text
 from phoneme_moe.reproduce.experiment import Experiment, Job, Outcome
 from phoneme_moe.reproduce.files import write_outcome
 from phoneme_moe.reproduce.registry import load_experiment
-from phoneme_moe.run import write_text
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Which phonemes follow which: an n-gram with interpolated modified Kneser-Ney smoothing.
 
 Chen & Goodman 1998, section 3. A context is a number with one digit for each phoneme before: 0 is
-"before the utterance", 1 the first symbol; so tables are dense and decoders can look up whole beams.
+"before the utterance", 1 the first symbol. Tables are dense, so that decoders look up whole beams.
 
 Legend: S symbols, W = S + 1 what may come next (the last one: the end), C contexts.
 """
@@ -77,10 +77,10 @@ class PhonemeNgram:
     def log_probability(self, phonemes: Sequence[str]) -> float:
         """Of a whole utterance and its end, natural logarithm."""
         place = {symbol: number for number, symbol in enumerate(self.symbols)}
-        context, total = np.int64(0), 0.0
+        context, total = np.array(self.start), 0.0
         for phoneme in phonemes:
             total += float(self.log_probabilities[context, place[phoneme]])
-            context = self.following(context, np.int64(place[phoneme]))
+            context = self.following(context, np.array(place[phoneme]))
         return total + float(self.log_probabilities[context, -1])
 
     def perplexity(self, utterances: Iterable[Sequence[str]]) -> float:
@@ -209,4 +209,5 @@ def _discounts(counts: NDArray[np.int64]) -> NDArray[np.float64]:
         return usual
     y = n[1] / (n[1] + 2 * n[2])
     found = [k - (k + 1) * y * after / own for k, (own, after) in enumerate(pairwise(n[1:5]), 1)]
-    return np.clip(np.array([0.0, *found]), usual / 5, [0.0, 0.95, 1.9, 2.9])
+    clipped: NDArray[np.float64] = np.clip([0.0, *found], usual / 5, [0.0, 0.95, 1.9, 2.9])
+    return clipped

@@ -18,8 +18,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
 from torch import Tensor
 
+from phoneme_moe.files import atomic_path, write_text
 from phoneme_moe.recipe import Sparse
-from phoneme_moe.run import atomic_path, write_text
 from phoneme_moe.training.health import advice
 from phoneme_moe.training.module import StageModule
 

@@ -19,9 +19,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from phoneme_moe.files import atomic_path
 from phoneme_moe.recipe import Recipe, Stage
 from phoneme_moe.recognizer import Recognizer
-from phoneme_moe.run import atomic_path, choose_device
+from phoneme_moe.run import choose_device
 from phoneme_moe.training.batches import BalancedBatches, Batch, collate
 from phoneme_moe.training.callbacks import (
     AtomicCheckpointIO,

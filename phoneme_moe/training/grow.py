@@ -16,11 +16,12 @@ from torch import Tensor
 
 from phoneme_moe.corpora import load_corpus
 from phoneme_moe.errors import InputError
+from phoneme_moe.files import atomic_path
 from phoneme_moe.inference import recognize_examples
 from phoneme_moe.mixture.soft import SoftFeedForward
 from phoneme_moe.recipe import Recipe
 from phoneme_moe.recognizer import Recognizer
-from phoneme_moe.run import Run, atomic_path, save_recipe
+from phoneme_moe.run import Run, save_recipe
 from phoneme_moe.training.data import corpus_speakers, load_examples
 
 START = "start.safetensors"

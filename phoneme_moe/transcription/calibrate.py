@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from phoneme_moe.corpora import PreparedCorpus, load_corpus
 from phoneme_moe.errors import InputError
+from phoneme_moe.files import write_json
 from phoneme_moe.inference import recognize_examples
-from phoneme_moe.run import Run, save_decoding, write_json
+from phoneme_moe.run import Run, save_decoding
 from phoneme_moe.speech.audio import resample
 from phoneme_moe.speech.decoding import Decoding, confidences
 from phoneme_moe.speech.front_end import FrontEnd
@@ -152,9 +153,9 @@ def _weigh_ngram(run: Run, dev: Listened, decoding: Decoding) -> Decoding:
 
     best, least = decoding, errors(decoding)
     for _ in range(2):
-        for key, values in (("weight", WEIGHTS), ("bonus", BONUSES)):
-            for value in values:
-                tried = replace(best, **{key: value})
+        around = [replace(best, weight=weight) for weight in WEIGHTS]
+        for several in (around, None):
+            for tried in several or [replace(best, bonus=bonus) for bonus in BONUSES]:
                 if tried != best and (found := errors(tried)) < least:
                     best, least = tried, found
     return best
@@ -164,7 +165,8 @@ def _sure_and_right(
     run: Run, split: Listened, readings: Sequence[Reading], temperature: float
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Confidence of every phoneme that is recognised, and whether it was said."""
-    sure, right = [np.empty(0)], [np.empty(0, bool)]
+    sure: list[NDArray[Any]] = [np.empty(0)]
+    right = [np.empty(0, bool)]
     phonemes = run.recognizer.phonemes
     for example, heard, reading in zip(split.examples, split.heard, readings, strict=True):
         sure.append(

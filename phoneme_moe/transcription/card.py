@@ -55,7 +55,8 @@ class Card:
     def feature_seconds(self) -> float:
         """Seconds from one feature frame to the next."""
         rate: int = self.features["sample_rate"]
-        return round(rate * self.features["hop_ms"] / 1000) / rate
+        hop: int = round(rate * self.features["hop_ms"] / 1000)
+        return hop / rate
 
     def front_end(self) -> FrontEnd:
         """Its features."""

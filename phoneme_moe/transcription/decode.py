@@ -32,6 +32,10 @@ SIDE_BY_SIDE = 64
 """Pieces in a batch."""
 
 
+Seconds = NDArray[np.floating[Any]]
+"""Start and end of each phoneme, shape (phonemes, 2)."""
+
+
 @dataclass(frozen=True)
 class Reading:
     """The phonemes of a recording, before they have times in seconds.
@@ -216,7 +220,7 @@ def transcribe_heard(
     )
 
 
-def _within_reach(times: NDArray[np.float64], emitted: NDArray[np.float64]) -> NDArray[np.float64]:
+def _within_reach(times: Seconds, emitted: Seconds) -> Seconds:
     """Times no further from where phonemes are emitted than may be, shape (phonemes, 2).
 
     Noise that is not silent would make a phoneme last as long as it goes on.
@@ -227,8 +231,8 @@ def _within_reach(times: NDArray[np.float64], emitted: NDArray[np.float64]) -> N
 
 
 def _out_of_silence(
-    edges: NDArray[np.float64], silences: Sequence[tuple[float, float]], least: float
-) -> NDArray[np.float64]:
+    edges: Seconds, silences: Sequence[tuple[float, float]], least: float
+) -> Seconds:
     """Takes silences off the ends of phonemes, each of which keeps at least a frame."""
     found = edges.copy()
     for start, end in silences:

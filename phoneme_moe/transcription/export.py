@@ -20,8 +20,9 @@ import torch
 from torch import Tensor, nn
 
 from phoneme_moe.errors import InputError
+from phoneme_moe.files import atomic_path
 from phoneme_moe.recognizer import Recognizer
-from phoneme_moe.run import Run, atomic_path
+from phoneme_moe.run import Run
 from phoneme_moe.transcription.card import Card
 from phoneme_moe.transcription.onnx_engine import FORMAT, VERSION
 from phoneme_moe.transcription.run_engine import card_of

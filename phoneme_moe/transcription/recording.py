@@ -51,7 +51,8 @@ class Recording:
 
     def silences(self) -> list[tuple[float, float]]:
         """Start and end of its silences, in seconds."""
-        quiet = np.concatenate([self._quiet(block) for block in _pieces(self.energies)] or [[]])
+        nothing = np.empty(0, bool)
+        quiet = np.concatenate([nothing, *map(self._quiet, _pieces(self.energies))])
         edges = np.flatnonzero(np.diff(quiet.astype(np.int8), prepend=0, append=0))
         seconds = self.front_end.frame_seconds
         found = []

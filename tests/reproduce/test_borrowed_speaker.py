@@ -16,8 +16,8 @@ from phoneme_moe.reproduce.borrowed_speaker.findings import (
     with_all,
 )
 from phoneme_moe.reproduce.borrowed_speaker.systems import CONFIGURATIONS, borrow, left_alone, plan
-from phoneme_moe.training.minimize import Schedule
 from phoneme_moe.reproduce.multi_speaker import by_speaker, outputs_of, train_nets
+from phoneme_moe.training.minimize import Schedule
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ import torch
 from synthetic_tokens import made_tokens
 
 from phoneme_moe.mixture.token_networks import take
-from phoneme_moe.training.minimize import Schedule, shuffled
 from phoneme_moe.reproduce.gating import (
     blend,
     gate_weights,
@@ -23,6 +22,7 @@ from phoneme_moe.reproduce.multi_speaker import (
     outputs_of,
     train_nets,
 )
+from phoneme_moe.training.minimize import Schedule, shuffled
 
 SHORT = Schedule(12)
 

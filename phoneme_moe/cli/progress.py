@@ -1,0 +1,26 @@
+"""A progress bar on stderr while a person watches; nothing for pipes and logs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def progress(what: str, total: int) -> Iterator[Callable[[], None]]:
+    """A bar for so many steps; what it gives is called after each.
+
+    Args:
+        what: What is being done.
+        total: Steps; a single one has no bar.
+    """
+    if total < 2 or not sys.stderr.isatty():
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True, redirect_stdout=True) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda: bar.advance(task)
