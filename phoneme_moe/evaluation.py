@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,16 @@ from phoneme_moe.corpora import PreparedCorpus, load_corpus
 from phoneme_moe.errors import InputError, suggest
 from phoneme_moe.files import write_json
 from phoneme_moe.inference import read_phonemes, recognize_examples
+from phoneme_moe.mixture.what_if import WhatIf
 from phoneme_moe.run import Run
-from phoneme_moe.speech.scoring import Score, UtteranceScore, score_utterance, total_score
+from phoneme_moe.speech.scoring import (
+    Change,
+    Score,
+    UtteranceScore,
+    change,
+    score_utterance,
+    total_score,
+)
 from phoneme_moe.training.data import load_examples
 
 EVALUATION_VERSION = 1
@@ -32,6 +40,8 @@ class Evaluation:
         total: Errors over all utterances (tokens).
         by_speaker: Errors of each speaker.
         unseen: Speakers that the run was not trained on.
+        beam: Readings that a beam search kept; None for the best path.
+        utterances: Errors of each utterance, by its identifier.
     """
 
     recipe: str
@@ -42,6 +52,15 @@ class Evaluation:
     total: Score
     by_speaker: dict[str, Score]
     unseen: tuple[str, ...]
+    beam: int | None = None
+    utterances: dict[str, UtteranceScore] = field(default_factory=dict)
+
+    def against(self, other: Evaluation) -> Change:
+        """How the error rate changes from another evaluation of the same split to this one."""
+        names = list(self.utterances)
+        return change(
+            [other.utterances[name] for name in names], [self.utterances[name] for name in names]
+        )
 
     @property
     def measure(self) -> str:
@@ -57,6 +76,7 @@ class Evaluation:
             "split": self.split,
             "task": self.task,
             "fold": f"none ({len(self.phoneme_set)} phonemes)",
+            "beam": self.beam,
             **self._score_json(self.total),
             "confusions": [
                 {"reference": r, "hypothesis": h, "count": n} for r, h, n in self.total.confusions
@@ -90,6 +110,8 @@ def evaluate(
     split: str = "test",
     corpus: str | PreparedCorpus | None = None,
     expert: str | None = None,
+    beam: int | None = None,
+    asked: WhatIf | None = None,
 ) -> Evaluation:
     """Scores a run against what was really said.
 
@@ -98,6 +120,8 @@ def evaluate(
         split: ``train``, ``dev`` or ``test``.
         corpus: Another prepared corpus than the run's own.
         expert: Let this expert alone answer, instead of the gate.
+        beam: Readings that a beam search with the run's n-gram keeps; None takes the best path.
+        asked: Other experts than the gate or the routers would ask.
 
     Raises:
         InputError: The corpus is not prepared or shares no phoneme with the model, or the run has
@@ -118,15 +142,19 @@ def evaluate(
         raise InputError(f"expert: {run.folder} has no expert {expert!r}{suggest(expert, names)}")
     chosen = None if expert is None else names.index(expert)
     scores: dict[str, list[UtteranceScore]] = {}
-    for batch, recognition in recognize_examples(run.recognizer, examples, chosen):
+    utterances: dict[str, UtteranceScore] = {}
+    for batch, recognition in recognize_examples(run.recognizer, examples, chosen, what_if=asked):
         hypotheses = read_phonemes(
             run.recognizer,
             recognition.log_posteriors,
             recognition.routing.mask.sum(dim=1).tolist(),
+            run.decoding,
+            beam,
         )
         for example, hypothesis in zip(batch.examples, hypotheses, strict=True):
             score = score_utterance(example.phonemes, hypothesis)
             scores.setdefault(example.speaker, []).append(score)
+            utterances[example.utterance] = score
     trained = set(corpus.speakers if recipe.corpus.speakers is None else recipe.corpus.speakers)
     trained -= set(recipe.corpus.held_out_speakers)
     return Evaluation(
@@ -138,4 +166,6 @@ def evaluate(
         total=total_score([score for own_scores in scores.values() for score in own_scores]),
         by_speaker={speaker: total_score(scores[speaker]) for speaker in sorted(scores)},
         unseen=tuple(s for s in sorted(scores) if not own or s not in trained),
+        beam=beam,
+        utterances=utterances,
     )

@@ -9,7 +9,10 @@ import torch
 from torch import Tensor
 
 from phoneme_moe.errors import InputError
+from phoneme_moe.mixture.what_if import WhatIf
 from phoneme_moe.recognizer import Recognition, Recognizer
+from phoneme_moe.speech.beam_search import beam_search
+from phoneme_moe.speech.decoding import Decoding
 from phoneme_moe.training.batches import Batch, collate
 from phoneme_moe.training.data import Example
 
@@ -20,6 +23,7 @@ def recognize_examples(
     examples: Sequence[Example],
     expert: int | None = None,
     batch_size: int = 128,
+    what_if: WhatIf | None = None,
 ) -> Iterator[tuple[Batch, Recognition]]:
     """Recognises examples in batches of similar length.
 
@@ -28,6 +32,7 @@ def recognize_examples(
         examples: At least one.
         expert: Index of the expert that everything is sent to; the gate is asked when left out.
         batch_size: Examples side by side.
+        what_if: Other experts than the gate or the routers would ask.
 
     Yields:
         Each batch with what the model says of it, on the CPU.
@@ -35,19 +40,25 @@ def recognize_examples(
     Raises:
         InputError: The gate is who speaks (``kind: speaker``), and a speaker has no expert.
     """
-    if recognizer.asks_speaker and expert is None:
+    if recognizer.asks_speaker and expert is None and not (what_if and len(what_if.only) == 1):
         check_speakers_have_experts(recognizer, examples)
     experts = {name: index for index, name in enumerate(recognizer.expert_names)}
     ordered = sorted(examples, key=lambda example: len(example.features))
     for first in range(0, len(ordered), batch_size):
         batch = collate(ordered[first : first + batch_size], recognizer, experts)
         on_device = batch.to(recognizer.device)
-        chosen = on_device.speaker if recognizer.asks_speaker else None
+        chosen = on_device.speaker if recognizer.asks_speaker and what_if is None else None
         if expert is not None:
             chosen = torch.full_like(on_device.speaker, expert)
         yield (
             batch,
-            recognizer(on_device.features, on_device.mask, chosen, embedding=on_device.embedding),
+            recognizer(
+                on_device.features,
+                on_device.mask,
+                chosen,
+                embedding=on_device.embedding,
+                what_if=what_if,
+            ),
         )
 
 
@@ -66,7 +77,11 @@ def check_speakers_have_experts(recognizer: Recognizer, examples: Sequence[Examp
 
 
 def read_phonemes(
-    recognizer: Recognizer, log_posteriors: Tensor, num_frames: Sequence[int]
+    recognizer: Recognizer,
+    log_posteriors: Tensor,
+    num_frames: Sequence[int],
+    decoding: Decoding | None = None,
+    beam: int | None = None,
 ) -> list[list[str]]:
     """The phonemes that a batch of posteriors stands for.
 
@@ -74,9 +89,23 @@ def read_phonemes(
         recognizer: Says which phonemes, and whether there is a blank.
         log_posteriors: Shape (batch, frames, outputs).
         num_frames: Real frames of each, length batch.
+        decoding: The run's, for a beam search.
+        beam: Readings that it keeps; None takes the best path.
     """
     if recognizer.task.kind == "classify":
         return [recognizer.phonemes.decode([i]) for i in log_posteriors[:, 0].argmax(-1).tolist()]
+    if beam is not None:
+        decoding = decoding or Decoding()
+        said = log_posteriors.float().cpu().numpy()
+        several = beam_search(
+            said,
+            np.asarray(num_frames),
+            beam,
+            decoding.language_model,
+            decoding.weight,
+            decoding.bonus,
+        )
+        return [recognizer.phonemes.decode(found[0].outputs) for found in several]
     best = log_posteriors.argmax(dim=-1).cpu().numpy()
     phonemes = []
     for row, frames in zip(best, num_frames, strict=True):

@@ -14,17 +14,40 @@ def evaluate(
     corpus: Annotated[
         str | None, typer.Option(help="Another prepared corpus than the run's own.")
     ] = None,
+    beam: Annotated[
+        int | None, typer.Option(min=1, help="Beam search with the run's n-gram.")
+    ] = None,
+    only_expert: Annotated[
+        str | None, typer.Option(help="Ask these experts alone (names with commas between).")
+    ] = None,
+    without_expert: Annotated[str | None, typer.Option(help="Do not ask these.")] = None,
+    gate_from: Annotated[
+        str | None, typer.Option(help="A speaker's mean gate weights, or uniform.")
+    ] = None,
+    layer: Annotated[
+        str | None, typer.Option(help="The sparse layer whose experts are meant; all alike.")
+    ] = None,
     json: Annotated[Path | None, typer.Option(help="Also write the figures here.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
 ) -> None:
-    """Score a run: phoneme error rate or accuracy, overall and for each speaker."""
+    """Score a run: phoneme error rate or accuracy, overall and for each speaker.
+
+    With a beam, or other experts than the run would ask, the change from the run as it is comes
+    after the table, with its interval.
+    """
     from rich.console import Console
 
-    from phoneme_moe.cli.tables import print_evaluation
+    from phoneme_moe.asked import what_if
+    from phoneme_moe.cli.tables import print_change, print_evaluation
     from phoneme_moe.evaluation import evaluate as evaluate_run
     from phoneme_moe.run import load_run
 
-    evaluation = evaluate_run(load_run(run, device), split, corpus)
+    loaded = load_run(run, device)
+    asked = what_if(loaded, only_expert, without_expert, gate_from, layer)
+    evaluation = evaluate_run(loaded, split, corpus, beam=beam, asked=asked)
     if json is not None:
         evaluation.save(json)
-    print_evaluation(Console(), evaluation)
+    console = Console()
+    print_evaluation(console, evaluation)
+    if (asked is not None or beam is not None) and not loaded.recognizer.asks_speaker:
+        print_change(console, evaluation, evaluate_run(loaded, split, corpus))

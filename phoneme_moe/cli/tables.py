@@ -55,6 +55,18 @@ def print_evaluation(console: Console, evaluation: Evaluation) -> None:
         console.print(f"most confused: {shown}")
 
 
+def print_change(console: Console, evaluation: Evaluation, plain: Evaluation) -> None:
+    """Prints how the error changed from the run as it is."""
+    found = evaluation.against(plain)
+    low, high = (100 * value for value in found.interval)
+    before, after = (100 * e.total.error_rate for e in (plain, evaluation))
+    name = "PER" if evaluation.measure == "per" else "error"
+    console.print(
+        f"{name} of the run as it is: {before:.2f} %; so: {after:.2f} %, "
+        f"{100 * found.difference:+.2f} points ({low:+.2f} to {high:+.2f}, p = {found.p:.2g})"
+    )
+
+
 def print_routing(console: Console, report: RoutingReport) -> None:
     """Prints which experts every speaker routes to."""
     from phoneme_moe.report.terminal import routing_table_text

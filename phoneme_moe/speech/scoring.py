@@ -146,6 +146,41 @@ def total_score(scores: Sequence[UtteranceScore], *, num_confusions: int = 20) -
     )
 
 
+@dataclass(frozen=True)
+class Change:
+    """How an error rate changes from one way of recognising the same utterances to another.
+
+    Attributes:
+        difference: The second rate less the first, as a fraction.
+        interval: 95 % interval of it, paired bootstrap over utterances.
+        p: Two-sided probability of a difference as great as this by chance.
+    """
+
+    difference: float
+    interval: tuple[float, float]
+    p: float
+
+
+def change(before: Sequence[UtteranceScore], after: Sequence[UtteranceScore]) -> Change:
+    """Compares two recognitions of the same utterances (Bisani & Ney 2004).
+
+    Args:
+        before: One for each utterance.
+        after: Of the same utterances in the same order.
+    """
+    more = np.array([b.errors - a.errors for a, b in zip(before, after, strict=True)])
+    lengths = np.array([score.num_reference for score in before])
+    generator = np.random.default_rng(0)
+    size = 10 * BOOTSTRAP_DRAWS
+    counts = generator.multinomial(len(more), np.full(len(more), 1 / len(more)), size=size)
+    rates = (counts @ more) / np.maximum(counts @ lengths, 1)
+    low, high = np.quantile(rates, [0.025, 0.975])
+    # Both sides count half where the difference is exactly none.
+    below = (rates < 0).mean() + (rates == 0).mean() / 2
+    p = min(1.0, 2 * float(min(below, 1 - below)) + 1 / size)
+    return Change(float(more.sum() / max(lengths.sum(), 1)), (float(low), float(high)), p)
+
+
 def bootstrap_interval(
     numerators: NDArray[np.int64], denominators: NDArray[np.int64]
 ) -> tuple[float, float]:
