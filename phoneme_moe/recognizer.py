@@ -243,9 +243,12 @@ class Recognizer(nn.Module):
                 f"({', '.join(self.expert_names)})"
             )
         if expert is None and self.gate is None:
-            expert = torch.zeros(len(features), dtype=torch.long, device=features.device)
+            expert = torch.zeros(features.shape[0], dtype=torch.long, device=features.device)
         if expert is not None:
-            log_posteriors = self.experts.of_each(features, mask, expert)  # (B, T, P)
+            if torch.onnx.is_in_onnx_export():  # of its one expert, for batches of any size
+                log_posteriors = self.experts(features, mask)[:, :, 0]
+            else:
+                log_posteriors = self.experts.of_each(features, mask, expert)  # (B, T, P)
             decisions = mask[:, : log_posteriors.shape[1]]
             routing = fixed_routing(expert, self.experts.num_experts, decisions)
             return Recognition(log_posteriors, routing)
@@ -274,7 +277,7 @@ class Recognizer(nn.Module):
             )
         scores, layers = self.encoder(features, mask, embedding, what_if)
         log_posteriors = torch.log_softmax(scores.float(), dim=-1)
-        whole = torch.zeros(len(features), dtype=torch.long, device=features.device)
+        whole = torch.zeros(features.shape[0], dtype=torch.long, device=features.device)
         return Recognition(log_posteriors, fixed_routing(whole, 1, mask), layers=layers)
 
     def recognize_waveforms(

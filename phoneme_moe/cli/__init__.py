@@ -6,7 +6,20 @@ import sys
 
 import typer
 
-from phoneme_moe.cli import corpora, evaluate, grow, report, reproduce, train, transcribe
+from phoneme_moe.cli import (
+    align,
+    bench,
+    corpora,
+    evaluate,
+    export,
+    grow,
+    listen,
+    model,
+    report,
+    reproduce,
+    train,
+    transcribe,
+)
 from phoneme_moe.errors import InputError
 
 app = typer.Typer(
@@ -20,6 +33,11 @@ app.command("train")(train.train)
 app.command("grow")(grow.grow)
 app.command("evaluate")(evaluate.evaluate)
 app.command("transcribe")(transcribe.transcribe)
+app.command("align")(align.align)
+app.command("listen")(listen.listen)
+app.command("bench")(bench.bench)
+app.command("export")(export.export)
+app.command("model")(model.model)
 app.command("report")(report.report)
 app.command("reproduce")(reproduce.reproduce)
 app.add_typer(corpora.app, name="corpora")

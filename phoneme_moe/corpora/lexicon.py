@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from phoneme_moe.corpora.arpabet import fold_arpabet
@@ -12,7 +12,7 @@ from phoneme_moe.errors import InputError
 
 MAX_PHONEMES = 200
 """More different symbols than a language has phonemes: the text must be words."""
-_ALTERNATIVE = re.compile(r".+\([0-9]+\)")
+_ALTERNATIVE = re.compile(r"(.+)\([0-9]+\)")
 
 
 def read_lexicon(file: Path) -> dict[str, tuple[str, ...]]:
@@ -28,15 +28,39 @@ def read_lexicon(file: Path) -> dict[str, tuple[str, ...]]:
         InputError: A line has a word without phonemes, or the file cannot be read.
     """
     lexicon: dict[str, tuple[str, ...]] = {}
+    for word, phonemes, alternative in _pronunciations(file):
+        if not alternative:
+            lexicon.setdefault(word.upper(), phonemes)
+    return lexicon
+
+
+def read_pronunciations(file: Path) -> dict[str, list[tuple[str, ...]]]:
+    """Reads a dictionary with all pronunciations of a word, in order.
+
+    Returns:
+        Word, in small letters, to pronunciations.
+
+    Raises:
+        InputError: As ``read_lexicon``.
+    """
+    lexicon: dict[str, list[tuple[str, ...]]] = {}
+    for word, phonemes, _ in _pronunciations(file):
+        several = lexicon.setdefault(_ALTERNATIVE.sub(r"\1", word).lower(), [])
+        if phonemes not in several:
+            several.append(phonemes)
+    return lexicon
+
+
+def _pronunciations(file: Path) -> Iterator[tuple[str, tuple[str, ...], bool]]:
+    """Words as they stand, their phonemes, and whether it is marked as an alternative."""
     for line, where in read_lines(file):
         if line.startswith(";;;"):
             continue
         word, *symbols = line.split(" #")[0].split()
         if not symbols:
             raise InputError(f"{where}: expected 'WORD  P1 P2 ...', found {line!r}")
-        if not _ALTERNATIVE.fullmatch(word):
-            lexicon.setdefault(word.upper(), tuple(map(fold_arpabet, symbols)))
-    return lexicon
+        alternative = _ALTERNATIVE.fullmatch(word) is not None
+        yield word, tuple(map(fold_arpabet, symbols)), alternative
 
 
 def pronounce(

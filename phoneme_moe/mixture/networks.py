@@ -53,6 +53,7 @@ class StackTDNN(nn.Module):
                 TDNN (Povey et al. 2018, without keeping a factor orthogonal); all when None.
         """
         super().__init__()
+        self.width = width
         self.kernel = kernel
         self.dilations = tuple(dilations)
         self.dropout = dropout
@@ -80,14 +81,14 @@ class StackTDNN(nn.Module):
         hidden = functional.relu(self.input(splice(frames, self.kernel)))
         for narrow, layer, dilation in zip(self.narrow, self.layers, self.dilations, strict=True):
             # Narrowed before neighbours are joined: the copying shrinks with the channels.
-            seen = narrow(functional.layer_norm(hidden, hidden.shape[-1:])) * real
+            seen = narrow(functional.layer_norm(hidden, (self.width,))) * real
             change = functional.relu(layer(splice(seen, self.kernel, dilation)))
             if self.training and self.dropout:
                 # One draw for a channel's whole utterance: as good here, and cheap to draw.
                 keep = torch.empty_like(change[:, :, :1]).bernoulli_(1 - self.dropout)
                 change = change * (keep / (1 - self.dropout))
             hidden = hidden + change
-        scores: Tensor = self.output(functional.layer_norm(hidden, hidden.shape[-1:]))
+        scores: Tensor = self.output(functional.layer_norm(hidden, (self.width,)))
         return scores
 
 

@@ -205,7 +205,7 @@ class TreeChoice(nn.Module):
     def forward(self, inputs: Tensor) -> Choice:
         """Chooses; inputs of shape (decisions, channels)."""
         inputs = inputs.float()
-        decisions = len(inputs)
+        decisions = inputs.shape[0]
         node = torch.zeros(decisions, 1, dtype=torch.long, device=inputs.device)
         log_path = inputs.new_zeros(decisions, 1)
         levels = []
@@ -239,6 +239,8 @@ def _of_nodes(inputs: Tensor, node: Tensor, weight: Tensor) -> Tensor:
     """
     if len(weight) == 1:
         return (inputs @ weight[0])[:, None]
+    if torch.onnx.is_in_onnx_export():  # whose sorts are not stable
+        return torch.einsum("dc,dkcb->dkb", inputs, weight[node])
     decisions, kept = node.shape
     branches = weight.shape[-1]
     flat = node.flatten()

@@ -65,7 +65,7 @@ class SoftFeedForward(nn.Module):
         if surroundings.what_if is not None and surroundings.what_if.means(self.name):
             raise InputError(f"layer {self.name}: nobody is chosen in a soft layer; {CHOOSING}")
         batch, num_frames, channels = frames.shape
-        missing = -num_frames % self.window
+        missing = (self.window - num_frames % self.window) % self.window
         windows = functional.pad(frames, (0, 0, 0, missing)).reshape(-1, self.window, channels)
         real = functional.pad(mask, (0, missing)).reshape(-1, self.window)
         used = real.any(dim=1).nonzero()[:, 0]
@@ -80,18 +80,20 @@ class SoftFeedForward(nn.Module):
             given = (scores - held_back).softmax(dim=2) * real[..., None]  # (W, window, E * S)
         slots = mixed.transpose(1, 2).to(seen.dtype) @ seen  # (W, E * S, C)
         num_experts = self.experts.num_experts
-        apart = slots.reshape(len(seen), num_experts, self.slots, channels)
+        apart = slots.reshape(seen.shape[0], num_experts, self.slots, channels)
         # Every expert has the same number of rows: one batched product.
         rows = apart.permute(1, 0, 2, 3).flatten(1, 2)  # (E, W * S, C)
         answers = self.experts.of_equal_groups(rows)
-        answers = answers.reshape(num_experts, len(seen), self.slots, channels)
+        answers = answers.reshape(num_experts, seen.shape[0], self.slots, channels)
         back = answers.permute(1, 0, 2, 3).flatten(1, 2)  # (W, E * S, C)
         mixture = given.to(back.dtype) @ back
-        output = mixture.new_zeros(len(windows), self.window, channels).index_copy(0, used, mixture)
+        output = mixture.new_zeros(windows.shape).index_copy(0, used, mixture)
         output = output.reshape(batch, -1, channels)[:, :num_frames]
         if self.shared is not None:
             output = output + self.shared(frames) * mask[..., None]
-        shares = given.reshape(*given.shape[:2], num_experts, self.slots).sum(dim=3)[real]  # (N, E)
+        shares = given.reshape(given.shape[0], self.window, num_experts, self.slots).sum(dim=3)[
+            real
+        ]  # (N, E)
         index = mask.flatten().nonzero()[:, 0]
         everyone = torch.arange(num_experts, device=frames.device)
         return output, LayerRouting(
@@ -100,7 +102,7 @@ class SoftFeedForward(nn.Module):
             index,
             Assignment(
                 index.repeat_interleave(num_experts),
-                everyone.repeat(len(index)),
+                everyone.repeat(index.shape[0]),
                 shares.flatten(),
             ),
             num_experts,

@@ -1,14 +1,15 @@
 """CTC prefix beam search with a phoneme n-gram, many utterances and prefixes at once.
 
-Graves 2012, section 7.5.3; Hannun et al. 2014, algorithm 1. All alignments of a reading are summed,
-not only the best. The only loop is over frames.
+Graves 2012, section 7.5.3; Hannun et al. 2014, algorithm 1: a prefix is judged by all of its
+alignments together, not by the best one. The only loop is over frames.
 
-Legend: B utterances, T frames, K prefixes kept, P outputs with the blank first, S phonemes (P - 1).
+Legend: B utterances, K prefixes kept of each, T frames, P outputs with the blank first.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +17,9 @@ from numpy.typing import NDArray
 from phoneme_moe.speech.language_model import PhonemeNgram
 from phoneme_moe.speech.phonemes import BLANK
 
-_NEVER = -1e30
-_MULTIPLIER, _ADDEND = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD1B54A32D192ED03)
-_NOBODY = np.uint64(1 << 63)
+_NEVER = -np.inf
+_NOBODY, _NO_PARENT, _EMPTY = np.arange(3, dtype=np.uint64)  # among the hashes of prefixes
+_FACTOR, _SHIFT = np.uint64(0x9E3779B97F4A7C15), np.uint64(29)
 
 
 @dataclass(frozen=True)
@@ -27,10 +28,11 @@ class Hypothesis:
 
     Attributes:
         outputs: Output indices in order, without blanks.
-        score: ``acoustic + weight * language + bonus * phonemes``.
-        acoustic: Logarithm of its probability by the posteriors, summed over its alignments in the
-            beam.
-        language: Logarithm of its probability by the n-gram, the end included; 0 without one.
+        score: ``acoustic + weight * language + bonus * len(outputs)``.
+        acoustic: Natural logarithm of its probability by the posteriors: of its alignments whose
+            prefixes were all kept.
+        language: Natural logarithm of its probability by the n-gram, the end included; 0 without
+            an n-gram.
     """
 
     outputs: tuple[int, ...]
@@ -48,177 +50,165 @@ def beam_search(
     bonus: float = 0.0,
     nbest: int = 1,
 ) -> list[list[Hypothesis]]:
-    """The likeliest readings of each utterance.
+    """The best readings of each utterance; all there are, exactly, in a beam that holds them all.
+
+    Where prefixes are equally good the first stay, in the order of those they come from and then of
+    outputs: the same on all machines and in every batch.
 
     Args:
         log_posteriors: Natural logarithms, shape (batch, frames, outputs).
-        num_frames: Real frames of each, shape (batch,).
-        beam: Prefixes that are kept from frame to frame.
+        num_frames: Real frames of each utterance, shape (batch,).
+        beam: Prefixes that are kept from frame to frame, 1 or more.
         language_model: N-gram over the outputs but the blank, in their order.
-        weight: Power of its probabilities.
+        weight: What logarithms of its probabilities are multiplied by, 0 or more.
         bonus: Added to the score for each phoneme.
-        nbest: Readings of each to give, at most; fewer where the beam has fewer.
+        nbest: Most readings of an utterance, 1 or more.
 
     Returns:
-        Of each utterance its readings, best first; at least one.
+        Of each utterance its readings, best first, no two of them the same.
     """
-    if language_model is None or weight == 0:
-        language_model, weight = None, 0.0
-    order = np.argsort(-np.asarray(num_frames), kind="stable")
-    search = _Search(log_posteriors[order], beam, language_model, weight, bonus)
-    lengths = np.asarray(num_frames)[order]
-    for frame in range(int(lengths.max(initial=0))):
-        search.step(frame, int(np.count_nonzero(lengths > frame)))
-    found = search.readings(nbest)
-    back = np.empty(len(order), np.int64)
-    back[order] = np.arange(len(order))
-    return [found[row] for row in back]
+    # Longest first: those that go on are then the first rows, and padding is never looked at.
+    order = np.argsort(-num_frames, kind="stable")
+    lengths = num_frames[order]
+    search = _Search(log_posteriors.shape[2], len(order), beam, language_model, weight, bonus)
+    going = [int(np.count_nonzero(lengths > frame)) for frame in range(int(lengths.max(initial=0)))]
+    moves = [
+        search.step(log_posteriors[order[:rows], frame].astype(np.float64))
+        for frame, rows in enumerate(going)
+    ]
+    found = search.end(moves, nbest)
+    return [found[row] for row in np.argsort(order)]
 
 
 class _Search:
-    """The prefixes of all utterances; those that have ended lie last and stay as they are."""
+    """The prefixes of all utterances; arrays are of shape (batch, beam)."""
 
     def __init__(
         self,
-        log_posteriors: NDArray[np.float32],
+        outputs: int,
+        batch: int,
         beam: int,
         model: PhonemeNgram | None,
         weight: float,
         bonus: float,
     ) -> None:
-        batch, frames, outputs = log_posteriors.shape
-        self.said = log_posteriors.astype(np.float64)
-        self.model, self.weight, self.bonus, self.beam = model, weight, bonus, beam
-        self.symbols = np.arange(outputs - 1)
+        log_probabilities = np.zeros((1, outputs)) if model is None else model.log_probabilities
+        self.then = np.zeros((1, outputs - 1), np.int64) if model is None else model.next_states
+        # What each output adds, shape (states, outputs): its logarithm, and to the score. The blank
+        # adds nothing, so the end, which the n-gram has last, goes to a table of its own.
+        self.language = np.roll(log_probabilities.astype(np.float64), 1, axis=1)
+        self.ends = self.language[:, 0].copy()
+        self.language[:, 0] = 0.0
+        self.gains = weight * self.language + bonus * (np.arange(outputs) != BLANK)
+        self.weight, self.bonus = weight, bonus
         shape = (batch, beam)
-        self.in_blank = np.full(shape, _NEVER)
-        self.in_blank[:, 0] = 0.0  # the empty prefix
+        self.in_blank = np.full(shape, _NEVER)  # log probability of its alignments that end so
         self.in_phoneme = np.full(shape, _NEVER)
-        self.last = np.full(shape, -1)  # symbol, -1 of the empty prefix
+        self.last = np.full(shape, BLANK)
         self.length = np.zeros(shape, np.int64)
-        self.context = np.zeros(shape, np.int64)
-        self.language = np.zeros(shape)
-        # Which prefix this is, and which it was before its last phoneme.
-        self.name = np.zeros(shape, np.uint64)
-        self.name[:, 1:] = np.arange(1, beam, dtype=np.uint64) + _NOBODY  # none the same
-        self.before = np.full(shape, _NOBODY, np.uint64)
-        # The tree of prefixes: a node is made where a prefix is made.
-        self.node = np.zeros(shape, np.int64)
-        self.parents = np.zeros((frames + 1, *shape), np.int64)
-        self.added = np.full((frames + 1, *shape), -1)
+        self.state = np.full(shape, 0 if model is None else model.start_state)
+        self.said = np.zeros(shape)  # log probability by the n-gram
+        self.hash = np.full(shape, _NOBODY)
+        self.parent = np.full(shape, _NO_PARENT)  # hash of what it was before its last phoneme
+        # At first there is the empty prefix and nothing else.
+        self.in_blank[:, 0], self.hash[:, 0] = 0.0, _EMPTY
 
-    def step(self, frame: int, active: int) -> None:
-        """Goes on by a frame, with the first ``active`` utterances."""
-        own = slice(active)
-        said = self.said[own, frame]  # (B, P)
-        blank, phonemes = said[:, None, BLANK], said[:, 1:]
-        in_blank, in_phoneme, last = self.in_blank[own], self.in_phoneme[own], self.last[own]
+    def step(self, frame: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Goes on by a frame with as many utterances as it has rows.
+
+        Args:
+            frame: Log posteriors, shape (B, P).
+
+        Returns:
+            Of each prefix kept, which one it comes from times P, plus the output that it adds: the
+            blank if none. Shape (B, K).
+        """
+        rows, outputs = frame.shape
+        on = slice(rows)
+        in_blank, in_phoneme, last = self.in_blank[on], self.in_phoneme[on], self.last[on]
+        all_rows, slots = np.arange(rows)[:, None], np.arange(last.shape[1])
         either = np.logaddexp(in_blank, in_phoneme)
-        stay_blank = either + blank
-        repeated = np.take_along_axis(phonemes, np.maximum(last, 0), axis=1)
-        stay_phoneme = np.where(last >= 0, in_phoneme + repeated, _NEVER)
-        # A phoneme after itself needs a blank between.
-        extended = either[..., None] + phonemes[:, None]  # (B, K, S)
-        rows, prefixes = np.nonzero(last >= 0)
-        same = last[rows, prefixes]
-        extended[rows, prefixes, same] = in_blank[rows, prefixes] + phonemes[rows, same]
-        # A prefix in the beam that another one becomes: both are one.
-        row, shorter, longer = np.nonzero(
-            self.name[own][:, :, None] == self.before[own][:, None, :]
-        )
-        symbol = last[row, longer]
-        met = extended[row, shorter, symbol]
-        stay_phoneme[row, longer] = np.logaddexp(stay_phoneme[row, longer], met)
-        extended[row, shorter, symbol] = _NEVER
-        bonus, language = self.bonus, self.language[own]
-        given = self.weight * language + bonus * self.length[own]
-        stay = np.logaddexp(stay_blank, stay_phoneme) + given
-        go = extended + (given + bonus)[..., None]
-        coming = None
-        if self.model is not None:
-            coming = self.model.log_probabilities[self.context[own], :-1]  # (B, K, S)
-            go = go + self.weight * coming
-        kept = _best(np.concatenate([stay, go.reshape(active, -1)], axis=1), self.beam)
-        goes = kept >= self.beam
-        parent = np.where(goes, (kept - self.beam) // len(self.symbols), kept)
-        added = np.where(goes, (kept - self.beam) % len(self.symbols), -1)
-        self._keep(frame, own, parent, added, goes, stay_blank, stay_phoneme, extended, coming)
+        # Of each prefix with each output, the blank's column being the prefix itself.
+        with_output = either[:, :, None] + frame[:, None, :]  # (B, K, P)
+        stays_in_blank = with_output[:, :, BLANK].copy()
+        again = np.take_along_axis(frame, last, axis=1)
+        stays_in_phoneme = in_phoneme + again
+        # The same phoneme twice has a blank between.
+        with_output[all_rows, slots, last] = in_blank + again
+        # What another prefix becomes and is in the beam already is added there.
+        row, child, parent = np.nonzero(self.parent[on, :, None] == self.hash[on, None, :])
+        met = (row, parent, last[row, child])
+        stays_in_phoneme[row, child] = np.logaddexp(stays_in_phoneme[row, child], with_output[met])
+        with_output[met] = _NEVER
+        with_output[:, :, BLANK] = np.logaddexp(stays_in_blank, stays_in_phoneme)
+        scores = with_output + self.gains[self.state[on]]
+        scores += (self.weight * self.said[on] + self.bonus * self.length[on])[:, :, None]
+        move = _best(scores.reshape(rows, -1), last.shape[1])
+        source, output = np.divmod(move, outputs)
+        self._keep(source, output)
+        new = output != BLANK
+        self.in_blank[on] = np.where(new, _NEVER, stays_in_blank[all_rows, source])
+        said = with_output[all_rows, source, output]
+        self.in_phoneme[on] = np.where(new, said, stays_in_phoneme[all_rows, source])
+        # Fewer prefixes than the beam holds: what is impossible is no prefix.
+        nobody = (said == _NEVER).nonzero()
+        self.hash[nobody], self.parent[nobody] = _NOBODY, _NO_PARENT
+        return move
 
-    def _keep(
-        self,
-        frame: int,
-        own: slice,
-        parent: NDArray[np.int64],
-        added: NDArray[np.int64],
-        goes: NDArray[np.bool_],
-        stay_blank: NDArray[np.float64],
-        stay_phoneme: NDArray[np.float64],
-        extended: NDArray[np.float64],
-        coming: NDArray[np.float32] | None,
-    ) -> None:
-        def of(values: NDArray) -> NDArray:  # type: ignore[type-arg]  # of any dtype
-            return np.take_along_axis(values, parent, axis=1)
+    def _keep(self, source: NDArray[np.int64], output: NDArray[np.int64]) -> None:
+        """Replaces the prefixes by those that come from them."""
+        on = slice(len(source))
 
-        row = np.arange(len(parent))[:, None]
-        symbol = np.maximum(added, 0)
-        said = extended[row, parent, symbol]
-        self.in_blank[own] = np.where(goes, _NEVER, of(stay_blank))
-        self.in_phoneme[own] = np.where(goes, said, of(stay_phoneme))
-        name, context, node = of(self.name[own]), of(self.context[own]), of(self.node[own])
-        if coming is not None and self.model is not None:
-            language = of(self.language[own])
-            self.language[own] = language + np.where(goes, coming[row, parent, symbol], 0.0)
-            following = self.model.following(context, symbol)
-            self.context[own] = np.where(goes, following, context)
-        self.before[own] = np.where(goes, name, of(self.before[own]))
-        further = name * _MULTIPLIER + (symbol.astype(np.uint64) + np.uint64(1)) * _ADDEND
-        self.name[own] = np.where(goes, further ^ (further >> np.uint64(29)), name)
-        # What is impossible fills a beam with room to spare; it must not pass for a real prefix.
-        dead = np.maximum(self.in_blank[own], self.in_phoneme[own]) < _NEVER / 2
-        self.before[own][dead] = _NOBODY
-        here = (frame + 1) * self.beam + np.arange(self.beam)
-        unique = np.broadcast_to(here.astype(np.uint64) + _NOBODY, dead.shape)
-        self.name[own][dead] = unique[dead]
-        self.length[own] = of(self.length[own]) + goes
-        self.last[own] = np.where(goes, added, of(self.last[own]))
-        self.parents[frame + 1, own] = node
-        self.added[frame + 1, own] = added
-        self.node[own] = np.where(goes, here, node)
+        def of(values: NDArray[Any]) -> NDArray[Any]:
+            return np.take_along_axis(values[on], source, axis=1)
 
-    def readings(self, nbest: int) -> list[list[Hypothesis]]:
-        """The best prefixes of each utterance."""
+        new = output != BLANK
+        state, before = of(self.state), of(self.hash)
+        mixed = (before + output.astype(np.uint64)) * _FACTOR
+        self.said[on] = of(self.said) + self.language[state, output]
+        self.state[on] = np.where(new, self.then[state, output - 1], state)
+        self.last[on] = np.where(new, output, of(self.last))
+        self.length[on] = of(self.length) + new
+        self.parent[on] = np.where(new, before, of(self.parent))
+        self.hash[on] = np.where(new, mixed ^ (mixed >> _SHIFT), before)
+
+    def end(self, moves: list[NDArray[np.int64]], nbest: int) -> list[list[Hypothesis]]:
+        """The best prefixes, followed back to their beginning.
+
+        Args:
+            moves: What ``step`` gave in each frame.
+            nbest: Most readings of an utterance.
+        """
         acoustic = np.logaddexp(self.in_blank, self.in_phoneme)
-        language = self.language
-        if self.model is not None:
-            language = language + self.model.log_probabilities[self.context, -1]
+        language = self.said + self.ends[self.state]
         score = acoustic + self.weight * language + self.bonus * self.length
-        best = np.argsort(-score, axis=1, kind="stable")[:, :nbest]
+        slot = np.argsort(-score, axis=1, kind="stable")[:, :nbest]
+        acoustic, language, score = (
+            np.take_along_axis(own, slot, axis=1).tolist() for own in (acoustic, language, score)
+        )
+        added = np.zeros((len(moves), *slot.shape), np.int64)
+        for frame, move in reversed(list(enumerate(moves))):
+            on, outputs = slice(len(move)), self.gains.shape[1]
+            slot[on], added[frame, on] = np.divmod(
+                np.take_along_axis(move, slot[on], axis=1), outputs
+            )
         return [
             [
-                Hypothesis(
-                    self._outputs(row, k),
-                    float(score[row, k]),
-                    float(acoustic[row, k]),
-                    float(language[row, k]),
-                )
-                for number, k in enumerate(best[row].tolist())
-                if number == 0 or acoustic[row, k] > _NEVER / 2
+                Hypothesis(tuple(own[own != BLANK].tolist()), *numbers)
+                for own, *numbers in zip(added[:, row].T, *several, strict=True)
+                if numbers[0] > _NEVER
             ]
-            for row in range(len(best))
+            for row, several in enumerate(zip(score, acoustic, language, strict=True))
         ]
-
-    def _outputs(self, row: int, prefix: int) -> tuple[int, ...]:
-        found = []
-        node = int(self.node[row, prefix])
-        while node:
-            frame, place = divmod(node, self.beam)
-            found.append(int(self.added[frame, row, place]) + 1)
-            node = int(self.parents[frame, row, place])
-        return tuple(reversed(found))
 
 
 def _best(scores: NDArray[np.float64], count: int) -> NDArray[np.int64]:
-    """Places of the greatest, shape (batch, count); in no order."""
-    if scores.shape[1] <= count:
-        return np.broadcast_to(np.arange(count), (len(scores), count))
-    return np.argpartition(-scores, count - 1, axis=1)[:, :count]
+    """Places of the greatest, ascending, shape (batch, count); of equal ones the first."""
+    least = np.partition(scores, -count, axis=1)[:, -count, None]
+    best = scores >= least
+    if np.count_nonzero(best) > count * len(scores):
+        above = scores > least
+        equal = best & ~above
+        free = count - np.count_nonzero(above, axis=1)[:, None]
+        best = above | (equal & (np.cumsum(equal, axis=1) <= free))
+    return best.nonzero()[1].reshape(-1, count)

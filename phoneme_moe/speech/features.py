@@ -139,7 +139,7 @@ def stack_frames(features: Tensor, mask: Tensor, stack: int) -> tuple[Tensor, Te
     """
     if stack == 1:
         return features, mask
-    missing = -features.shape[1] % stack
+    missing = (stack - features.shape[1] % stack) % stack  # ONNX has no remainder below 0
     features = nn.functional.pad(features, (0, 0, 0, missing))
     mask = nn.functional.pad(mask, (0, missing))
     batch, frames, width = features.shape

@@ -39,7 +39,7 @@ QUALITY = "quality.json"
 BEAM = 16
 """Readings that a beam search keeps where nobody says."""
 
-ORDER = 4
+ORDER = 5
 """Of the phoneme n-gram."""
 
 WEIGHTS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)

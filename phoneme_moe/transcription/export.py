@@ -12,6 +12,7 @@ one. Outputs: ``log_posteriors`` (batch, frames, outputs); ``weights`` (batch, f
 from __future__ import annotations
 
 import json
+import logging
 import warnings
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 
 from phoneme_moe.errors import InputError
 from phoneme_moe.files import atomic_path
+from phoneme_moe.mixture.sparse import SparseFeedForward
 from phoneme_moe.recognizer import Recognizer
 from phoneme_moe.run import Run
 from phoneme_moe.transcription.card import Card
@@ -71,8 +73,9 @@ def export_onnx(run: Run, path: Path, int8: bool = False) -> None:
         raise InputError(
             f"{run.folder}: model.gate is of kind speaker, and a recording does not say who speaks"
         )
+    _check_layers(run)
     card = card_of(run)
-    module = Exported(recognizer.cpu().eval())
+    module = Exported(recognizer.cpu()).eval()
     features, lengths, embedding = example_inputs(card)
     inputs = ["features", "num_frames", *([] if embedding is None else ["embedding"])]
     outputs = ["log_posteriors", "weights", *([] if recognizer.timing is None else ["timing"])]
@@ -97,7 +100,7 @@ def export_onnx(run: Run, path: Path, int8: bool = False) -> None:
                     opset_version=OPSET,
                     dynamo=False,
                 )
-            except torch.onnx.errors.OnnxExporterError as error:
+            except (torch.onnx.OnnxExporterError, torch.onnx.errors.SymbolicValueError) as error:
                 problem = str(error).splitlines()[0]
                 raise InputError(f"{run.folder}: ONNX cannot express it: {problem}") from error
         if int8:
@@ -107,6 +110,16 @@ def export_onnx(run: Run, path: Path, int8: bool = False) -> None:
             entry = model.metadata_props.add()
             entry.key, entry.value = key, value
         onnx.save(model, temporary)
+
+
+def _check_layers(run: Run) -> None:
+    encoder = run.recognizer.encoder
+    for layer in encoder.sparse_layers if encoder is not None else []:
+        if isinstance(layer, SparseFeedForward) and layer.frames_choose is not None:
+            raise InputError(
+                f"{run.folder}: model.encoder.sparse.router.selection: found expert_choice, which "
+                "ONNX cannot express; expected frames that choose their experts"
+            )
 
 
 def example_inputs(card: Card) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -127,13 +140,15 @@ def example_inputs(card: Card) -> tuple[Tensor, Tensor, Tensor | None]:
 def _quantize(path: Path) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    quantize_dynamic(
-        path,
-        path,
-        weight_type=QuantType.QInt8,
-        per_channel=True,
-        op_types_to_quantize=["MatMul", "Gemm"],
-    )
+    root = logging.getLogger()  # where it recommends what is done already
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        quantize_dynamic(
+            path, path, weight_type=QuantType.QInt8, op_types_to_quantize=["MatMul", "Gemm"]
+        )
+    finally:
+        root.setLevel(level)
 
 
 def card_to_json(card: Card) -> dict[str, Any]:

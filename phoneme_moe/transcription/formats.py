@@ -1,7 +1,7 @@
 """Transcripts as text that other tools open.
 
-Times are rounded to milliseconds so that nothing overlaps, ends past the recording or lasts no time
-at all where a format forbids that.
+Every format has the same whole milliseconds, so that no two disagree. They are rounded so that
+nothing overlaps, ends past the recording or lasts no time at all.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import csv
 import html
 import io
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ TRANSCRIPT_VERSION = 2
 LEAST_WEIGHT = 0.001
 """Experts with less of a segment are left out of JSON."""
 
-CUE_PHONEMES, CUE_SECONDS = 12, 3.0
+CUE_PHONEMES, CUE_SECONDS = 8, 3.0
 """Most of a subtitle; a silence ends one too."""
 
 
@@ -59,30 +60,47 @@ class Format:
 def rounded(segments: Sequence[Segment], duration: float) -> list[tuple[int, int]]:
     """Start and end of each segment in whole milliseconds: none empty, in order, within the file.
 
-    What is shorter than a millisecond lasts one, as long as there is room.
+    What is shorter than a millisecond, as the last phoneme can be, is widened to one, and its
+    neighbours give way; all others stay within a millisecond of where they were.
+
+    Args:
+        segments: In order, none overlapping the next; no more than the file has milliseconds.
+        duration: Of the file, in seconds.
     """
-    last = int(duration * 1000)
+    last = _whole_milliseconds(duration)
     edges: list[tuple[int, int]] = []
     before = 0
     for number, segment in enumerate(segments):
         room = last - (len(segments) - number - 1)  # a millisecond for each that follows
-        start = max(before, min(round(segment.start * 1000), room - 1))
-        end = max(start + 1, min(round(segment.end * 1000), room))
+        start = min(max(before, round(segment.start * 1000)), room - 1)
+        end = min(max(start + 1, round(segment.end * 1000)), room)
         edges.append((start, end))
         before = end
     return edges
 
 
+def _whole_milliseconds(duration: float) -> int:
+    nearest = round(duration * 1000)
+    # int(duration * 1000) would make 1000 of 1.001.
+    return nearest - (nearest / 1000 > duration)
+
+
+def file_name(path: Path) -> str:
+    """A path as UTF-8 can hold it: Linux lets names be any bytes."""
+    return os.fsencode(path).decode(errors="replace")
+
+
 def to_dict(transcript: Transcript) -> dict[str, Any]:
     """Plain data; times in seconds to the millisecond, shares to 4 places."""
     edges = rounded(transcript.segments, transcript.duration)
+    silences = [(round(start, 3), round(end, 3)) for start, end in transcript.silences]
     return {
         "version": TRANSCRIPT_VERSION,
-        "file": str(transcript.path),
+        "file": file_name(transcript.path),
         "run": transcript.run,
         "recipe": transcript.recipe,
-        "symbols": transcript.symbols,
         "fold": transcript.fold,
+        "symbols": transcript.symbols,
         "duration": round(transcript.duration, 3),
         "phonemes": list(transcript.phonemes),
         "segments": [
@@ -99,7 +117,7 @@ def to_dict(transcript: Transcript) -> dict[str, Any]:
             }
             for segment, (start, end) in zip(transcript.segments, edges, strict=True)
         ],
-        "silences": [[round(start, 3), round(end, 3)] for start, end in transcript.silences],
+        "silences": [[start, end] for start, end in silences if start < end],
         "routing": {name: round(weight, 4) for name, weight in transcript.routing.items()},
         "alternatives": [
             {"phonemes": list(other.phonemes), "score": round(other.score, 4)}
@@ -119,7 +137,7 @@ def _to_indented_json(transcript: Transcript) -> str:
 
 def to_text(transcript: Transcript) -> str:
     """One line: the file, a tab, the phonemes with spaces between."""
-    return f"{transcript.path}\t{' '.join(transcript.phonemes)}\n"
+    return f"{file_name(transcript.path)}\t{' '.join(transcript.phonemes)}\n"
 
 
 def to_csv(transcript: Transcript) -> str:
@@ -131,7 +149,7 @@ def to_csv(transcript: Transcript) -> str:
         expert, weight = leading_expert(segment)
         rows.writerow(
             [
-                transcript.path,
+                file_name(transcript.path),
                 segment.phoneme,
                 f"{start / 1000:.3f}",
                 f"{end / 1000:.3f}",
@@ -155,7 +173,7 @@ def leading_expert(segment: Segment) -> tuple[str, float]:
 
 def to_ctm(transcript: Transcript) -> str:
     """NIST CTM: ``recording channel start duration symbol confidence``."""
-    name = "_".join(transcript.path.stem.split()) or "-"
+    name = "_".join(file_name(Path(transcript.path.stem)).split()) or "-"
     edges = rounded(transcript.segments, transcript.duration)
     return "".join(
         f"{name} 1 {start / 1000:.3f} {(end - start) / 1000:.3f} {segment.phoneme} "
@@ -164,67 +182,87 @@ def to_ctm(transcript: Transcript) -> str:
     )
 
 
+Tiers = dict[str, tuple[list[tuple[int, int]], list[str]]]
+"""By name: start and end of the intervals in milliseconds, and their labels."""
+
+
 def to_textgrid(transcript: Transcript) -> str:
     """Praat's long text format; silences are empty intervals."""
-    duration = max(transcript.duration, 0.001)
-    edges = rounded(transcript.segments, duration)
-    tiers = {
-        "phonemes": [segment.phoneme for segment in transcript.segments],
-        "confidence": [f"{segment.confidence:.2f}" for segment in transcript.segments],
+    return textgrid(to_textgrid_tiers(transcript)[1], transcript.duration)
+
+
+def to_textgrid_tiers(transcript: Transcript) -> tuple[list[tuple[int, int]], Tiers]:
+    """Times of the phonemes, and the tiers that tell them, their confidence and experts."""
+    edges = rounded(transcript.segments, transcript.duration)
+    segments = transcript.segments
+    tiers: Tiers = {
+        "phonemes": (edges, [segment.phoneme for segment in segments]),
+        "confidence": (edges, [f"{segment.confidence:.2f}" for segment in segments]),
     }
-    if any(len(segment.experts) > 1 for segment in transcript.segments):
-        tiers["expert"] = [leading_expert(segment)[0] for segment in transcript.segments]
+    # Not by the segments: a file without phonemes has the tiers of those beside it.
+    if len(transcript.routing) > 1:
+        tiers["expert"] = (edges, [leading_expert(segment)[0] for segment in segments])
+    return edges, tiers
+
+
+def textgrid(tiers: Tiers, duration: float) -> str:
+    """Interval tiers in Praat's long text format; what no interval covers has an empty one.
+
+    The last millisecond also takes the fraction after it: a shorter interval of its own may hold
+    not one sample, and Praat then refuses to cut the recording by the tier.
+
+    Args:
+        tiers: Their intervals, in order.
+        duration: Of the recording, in seconds.
+    """
+    last = _whole_milliseconds(duration)
+
+    def seconds(time: int) -> str:
+        return f"{duration}" if time >= last else f"{time / 1000:.3f}"
+
     lines = [
         'File type = "ooTextFile"',
         'Object class = "TextGrid"',
         "",
         "xmin = 0",
-        f"xmax = {duration:.6f}",
+        f"xmax = {duration}",
         "tiers? <exists>",
         f"size = {len(tiers)}",
         "item []:",
     ]
-    for number, (name, labels) in enumerate(tiers.items(), 1):
-        lines += _tier(number, name, list(_filled(edges, labels, duration)), duration)
+    for number, (name, (edges, labels)) in enumerate(tiers.items(), 1):
+        intervals = list(_filled(edges, labels, last))
+        lines += [
+            f"    item [{number}]:",
+            '        class = "IntervalTier"',
+            f'        name = "{name}"',
+            "        xmin = 0",
+            f"        xmax = {duration}",
+            f"        intervals: size = {len(intervals)}",
+        ]
+        for index, (start, end, label) in enumerate(intervals, 1):
+            quoted = label.replace('"', '""')
+            lines += [
+                f"        intervals [{index}]:",
+                f"            xmin = {seconds(start)}",
+                f"            xmax = {seconds(end)}",
+                f'            text = "{quoted}"',
+            ]
     return "\n".join(lines) + "\n"
 
 
 def _filled(
-    edges: Sequence[tuple[int, int]], labels: Sequence[str], duration: float
-) -> Iterable[tuple[float, float, str]]:
+    edges: Sequence[tuple[int, int]], labels: Sequence[str], last: int
+) -> Iterable[tuple[int, int, str]]:
     """Intervals from 0 to the end, those between segments empty."""
-    before = 0.0
+    before = 0
     for (start, end), label in zip(edges, labels, strict=True):
-        begin, stop = start / 1000, min(end / 1000, duration)
-        if begin > before:
-            yield before, begin, ""
-        # The last may end within the millisecond in which the recording does.
-        yield begin, stop, label
-        before = stop
-    if duration - before > 1e-6:
-        yield before, duration, ""
-
-
-def _tier(
-    number: int, name: str, intervals: Sequence[tuple[float, float, str]], duration: float
-) -> list[str]:
-    lines = [
-        f"    item [{number}]:",
-        '        class = "IntervalTier"',
-        f'        name = "{name}"',
-        "        xmin = 0",
-        f"        xmax = {duration:.6f}",
-        f"        intervals: size = {len(intervals)}",
-    ]
-    for index, (start, end, label) in enumerate(intervals, 1):
-        quoted = label.replace('"', '""')
-        lines += [
-            f"        intervals [{index}]:",
-            f"            xmin = {start:.6f}",
-            f"            xmax = {end:.6f}",
-            f'            text = "{quoted}"',
-        ]
-    return lines
+        if start > before:
+            yield before, start, ""
+        yield start, end, label
+        before = end
+    if before < last:
+        yield before, last, ""
 
 
 def _cues(transcript: Transcript) -> list[tuple[int, int, str]]:
@@ -232,14 +270,12 @@ def _cues(transcript: Transcript) -> list[tuple[int, int, str]]:
     edges = rounded(transcript.segments, transcript.duration)
     cues: list[list[int]] = []
     for number, (start, end) in enumerate(edges):
-        if cues:
-            first, last = cues[-1][0], cues[-1][-1]
-            apart = start > edges[last][1]
-            full = len(cues[-1]) >= CUE_PHONEMES or end - edges[first][0] > 1000 * CUE_SECONDS
-            if not apart and not full:
-                cues[-1].append(number)
-                continue
-        cues.append([number])
+        own = cues[-1] if cues else []
+        adjoins = bool(own) and start == edges[own[-1]][1]
+        if adjoins and len(own) < CUE_PHONEMES and end - edges[own[0]][0] <= 1000 * CUE_SECONDS:
+            own.append(number)
+        else:
+            cues.append([number])
     segments = transcript.segments
     return [
         (edges[own[0]][0], edges[own[-1]][1], " ".join(segments[i].phoneme for i in own))

@@ -67,6 +67,8 @@ class OnnxEngine:
         wanted = {"features", "num_frames"}
         if self.card.embedding_size is not None:
             wanted.add("embedding")
+        # A model of tokens, all of one length, may have no use for it.
+        wanted -= {"num_frames"} - set(inputs)
         if set(inputs) != wanted or not {"log_posteriors", "weights"} <= set(outputs):
             raise InputError(
                 f"{path}: found inputs {', '.join(sorted(inputs))} and outputs "
@@ -80,6 +82,7 @@ class OnnxEngine:
         ):
             if isinstance(found, int) and found != expected:
                 raise InputError(f"{path}: {name}: found {found} columns, its card says {expected}")
+        self._inputs = set(inputs)
         self._outputs = [n for n in ("log_posteriors", "weights", "timing") if n in outputs]
 
     def hear(
@@ -89,7 +92,12 @@ class OnnxEngine:
         given = {"features": features, "num_frames": np.asarray(num_frames, np.int64)}
         if embedding is not None:
             given["embedding"] = embedding
-        log_posteriors, weights, *timing = self.session.run(self._outputs, given)
+        given = {name: value for name, value in given.items() if name in self._inputs}
+        try:
+            log_posteriors, weights, *timing = self.session.run(self._outputs, given)
+        except Exception as error:  # of a file that was changed: onnxruntime has many kinds
+            problem = str(error).splitlines()[0]
+            raise InputError(f"{self.card.source}: the model cannot be run: {problem}") from error
         return Heard(log_posteriors, weights, timing[0] if timing else None)
 
 

@@ -1,0 +1,24 @@
+"""``phoneme-moe export``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    onnx: Annotated[Path, typer.Option(help="The file to write, ending in .onnx.")],
+    int8: Annotated[bool, typer.Option("--int8", help="Weights in 8 bits.")] = False,
+) -> None:
+    """Export a run as one ONNX file, which transcribe runs without torch."""
+    from phoneme_moe.errors import InputError
+    from phoneme_moe.run import load_run
+    from phoneme_moe.transcription.export import export_onnx
+
+    if onnx.suffix != ".onnx":
+        raise InputError(f"--onnx {onnx}: expected a name that ends in .onnx")
+    export_onnx(load_run(run), onnx, int8)
+    print(onnx)

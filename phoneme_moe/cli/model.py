@@ -1,0 +1,31 @@
+"""``phoneme-moe model``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def model(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    json: Annotated[Path | None, typer.Option(help="Also write the card here.")] = None,
+) -> None:
+    """Show a run's model card: data, sizes, error, confidence, times, speed, licence."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from phoneme_moe.files import write_json
+    from phoneme_moe.run import load_run
+    from phoneme_moe.transcription.model_card import card_lines, model_card
+
+    card = model_card(load_run(run))
+    if json is not None:
+        write_json(json, card)
+    table = Table(box=None, show_header=False, pad_edge=False, title=str(run), title_justify="left")
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column()
+    for name, value in card_lines(card):
+        table.add_row(name, value)
+    Console().print(table)
