@@ -19,17 +19,25 @@ _NEVER = np.float32(-1e30)
 
 
 def force_align(
-    scores: NDArray[np.float32], num_frames: Sequence[int], targets: Sequence[Sequence[int]]
+    scores: NDArray[np.float32],
+    num_frames: Sequence[int],
+    targets: Sequence[Sequence[int]],
+    shortest: int = 1,
+    windows: Sequence[Spans] | None = None,
 ) -> list[Spans]:
     """The likeliest alignment of each utterance by the rules of CTC (Viterbi).
 
-    Between phonemes there may be blanks; between two that are the same there must be one. What has
-    too few frames for its phonemes is spread evenly.
+    Between phonemes there may be blanks; between two that are the same there must be one. Where
+    there are too few frames for the shortest durations each phoneme may last one frame, and what
+    has too few for that is spread evenly.
 
     Args:
         scores: Of each frame, shape (batch, frames, outputs); logarithms, normalised or not.
         num_frames: Real frames of each, length batch.
         targets: Output indices of each one's phonemes.
+        shortest: Frames that a phoneme lasts at least.
+        windows: First frame of each phoneme at the earliest and the one after its last at the
+            latest, shape (phonemes, 2) each; there must be an alignment within them.
 
     Returns:
         Of each utterance, shape (phonemes, 2); in order, without overlap.
@@ -41,14 +49,19 @@ def force_align(
     longest, most = int(lengths.max(initial=0)), int(counts.max(initial=0))
     if not longest or not most:
         return [_spread(n, t) for n, t in zip(counts.tolist(), lengths.tolist(), strict=True)]
-    batch, states = len(targets), 2 * most + 1
+    batch, each = len(targets), shortest + 1  # a blank and the states of a phoneme after it
+    states = each * most + 1
     symbols = np.full((batch, states), BLANK)
     for row, own in enumerate(targets):
-        symbols[row, 1 : 2 * len(own) : 2] = own
-    # A phoneme may follow another directly where they differ.
-    skips = np.full((batch, states), _NEVER)
-    skips[:, 3::2][symbols[:, 3::2] != symbols[:, 1:-2:2]] = 0
+        symbols[row, : each * len(own)] = np.repeat(own, each)
+        symbols[row, ::each] = BLANK
     emitted = np.take_along_axis(scores[:, :longest], symbols[:, None, :], axis=2)  # (B, T, S)
+    if windows is not None:
+        _forbid(emitted, windows, each)
+    # The first state of a phoneme may follow the last of another directly where they differ.
+    skips = np.full((batch, states), _NEVER)
+    firsts = symbols[:, each + 1 :: each]
+    skips[:, each + 1 :: each][firsts != symbols[:, each - 1 : -2 : each][:, : firsts.shape[1]]] = 0
     best = np.full((batch, states + 2), _NEVER)  # two states before the first, never reached
     best[:, 2], best[:, 3] = emitted[:, 0, 0], emitted[:, 0, 1]
     came = np.zeros((longest, batch, states), np.int8)
@@ -62,29 +75,40 @@ def force_align(
         ended = lengths == t + 1
         if ended.any():
             final[ended] = best[ended, 2:]
-    return [
-        _trace(came[:n, row], final[row], count)
-        if count and n >= _needed(targets[row])
-        else _spread(count, n)
-        for row, (n, count) in enumerate(zip(lengths.tolist(), counts.tolist(), strict=True))
-    ]
+    found: list[Spans] = []
+    for row, (n, own) in enumerate(zip(lengths.tolist(), targets, strict=True)):
+        last = each * len(own)
+        if own and final[row, last - 1 : last + 1].max() > _NEVER / 2:
+            found.append(_trace(came[:n, row], final[row], len(own), each))
+        elif shortest > 1 or windows is not None:
+            found += force_align(scores[row : row + 1], [n], [own])
+        else:
+            found.append(_spread(len(own), n))
+    return found
 
 
-def _needed(target: Sequence[int]) -> int:
-    own = np.asarray(target)
-    return len(own) + int((own[1:] == own[:-1]).sum())
+def _forbid(emitted: NDArray[np.float32], windows: Sequence[Spans], each: int) -> None:
+    """Takes phonemes out of frames beyond their windows, in place."""
+    frames = np.arange(emitted.shape[1])[:, None]
+    for row, own in enumerate(windows):
+        outside = (frames < own[:, 0]) | (frames >= own[:, 1])  # (T, N)
+        for state in range(1, each):
+            emitted[row, :, state : each * len(own) : each][outside] = _NEVER
 
 
-def _trace(came: NDArray[np.int8], final: NDArray[np.float32], count: int) -> Spans:
+def _trace(
+    came: NDArray[np.int8], final: NDArray[np.float32], count: int, each: int
+) -> Spans:
     """Follows the best path back: where it was in each phoneme."""
-    state = 2 * count - int(final[2 * count - 1] >= final[2 * count])
+    last = each * count
+    state = last - int(final[last - 1] >= final[last])
     visited = np.empty(len(came), np.int64)
     for t in range(len(came) - 1, -1, -1):
         visited[t] = state
         state -= int(came[t, state])
-    phonemes = 2 * np.arange(count) + 1
-    starts = np.searchsorted(visited, phonemes, side="left")
-    ends = np.searchsorted(visited, phonemes, side="right")
+    phonemes = each * np.arange(count)
+    starts = np.searchsorted(visited, phonemes + 1, side="left")
+    ends = np.searchsorted(visited, phonemes + each - 1, side="right")
     return np.stack([starts, ends], axis=1)
 
 

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -19,7 +18,7 @@ from phoneme_moe.speech.alignment import frames_needed
 from phoneme_moe.speech.phonemes import BLANK
 from phoneme_moe.speech.viterbi import Spans, force_align, share_gaps
 from phoneme_moe.transcription.card import Engine, Heard
-from phoneme_moe.transcription.decode import Reading, transcribe_heard
+from phoneme_moe.transcription.decode import Reading, find_times, transcribe_heard
 from phoneme_moe.transcription.recording import Recording, read_recording
 from phoneme_moe.transcription.transcribe import hear
 from phoneme_moe.transcription.transcript import Transcript
@@ -158,10 +157,8 @@ def _aligned(
             f"{recording.duration:.2f} s"
         )
     (spans,) = force_align(said, [said.shape[1]], [outputs])
-    times = share_gaps(spans)
-    if heard.timing is not None:
-        (own,) = force_align(heard.timing.astype(np.float32), [heard.timing.shape[1]], [outputs])
-        times = share_gaps(own)
+    timing = None if heard.timing is None else [heard.timing[0]]
+    (times,) = find_times([outputs], [spans], timing, card)
     reading = Reading(list(outputs), spans, times)
     transcript = transcribe_heard(recording, heard, reading, card)
     goodness, likeliest = goodness_of_pronunciation(torch.from_numpy(said[0]), outputs, spans)

@@ -25,8 +25,11 @@ from phoneme_moe.transcription.transcript import Alternative, Transcript
 PIECE_SECONDS = 20.0
 """Longest piece that is decoded at once; it ends at the surest blank of its second half."""
 
-REACH_SECONDS = 0.5
+REACH_SECONDS = 0.25
 """A phoneme begins and ends no further from where it is emitted."""
+
+SHORTEST_SECONDS = 0.03
+"""What a phoneme lasts at least, where there is room."""
 
 SIDE_BY_SIDE = 64
 """Pieces in a batch."""
@@ -128,17 +131,42 @@ def _decode_pieces(
                 )
                 for hypotheses in several
             ]
-    times = [share_gaps(own) for own in spans]
+    timing = None
     if heard[0].timing is not None:
-        stack = card.stack
-        own_scores = []
+        timing = []
         for piece in pieces:
-            timing = heard[piece.owner].timing
-            assert timing is not None
-            own_scores.append(timing[0, piece.first * stack : piece.last * stack])
-        aligned = force_align(_pad(own_scores), [len(own) for own in own_scores], outputs)
-        times = [share_gaps(own) for own in aligned]
+            of_owner = heard[piece.owner].timing
+            assert of_owner is not None
+            timing.append(of_owner[0, piece.first * card.stack : piece.last * card.stack])
+    times = find_times(outputs, spans, timing, card)
     return [Reading(*parts) for parts in zip(outputs, spans, times, alternatives, strict=True)]
+
+
+def find_times(
+    outputs: Sequence[Sequence[int]],
+    spans: Sequence[Spans],
+    timing: Sequence[NDArray[np.float32]] | None,
+    card: Card,
+) -> list[Spans]:
+    """When phonemes begin and end, by the net that finds times, where there is one.
+
+    Args:
+        outputs: Of each utterance.
+        spans: Frames of posteriors in which each phoneme is emitted, shape (phonemes, 2) each.
+        timing: Scores of that net, shape (feature frames, outputs) each.
+        card: Of the model.
+
+    Returns:
+        Feature frames (or of posteriors, without such a net) of each phoneme, with gaps shared.
+    """
+    if timing is None:
+        return [share_gaps(own) for own in spans]
+    reach = round(REACH_SECONDS / card.feature_seconds)
+    windows = [own * card.stack + np.array([-reach, reach]) for own in spans]
+    shortest = max(1, round(SHORTEST_SECONDS / card.feature_seconds))
+    lengths = [len(own) for own in timing]
+    aligned = force_align(_pad(timing).astype(np.float32), lengths, outputs, shortest, windows)
+    return [share_gaps(own) for own in aligned]
 
 
 def _pad(rows: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:

@@ -21,6 +21,7 @@ import numpy as np
 
 from phoneme_moe.errors import InputError
 from phoneme_moe.speech.audio import AUDIO_SUFFIXES
+from phoneme_moe.speech.phonemes import BLANK
 from phoneme_moe.speech.symbols import symbol_map
 from phoneme_moe.transcription.card import Card, Engine, Floats, Heard
 from phoneme_moe.transcription.decode import decode, renamed, transcribe_heard
@@ -39,6 +40,12 @@ WINDOW_SECONDS = 30.0
 
 CONTEXT_SECONDS = 5.0
 """Beside a window, for models that look at whole utterances."""
+
+CLOSURE_SECONDS = 0.05
+"""Before a silence ends a phoneme may have begun: the closure of a stop is silent."""
+
+SILENT_PENALTY = 8.0
+"""Off the score of every phoneme in each silent frame."""
 
 AHEAD = 64
 """Recordings that are read before they are needed."""
@@ -231,10 +238,23 @@ def hear(
         Heard(
             heard.log_posteriors[row : row + 1, : -(-n // stack)],
             heard.weights[row : row + 1, : -(-n // stack)],
-            None if heard.timing is None else heard.timing[row : row + 1, :n],
+            None if heard.timing is None else _hushed(heard.timing[row : row + 1, :n], recording),
         )
-        for row, n in enumerate(lengths.tolist())
+        for row, (n, recording) in enumerate(zip(lengths.tolist(), recordings, strict=True))
     ]
+
+
+def _hushed(timing: Floats, recording: Recording) -> Floats:
+    """Scores by which no phoneme begins early in a silence, or lasts through one.
+
+    Label priors leave blanks no advantage, so that a stop's closure would fill all of a silence.
+    """
+    hushed = timing.copy()
+    seconds = recording.front_end.frame_seconds
+    for start, end in recording.silences():
+        first, last = round(start / seconds), round((end - CLOSURE_SECONDS) / seconds)
+        hushed[:, first : max(first, last), BLANK + 1 :] -= SILENT_PENALTY
+    return hushed
 
 
 def _padded(rows: Sequence[Floats]) -> Floats:
@@ -263,14 +283,14 @@ def _hear_long(engine: Engine, recording: Recording, embeddings: Floats | None) 
             Heard(
                 said.log_posteriors[:, own].copy(),
                 said.weights[:, own].copy(),
-                None if said.timing is None else said.timing[:, finer].astype(np.float16),
+                None if said.timing is None else said.timing[:, finer].copy(),
             )
         )
     timing = [part.timing for part in parts if part.timing is not None]
     return Heard(
         np.concatenate([part.log_posteriors for part in parts], axis=1),
         np.concatenate([part.weights for part in parts], axis=1),
-        np.concatenate(timing, axis=1)[:, : recording.num_frames] if timing else None,
+        _hushed(np.concatenate(timing, axis=1), recording) if timing else None,
     )
 
 
