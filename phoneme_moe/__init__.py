@@ -2,11 +2,11 @@
 
 The names below are imported when they are first used, so that ``import phoneme_moe`` is quick::
 
-    from phoneme_moe import train, load_run, transcribe, evaluate
+    from phoneme_moe import evaluate, load, train
 
     trained = train("hampshire_waibel")
-    run = load_run("runs/hampshire_waibel")
-    print(transcribe(run, "recording.wav").segments)
+    run = load("runs/hampshire_waibel")
+    print(run.transcribe("recording.wav").segments)
 """
 
 from importlib import import_module
@@ -20,10 +20,11 @@ _HOMES = {
     "Recipe": "phoneme_moe.recipe",
     "load_recipe": "phoneme_moe.recipe",
     "Run": "phoneme_moe.run",
+    "load": "phoneme_moe.run",
     "load_run": "phoneme_moe.run",
     "train": "phoneme_moe.training.train",
     "evaluate": "phoneme_moe.evaluation",
-    "transcribe": "phoneme_moe.transcription.transcribe",
+    "transcribe": "phoneme_moe.transcription.run_engine",
     "report_run": "phoneme_moe.report.run",
     "prepare_corpus": "phoneme_moe.corpora",
     "load_corpus": "phoneme_moe.corpora",

@@ -114,15 +114,14 @@ class Run:
     decoding: Decoding = field(default_factory=Decoding)
 
     def transcribe(self, path: str | Path, options: Options | None = None) -> Transcript:
-        """Transcribes a recording (``transcription.transcribe.transcribe_file``).
+        """Transcribes a recording (``transcription.transcribe``).
 
         Raises:
             InputError: The file is not audio that can be used, or the options do not fit the run.
         """
-        from phoneme_moe.transcription.run_engine import RunEngine
-        from phoneme_moe.transcription.transcribe import transcribe_file
+        from phoneme_moe.transcription.run_engine import transcribe
 
-        return transcribe_file(RunEngine(self), path, options)
+        return transcribe(self, path, options)
 
 
 def load_run(folder: str | Path, device: str = "cpu") -> Run:
@@ -193,6 +192,10 @@ def load_run(folder: str | Path, device: str = "cpu") -> Run:
     recognizer.load_state_dict(weights, strict=False)
     decoding = read_decoding(folder)
     return Run(folder, recipe, recognizer.to(choose_device(device)).eval(), decoding)
+
+
+load = load_run
+"""What most programs begin with: ``phoneme_moe.load("runs/dense").transcribe("a.wav")``."""
 
 
 def save_decoding(folder: Path, decoding: Decoding) -> None:

@@ -82,7 +82,8 @@ class Decoding:
         numbers = {}
         for key, least in (("temperature", 1e-3), ("weight", 0.0), ("bonus", -100.0)):
             value = data.get(key)
-            if not isinstance(value, int | float) or not least <= value <= 100:
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not number or not least <= value <= 100:
                 raise InputError(f"{where}: {key}: found {value!r}, expected {least:g} to 100")
             numbers[key] = float(value)
         model = data.get("language_model")

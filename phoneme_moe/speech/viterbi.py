@@ -96,9 +96,7 @@ def _forbid(emitted: NDArray[np.float32], windows: Sequence[Spans], each: int) -
             emitted[row, :, state : each * len(own) : each][outside] = _NEVER
 
 
-def _trace(
-    came: NDArray[np.int8], final: NDArray[np.float32], count: int, each: int
-) -> Spans:
+def _trace(came: NDArray[np.int8], final: NDArray[np.float32], count: int, each: int) -> Spans:
     """Follows the best path back: where it was in each phoneme."""
     last = each * count
     state = last - int(final[last - 1] >= final[last])

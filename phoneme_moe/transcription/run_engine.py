@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -10,6 +12,8 @@ from phoneme_moe.errors import InputError
 from phoneme_moe.mixture.what_if import WhatIf
 from phoneme_moe.run import Run
 from phoneme_moe.transcription.card import Card, Floats, Heard
+from phoneme_moe.transcription.transcribe import Options, transcribe_file
+from phoneme_moe.transcription.transcript import Transcript
 
 
 class RunEngine:
@@ -74,3 +78,17 @@ def card_of(run: Run) -> Card:
         embedding_size=recognizer.embedding_size,
         decoding=run.decoding,
     )
+
+
+def transcribe(run: Run, path: str | Path, options: Options | None = None) -> Transcript:
+    """Transcribes a recording, as ``run.transcribe`` does.
+
+    Args:
+        run: The run.
+        path: An audio file.
+        options: How.
+
+    Raises:
+        InputError: The file is not audio that can be used, or the options do not fit the run.
+    """
+    return transcribe_file(RunEngine(run), path, options)

@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phoneme_moe.speech.decoding import Segment, decode_greedy
+from phoneme_moe.errors import InputError
+from phoneme_moe.speech.decoding import Decoding, best_path, confidences
+from phoneme_moe.speech.language_model import PhonemeNgram
 from phoneme_moe.speech.phonemes import BLANK, PhonemeSet
 
 PHONEMES = PhonemeSet(("a", "b"), has_blank=True)
@@ -27,8 +29,8 @@ def posteriors_along(path: tuple[int, ...], probability: float = 0.6) -> np.ndar
 @pytest.mark.parametrize("num_frames", [1, 2, 5])
 def test_every_short_path_decodes_to_its_collapse(num_frames: int) -> None:
     for path in product(range(3), repeat=num_frames):
-        segments = decode_greedy(posteriors_along(path), PHONEMES, 0.02, num_frames * 0.02)
-        assert [segment.phoneme for segment in segments] == collapse(path)
+        outputs, _ = best_path(posteriors_along(path))
+        assert PHONEMES.decode(outputs) == collapse(path)
 
 
 def test_the_best_path_is_the_likeliest_of_all_paths() -> None:
@@ -39,43 +41,76 @@ def test_the_best_path_is_the_likeliest_of_all_paths() -> None:
             product(range(3), repeat=5),
             key=lambda path: sum(log_posteriors[t, output] for t, output in enumerate(path)),
         )
-        segments = decode_greedy(log_posteriors, PHONEMES, 0.02, 0.1)
-        assert [segment.phoneme for segment in segments] == collapse(best)
+        outputs, _ = best_path(log_posteriors)
+        assert PHONEMES.decode(outputs) == collapse(best)
 
 
 @given(
     path=st.lists(st.integers(0, 2), min_size=1, max_size=30),
-    shortfall=st.floats(0, 0.02),
     probability=st.floats(0.4, 1.0),
 )
-def test_segments_are_in_order_apart_and_within_the_recording(
-    path: list[int], shortfall: float, probability: float
-) -> None:
-    # Stacked frames may reach past the end of the recording; segments may not.
-    duration = len(path) * 0.02 - shortfall
+def test_spans_are_in_order_apart_and_sure(path: list[int], probability: float) -> None:
     with np.errstate(divide="ignore"):
         log_posteriors = posteriors_along(tuple(path), probability)
-    segments = decode_greedy(log_posteriors, PHONEMES, 0.02, duration)
-    edges = [time for segment in segments for time in (segment.start, segment.end)]
+    outputs, spans = best_path(log_posteriors)
+    edges = spans.flatten().tolist()
     assert edges == sorted(edges)
-    assert all(0 <= time <= duration for time in edges)
-    for segment in segments:
-        assert segment.confidence == pytest.approx(probability, abs=1e-6)
-        assert 0 <= segment.confidence <= 1
+    assert all(0 <= edge <= len(path) for edge in edges)
+    assert (spans[:, 0] < spans[:, 1]).all()
+    sure = confidences(log_posteriors, outputs, spans, 1.0)
+    assert sure == pytest.approx(np.full(len(outputs), probability), abs=1e-6)
 
 
-def test_a_segment_covers_the_frames_in_which_its_phoneme_is_likeliest() -> None:
-    segments = decode_greedy(posteriors_along((0, 1, 1, 2, 0, 2)), PHONEMES, 0.5, 3.0)
-    times = [(s.phoneme, s.start, s.end) for s in segments]
-    assert times == [("a", 0.5, 1.5), ("b", 1.5, 2.0), ("b", 2.5, 3.0)]
-    assert all(isinstance(value, float) for s in segments for value in (s.start, s.end))
+def test_a_span_covers_the_frames_in_which_its_phoneme_is_likeliest() -> None:
+    outputs, spans = best_path(posteriors_along((0, 1, 1, 2, 0, 2)))
+    assert PHONEMES.decode(outputs) == ["a", "b", "b"]
+    assert spans.tolist() == [[1, 3], [3, 4], [5, 6]]
 
 
 def test_confidence_is_the_mean_posterior_over_the_frames() -> None:
     log_posteriors = np.log([[0.1, 0.5, 0.4], [0.05, 0.9, 0.05]]).astype(np.float32)
-    (segment,) = decode_greedy(log_posteriors, PHONEMES, 0.1, 0.2)
-    assert segment == Segment("a", 0.0, 0.2, pytest.approx(0.7))
+    outputs, spans = best_path(log_posteriors)
+    assert confidences(log_posteriors, outputs, spans, 1.0) == pytest.approx([0.7])
+
+
+def test_temperature_makes_less_or_more_sure_and_keeps_the_order() -> None:
+    log_posteriors = np.log([[0.1, 0.5, 0.4], [0.05, 0.05, 0.9]]).astype(np.float32)
+    outputs, spans = best_path(log_posteriors)
+    sharp, plain, flat = (confidences(log_posteriors, outputs, spans, t) for t in (0.5, 1.0, 4.0))
+    # Of a power of the posteriors, by hand: 0.25 / (0.01 + 0.25 + 0.16).
+    assert sharp[0] == pytest.approx(0.25 / 0.42, abs=1e-6)
+    assert (sharp > plain).all()
+    assert (plain > flat).all()
+    assert flat[1] > flat[0]
 
 
 def test_nothing_but_blanks_is_nothing() -> None:
-    assert decode_greedy(posteriors_along((0, 0, 0)), PHONEMES, 0.1, 0.3) == []
+    outputs, spans = best_path(posteriors_along((0, 0, 0)))
+    assert outputs == []
+    assert spans.shape == (0, 2)
+    assert len(confidences(posteriors_along((0, 0, 0)), outputs, spans, 1.0)) == 0
+
+
+def test_decoding_goes_through_json() -> None:
+    ngram = PhonemeNgram.estimate([["a", "b"], ["b"]], ("a", "b"), 2)
+    decoding = Decoding(0.7, ngram, 0.4, -0.5)
+    assert Decoding.from_json(decoding.to_json(), "here") == decoding
+    assert Decoding.from_json(Decoding().to_json(), "here") == Decoding()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("version", 2),
+        ("temperature", 0),
+        ("temperature", "warm"),
+        ("temperature", float("nan")),
+        ("weight", -1),
+        ("bonus", None),
+        ("bonus", True),
+        ("language_model", []),
+    ],
+)
+def test_decoding_that_does_not_hold_is_refused_by_its_key(key: str, value: object) -> None:
+    with pytest.raises(InputError, match=f"here.*{key}"):
+        Decoding.from_json(Decoding().to_json() | {key: value}, "here")

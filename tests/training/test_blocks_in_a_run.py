@@ -23,7 +23,7 @@ from phoneme_moe.run import load_run
 from phoneme_moe.training.callbacks import read_rows
 from phoneme_moe.training.data import load_examples
 from phoneme_moe.training.train import Trained, train
-from phoneme_moe.transcription.transcribe import transcribe
+from phoneme_moe.transcription.run_engine import transcribe
 
 RECOGNIZE = tiny.RECIPES / "tiny_recognize.yaml"
 CLASSIFY = tiny.RECIPES / "tiny_classify.yaml"

@@ -25,7 +25,7 @@ from phoneme_moe.training.data import load_examples
 from phoneme_moe.training.grow import OFFSET, START, grown_recipe, prepare_grown
 from phoneme_moe.training.module import share_held_back
 from phoneme_moe.training.train import Trained, train
-from phoneme_moe.transcription.transcribe import transcribe
+from phoneme_moe.transcription.run_engine import transcribe
 
 if TYPE_CHECKING:
     from conftest import Outcome
