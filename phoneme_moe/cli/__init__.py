@@ -7,6 +7,7 @@ import sys
 import typer
 
 from phoneme_moe.cli import (
+    adapt,
     align,
     bench,
     corpora,
@@ -31,6 +32,7 @@ app = typer.Typer(
 )
 app.command("train")(train.train)
 app.command("grow")(grow.grow)
+app.command("adapt")(adapt.adapt)
 app.command("evaluate")(evaluate.evaluate)
 app.command("transcribe")(transcribe.transcribe)
 app.command("align")(align.align)

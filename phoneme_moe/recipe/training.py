@@ -148,7 +148,7 @@ class Timing(Section):
 
     Attributes:
         width: Its channels.
-        epochs: Passes over the training data.
+        epochs: Passes over the training data; more of a small corpus, until it has had 200 steps.
         learning_rate: At its peak.
         batch_size: Utterances in a step.
         prior_scale: Power of the label prior that keeps it from peaking.

@@ -81,9 +81,9 @@ class Decoding:
             raise InputError(f"{where}: version: found {found!r}, expected {DECODING_VERSION}")
         numbers = {}
         for key, least in (("temperature", 1e-3), ("weight", 0.0), ("bonus", -100.0)):
-            value = data.get(key)
+            value: Any = data.get(key)
             number = isinstance(value, int | float) and not isinstance(value, bool)
-            if not number or not least <= value <= 100:
+            if not (number and least <= value <= 100):
                 raise InputError(f"{where}: {key}: found {value!r}, expected {least:g} to 100")
             numbers[key] = float(value)
         model = data.get("language_model")

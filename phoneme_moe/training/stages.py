@@ -24,6 +24,9 @@ from phoneme_moe.training.grow import START
 from phoneme_moe.training.minimize import Schedule
 from phoneme_moe.training.timing import fit_timing_net
 
+FEWEST_TIMING_STEPS = 200
+"""A small corpus is gone through more often until the timing net has had so many."""
+
 ENCODER = "encoder"
 """What a model without speaker experts calls its one way through."""
 
@@ -112,11 +115,13 @@ def _fit_timing(
     recognizer: Recognizer, recipe: Recipe, timing: Timing, train: Sequence[Example]
 ) -> TimingNet:
     """Trains the net that finds times; fast enough to be done again where it was interrupted."""
+    steps = -(-len(train) // timing.batch_size)
+    epochs = max(timing.epochs, -(-FEWEST_TIMING_STEPS // steps))
     return fit_timing_net(
         [example.features for example in train],
         [torch.tensor(recognizer.phonemes.encode(example.phonemes)) for example in train],
         recognizer.phonemes.num_outputs,
-        Schedule(timing.epochs, timing.learning_rate, timing.batch_size),
+        Schedule(epochs, timing.learning_rate, timing.batch_size),
         recipe.seed,
         timing.width,
         timing.prior_scale,

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from phoneme_moe.transcription.align import Alignment
 from phoneme_moe.transcription.formats import (
     FORMATS,
+    file_name,
     rounded,
     textgrid,
     to_dict,
@@ -60,7 +61,7 @@ def to_csv(alignment: Alignment) -> str:
     ):
         times = [f"{start / 1000:.3f}", f"{end / 1000:.3f}"]
         sure = [f"{segment.confidence:.4f}", f"{goodness:.4f}"]
-        rows.writerow([transcript.path, segment.phoneme, *times, *sure, best])
+        rows.writerow([file_name(transcript.path), segment.phoneme, *times, *sure, best])
     return text.getvalue()
 
 
@@ -70,7 +71,12 @@ def to_textgrid(alignment: Alignment) -> str:
     edges, tiers = to_textgrid_tiers(transcript)
     tiers["goodness"] = (edges, [f"{goodness:.2f}" for goodness in alignment.goodness])
     if alignment.words:
-        ends = [(round(word.start * 1000), round(word.end * 1000)) for word in alignment.words]
+        # A word is as long as its phonemes, which are rounded already.
+        starts = {round(s.start, 6): e[0] for s, e in zip(transcript.segments, edges, strict=True)}
+        stops = {round(s.end, 6): e[1] for s, e in zip(transcript.segments, edges, strict=True)}
+        ends = [
+            (starts[round(word.start, 6)], stops[round(word.end, 6)]) for word in alignment.words
+        ]
         tiers = {"words": (ends, [word.word for word in alignment.words]), **tiers}
     return textgrid(tiers, transcript.duration)
 

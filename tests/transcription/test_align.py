@@ -1,0 +1,151 @@
+"""Forced alignment, and how well phonemes were said."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import soundfile
+import tiny
+import torch
+from praatio import textgrid
+
+from phoneme_moe.errors import InputError
+from phoneme_moe.training.train import Trained
+from phoneme_moe.transcription.align import (
+    align_phonemes,
+    align_text,
+    goodness_of_pronunciation,
+)
+from phoneme_moe.transcription.run_engine import RunEngine
+
+if TYPE_CHECKING:
+    from conftest import Outcome
+
+SAID = ["a", "s", "i", "m", "a"]
+
+
+@pytest.fixture
+def spoken(tmp_path: Path) -> tuple[Path, list[tuple[str, float, float]]]:
+    samples, times = tiny.speak(SAID, "ann", np.random.default_rng(12))
+    path = tmp_path / "ann.wav"
+    soundfile.write(path, samples, tiny.RATE)
+    return path, times
+
+
+def test_phonemes_are_found_where_they_are(
+    recognized: Trained, spoken: tuple[Path, list[tuple[str, float, float]]]
+) -> None:
+    path, times = spoken
+    found = align_phonemes(RunEngine(recognized.run), path, SAID)
+    assert list(found.transcript.phonemes) == SAID
+    for segment, (_, start, duration) in zip(found.transcript.segments, times, strict=True):
+        assert segment.start == pytest.approx(start, abs=0.06)
+        assert segment.end == pytest.approx(start + duration, abs=0.06)
+
+
+def test_what_was_not_said_is_noticed(
+    recognized: Trained, spoken: tuple[Path, list[tuple[str, float, float]]]
+) -> None:
+    path, _ = spoken
+    engine = RunEngine(recognized.run)
+    right = align_phonemes(engine, path, SAID)
+    assert min(right.goodness) > 0
+    assert list(right.likeliest) == SAID
+    wrong = align_phonemes(engine, path, ["a", "s", "a", "m", "a"])  # an a where an i was
+    assert int(np.argmin(wrong.goodness)) == 2
+    assert wrong.goodness[2] < 0
+    assert wrong.likeliest[2] == "i"
+    more = align_phonemes(engine, path, ["a", "s", "i", "m", "s", "a"])
+    assert more.goodness[4] < 0
+    assert more.likeliest[4] == ""
+
+
+def test_goodness_by_hand() -> None:
+    # One frame for each phoneme, no blanks: the only alignment of "1 2" in two frames.
+    said = torch.log(torch.tensor([[0.1, 0.6, 0.3], [0.2, 0.3, 0.5]]))
+    goodness, likeliest = goodness_of_pronunciation(said, [1, 2], np.array([[0, 1], [1, 2]]))
+    # In the first place: none: "2" = both frames 2, or blank and 2; "2 2" needs three frames.
+    alone = 0.3 * 0.5 + 0.1 * 0.5 + 0.3 * 0.2
+    assert goodness[0] == pytest.approx(np.log(0.6 * 0.5 / alone), abs=1e-5)
+    ones = 0.6 * 0.3 + 0.6 * 0.2 + 0.1 * 0.3
+    assert goodness[1] == pytest.approx(np.log(0.6 * 0.5 / ones), abs=1e-5)
+    assert likeliest == ([1, 0] if ones > 0.6 * 0.5 else [1, 2])
+
+
+def test_a_text_goes_by_its_likeliest_pronunciations(
+    recognized: Trained, spoken: tuple[Path, list[tuple[str, float, float]]]
+) -> None:
+    path, _ = spoken
+    lexicon = {"ass": [("m", "m"), ("a", "s")], "ima": [("i", "m", "a")]}
+    found = align_text(RunEngine(recognized.run), path, "Ass, ima!", lexicon)
+    assert list(found.transcript.phonemes) == SAID
+    assert [word.word for word in found.words] == ["ass", "ima"]
+    segments = found.transcript.segments
+    assert (found.words[0].start, found.words[0].end) == (segments[0].start, segments[1].end)
+    assert (found.words[1].start, found.words[1].end) == (segments[2].start, segments[4].end)
+    with pytest.raises(InputError, match="'mia' is not in the lexicon"):
+        align_text(RunEngine(recognized.run), path, "mia", lexicon)
+    with pytest.raises(InputError, match="no word"):
+        align_text(RunEngine(recognized.run), path, " ... ", lexicon)
+
+
+def test_the_command_writes_what_other_tools_read(
+    recognized: Trained,
+    spoken: tuple[Path, list[tuple[str, float, float]]],
+    phoneme_moe: Callable[..., Outcome],
+    tmp_path: Path,
+) -> None:
+    path, _ = spoken
+    run = recognized.run.folder
+    (tmp_path / "lexicon.txt").write_text("ASS  A S\nASS(2)  a s\nIMA  i m a\n")
+    text = ["--text", "ass ima", "--lexicon", tmp_path / "lexicon.txt"]
+    (tmp_path / "lexicon.txt").write_text("ASS  a s\nASS(2)  m s\nIMA  i m a\n")
+    table = phoneme_moe("align", run, path, *text)
+    assert table.code == 0
+    assert [line.split()[0] for line in table.out.splitlines()[1:]] == SAID
+    data = json.loads(phoneme_moe("align", run, path, *text, "--format", "json").out)
+    assert [segment["phoneme"] for segment in data["segments"]] == SAID
+    assert [word["word"] for word in data["words"]] == ["ass", "ima"]
+    out = tmp_path / "ann.TextGrid"
+    assert phoneme_moe("align", run, path, *text, "--format", "textgrid", "--out", out).code == 0
+    grid = textgrid.openTextgrid(str(out), includeEmptyIntervals=False)
+    assert grid.tierNames[:2] == ("words", "phonemes")
+    assert [entry.label for entry in grid.getTier("words").entries] == ["ass", "ima"]
+    assert len(grid.getTier("goodness").entries) == len(SAID)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ([], "either --phonemes or --text"),
+        (["--phonemes", "a", "--text", "x", "--lexicon", "y"], "either --phonemes or --text"),
+        (["--text", "ass"], "belong together"),
+        (["--phonemes", " "], "found none"),
+        (["--phonemes", "a q"], "'q' is not in the phoneme set"),
+        (["--phonemes", "a s " * 100], "need at least"),
+        (["--text", "ass", "--lexicon", "nowhere.txt"], "nowhere.txt"),
+    ],
+)
+def test_what_cannot_be_aligned_is_refused_in_one_line(
+    recognized: Trained,
+    spoken: tuple[Path, list[tuple[str, float, float]]],
+    phoneme_moe: Callable[..., Outcome],
+    arguments: list[str],
+    problem: str,
+) -> None:
+    outcome = phoneme_moe("align", recognized.run.folder, spoken[0], *arguments)
+    assert outcome.code == 1
+    assert problem in outcome.err
+    assert outcome.err.count("\n") == 1
+
+
+def test_tokens_are_not_aligned(
+    classified: Trained, spoken: tuple[Path, list[tuple[str, float, float]]]
+) -> None:
+    with pytest.raises(InputError, match="one token"):
+        align_phonemes(RunEngine(classified.run), spoken[0], ["a"])
