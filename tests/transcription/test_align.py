@@ -44,8 +44,8 @@ def test_phonemes_are_found_where_they_are(
     found = align_phonemes(RunEngine(recognized.run), path, SAID)
     assert list(found.transcript.phonemes) == SAID
     for segment, (_, start, duration) in zip(found.transcript.segments, times, strict=True):
-        assert segment.start == pytest.approx(start, abs=0.06)
-        assert segment.end == pytest.approx(start + duration, abs=0.06)
+        assert segment.start == pytest.approx(start, abs=0.08)
+        assert segment.end == pytest.approx(start + duration, abs=0.08)
 
 
 def test_what_was_not_said_is_noticed(

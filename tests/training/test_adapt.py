@@ -1,0 +1,162 @@
+"""A few utterances of a new speaker."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import soundfile
+import tiny
+import torch
+
+from phoneme_moe.errors import InputError
+from phoneme_moe.evaluation import evaluate
+from phoneme_moe.run import load_run
+from phoneme_moe.training import adapt as adapting
+from phoneme_moe.training.adapt import adapt, spoken_examples
+from phoneme_moe.training.train import Trained
+
+if TYPE_CHECKING:
+    from conftest import Outcome
+
+
+@pytest.fixture
+def of_dan(tmp_path: Path) -> Path:
+    """Twelve utterances of dan, whom the run was not trained on, with their phonemes."""
+    folder = tmp_path / "dan"
+    folder.mkdir()
+    random = np.random.default_rng(11)
+    for number in range(12):
+        phonemes = [str(p) for p in random.choice(tiny.PHONEMES, size=4)]
+        samples, _ = tiny.speak(phonemes, "dan", random)
+        soundfile.write(folder / f"{number:02}.wav", samples, tiny.RATE)
+        (folder / f"{number:02}.txt").write_text(" ".join(phonemes))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adapting, "EXPERT_STEPS", 60)
+    monkeypatch.setattr(adapting, "GATE_STEPS", 60)
+
+
+def test_a_new_expert_leaves_the_old_ones_as_they_are(
+    recognized: Trained, of_dan: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "adapted"
+    found = adapt(load_run(recognized.run.folder), "dan", of_dan, out, "expert")
+    assert (found.learned, found.held_out) == (8, 4)
+    old, new = load_run(recognized.run.folder).recognizer, found.run.recognizer
+    assert new.expert_names == (*old.expert_names, "dan")
+    of_new = dict(new.named_parameters())
+    for name, before in old.named_parameters():
+        if name.startswith("experts."):
+            assert torch.equal(of_new[name][:3], before)
+            assert not torch.equal(of_new[name][3], before[2])
+    assert found.old_before is not None
+    assert found.old_after is not None
+    assert found.old_after <= found.old_before + 0.1
+    assert sum(found.blend.values()) == pytest.approx(1, abs=1e-5)
+    assert found.blend["dan"] > 0
+    assert found.after <= found.before + 0.1
+    assert json.loads((out / "adaptation.json").read_text()) == found.to_json()
+    # The old run is as it was, and the new one is a run like any other.
+    assert load_run(recognized.run.folder).recognizer.expert_names == old.expert_names
+    assert evaluate(found.run).total.num_reference > 0
+
+
+def test_the_gate_alone_changes_nothing_else(
+    recognized: Trained, of_dan: Path, tmp_path: Path
+) -> None:
+    found = adapt(load_run(recognized.run.folder), "dan", of_dan, tmp_path / "a", "gate")
+    old, new = load_run(recognized.run.folder).recognizer, found.run.recognizer
+    changed = set()
+    for (name, before), (_, after) in zip(
+        old.state_dict().items(), new.state_dict().items(), strict=True
+    ):
+        if not torch.equal(before, after):
+            changed.add(name.split(".")[0])
+    assert changed == {"gate"}
+    assert tuple(found.blend) == old.expert_names
+
+
+def test_before_it_is_taught_a_new_expert_is_hardly_asked(
+    recognized: Trained, of_dan: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = load_run(recognized.run.folder)
+    monkeypatch.setattr(adapting, "_teach_expert", lambda lone, learned, run: None)
+    learned = spoken_examples(run.recognizer, of_dan, "dan")
+    new = adapting._with_new_expert(run, "dan", learned)
+    waveform = torch.randn(1, 4000, generator=torch.Generator().manual_seed(0))
+    length = torch.tensor([4000])
+    with torch.no_grad():
+        before = run.recognizer.recognize_waveforms(waveform, length).log_posteriors
+        after = new.recognize_waveforms(waveform, length)
+    # An untaught copy says what its model says: only the shares move, by a fiftieth of one.
+    assert float(after.routing.weights[..., -1].max()) < 0.03
+    assert (before.exp() - after.log_posteriors.exp()).abs().max() < 0.03
+
+
+def test_the_command_says_what_came_of_it(
+    recognized: Trained, of_dan: Path, tmp_path: Path, phoneme_moe: Callable[..., Outcome]
+) -> None:
+    outcome = phoneme_moe(
+        "adapt", recognized.run.folder, of_dan, "--speaker", "dan", "--out", tmp_path / "a"
+    )
+    assert outcome.code == 0
+    for words in ("learned from 8 utterances", "PER before", "old speakers", "experts asked"):
+        assert words in outcome.out
+    again = phoneme_moe(
+        "adapt", recognized.run.folder, of_dan, "--speaker", "dan", "--out", tmp_path / "a"
+    )
+    assert again.code == 1
+    assert "expected an empty or new folder" in again.err
+
+
+def test_words_go_through_a_lexicon(recognized: Trained, of_dan: Path, tmp_path: Path) -> None:
+    lexicon = tmp_path / "lexicon.txt"
+    lexicon.write_text("".join(f"{p}x  {p}\n" for p in tiny.PHONEMES))
+    plain = spoken_examples(recognized.run.recognizer, of_dan, "dan")
+    for text in of_dan.glob("*.txt"):
+        text.write_text(" ".join(f"{p}X" for p in text.read_text().split()))
+    found = spoken_examples(recognized.run.recognizer, of_dan, "dan", lexicon)
+    assert [e.phonemes for e in found] == [e.phonemes for e in plain]
+    (of_dan / "03.txt").write_text("nonesuch")
+    with pytest.raises(InputError, match=r"03\.txt: 'nonesuch' is not in"):
+        spoken_examples(recognized.run.recognizer, of_dan, "dan", lexicon)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "problem"),
+    [
+        ("00.txt", "a q", r"00\.txt: phoneme 'q' is not"),
+        ("00.txt", "", r"00\.txt: found no phonemes"),
+        ("00.txt", None, r"00\.txt: no such file"),
+    ],
+)
+def test_what_cannot_be_learned_from_is_named(
+    recognized: Trained, of_dan: Path, name: str, text: str | None, problem: str
+) -> None:
+    if text is None:
+        (of_dan / name).unlink()
+    else:
+        (of_dan / name).write_text(text)
+    with pytest.raises(InputError, match=problem):
+        spoken_examples(recognized.run.recognizer, of_dan, "dan")
+
+
+def test_runs_that_cannot_adapt_are_refused(
+    recognized: Trained, classified: Trained, of_dan: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="experts behind a gate"):
+        adapt(classified.run, "dan", of_dan, tmp_path / "x", "gate")
+    with pytest.raises(InputError, match="an expert 'ann' already"):
+        adapt(recognized.run, "ann", of_dan, tmp_path / "x", "expert")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(InputError, match="found 0 recordings, expected at least 3"):
+        adapt(recognized.run, "dan", empty, tmp_path / "x", "gate")
