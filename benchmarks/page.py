@@ -45,7 +45,14 @@ def write() -> None:
 def _sparse() -> list[str]:
     """What sparse layers give and cost."""
     # Each benchmark writes its own section, and this page when it ends.
-    from benchmarks import against_speechbrain, flat_cost, ladder_page, sparse_ladder, step_profile
+    from benchmarks import (
+        against_speechbrain,
+        flat_cost,
+        ladder_page,
+        sparse_ladder,
+        step_profile,
+        transcribe,
+    )
 
     parts = []
     ladder = results.read("sparse_ladder")
@@ -56,6 +63,7 @@ def _sparse() -> list[str]:
         ("flat_cost", flat_cost),
         ("step_profile", step_profile),
         ("against_speechbrain", against_speechbrain),
+        ("transcribe", transcribe),
     ):
         figures = results.read(name)
         if figures:

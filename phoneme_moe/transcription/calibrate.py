@@ -231,13 +231,13 @@ def measure(run: Run, corpus: PreparedCorpus, dev: Listened, test: Listened) -> 
         for key, temperature in (("raw", 1.0), ("calibrated", decoding.temperature)):
             sure, right = _sure_and_right(run, split, readings, temperature)
             part[f"calibration_error_{key}"] = calibration_error(sure, right)
-        part["times"] = _time_errors(run, corpus, name)
+        part["times"] = time_errors(run, corpus, name)
         found[name] = part
     found["beam"] = BEAM
     return found
 
 
-def _time_errors(run: Run, corpus: PreparedCorpus, split: str) -> dict[str, Any] | None:
+def time_errors(run: Run, corpus: PreparedCorpus, split: str) -> dict[str, Any] | None:
     """How far starts and ends of rightly recognised phonemes are off, where times are exact."""
     recognizer = run.recognizer
     cuts = [cut for cut in corpus.cuts(split) if cut.supervisions[0].alignment]
