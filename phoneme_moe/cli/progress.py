@@ -21,6 +21,10 @@ def progress(what: str, total: int) -> Iterator[Callable[[], None]]:
     from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(console=Console(stderr=True), transient=True, redirect_stdout=True) as bar:
+    # Results above the bar where both are on the screen; a file gets its results itself.
+    shared = sys.stdout.isatty()
+    with Progress(
+        console=Console(stderr=True), transient=True, redirect_stdout=shared, redirect_stderr=True
+    ) as bar:
         task = bar.add_task(what, total=total)
         yield lambda: bar.advance(task)

@@ -256,3 +256,32 @@ def test_evaluate_says_how_the_error_changes(phoneme_moe: Command, recognized: T
         assert "PER of the run as it is" in result.out
     wrong = phoneme_moe("evaluate", run, "--only-expert", "nobody")
     assert (wrong.code, wrong.err.count("\n")) == (1, 1)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+def test_a_watched_run_shows_a_bar_and_still_fills_its_file(
+    recognized: Trained, voices: Path, tmp_path: Path
+) -> None:
+    import os
+    import pty
+
+    watched, terminal = pty.openpty()
+    command = [sys.executable, "-m", "phoneme_moe", "transcribe", str(recognized.run.folder)]
+    (voices / "bad.wav").write_text("no audio")
+    with (tmp_path / "out.txt").open("wb") as out:
+        process = subprocess.Popen([*command, str(voices)], stdout=out, stderr=terminal)
+        os.close(terminal)
+        shown = b""
+        while True:
+            try:
+                read = os.read(watched, 1 << 16)
+            except OSError:  # the terminal is closed at the other end
+                break
+            if not read:
+                break
+            shown += read
+        assert process.wait() == 1
+    os.close(watched)
+    assert b"transcribing" in shown
+    assert b"not audio" in shown
+    assert len((tmp_path / "out.txt").read_text().splitlines()) == 3

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import jsonschema
 import numpy as np
 import pytest
 import soundfile
@@ -111,6 +112,8 @@ def test_the_command_writes_what_other_tools_read(
     data = json.loads(phoneme_moe("align", run, path, *text, "--format", "json").out)
     assert [segment["phoneme"] for segment in data["segments"]] == SAID
     assert [word["word"] for word in data["words"]] == ["ass", "ima"]
+    schema = Path(__file__).parents[2] / "docs" / "schemas" / "alignment.schema.json"
+    jsonschema.validate(data, json.loads(schema.read_text()), jsonschema.Draft202012Validator)
     out = tmp_path / "ann.TextGrid"
     assert phoneme_moe("align", run, path, *text, "--format", "textgrid", "--out", out).code == 0
     grid = textgrid.openTextgrid(str(out), includeEmptyIntervals=False)
