@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from phoneme_moe.cli.options import Beam
+
 
 def bench(
     run: Annotated[Path, typer.Argument(help="A run folder, or a model exported as .onnx.")],
@@ -14,9 +16,7 @@ def bench(
         list[Path] | None,
         typer.Argument(help="Audio files and folders.", show_default="the corpus's test split"),
     ] = None,
-    beam: Annotated[
-        int | None, typer.Option(min=1, help="Beam search with the run's n-gram.")
-    ] = None,
+    beam: Beam = None,
     json: Annotated[Path | None, typer.Option(help="Also write the figures here.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads; all cores if left out.")] = (
         None

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from phoneme_moe.cli.options import AskedLayer, Beam, GateFrom, OnlyExpert, WithoutExpert
+
 
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
@@ -14,19 +16,11 @@ def evaluate(
     corpus: Annotated[
         str | None, typer.Option(help="Another prepared corpus than the run's own.")
     ] = None,
-    beam: Annotated[
-        int | None, typer.Option(min=1, help="Beam search with the run's n-gram.")
-    ] = None,
-    only_expert: Annotated[
-        str | None, typer.Option(help="Ask these experts alone (names with commas between).")
-    ] = None,
-    without_expert: Annotated[str | None, typer.Option(help="Do not ask these.")] = None,
-    gate_from: Annotated[
-        str | None, typer.Option(help="A speaker's mean gate weights, or uniform.")
-    ] = None,
-    layer: Annotated[
-        str | None, typer.Option(help="The sparse layer whose experts are meant; all alike.")
-    ] = None,
+    beam: Beam = None,
+    only_expert: OnlyExpert = None,
+    without_expert: WithoutExpert = None,
+    gate_from: GateFrom = None,
+    layer: AskedLayer = None,
     json: Annotated[Path | None, typer.Option(help="Also write the figures here.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
 ) -> None:

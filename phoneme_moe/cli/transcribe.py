@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from phoneme_moe.cli.options import AskedLayer, Beam, GateFrom, OnlyExpert, WithoutExpert
 from phoneme_moe.errors import InputError
 
 if TYPE_CHECKING:
@@ -49,23 +50,15 @@ def transcribe(
     ] = None,
     symbols: Annotated[Symbols | None, typer.Option(help="Write phonemes in these.")] = None,
     fold: Annotated[str | None, typer.Option(help="Fold onto a smaller phoneme set.")] = None,
-    beam: Annotated[
-        int | None, typer.Option(min=1, help="Beam search with the run's n-gram.")
-    ] = None,
+    beam: Beam = None,
     nbest: Annotated[int, typer.Option(min=1, help="So many readings (with --beam).")] = 1,
     channel: Annotated[
         int | None, typer.Option(min=1, help="One channel; the mean of all if left out.")
     ] = None,
-    only_expert: Annotated[
-        str | None, typer.Option(help="Ask these experts alone (names with commas between).")
-    ] = None,
-    without_expert: Annotated[str | None, typer.Option(help="Do not ask these.")] = None,
-    gate_from: Annotated[
-        str | None, typer.Option(help="A speaker's mean gate weights, or uniform.")
-    ] = None,
-    layer: Annotated[
-        str | None, typer.Option(help="The sparse layer whose experts are meant; all alike.")
-    ] = None,
+    only_expert: OnlyExpert = None,
+    without_expert: WithoutExpert = None,
+    gate_from: GateFrom = None,
+    layer: AskedLayer = None,
     skip_done: Annotated[
         bool, typer.Option("--skip-done", help="Leave out recordings that --out has already.")
     ] = False,

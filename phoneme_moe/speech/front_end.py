@@ -9,7 +9,7 @@ Legend: T frames, M mel bands.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -110,21 +110,20 @@ class FrontEnd:
                 found[first : first + _BLOCK] = power @ self._filters
         return found
 
-    def level(self, blocks: Iterable[Floats]) -> Level:
+    def level(self, blocks: Callable[[], Iterable[Floats]]) -> Level:
         """What normalisation must know, from a recording's energies in blocks.
 
         Args:
-            blocks: Energies of shape (frames, mel bands).
+            blocks: Gives the energies, shape (frames, mel bands) each; they are gone through twice.
         """
-        blocks = list(blocks)  # gone through twice
-        loudest = max((float(block.max()) for block in blocks if block.size), default=0.0)
+        loudest = max((float(block.max()) for block in blocks() if block.size), default=0.0)
         level = Level(loudest, np.zeros((1, 1), np.float32), 1.0)
         if self.normalization == "range":
-            return self._range(blocks, level)
+            return self._range(list(blocks()), level)
         count = 0
         total = np.zeros(self.n_mels)
         squares = 0.0
-        for block in blocks:
+        for block in blocks():
             log_mel = self.log_mel(block, loudest)
             active = log_mel[log_mel.max(axis=1, initial=-np.inf) > level.quiet]
             count += len(active)
@@ -157,7 +156,7 @@ class FrontEnd:
     def __call__(self, waveform: Waveform) -> Floats:
         """Features of a whole recording of shape (samples,)."""
         energies = self.energies(waveform)
-        return self.normalize(energies, self.level([energies]))
+        return self.normalize(energies, self.level(lambda: [energies]))
 
 
 def mel_filters(sample_rate: int, n_fft: int, n_mels: int) -> Floats:

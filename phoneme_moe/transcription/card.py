@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -14,6 +15,7 @@ from phoneme_moe.speech.front_end import FrontEnd
 from phoneme_moe.speech.phonemes import PhonemeSet
 
 Floats = NDArray[np.float32]
+Scores = NDArray[np.float32] | NDArray[np.float16]
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class Heard:
 
     log_posteriors: Floats
     weights: Floats
-    timing: Floats | None
+    timing: Scores | None
 
 
 class Engine(Protocol):
@@ -94,4 +96,8 @@ class Engine(Protocol):
             num_frames: Feature frames of each, shape (batch,).
             embedding: A vector of each from outside, shape (batch, size), where it needs one.
         """
+        ...
+
+    def leave_cores(self, number: int) -> AbstractContextManager[None]:
+        """Uses that many fewer cores within, but one at least: others read files there."""
         ...

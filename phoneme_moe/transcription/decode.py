@@ -18,7 +18,7 @@ from phoneme_moe.speech.beam_search import beam_search
 from phoneme_moe.speech.decoding import Segment, best_path, confidences
 from phoneme_moe.speech.phonemes import BLANK
 from phoneme_moe.speech.viterbi import Spans, force_align, share_gaps
-from phoneme_moe.transcription.card import Card, Heard
+from phoneme_moe.transcription.card import Card, Heard, Scores
 from phoneme_moe.transcription.recording import Recording
 from phoneme_moe.transcription.transcript import Alternative, Transcript
 
@@ -145,7 +145,7 @@ def _decode_pieces(
 def find_times(
     outputs: Sequence[Sequence[int]],
     spans: Sequence[Spans],
-    timing: Sequence[NDArray[np.float32]] | None,
+    timing: Sequence[Scores] | None,
     card: Card,
 ) -> list[Spans]:
     """When phonemes begin and end, by the net that finds times, where there is one.
@@ -165,11 +165,11 @@ def find_times(
     windows = [own * card.stack + np.array([-reach, reach]) for own in spans]
     shortest = max(1, round(SHORTEST_SECONDS / card.feature_seconds))
     lengths = [len(own) for own in timing]
-    aligned = force_align(_pad(timing).astype(np.float32), lengths, outputs, shortest, windows)
+    aligned = force_align(_pad(timing), lengths, outputs, shortest, windows)
     return [share_gaps(own) for own in aligned]
 
 
-def _pad(rows: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+def _pad(rows: Sequence[Scores]) -> NDArray[np.float32]:
     longest = max(len(row) for row in rows)
     padded = np.zeros((len(rows), longest, rows[0].shape[1]), np.float32)
     for index, row in enumerate(rows):

@@ -33,8 +33,8 @@ class Pace:
         context: Seconds before a step that a model is given which looks at whole utterances.
     """
 
-    step: float = 0.16
-    look_ahead: float = 0.32
+    step: float = 0.08
+    look_ahead: float = 0.48
     memory: float = 8.0
     context: float = 2.0
 
@@ -194,7 +194,7 @@ class _Plan:
             front_end: Normalises.
         """
         remembered = energies[max(0, stop - self.memory) - offset : stop - offset]
-        level = front_end.level([remembered])
+        level = front_end.level(lambda: [remembered])
         return front_end.normalize(energies[self.begin(step) - offset : stop - offset], level)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,8 @@ class OnnxEngine:
             raise InputError(f"{path}: no such file")
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
+        # Threads that wait by spinning would take the cores on which files are read.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if threads is not None:
             options.intra_op_num_threads = threads
         try:
@@ -99,6 +102,10 @@ class OnnxEngine:
             problem = str(error).splitlines()[0]
             raise InputError(f"{self.card.source}: the model cannot be run: {problem}") from error
         return Heard(log_posteriors, weights, timing[0] if timing else None)
+
+    def leave_cores(self, number: int) -> AbstractContextManager[None]:
+        """A session keeps the threads that it began with; they do not spin."""
+        return nullcontext()
 
 
 _KEYS: dict[str, Callable[[Any], bool]] = {

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +24,40 @@ SILENCE_SECONDS = 0.15
 """Quiet this long is a silence; closures of stops are shorter."""
 
 
+class Energies(Protocol):
+    """Mel energies, in memory or in a file: frames are taken by slices."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, frames: slice) -> Floats: ...
+
+
+class SpooledEnergies:
+    """Mel energies in a file without a name: gone with the process, whatever ends it."""
+
+    def __init__(self, n_mels: int) -> None:
+        """Begins without frames."""
+        self.n_mels = n_mels
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115
+        self._frames = 0
+
+    def append(self, energies: Floats) -> None:
+        """Adds frames, shape (frames, mel bands)."""
+        self._file.write(energies.tobytes())
+        self._file.flush()
+        self._frames += len(energies)
+
+    def __len__(self) -> int:
+        return self._frames
+
+    def __getitem__(self, frames: slice) -> Floats:
+        first, last, _ = frames.indices(self._frames)
+        size = 4 * self.n_mels
+        # Read, not mapped: mapped pages would count as memory of the process.
+        raw = os.pread(self._file.fileno(), max(0, last - first) * size, first * size)
+        return np.frombuffer(raw, np.float32).reshape(-1, self.n_mels)
+
+
 @dataclass(frozen=True)
 class Recording:
     """A recording, ready to be listened to.
@@ -29,14 +65,14 @@ class Recording:
     Attributes:
         path: The file.
         duration: In seconds.
-        energies: Mel energies, shape (frames, mel bands); of a long one mapped from a file.
+        energies: Mel energies, shape (frames, mel bands); of a long one in a file.
         level: What their normalisation needs.
         front_end: What made them.
     """
 
     path: Path
     duration: float
-    energies: Floats
+    energies: Energies
     level: Level
     front_end: FrontEnd
 
@@ -47,7 +83,7 @@ class Recording:
 
     def features(self, first: int = 0, last: int | None = None) -> Floats:
         """Of a stretch of frames, shape (frames, mel bands)."""
-        return self.front_end.normalize(np.asarray(self.energies[first:last]), self.level)
+        return self.front_end.normalize(self.energies[slice(first, last)], self.level)
 
     def silences(self) -> list[tuple[float, float]]:
         """Start and end of its silences, in seconds."""
@@ -74,7 +110,7 @@ def record(waveform: Waveform, path: Path, front_end: FrontEnd) -> Recording:
     """A recording from samples in memory, shape (samples,)."""
     energies = front_end.energies(waveform)
     duration = len(waveform) / front_end.sample_rate
-    return Recording(path, duration, energies, front_end.level([energies]), front_end)
+    return Recording(path, duration, energies, front_end.level(lambda: [energies]), front_end)
 
 
 def read_recording(path: Path, front_end: FrontEnd, channel: int | None = None) -> Recording:
@@ -91,18 +127,13 @@ def read_recording(path: Path, front_end: FrontEnd, channel: int | None = None) 
     """
     if audio_seconds(path) <= LONG_SECONDS:
         return record(load_waveform(path, front_end.sample_rate, channel), path, front_end)
-    # Unnamed: gone with the process, whatever ends it.
-    spool = tempfile.TemporaryFile()  # noqa: SIM115
-    num_samples = num_frames = 0
+    spooled = SpooledEnergies(front_end.n_mels)
+    num_samples = 0
     for energies, so_far in _energies(path, front_end, channel):
         num_samples = so_far
-        spool.write(energies.tobytes())
-        num_frames += len(energies)
-    spool.flush()
-    shape = (num_frames, front_end.n_mels)
-    mapped: Floats = np.memmap(spool, np.float32, "r", shape=shape)
-    level = front_end.level(_pieces(mapped))
-    return Recording(path, num_samples / front_end.sample_rate, mapped, level, front_end)
+        spooled.append(energies)
+    level = front_end.level(lambda: _pieces(spooled))
+    return Recording(path, num_samples / front_end.sample_rate, spooled, level, front_end)
 
 
 def _energies(path: Path, front_end: FrontEnd, channel: int | None) -> Iterator[tuple[Floats, int]]:
@@ -123,6 +154,6 @@ def _energies(path: Path, front_end: FrontEnd, channel: int | None) -> Iterator[
         yield front_end.energies_between(rest[: (missing - 1) * hop + n_fft]), num_samples
 
 
-def _pieces(energies: Floats) -> list[Floats]:
-    """Views that cover all frames in order."""
-    return [energies[i : i + _PIECE] for i in range(0, len(energies), _PIECE)]
+def _pieces(energies: Energies) -> Iterator[Floats]:
+    """All frames in order."""
+    return (energies[i : i + _PIECE] for i in range(0, len(energies), _PIECE))

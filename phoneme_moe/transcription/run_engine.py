@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +60,16 @@ class RunEngine:
             said.routing_of(self.layer).weights.float().cpu().numpy(),
             None if timing is None else timing.cpu().numpy(),
         )
+
+    @contextmanager
+    def leave_cores(self, number: int) -> Iterator[None]:
+        """As ``transcription.card.Engine`` says."""
+        threads = torch.get_num_threads()
+        torch.set_num_threads(max(1, threads - number))
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
 
 
 def card_of(run: Run) -> Card:

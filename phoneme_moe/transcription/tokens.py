@@ -28,7 +28,7 @@ def transcribe_token(engine: Engine, path: Path, channel: int | None = None) -> 
     card, front_end = engine.card, engine.card.front_end()
     waveform = load_waveform(path, front_end.sample_rate, channel)
     recording = record(waveform, path, front_end)
-    token, start = _cut(card, front_end, waveform, recording.energies.sum(axis=1))
+    token, start = _cut(card, front_end, waveform, recording.energies[:].sum(axis=1))
     features = front_end(token)
     heard = engine.hear(features[None], np.array([len(features)]))
     scaled = heard.log_posteriors[0, 0] / card.decoding.temperature

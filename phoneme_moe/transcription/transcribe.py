@@ -18,12 +18,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from phoneme_moe.errors import InputError
 from phoneme_moe.speech.audio import AUDIO_SUFFIXES
 from phoneme_moe.speech.phonemes import BLANK
 from phoneme_moe.speech.symbols import symbol_map
-from phoneme_moe.transcription.card import Card, Engine, Floats, Heard
+from phoneme_moe.transcription.card import Card, Engine, Floats, Heard, Scores
 from phoneme_moe.transcription.decode import decode, renamed, transcribe_heard
 from phoneme_moe.transcription.recording import Recording, read_recording
 from phoneme_moe.transcription.tokens import transcribe_token
@@ -34,6 +36,9 @@ if TYPE_CHECKING:
 
 BATCH_FRAMES = 24_000
 """Feature frames in a batch, padding included: four minutes at 10 ms."""
+
+MOST_PADDING = 1.25
+"""The longest recording of a batch is at most so many times the shortest."""
 
 WINDOW_SECONDS = 30.0
 """Of a long recording, without what is beside it."""
@@ -47,7 +52,10 @@ CLOSURE_SECONDS = 0.05
 SILENT_PENALTY = 8.0
 """Off the score of every phoneme in each silent frame."""
 
-AHEAD = 64
+FEW = 4
+"""So few files leave no cores to readers."""
+
+AHEAD = 128
 """Recordings that are read before they are needed."""
 
 
@@ -121,7 +129,16 @@ def transcribe_files(
         except OSError as error:
             return Failure(path, InputError(f"{path}: {error.strerror or error}"))
 
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as readers:
+    # Reading compressed audio takes about as long as a network: half of the cores each.
+    cores = os.cpu_count() or 1
+    several_files = not isinstance(files, Sequence) or len(files) > FEW
+    spared = cores // 2 if several_files else 0
+    with (
+        ThreadPoolExecutor(cores) as readers,
+        engine.leave_cores(spared),
+        # NumPy's products of features are small; threads of theirs would only wait, spinning.
+        threadpool_limits(1, "blas"),
+    ):
         for several in _in_groups(readers, read, files):
             for found in _transcribe_group(engine, several, options, vectors):
                 if isinstance(found, Transcript):
@@ -210,7 +227,9 @@ def _batches(
     """Recordings of rising length, as many together as a batch may have frames."""
     batch: list[tuple[int, Recording]] = []
     for item in recordings:
-        if batch and (len(batch) + 1) * item[1].num_frames > BATCH_FRAMES:
+        frames = item[1].num_frames
+        full = (len(batch) + 1) * frames > BATCH_FRAMES
+        if batch and (full or frames > MOST_PADDING * batch[0][1].num_frames):
             yield batch
             batch = []
         batch.append(item)
@@ -234,27 +253,28 @@ def hear(
     features = _padded([recording.features() for recording in recordings])
     heard = engine.hear(features, lengths, embeddings)
     stack = engine.card.stack
+    if heard.timing is not None:
+        for row, (n, recording) in enumerate(zip(lengths.tolist(), recordings, strict=True)):
+            _hush(heard.timing[row : row + 1, :n], recording)
     return [
         Heard(
             heard.log_posteriors[row : row + 1, : -(-n // stack)],
             heard.weights[row : row + 1, : -(-n // stack)],
-            None if heard.timing is None else _hushed(heard.timing[row : row + 1, :n], recording),
+            None if heard.timing is None else heard.timing[row : row + 1, :n],
         )
-        for row, (n, recording) in enumerate(zip(lengths.tolist(), recordings, strict=True))
+        for row, n in enumerate(lengths.tolist())
     ]
 
 
-def _hushed(timing: Floats, recording: Recording) -> Floats:
-    """Scores by which no phoneme begins early in a silence, or lasts through one.
+def _hush(timing: Scores, recording: Recording) -> None:
+    """Sees to it, in place, that no phoneme begins early in a silence, or lasts through one.
 
     Label priors leave blanks no advantage, so that a stop's closure would fill all of a silence.
     """
-    hushed = timing.copy()
     seconds = recording.front_end.frame_seconds
     for start, end in recording.silences():
         first, last = round(start / seconds), round((end - CLOSURE_SECONDS) / seconds)
-        hushed[:, first : max(first, last), BLANK + 1 :] -= SILENT_PENALTY
-    return hushed
+        timing[:, first : max(first, last), BLANK + 1 :] -= SILENT_PENALTY
 
 
 def _padded(rows: Sequence[Floats]) -> Floats:
@@ -271,27 +291,28 @@ def _hear_long(engine: Engine, recording: Recording, embeddings: Floats | None) 
     context = card.context if card.context is not None else round(CONTEXT_SECONDS / step)
     size = round(WINDOW_SECONDS / step)
     total = -(-recording.num_frames // card.stack)
-    parts: list[Heard] = []
+    outputs = card.phonemes.num_outputs
+    log_posteriors = np.empty((1, total, outputs), np.float32)
+    weights = np.empty((1, total, len(card.experts)), np.float32)
+    timing: NDArray[np.float16] | None = None
     for first in range(0, total, size):
         last = min(first + size, total)
         begin = max(0, first - context)
         features = recording.features(begin * card.stack, (last + context) * card.stack)
         said = engine.hear(features[None], np.array([len(features)]), embeddings)
         own = slice(first - begin, last - begin)
-        finer = slice(own.start * card.stack, own.stop * card.stack)
-        parts.append(
-            Heard(
-                said.log_posteriors[:, own].copy(),
-                said.weights[:, own].copy(),
-                None if said.timing is None else said.timing[:, finer].copy(),
-            )
-        )
-    timing = [part.timing for part in parts if part.timing is not None]
-    return Heard(
-        np.concatenate([part.log_posteriors for part in parts], axis=1),
-        np.concatenate([part.weights for part in parts], axis=1),
-        _hushed(np.concatenate(timing, axis=1), recording) if timing else None,
-    )
+        log_posteriors[:, first:last] = said.log_posteriors[:, own]
+        weights[:, first:last] = said.weights[:, own]
+        if said.timing is not None:
+            if timing is None:  # half precision: nobody sees the difference in an alignment
+                timing = np.empty((1, total * card.stack, outputs), np.float16)
+            finer = said.timing[:, own.start * card.stack : own.stop * card.stack]
+            start = first * card.stack
+            timing[:, start : start + finer.shape[1]] = finer
+    if timing is not None:
+        timing = timing[:, : recording.num_frames]
+        _hush(timing, recording)
+    return Heard(log_posteriors, weights, timing)
 
 
 def _embeddings(card: Card, options: Options) -> Embeddings | None:

@@ -1,0 +1,17 @@
+"""Options that several commands take."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+Beam = Annotated[int | None, typer.Option(min=1, help="Beam search with the run's n-gram.")]
+OnlyExpert = Annotated[
+    str | None, typer.Option(help="Ask these experts alone (names with commas between).")
+]
+WithoutExpert = Annotated[str | None, typer.Option(help="Do not ask these.")]
+GateFrom = Annotated[str | None, typer.Option(help="A speaker's mean gate weights, or uniform.")]
+AskedLayer = Annotated[
+    str | None, typer.Option(help="The sparse layer whose experts are meant; all alike.")
+]
