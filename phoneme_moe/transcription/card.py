@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -16,6 +16,18 @@ from phoneme_moe.speech.phonemes import PhonemeSet
 
 Floats = NDArray[np.float32]
 Scores = NDArray[np.float32] | NDArray[np.float16]
+
+
+def side_by_side(rows: Sequence[Scores]) -> Floats:
+    """Rows of unequal length as one array, shape (rows, longest, columns), zeros beyond each end.
+
+    Args:
+        rows: Shape (frames, columns) each; at least one.
+    """
+    padded = np.zeros((len(rows), max(map(len, rows)), rows[0].shape[1]), np.float32)
+    for index, row in enumerate(rows):
+        padded[index, : len(row)] = row
+    return padded
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from phoneme_moe.speech.beam_search import beam_search
 from phoneme_moe.speech.decoding import Segment, best_path, confidences
 from phoneme_moe.speech.phonemes import BLANK
 from phoneme_moe.speech.viterbi import Spans, force_align, share_gaps
-from phoneme_moe.transcription.card import Card, Heard, Scores
+from phoneme_moe.transcription.card import Card, Heard, Scores, side_by_side
 from phoneme_moe.transcription.recording import Recording
 from phoneme_moe.transcription.transcript import Alternative, Transcript
 
@@ -111,7 +111,7 @@ def _decode_pieces(
         outputs, spans = [o for o, _ in read], [s for _, s in read]
     else:
         decoding = card.decoding
-        padded = _pad(said)
+        padded = side_by_side(said)
         several = beam_search(
             padded,
             np.array(lengths),
@@ -165,16 +165,8 @@ def find_times(
     windows = [own * card.stack + np.array([-reach, reach]) for own in spans]
     shortest = max(1, round(SHORTEST_SECONDS / card.feature_seconds))
     lengths = [len(own) for own in timing]
-    aligned = force_align(_pad(timing), lengths, outputs, shortest, windows)
+    aligned = force_align(side_by_side(timing), lengths, outputs, shortest, windows)
     return [share_gaps(own) for own in aligned]
-
-
-def _pad(rows: Sequence[Scores]) -> NDArray[np.float32]:
-    longest = max(len(row) for row in rows)
-    padded = np.zeros((len(rows), longest, rows[0].shape[1]), np.float32)
-    for index, row in enumerate(rows):
-        padded[index, : len(row)] = row
-    return padded
 
 
 def _join(parts: list[tuple[_Piece, Reading]], heard: Heard, card: Card) -> Reading:

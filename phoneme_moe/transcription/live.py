@@ -19,7 +19,7 @@ from phoneme_moe.errors import InputError
 from phoneme_moe.speech.audio import Waveform
 from phoneme_moe.speech.front_end import FrontEnd
 from phoneme_moe.speech.phonemes import BLANK
-from phoneme_moe.transcription.card import Card, Engine, Floats
+from phoneme_moe.transcription.card import Card, Engine, Floats, side_by_side
 
 
 @dataclass(frozen=True)
@@ -240,10 +240,7 @@ def recognize_as_live(
     if not windows:
         return []
     lengths = np.array([len(window) for window in windows])
-    padded = np.zeros((steps, lengths.max(), front_end.n_mels), np.float32)
-    for row, window in enumerate(windows):
-        padded[row, : len(window)] = window
-    said = engine.hear(padded, lengths).log_posteriors
+    said = engine.hear(side_by_side(windows), lengths).log_posteriors
     parts = [
         said[row, : -(-n // card.stack)][plan.own(row, -(-n // card.stack))]
         for row, n in enumerate(lengths.tolist())

@@ -25,7 +25,7 @@ from phoneme_moe.errors import InputError
 from phoneme_moe.speech.audio import AUDIO_SUFFIXES
 from phoneme_moe.speech.phonemes import BLANK
 from phoneme_moe.speech.symbols import symbol_map
-from phoneme_moe.transcription.card import Card, Engine, Floats, Heard, Scores
+from phoneme_moe.transcription.card import Card, Engine, Floats, Heard, Scores, side_by_side
 from phoneme_moe.transcription.decode import decode, renamed, transcribe_heard
 from phoneme_moe.transcription.recording import Recording, read_recording
 from phoneme_moe.transcription.tokens import transcribe_token
@@ -250,7 +250,7 @@ def hear(
     if len(recordings) == 1 and recordings[0].num_frames > BATCH_FRAMES:
         return [_hear_long(engine, recordings[0], embeddings)]
     lengths = np.array([recording.num_frames for recording in recordings])
-    features = _padded([recording.features() for recording in recordings])
+    features = side_by_side([recording.features() for recording in recordings])
     heard = engine.hear(features, lengths, embeddings)
     stack = engine.card.stack
     if heard.timing is not None:
@@ -275,13 +275,6 @@ def _hush(timing: Scores, recording: Recording) -> None:
     for start, end in recording.silences():
         first, last = round(start / seconds), round((end - CLOSURE_SECONDS) / seconds)
         timing[:, first : max(first, last), BLANK + 1 :] -= SILENT_PENALTY
-
-
-def _padded(rows: Sequence[Floats]) -> Floats:
-    padded = np.zeros((len(rows), max(map(len, rows)), rows[0].shape[1]), np.float32)
-    for index, row in enumerate(rows):
-        padded[index, : len(row)] = row
-    return padded
 
 
 def _hear_long(engine: Engine, recording: Recording, embeddings: Floats | None) -> Heard:
