@@ -31,6 +31,7 @@ from phoneme_moe.speech.scoring import score_utterance
 from phoneme_moe.training.callbacks import read_rows
 from phoneme_moe.training.data import Example, load_examples
 from phoneme_moe.training.stages import train_stages
+from phoneme_moe.transcription.calibrate import calibrate, read_quality
 
 RUNGS = (
     "dense",
@@ -86,12 +87,15 @@ def measure(recipe_name: str, seed: int, quick: bool, folder: Path) -> dict[str,
     began = time.perf_counter()
     errors, lengths = count_errors(run, examples)
     used = time.perf_counter() - began
+    quality = read_quality(calibrate(run, corpus))
+    assert quality is not None
     assert recognizer.encoder is not None
     cost = cost_of(recognizer.encoder)
     return {
         "errors": errors,
         "lengths": lengths,
         "per": sum(errors) / sum(lengths),
+        "per_beam": quality["test"]["per_beam"],
         "seconds": seconds,
         "epochs": epochs,
         "training_frames_per_second": trained_frames / seconds,
