@@ -105,11 +105,11 @@ def section(figures: dict[str, Any], order: tuple[str, ...]) -> str:
     text = (
         "## Sparse mixtures against one dense net\n\n`python -m benchmarks.sparse_ladder`: "
         f"speechocean762, 115 training speakers, {first_epochs(baseline)} epochs for all; PER "
-        "folding) on 25 test speakers whom nobody heard in training. Change and p: paired bootstrap "
-        "over the 500 test utterances. With beam:\nthe 5-gram of the run's own training phonemes, "
-        "weighed on dev. Multiply-adds are of a frame of 40 ms, minutes and frames a\nsecond of one "
-        "process of one thread (two run at a time); a recipe's epochs were trained once, frames are "
-        "of 10 ms without padding.\n\n"
+        "(39 phonemes, no\nfolding) on 25 test speakers whom nobody heard in training. Change and "
+        "p: paired bootstrap over the 500 test utterances.\nWith beam: the 5-gram of the run's own "
+        "training phonemes, weighed on dev. Multiply-adds are of a frame of 40 ms, minutes\nand "
+        "frames a second of one process of one thread (two run at a time); a recipe's epochs were "
+        "trained once, frames are of\n10 ms without padding.\n\n"
     )
     text += table(head, rows)
     routed = [r for r in order if r != BASELINE and runs_of(figures, r)]
