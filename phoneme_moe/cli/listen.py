@@ -45,7 +45,7 @@ def listen(
     ] = SampleFormat.S16LE,
     look_ahead: Annotated[
         float, typer.Option(min=0, max=5, help="Seconds that are heard first.")
-    ] = 0.48,
+    ] = 0.44,
     step: Annotated[float, typer.Option(min=0.01, max=5, help="Seconds at a time.")] = 0.08,
     format: Annotated[LiveFormat, typer.Option(help="A line a phoneme.")] = LiveFormat.TXT,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",

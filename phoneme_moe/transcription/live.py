@@ -34,7 +34,7 @@ class Pace:
     """
 
     step: float = 0.08
-    look_ahead: float = 0.48
+    look_ahead: float = 0.44
     memory: float = 8.0
     context: float = 2.0
 
