@@ -51,14 +51,17 @@ def share_of_choices(experts: Tensor, num_experts: int) -> Tensor:
     return count_decisions(experts, num_experts) / max(experts.numel(), 1)
 
 
-def mean_probability(probabilities: Tensor) -> Tensor:
+def mean_probability(probabilities: Tensor, sums_to_one: bool = False) -> Tensor:
     """Each expert's mean probability, sum 1, shape (experts,).
 
     Sigmoids are divided by their sum first (DeepSeek-V3 2024, eq. 19).
 
     Args:
         probabilities: Shape (decisions, experts).
+        sums_to_one: Those of each decision do already.
     """
+    if sums_to_one:
+        return probabilities.sum(dim=0) / max(len(probabilities), 1)
     total = probabilities.sum(dim=-1, keepdim=True).clamp_min(1e-9)
     return (probabilities / total).sum(dim=0) / max(len(probabilities), 1)
 

@@ -24,6 +24,7 @@ from phoneme_moe.mixture.selection import (
     balance_by_transport,
     expected_load,
     gaussian_noise,
+    greatest,
     gumbel_noise,
     probabilities_of,
     straight_through,
@@ -161,12 +162,14 @@ class TokenChoice(nn.Module):
         if allowed is not None:
             wanted = wanted.masked_fill(~allowed, -torch.inf)
             top_k = min(top_k, int(allowed.sum()))
-        experts = wanted.topk(top_k, dim=-1).indices
+        experts = greatest(wanted, top_k)
         weights = weigh(noisy, probabilities, experts, self.score, self.weighting)
         if self.hard:
             weights = straight_through(weights)
         raw = probabilities if noisy is clean else probabilities_of(clean, self.score)
-        level = mean_probability(probabilities), share_of_choices(experts, self.num_experts)
+        sums_to_one = self.score == "softmax"
+        mean = mean_probability(probabilities, sums_to_one)
+        level = mean, share_of_choices(experts, self.num_experts)
         return Choice(experts, weights, (level,), clean, raw, load)
 
 

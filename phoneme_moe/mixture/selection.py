@@ -94,6 +94,26 @@ def weigh(
     return chosen / chosen.sum(dim=-1, keepdim=True).clamp_min(1e-9)
 
 
+FEW_EXPERTS = 128
+"""Up to so many, two passes over all find the best two faster than sorting does."""
+
+
+def greatest(values: Tensor, count: int) -> Tensor:
+    """Indices of the greatest of each row, best first, shape (rows, count).
+
+    Args:
+        values: Shape (rows, columns); NaN nowhere.
+        count: 1 or more.
+    """
+    if count > 2 or values.shape[1] > FEW_EXPERTS or torch.onnx.is_in_onnx_export():
+        return values.topk(count, dim=-1).indices
+    first = values.argmax(dim=-1, keepdim=True)
+    if count == 1:
+        return first
+    others = values.scatter(-1, first, -torch.inf)
+    return torch.cat([first, others.argmax(dim=-1, keepdim=True)], dim=-1)
+
+
 def straight_through(weights: Tensor) -> Tensor:
     """Equal weights that sum to 1, with the gradient of the weights given.
 

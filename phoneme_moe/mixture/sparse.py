@@ -230,7 +230,7 @@ class SparseFeedForward(nn.Module):
             probabilities,
             counts,
             dropped,
-            self._entropy(choice).detach(),
+            self._entropy(choice),
             self._loss(choice),
         )
 
@@ -280,7 +280,20 @@ class SparseFeedForward(nn.Module):
             loss = loss + weights.z * z_loss(choice.scores)
         return loss
 
+    @torch.no_grad()
     def _entropy(self, choice: Choice) -> Tensor:
+        """Mean entropy of the decisions in nats."""
+        softmax = isinstance(self.router, TokenChoice) and self.router.score == "softmax"
+        # Biases may choose an expert whose probability is nothing, of which there is no logarithm.
+        plain = softmax and self.bias is None
+        if plain and choice.scores is not None and choice.probabilities is not None:
+            # log sum exp s - sum p s, with the former from the best one's s - log p: no logarithm
+            # of all. Experts that may not be asked have a score of -inf and no probability.
+            best = choice.experts[:, :1]
+            of_best = choice.scores.gather(1, best) - choice.probabilities.gather(1, best).log()
+            scores = choice.scores.float().clamp_min(-1e4)
+            mean = torch.dot(choice.probabilities.flatten(), scores.flatten())
+            return ((of_best.sum() - mean) / max(len(best), 1)).clamp_min(0)
         said = choice.weights if choice.probabilities is None else choice.probabilities
         share = said / said.sum(dim=-1, keepdim=True).clamp_min(1e-9)
         entropy: Tensor = torch.special.entr(share).sum()

@@ -16,6 +16,7 @@ from phoneme_moe.mixture.selection import (
     choose_frames,
     expected_load,
     gaussian_noise,
+    greatest,
     gumbel_noise,
     probabilities_of,
     rank_in_expert,
@@ -273,3 +274,12 @@ def test_an_expert_takes_the_ceiling_of_its_exact_share(
 def test_rank_in_expert_is_how_many_earlier_entries_ask_the_same(asked: list[int]) -> None:
     expected = [asked[:i].count(expert) for i, expert in enumerate(asked)]
     assert rank_in_expert(torch.tensor(asked, dtype=torch.long), 5).tolist() == expected
+
+
+@pytest.mark.parametrize("columns", [2, 5, 128, 129, 300])
+@pytest.mark.parametrize("count", [1, 2])
+def test_the_greatest_are_those_that_sorting_finds(columns: int, count: int) -> None:
+    values = torch.rand(50, columns, generator=torch.Generator().manual_seed(columns))
+    assert torch.equal(greatest(values, count), values.topk(count, dim=-1).indices)
+    values[:, 0] = -torch.inf  # as experts that may not be asked
+    assert torch.equal(greatest(values[:, :2], 2)[:, 0], torch.ones(50, dtype=torch.long))

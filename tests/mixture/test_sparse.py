@@ -273,7 +273,7 @@ def test_one_expert_is_the_plain_net(weighting: Any) -> None:
     output, routing = ask(layer, frames)
     plain = answers_of(layer.experts, frames[MASK])[:, 0]
     torch.testing.assert_close(output[MASK], plain, atol=1e-6, rtol=1e-5)
-    assert float(routing.entropy) == 0
+    assert float(routing.entropy) == pytest.approx(0, abs=1e-6)
     assert routing.load.tolist() == [1]
 
 
@@ -328,7 +328,7 @@ def test_entropy_is_of_what_the_router_said_as_shares() -> None:
     _, routing = of_scores([[0.0, 0.0, -60.0]], 2, router={"score": "sigmoid"})
     assert float(routing.entropy) == pytest.approx(math.log(2))
     _, routing = of_scores([[0.0, 0.0, 0.0], [60.0, 0.0, 0.0]], 2)
-    assert float(routing.entropy) == pytest.approx(math.log(3) / 2)
+    assert float(routing.entropy) == pytest.approx(math.log(3) / 2, abs=1e-5)
     # A tree does not score all: of the weights of the experts that were chosen.
     layer = layer_of(tree_of([3, 2], 3))
     _, routing = ask(layer, frames_of())
