@@ -225,7 +225,9 @@ def transcribe_heard(
     ):
         first = min(int(start / step), len(weights) - 1)
         own = weights[first : max(first + 1, round(end / step))].mean(axis=0)
-        experts = dict(zip(card.experts, own.tolist(), strict=True))
+        # A model that asks nobody has one way through and no experts to tell of.
+        several = len(card.experts) > 1
+        experts = dict(zip(card.experts, own.tolist(), strict=True)) if several else {}
         segments.append(Segment(output, start, end, confidence, experts))
     mean = weights.mean(axis=0) if len(weights) else np.full(len(card.experts), np.nan)
     return Transcript(
