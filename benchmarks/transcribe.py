@@ -33,7 +33,12 @@ from phoneme_moe.transcription import calibrate
 from phoneme_moe.transcription.bench import bench
 from phoneme_moe.transcription.export import export_onnx
 from phoneme_moe.transcription.live import Listener, Pace, recognize_as_live
-from phoneme_moe.transcription.transcribe import Options, transcribe_file
+from phoneme_moe.transcription.transcribe import (
+    Failure,
+    Options,
+    transcribe_file,
+    transcribe_files,
+)
 
 BEAMS = (None, 4, 16, 64)
 SAMPLE = 60
@@ -77,15 +82,15 @@ def speed(model: Path, files: list[Path], threads: int) -> dict[str, Any]:
 
 def errors(model: Path, cuts: list[Any], beam: int | None) -> float:
     """PER of a model over cuts."""
-    from phoneme_moe.transcription.transcribe import transcribe_files
-
     engine = open_engine(model, "cpu")
     options = Options(beam=beam)
     found = transcribe_files(engine, listened(cuts), options)
     scores = []
     for cut, transcript in zip(cuts, found, strict=True):
-        said = transcript.phonemes  # type: ignore[union-attr]  # a failure would be an error here
-        scores.append(score_utterance(cut.supervisions[0].custom["phonemes"], said))
+        if isinstance(transcript, Failure):
+            raise transcript.error
+        reference = cut.supervisions[0].custom["phonemes"]
+        scores.append(score_utterance(reference, transcript.phonemes))
     return total_score(scores).error_rate
 
 

@@ -38,6 +38,7 @@ class SpooledEnergies:
     def __init__(self, n_mels: int) -> None:
         """Begins without frames."""
         self.n_mels = n_mels
+        # Open as long as this object lives: no block could close it.
         self._file = tempfile.TemporaryFile()  # noqa: SIM115
         self._frames = 0
 
