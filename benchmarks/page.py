@@ -35,20 +35,21 @@ def write() -> None:
     step = results.read("training_step")
     if step:
         parts.append(_training_step(step))
-    parts += _sparse()
+    parts += _sections()
     notes = Path(__file__).parent / "notes.md"
     if notes.is_file():
         parts.append(notes.read_text(encoding="utf-8"))
     write_text(PAGE, "\n".join(parts))
 
 
-def _sparse() -> list[str]:
-    """What sparse layers give and cost."""
+def _sections() -> list[str]:
+    """Every benchmark that writes its own section."""
     # Each benchmark writes its own section, and this page when it ends.
     from benchmarks import (
         against_speechbrain,
         flat_cost,
         ladder_page,
+        routing_scale,
         sparse_ladder,
         step_profile,
         transcribe,
@@ -64,6 +65,7 @@ def _sparse() -> list[str]:
         ("step_profile", step_profile),
         ("against_speechbrain", against_speechbrain),
         ("transcribe", transcribe),
+        ("routing_scale", routing_scale),
     ):
         figures = results.read(name)
         if figures:

@@ -4,18 +4,32 @@ import csv
 import json
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 import tiny
 import torch
 
 from phoneme_moe.corpora import PreparedCorpus
+from phoneme_moe.errors import InputError
+from phoneme_moe.recipe import load_recipe
 from phoneme_moe.report.collect import collect_routing
 from phoneme_moe.report.run import report_run
+from phoneme_moe.report.stored import read_routing
 from phoneme_moe.training.data import Example, load_examples
-from phoneme_moe.training.train import Trained
+from phoneme_moe.training.train import Trained, train
 
-FILES = {"routing.json", "routing.csv", "routing.svg", "routing.png", "report.html"}
+FILES = {
+    "routing.json",
+    "routing.csv",
+    "routing.parquet",
+    "routing.svg",
+    "routing.png",
+    "report.html",
+}
+SCHEMA = json.loads(
+    (Path(__file__).parents[1] / "docs" / "schemas" / "routing.schema.json").read_text()
+)
 
 
 def examples_of(trained: Trained, tones: PreparedCorpus) -> list[Example]:
@@ -150,3 +164,58 @@ def test_a_report_on_another_corpus_names_phonemes_that_the_model_does_not_know(
     assert (table.phoneme == 4).any()
     written = report_run(recognized.run, out=tmp_path / "report", corpus_name=foreign.name)
     assert set(written.report.speakers) == set(tiny.SPEAKERS)
+
+
+@pytest.mark.parametrize("fixture", ["recognized", "classified"])
+def test_the_whole_report_fits_the_schema(fixture: str, request: pytest.FixtureRequest) -> None:
+    trained: Trained = request.getfixturevalue(fixture)
+    data = json.loads((trained.run.folder / "report" / "routing.json").read_text())
+    jsonschema.validate(data, SCHEMA, cls=jsonschema.Draft202012Validator)
+    assert data == json.loads(json.dumps(trained.routing.document))
+    weights, intervals = np.array(data["weights"]), np.array(data["weight_intervals"])
+    assert (intervals[..., 0] <= weights + 1e-6).all()
+    assert (weights <= intervals[..., 1] + 1e-6).all()
+    assert {test["name"] for test in data["tests"]} >= {"speaker_information", "own_share"}
+    assert len(data["contribution"]["removal"]) == 3
+    np.testing.assert_allclose(np.sum(data["contribution"]["credit"], axis=1), 1, atol=1e-4)
+    assert [layer["layer"] for layer in data["training"]["layers"]] == ["gate"]
+    assert data["utterances"]
+    assert data["verdict"]
+    assert data["cost"]["multiply_adds_per_frame"] > 0
+
+
+def test_the_parquet_table_has_the_means_of_the_report(recognized: Trained) -> None:
+    report = recognized.routing.report
+    sums = {speaker: np.zeros(3) for speaker in report.speakers}
+    rows = dict.fromkeys(report.speakers, 0)
+    for stored in read_routing(recognized.run.folder / "report" / "routing.parquet"):
+        sums[stored.speaker] += stored.weights.sum(axis=0)
+        rows[stored.speaker] += len(stored.weights)
+    for index, speaker in enumerate(report.speakers):
+        np.testing.assert_allclose(sums[speaker] / rows[speaker], report.weights[index], atol=1e-5)
+
+
+def test_a_pooled_run_gets_a_report_that_says_so(tones: PreparedCorpus, tmp_path: Path) -> None:
+    recipe = load_recipe(tiny.RECIPES / "tiny_pooled.yaml")
+    trained = train(recipe, tmp_path / "pooled", device="cpu")
+    document = trained.routing.document
+    jsonschema.validate(json.loads(json.dumps(document)), SCHEMA)
+    assert document["missing"][0].startswith("This run has one expert and no gate")
+    assert document["tests"] == []
+    assert document["clustering"] is None
+    assert document["contribution"]["removal"] is None
+    assert document["utterances"]  # there is something to hear all the same
+    page = (tmp_path / "pooled" / "report" / "report.html").read_text()
+    assert "one expert and no gate" in page
+
+
+def test_one_speaker_and_an_unknown_utterance(
+    recognized: Trained, tones: PreparedCorpus, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="--utterance: no utterance 'x'"):
+        report_run(recognized.run, out=tmp_path / "none", utterances=["x"])
+    assert not (tmp_path / "none" / "routing.parquet").exists()
+    name = next(cut.id for cut in tones.cuts("test"))
+    written = report_run(recognized.run, out=tmp_path / "asked", utterances=[name])
+    assert written.document["utterances"][0]["utterance"] == name
+    assert written.document["utterances"][0]["why"] == "asked"

@@ -10,6 +10,8 @@ from phoneme_moe.cli import (
     adapt,
     align,
     bench,
+    clips,
+    compare,
     corpora,
     evaluate,
     export,
@@ -41,6 +43,8 @@ app.command("bench")(bench.bench)
 app.command("export")(export.export)
 app.command("model")(model.model)
 app.command("report")(report.report)
+app.command("compare")(compare.compare)
+app.command("clips")(clips.clips)
 app.command("reproduce")(reproduce.reproduce)
 app.add_typer(corpora.app, name="corpora")
 

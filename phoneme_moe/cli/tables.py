@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -73,6 +73,14 @@ def print_routing(console: Console, report: RoutingReport) -> None:
 
     console.print()
     console.print(routing_table_text(report, console.width))
+
+
+def print_verdict(console: Console, document: Mapping[str, Any]) -> None:
+    """Prints what a report says in plain words, and what it does not have."""
+    for sentence in document["verdict"]:
+        console.print(sentence, highlight=False, markup=False)
+    for sentence in document["missing"]:
+        console.print(sentence, style="dim", highlight=False, markup=False)
 
 
 def print_files(console: Console, files: Mapping[str, Path]) -> None:

@@ -7,6 +7,7 @@ from phoneme_moe.corpora.prepare import ensure_corpus, is_prepared, prepare_corp
 from phoneme_moe.corpora.prepared import (
     FORMAT_VERSION,
     SPLITS,
+    UNLABELLED,
     PreparedCorpus,
     data_root,
     load_corpus,
@@ -18,6 +19,7 @@ __all__ = [
     "CORPORA",
     "FORMAT_VERSION",
     "SPLITS",
+    "UNLABELLED",
     "CorpusSource",
     "PreparedCorpus",
     "data_root",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from phoneme_moe.corpora.prepared import UNLABELLED
 from phoneme_moe.errors import InputError
 
 if TYPE_CHECKING:
@@ -68,9 +69,21 @@ def _read(manifest: Path, progress: bool) -> list[Cut]:
         cuts = list(CutSet.from_dicts(load_jsonl(manifest)))
     except Exception as error:  # gzip, JSON and Lhotse each raise their own kinds
         raise InputError(f"{manifest}: cannot be read as Lhotse cuts ({error})") from error
-    cuts = [_normalise(cut, manifest) for cut in follow(cuts, "Reading cuts", progress)]
+    cuts = [_normalise(cut, manifest) for cut in follow(_named(cuts), "Reading cuts", progress)]
     refuse_words((tuple(cut.supervisions[0].custom["phonemes"]) for cut in cuts), manifest)
     return cuts
+
+
+def _named(cuts: list[Cut]) -> list[Cut]:
+    """The same cuts; all of one unlabelled speaker where none of them says who speaks."""
+    from lhotse.utils import fastcopy
+
+    if any(own.speaker for cut in cuts for own in cut.supervisions):
+        return cuts
+    return [
+        fastcopy(cut, supervisions=[fastcopy(own, speaker=UNLABELLED) for own in cut.supervisions])
+        for cut in cuts
+    ]
 
 
 def _normalise(cut: Cut, manifest: Path) -> Cut:
@@ -84,7 +97,7 @@ def _normalise(cut: Cut, manifest: Path) -> Cut:
         raise InputError(f"{where} is not a MonoCut with a recording")
     supervision = cut.supervisions[0]
     if not supervision.speaker:
-        raise InputError(f"{where} has no speaker")
+        raise InputError(f"{where} has no speaker, and others have")
     tiers = supervision.alignment or {}
     tier = next((tiers[name] for name in _TIERS if tiers.get(name)), None)
     items = None if tier is None else [item for item in tier if item.symbol not in _SILENCES]

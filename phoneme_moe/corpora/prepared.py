@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from lhotse import CutSet
 
 FORMAT_VERSION = 1
+UNLABELLED = "unlabelled"
+"""The speaker of a corpus that does not say who speaks."""
+
 SPLITS = ("train", "dev", "test")
 DESCRIPTION_FILE = "corpus.json"
 

@@ -2,29 +2,110 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
-import torch
-import torchaudio
 from numpy.typing import NDArray
-from torch import Tensor
 
-from phoneme_moe.inference import recognize_examples
+from phoneme_moe.inference import read_phonemes, recognize_examples
 from phoneme_moe.recognizer import Recognizer
+from phoneme_moe.report.spoken import spoken_rows
 from phoneme_moe.report.table import RoutingTable
-from phoneme_moe.speech.phonemes import BLANK
+from phoneme_moe.report.utterance import UtteranceRouting
+from phoneme_moe.speech.scoring import UtteranceScore, score_utterance
 from phoneme_moe.training.data import Example
+
+
+@dataclass(frozen=True, eq=False)
+class Observation:
+    """One utterance as the model went through it.
+
+    Attributes:
+        example: The utterance.
+        routing: Of the gate, or of the sparse layer that was asked for.
+        layers: Weights in every sparse layer, each of shape (rows, experts); empty without any.
+        hypothesis: The phonemes that were recognised (best path).
+        score: Its errors.
+        spoken: Number of the phoneme spoken in each row among the utterance's, shape (rows,); -1
+            for none (``report.spoken``).
+    """
+
+    example: Example
+    routing: UtteranceRouting
+    layers: Mapping[str, NDArray[np.float32]]
+    hypothesis: tuple[str, ...]
+    score: UtteranceScore
+    spoken: NDArray[np.int64]
+
+
+def phoneme_names(recognizer: Recognizer, examples: Sequence[Example]) -> tuple[str, ...]:
+    """The model's phonemes, and behind them those of the examples that it does not know."""
+    spoken = {phoneme for example in examples for phoneme in example.phonemes}
+    known = recognizer.phonemes.symbols
+    return (*known, *sorted(spoken - set(known)))
+
+
+def observe(
+    recognizer: Recognizer, examples: Sequence[Example], layer: str | None = None
+) -> Iterator[Observation]:
+    """The routing of every real frame (or token), utterance by utterance.
+
+    The phoneme of a frame is what is spoken at its centre where the corpus has times; else what the
+    model's own forced alignment of the reference puts there.
+
+    Args:
+        recognizer: In evaluation mode.
+        examples: At least one; they come in order of their length.
+        layer: A sparse layer of an encoder; its last one when left out.
+
+    Raises:
+        InputError: There is no such layer.
+    """
+    layer, _ = recognizer.routed_layer(layer)
+    names = phoneme_names(recognizer, examples)
+    index = {phoneme: number for number, phoneme in enumerate(names)}
+    for batch, recognition in recognize_examples(recognizer, examples):
+        weights = {
+            name: recognition.routing_of(name).weights.cpu().float().numpy()
+            for name in {own.layer for own in recognition.layers} | {layer}
+        }
+        frames = recognition.routing.mask.sum(dim=1).tolist()
+        hypotheses = read_phonemes(recognizer, recognition.log_posteriors, frames)
+        best = recognition.log_posteriors.argmax(dim=-1).cpu().numpy()
+        experts = recognition.expert_log_posteriors
+        for row, (example, hypothesis) in enumerate(zip(batch.examples, hypotheses, strict=True)):
+            real = slice(frames[row])
+            spoken = spoken_rows(recognizer, example, recognition.log_posteriors[row, real].cpu())
+            said = np.array([*(index[p] for p in example.phonemes), -1], dtype=np.int64)
+            phoneme = said[spoken]
+            targets = _outputs(recognizer, names)[phoneme]
+            own = {name: _shares(several[row, real]) for name, several in weights.items()}
+            yield Observation(
+                example,
+                UtteranceRouting(
+                    example.utterance,
+                    example.speaker,
+                    recognizer.frame_seconds,
+                    own[layer],
+                    phoneme,
+                    _edges(spoken),
+                    (best[row, real] == targets) & (targets >= 0),
+                    None
+                    if experts is None
+                    else _credit(own[layer], experts[row, real].cpu().numpy(), targets),
+                ),
+                {name: shares for name, shares in own.items() if name is not None},
+                tuple(hypothesis),
+                score_utterance(example.phonemes, hypothesis),
+                spoken,
+            )
 
 
 def collect_routing(
     recognizer: Recognizer, examples: Sequence[Example], layer: str | None = None
 ) -> RoutingTable:
-    """The routing of every real frame (or token).
-
-    The phoneme of a frame is what is spoken at its centre where the corpus has times; else what the
-    model's own forced alignment of the reference puts there.
+    """The same as one table in memory.
 
     Args:
         recognizer: In evaluation mode.
@@ -36,84 +117,50 @@ def collect_routing(
     """
     layer, experts = recognizer.routed_layer(layer)
     speakers = tuple(sorted({example.speaker for example in examples}))
-    spoken = {phoneme for example in examples for phoneme in example.phonemes}
-    unknown = sorted(spoken - set(recognizer.phonemes.symbols))
-    phonemes = (*recognizer.phonemes.symbols, *unknown)
-    # No phoneme has no row: -1.
-    phoneme_index: dict[str | None, int] = {p: index for index, p in enumerate(phonemes)}
-    utterances: list[str] = []
-    columns: list[tuple[NDArray[np.float32], int, NDArray[np.int64], int]] = []
-    for batch, recognition in recognize_examples(recognizer, examples):
-        weights = recognition.routing_of(layer).weights.cpu().numpy()
-        num_frames = recognition.routing.mask.sum(dim=1).tolist()
-        for row, example in enumerate(batch.examples):
-            frames = num_frames[row]
-            labels = _frame_phonemes(
-                recognizer, example, recognition.log_posteriors[row, :frames].cpu()
-            )
-            columns.append(
-                (
-                    weights[row, :frames],
-                    speakers.index(example.speaker),
-                    np.array([phoneme_index.get(label, -1) for label in labels], dtype=np.int64),
-                    len(utterances),
-                )
-            )
-            utterances.append(example.utterance)
-    lengths = [len(own) for own, _, _, _ in columns]
-    raw = np.concatenate([own for own, _, _, _ in columns]).astype(np.float32)
+    found = [one.routing for one in observe(recognizer, examples, layer)]
+    lengths = [len(one.weights) for one in found]
     return RoutingTable(
         experts=experts,
         speakers=speakers,
-        phonemes=phonemes,
-        utterances=tuple(utterances),
-        weights=raw / raw.sum(axis=1, keepdims=True),
-        speaker=np.repeat([speaker for _, speaker, _, _ in columns], lengths),
-        phoneme=np.concatenate([labels for _, _, labels, _ in columns]),
-        utterance=np.repeat([utterance for _, _, _, utterance in columns], lengths),
+        phonemes=phoneme_names(recognizer, examples),
+        utterances=tuple(one.utterance for one in found),
+        weights=np.concatenate([one.weights for one in found]),
+        speaker=np.repeat([speakers.index(one.speaker) for one in found], lengths),
+        phoneme=np.concatenate([one.phoneme for one in found]),
+        utterance=np.repeat(np.arange(len(found)), lengths),
     )
 
 
-def _frame_phonemes(
-    recognizer: Recognizer, example: Example, log_posteriors: Tensor
-) -> list[str | None]:
-    """The phoneme spoken in each frame; None in silence and where nobody knows."""
-    num_frames = len(log_posteriors)
-    if recognizer.task.kind == "classify":
-        return [example.phonemes[0]] * num_frames
-    if example.spans:
-        centres = (np.arange(num_frames) + 0.5) * recognizer.frame_seconds
-        labels: list[str | None] = [None] * num_frames
-        for phoneme, start, end in example.spans:
-            for frame in np.flatnonzero((centres >= start) & (centres < end)):
-                labels[frame] = phoneme
-        return labels
-    if not example.phonemes or any(p not in recognizer.phonemes for p in example.phonemes):
-        return [None] * num_frames
-    return _aligned_phonemes(recognizer, example.phonemes, log_posteriors)
+def _shares(weights: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Weights that sum to 1 in float32 too."""
+    shares: NDArray[np.float32] = weights / weights.sum(axis=1, keepdims=True)
+    return shares
 
 
-def _aligned_phonemes(
-    recognizer: Recognizer, reference: Sequence[str], log_posteriors: Tensor
-) -> list[str | None]:
-    """Forced alignment; a blank between two phonemes goes to the nearer one."""
-    targets = recognizer.phonemes.encode(reference)
-    num_frames = len(log_posteriors)
-    repeats = sum(one == other for one, other in pairwise(targets))
-    if len(targets) + repeats > num_frames:
-        return [None] * num_frames
-    path, _ = torchaudio.functional.forced_align(
-        log_posteriors[None].float(), torch.tensor([targets]), blank=BLANK
-    )
-    outputs = path[0].numpy()
-    spoken = np.flatnonzero(outputs != BLANK)
-    inside = np.arange(spoken[0], spoken[-1] + 1)
-    after = np.searchsorted(spoken, inside).clip(max=len(spoken) - 1)
-    before = np.maximum(after - 1, 0)
-    nearer = np.where(inside - spoken[before] <= spoken[after] - inside, before, after)
-    labels: list[str | None] = [None] * num_frames
-    for frame, phoneme in zip(
-        inside, recognizer.phonemes.decode(outputs[spoken[nearer]].tolist()), strict=True
-    ):
-        labels[frame] = phoneme
-    return labels
+def _outputs(recognizer: Recognizer, names: Sequence[str]) -> NDArray[np.int64]:
+    """The model's output for each phoneme; -1 for one that it does not know, and for none."""
+    known = [recognizer.phonemes.encode([p])[0] if p in recognizer.phonemes else -1 for p in names]
+    return np.array([*known, -1], dtype=np.int64)
+
+
+def _edges(spoken: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """First and last row of each spoken phoneme."""
+    padded = np.concatenate([[-2], spoken, [-2]])
+    edges: NDArray[np.bool_] = (padded[:-2] != spoken) | (padded[2:] != spoken)
+    return edges & (spoken >= 0)
+
+
+def _credit(
+    weights: NDArray[np.float32], log_posteriors: NDArray[np.float32], targets: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Each expert's part of the probability of what is spoken, shape (rows, experts)."""
+    rows = np.arange(len(targets))
+    with np.errstate(divide="ignore"):
+        joint = np.log(weights) + log_posteriors[rows, :, targets.clip(min=0)]  # (T, E)
+    top = joint.max(axis=1, keepdims=True)
+    parts = np.exp(joint - np.where(np.isfinite(top), top, 0))
+    total = parts.sum(axis=1, keepdims=True)
+    credit = np.divide(parts, total, out=np.zeros_like(parts), where=total > 0)
+    credit[targets < 0] = 0
+    given: NDArray[np.float32] = credit.astype(np.float32)
+    return given

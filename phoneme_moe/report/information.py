@@ -1,53 +1,124 @@
 """What a routing decision tells of who speaks and of what is said, in bits.
 
-Legend: N rows, E experts, S speakers, P phonemes.
+An expert is drawn by its weight in a row, so that a row of several experts counts as a share of
+each: everything is computed from masses, sums of weights over rows. What chance alone would give,
+about ``(labels - 1)(experts - 1) / (2 n ln 2)`` bits for n independent rows (Miller, "Note on the
+bias of information estimates", 1955), is not taken off here: frames are not independent, and
+``significance`` measures it with whole utterances instead.
+
+Legend: E experts, S speakers, P phonemes.
 """
 
 from __future__ import annotations
+
+import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from phoneme_moe.report.table import RoutingTable
+from phoneme_moe.report.tally import Tallied, tally_table
 
 Floats = NDArray[np.float64]
+#: Masses as sums of float32 or float64.
+Masses = NDArray[np.floating[Any]]
+
+_AT_ONCE = 2**15
 
 
-def mutual_information(joint: Floats) -> float:
+def mutual_information(joint: Masses) -> float:
     """Mutual information of the rows and columns of a table of masses, in bits.
 
     Args:
         joint: At least 0, shape (labels, experts); its sum need not be 1.
+
+    Returns:
+        At least 0; 0 where there is no mass.
     """
-    share = joint / joint.sum()
-    independent = share.sum(axis=1, keepdims=True) * share.sum(axis=0, keepdims=True)
-    there = share > 0
-    return float((share[there] * np.log2(share[there] / independent[there])).sum())
+    return conditional_information(joint[:, None])
 
 
-def information_about(table: RoutingTable) -> tuple[float, float]:
-    """Bits that asking for an expert tells of the speaker, and of the phoneme.
+def conditional_information(joint: Masses) -> float:
+    """I(label; expert | condition), in bits: what is left to tell when the condition is known.
 
-    An expert is drawn by its weight in a row, so that a row of several experts counts as a share of
-    each. Rows without a phoneme (silence, blank) count for speakers only. What chance alone would
-    give, about ``(labels - 1)(experts - 1) / (2 n ln 2)`` bits for n independent rows (Miller
-    1955), is not taken off: frames are not independent.
+    With speakers as labels and phonemes as conditions, what an expert tells of the speaker beyond
+    the phoneme (Cover and Thomas, *Elements of Information Theory*, 2.5).
 
     Args:
-        table: The routing of a split.
+        joint: At least 0, shape (labels, conditions, experts); its sum need not be 1.
+
+    Returns:
+        At least 0; 0 where there is no mass.
     """
-    spoken = table.phoneme >= 0
+    labels = joint.sum(axis=2, dtype=np.float64)
+    experts = joint.sum(axis=0, dtype=np.float64)
+    conditions = labels.sum(axis=0)
+    total = float(conditions.sum())
+    if total == 0:
+        return 0.0
+    nats = _log_sum(joint) - _log_sum(labels) - _log_sum(experts) + _log_sum(conditions)
+    return max(nats / total / math.log(2), 0.0)
+
+
+def interaction_information(joint: Masses) -> float:
+    """How much more an expert tells of the label once the condition is known, in bits.
+
+    ``I(label; expert | condition) - I(label; expert)``, the same with label and condition
+    exchanged (McGill, "Multivariate information transmission", 1954). Positive: speakers route the
+    same phoneme differently in ways that differ from phoneme to phoneme. Negative: speaker and
+    phoneme tell the same.
+
+    Args:
+        joint: At least 0, shape (labels, conditions, experts); its sum need not be 1.
+    """
+    return conditional_information(joint) - mutual_information(joint.sum(axis=1))
+
+
+def cramers_v(joint: Masses) -> float:
+    """Cramer's V of the rows and columns of a table of masses, from 0 (unrelated) to 1.
+
+    Masses enter as shares, so V does not depend on how many rows there were. Labels and experts
+    without mass do not count (Cramer, *Mathematical Methods of Statistics*, 1946).
+
+    Args:
+        joint: At least 0, shape (labels, experts).
+
+    Returns:
+        0 also where fewer than two labels or two experts have mass.
+    """
+    joint = joint[joint.sum(axis=1) > 0][:, joint.sum(axis=0) > 0].astype(np.float64)
+    fewer = min(joint.shape) - 1
+    if fewer < 1:
+        return 0.0
+    share = joint / joint.sum()
+    independent = share.sum(axis=1, keepdims=True) * share.sum(axis=0, keepdims=True)
+    contingency = float(((share - independent) ** 2 / independent).sum())
+    return float(np.sqrt(contingency / fewer))
+
+
+def information_about(routing: RoutingTable | Tallied) -> tuple[float, float]:
+    """Bits that asking for an expert tells of the speaker, and of the phoneme.
+
+    Rows without a phoneme (silence, blank) count for speakers only.
+
+    Args:
+        routing: The routing of a split, row by row or summed.
+    """
+    tallied = tally_table(routing) if isinstance(routing, RoutingTable) else routing
+    masses = tallied.by_speaker()
     return (
-        mutual_information(_masses(table.speaker, table.weights, len(table.speakers))),
-        mutual_information(
-            _masses(table.phoneme[spoken], table.weights[spoken], len(table.phonemes))
-        ),
+        mutual_information(masses.sum(axis=1)),
+        mutual_information(masses[:, 1:].sum(axis=0)),
     )
 
 
-def _masses(label: NDArray[np.int64], weights: NDArray[np.float32], number: int) -> Floats:
-    """Weight of each expert in the rows of each label, shape (labels, experts)."""
-    masses = np.empty((number, weights.shape[1]))
-    for expert in range(weights.shape[1]):
-        masses[:, expert] = np.bincount(label, weights[:, expert], minlength=number)
-    return masses
+def _log_sum(masses: Masses) -> float:
+    """Sum of m ln m over all masses, 0 where a mass is 0."""
+    # In pieces that stay in the cache: ten times as fast as all at once for millions of masses.
+    flat = masses.ravel()
+    total = 0.0
+    for start in range(0, len(flat), _AT_ONCE):
+        exact = flat[start : start + _AT_ONCE].astype(np.float64)
+        total += float(np.vdot(exact, np.log(np.maximum(exact, np.finfo(np.float64).tiny))))
+    return total

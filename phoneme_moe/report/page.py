@@ -1,216 +1,129 @@
-"""The report as one HTML file that needs nothing else: no script, no font, no network."""
+"""The report as one HTML file that opens from disk and needs nothing else, no network either."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from importlib import resources
+from typing import Any
 
 import numpy as np
+from bokeh.resources import Resources
 from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
 
+from phoneme_moe.report.page_parts import Section
 from phoneme_moe.report.palette import expert_colours, from_hex, hex_colour, ink, ramp
-from phoneme_moe.report.statistics import (
-    BORROW_RATIO,
-    DEAD_PART,
-    MAIN_SHARE,
-    Floats,
-    RoutingReport,
-    effective_number,
+from phoneme_moe.report.section_phonemes import phonemes_section
+from phoneme_moe.report.section_speakers import speakers_section
+from phoneme_moe.report.section_statistics import cost_section, statistics_section
+from phoneme_moe.report.section_time import time_section
+from phoneme_moe.report.section_training import training_section
+from phoneme_moe.report.statistics import BORROW_RATIO, DEAD_PART, MAIN_SHARE
+from phoneme_moe.report.verdict import percent
+
+#: Files beside the page, and what they hold.
+_FILES = (
+    ("routing.json", "every number of this page"),
+    ("routing.csv", "tidy table of means"),
+    ("routing.parquet", "every frame"),
+    ("routing.svg", "heat map"),
+    ("routing.png", "heat map"),
 )
-from phoneme_moe.report.verdict import names, percent, verdict
-
-#: Speakers on the page; a corpus of thousands would make a file of many megabytes.
-MOST_SPEAKERS = 250
-#: Bar segments below this weight are drawn as one remainder.
-_THINNEST = 0.02
-#: Rows above which a section starts folded.
-_FOLDED_SPEAKERS, _FOLDED_PHONEMES = 40, 24
 
 
-@dataclass(frozen=True)
-class _Cell:
-    """One cell of a heat map: whole per cent, and whether it is the speaker's own expert."""
-
-    per_cent: int
-    own: bool
-
-
-@dataclass(frozen=True)
-class _Segment:
-    """One part of a stacked bar; ``expert`` is None for the remainder of small parts."""
-
-    expert: int | None
-    name: str
-    weight: float
-
-
-@dataclass(frozen=True)
-class _Line:
-    """One speaker, phoneme or the whole split, ready for the template."""
-
-    name: str
-    rows: int
-    utterances: int
-    cells: list[_Cell]
-    segments: list[_Segment]
-    most_used: str
-    most_used_weight: float
-    effective: float
-    per_row: float | None
-    own_share: float | None
-    note: str
-
-
-@dataclass(frozen=True)
-class _Expert:
-    """One expert's load and users."""
-
-    name: str
-    load: float
-    users: str
-    heaviest: str
-    heaviest_weight: float
-    dead: bool
-
-
-def render_page(report: RoutingReport, title: str, facts: Mapping[str, str]) -> str:
+def render_page(document: Mapping[str, Any], audio: Mapping[str, bytes] | None = None) -> str:
     """The whole report as a self-contained HTML page, light and dark.
 
     Args:
-        report: The statistics.
-        title: Heading of the page.
-        facts: What the report is about (run, corpus, split ...), name to value.
+        document: The content of ``routing.json``, version 2; a section that is null or not there
+            is left out of the page.
+        audio: Ogg Opus or WAV files to hear, by utterance.
 
     Returns:
-        The page; it links to ``routing.json``, ``routing.csv``, ``routing.svg`` and
-        ``routing.png`` in its own folder and to nothing else.
+        The page. It links to the data files in its own folder and to nothing else; its security
+        policy lets no script run but its own, which it names by their hashes.
     """
-    shown = report
-    if len(report.speakers) > MOST_SPEAKERS:
-        shown = report.select(report.most_blended(MOST_SPEAKERS))
+    sections = [
+        speakers_section(document),
+        phonemes_section(document),
+        statistics_section(document),
+        time_section(document, audio or {}),
+        training_section(document),
+        cost_section(document),
+    ]
+    shown = [section for section in sections if section is not None]
+    scripts = _scripts()
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"percent": percent, "thousands": "{:,}".format}
-    template = resources.files(__package__).joinpath("page.html.jinja").read_text(encoding="utf-8")
-    return environment.from_string(template).render(
-        title=title,
-        facts=facts,
-        report=report,
-        verdict=verdict(report),
-        shown_speakers=len(shown.speakers),
-        speakers=_speaker_lines(shown),
-        overall=_overall_line(report),
-        phonemes=_phoneme_lines(report),
-        unlabelled=int(report.rows.sum() - report.phoneme_rows.sum()),
-        experts=_experts(report),
-        has_own=any(own is not None for own in report.own),
-        fold_speakers=len(shown.speakers) > _FOLDED_SPEAKERS,
-        fold_phonemes=len(report.phonemes) > _FOLDED_PHONEMES,
-        upright=max(len(name) for name in report.experts) * len(report.experts) > 76,
+    environment.filters |= {"thousands": "{:,}".format, "percent": percent, "data": data_text}
+    return environment.from_string(_resource("page.html.jinja")).render(
+        document=document,
+        counts=_counts(document),
+        verdict=document.get("verdict") or [],
+        missing=document.get("missing") or [],
+        sections=shown,
+        contents=_contents(shown),
+        style=Markup(_resource("page.css")),
         ramps={theme: _shades(ramp(theme)) for theme in ("light", "dark")},
-        expert_colours=[
+        experts=[
             (colour, hex_colour(ink(from_hex(colour))))
-            for colour in expert_colours(len(report.experts))
+            for colour in expert_colours(max(1, len(document.get("experts") or [])))
         ],
+        scripts=[Markup(script) for script in scripts],
+        hashes=" ".join(_hash(script) for script in scripts),
+        files=_FILES,
         rules={"main": MAIN_SHARE, "borrow": BORROW_RATIO, "dead": DEAD_PART},
     )
 
 
-def _speaker_lines(report: RoutingReport) -> list[_Line]:
-    return [
-        _Line(
-            name=speaker,
-            rows=int(report.rows[i]),
-            utterances=int(report.utterances[i]),
-            cells=_cells(report.weights[i], report.own[i]),
-            segments=_segments(report.weights[i], report.experts),
-            most_used=report.experts[best],
-            most_used_weight=float(report.weights[i, best]),
-            effective=float(report.effective_experts[i]),
-            per_row=float(report.effective_per_row[i]),
-            own_share=share,
-            note=_note(report, i),
-        )
-        for i, (speaker, best, share) in enumerate(
-            zip(report.speakers, report.most_used, report.own_share, strict=True)
-        )
-    ]
+def data_text(value: Any) -> Markup:
+    """A value as JSON that can stand in a script element, whatever names are in it.
+
+    A browser ends the element at the first ``</script``; no ``<`` is left for that.
+    """
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_plain)
+    for mark in "<>&\u2028\u2029":
+        text = text.replace(mark, f"\\u{ord(mark):04x}")
+    return Markup(text)
 
 
-def _phoneme_lines(report: RoutingReport) -> list[_Line]:
-    return [
-        _plain_line(name, weights, int(rows), int(utterances), report.experts)
-        for name, weights, rows, utterances in zip(
-            report.phonemes,
-            report.phoneme_weights,
-            report.phoneme_rows,
-            report.phoneme_utterances,
-            strict=True,
-        )
-    ]
+def _counts(document: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What the report is about, name and value."""
+    known = [(str(name), str(value)) for name, value in (document.get("facts") or {}).items()]
+    for key in ("speakers", "experts"):
+        known.append((key, f"{len(document.get(key) or []):,}"))
+    known.append(("utterances", f"{document.get('num_utterances', 0):,}"))
+    known.append((f"{document.get('unit', 'frame')}s", f"{document.get('num_rows', 0):,}"))
+    return known
 
 
-def _overall_line(report: RoutingReport) -> _Line:
-    num_rows = int(report.rows.sum())
-    return _plain_line("all speakers", report.load, num_rows, report.num_utterances, report.experts)
+def _contents(sections: Sequence[Section]) -> list[tuple[str, str]]:
+    return [("verdict", "Verdict"), *((section.id, section.title) for section in sections)]
 
 
-def _plain_line(
-    name: str, weights: Floats, rows: int, utterances: int, experts: Sequence[str]
-) -> _Line:
-    best = int(weights.argmax())
-    return _Line(
-        name=name,
-        rows=rows,
-        utterances=utterances,
-        cells=_cells(weights, None),
-        segments=[],
-        most_used=experts[best],
-        most_used_weight=float(weights[best]),
-        effective=float(effective_number(weights)),
-        per_row=None,
-        own_share=None,
-        note="",
-    )
+def _scripts() -> list[str]:
+    """BokehJS without widgets and tables, then our own."""
+    bokeh = Resources(mode="inline", components=["bokeh"], minified=True).js_raw
+    own = [_resource(name) for name in ("page.js", "time_view.js")]
+    return [script.replace("</script", "<\\/script") for script in (*bokeh[:1], *own)]
 
 
-def _note(report: RoutingReport, speaker: int) -> str:
-    """What is remarkable about a speaker, in a word or two."""
-    lender = report.borrowed_from[speaker]
-    told = [f"borrows from {report.experts[lender]}"] if lender is not None else []
-    if report.blended[speaker]:
-        told.append("blend")
-    return ", ".join(told)
+def _hash(script: str) -> str:
+    digest = hashlib.sha256(script.encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"
 
 
-def _cells(weights: Floats, own: int | None) -> list[_Cell]:
-    return [
-        _Cell(round(100 * float(weight)), expert == own) for expert, weight in enumerate(weights)
-    ]
+def _resource(name: str) -> str:
+    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
-def _segments(weights: Floats, experts: Sequence[str]) -> list[_Segment]:
-    drawn = [i for i, weight in enumerate(weights) if weight >= _THINNEST]
-    parts = [_Segment(i, experts[i], float(weights[i])) for i in drawn]
-    rest = 1.0 - sum(part.weight for part in parts)
-    return [*parts, _Segment(None, "others", rest)] if rest > 0.002 else parts
-
-
-def _experts(report: RoutingReport) -> list[_Expert]:
-    heaviest = report.weights.argmax(axis=0)
-    return [
-        _Expert(
-            name=name,
-            load=float(report.load[i]),
-            users=names([report.speakers[user] for user in report.users[i]], 4) or "nobody",
-            heaviest=report.speakers[heaviest[i]],
-            heaviest_weight=float(report.weights[heaviest[i], i]),
-            dead=i in report.dead,
-        )
-        for i, name in enumerate(report.experts)
-    ]
+def _plain(value: Any) -> Any:
+    """What is neither text nor number in a Bokeh document: bytes."""
+    return base64.b64encode(bytes(value)).decode()
 
 
 def _shades(colours: Iterable[np.ndarray]) -> list[tuple[str, str]]:

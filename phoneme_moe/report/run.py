@@ -1,15 +1,31 @@
-"""The routing report of a run folder."""
+"""The routing report of a run folder: collects, counts, asks what if, writes."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from phoneme_moe.corpora import load_corpus
-from phoneme_moe.report.collect import collect_routing
+from phoneme_moe.corpora import PreparedCorpus, load_corpus
+from phoneme_moe.report.collect import Observation, observe, phoneme_names
+from phoneme_moe.report.contribution import contribution_of
+from phoneme_moe.report.document import means_of
+from phoneme_moe.report.history import training_history
+from phoneme_moe.report.in_time import audio_file, brief, choose, view
+from phoneme_moe.report.layers import LayerTally
+from phoneme_moe.report.missing import what_is_missing
+from phoneme_moe.report.price import price_of
+from phoneme_moe.report.specialisation import Specialisation, specialise
 from phoneme_moe.report.statistics import RoutingReport, Unit, summarize
+from phoneme_moe.report.tally import Tally
+from phoneme_moe.report.verdict import verdict
 from phoneme_moe.run import Run
-from phoneme_moe.training.data import load_examples
+from phoneme_moe.speech.scoring import UtteranceScore
+from phoneme_moe.training.data import Example, load_examples, load_sounds
+
+Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -17,12 +33,25 @@ class RunReport:
     """A written report.
 
     Attributes:
-        report: The figures.
+        report: The means.
+        document: All of it, as ``routing.json`` has it.
         files: What was written.
     """
 
     report: RoutingReport
+    document: dict[str, Any]
     files: tuple[Path, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class _Pass:
+    """What one pass over a split leaves."""
+
+    report: RoutingReport
+    specialisation: Specialisation
+    scores: dict[str, UtteranceScore]
+    shown: list[tuple[str, str]]
+    layers: dict[str, Any] | None
 
 
 def report_run(
@@ -31,6 +60,8 @@ def report_run(
     out: Path | None = None,
     corpus_name: str | None = None,
     layer: str | None = None,
+    utterances: Sequence[str] = (),
+    progress: Progress = lambda what: None,
 ) -> RunReport:
     """Collects the routing of a split and writes the report.
 
@@ -40,21 +71,28 @@ def report_run(
         out: Where to write; ``report`` in the run folder when left out.
         corpus_name: Another prepared corpus than the run's own.
         layer: A sparse layer of an encoder; its last one when left out.
+        utterances: Identifiers of utterances to show in time, besides those that are chosen.
+        progress: Told what begins.
 
     Raises:
         InputError: The corpus is not prepared, or has nothing that the run can use; or the run has
-            no such layer.
+            no such layer, or the split no such utterance.
     """
     from phoneme_moe.report.files import write_report
 
     corpus = load_corpus(corpus_name or run.recipe.corpus.name)
     recognizer = run.recognizer
+    layer, _ = recognizer.routed_layer(layer)
+    progress("reading recordings")
     # A gate that is the speaker's identity has nobody for speakers without an expert.
     speakers = recognizer.expert_names if recognizer.asks_speaker else None
     examples = load_examples(run.recipe, corpus, split, recognizer, speakers)
-    unit: Unit = "token" if run.recipe.task.kind == "classify" else "frame"
-    layer, _ = recognizer.routed_layer(layer)
-    report = summarize(collect_routing(recognizer, examples, layer), unit=unit)
+    folder = out or run.folder / "report"
+    folder.mkdir(parents=True, exist_ok=True)
+    progress("asking the model")
+    found = _pass(run, examples, layer, folder / "routing.parquet", utterances, progress)
+    progress("asking what each expert is worth")
+    contribution = contribution_of(recognizer, examples, found.scores, layer)
     facts = {
         "recipe": run.recipe.name,
         "corpus": corpus.name,
@@ -62,10 +100,85 @@ def report_run(
         "task": run.recipe.task.kind,
         **({} if layer is None else {"layer": layer}),
     }
-    files = write_report(
-        report,
-        out or run.folder / "report",
-        title=f"Who routes where: {run.recipe.name}",
-        facts=facts,
+    title = f"Who routes where: {run.recipe.name}"
+    progress("drawing")
+    views, audio = _views(run, corpus, split, examples, layer, found.shown)
+    document = means_of(found.report, title, facts) | found.specialisation.to_json()
+    document["contribution"] = contribution.to_json(found.report.speakers, document.pop("credit"))
+    document |= {
+        "utterances": views,
+        "training": training_history(run.folder / "metrics.csv"),
+        "layers": found.layers,
+        "cost": price_of(recognizer),
+    }
+    document["missing"] = what_is_missing(document, recognizer, contribution, examples)
+    document["verdict"] = verdict(found.report, document)
+    written = write_report(found.report, document, folder, audio)
+    return RunReport(found.report, document, (*written, folder / "routing.parquet"))
+
+
+def _pass(
+    run: Run,
+    examples: Sequence[Example],
+    layer: str | None,
+    table: Path,
+    utterances: Sequence[str],
+    progress: Progress,
+) -> _Pass:
+    """Everything that is counted in one pass over the split; no frame is kept."""
+    from phoneme_moe.report.parquet import RoutingParquet
+
+    recognizer = run.recognizer
+    _, experts = recognizer.routed_layer(layer)
+    phonemes = phoneme_names(recognizer, examples)
+    tally, layers = Tally(experts, phonemes), LayerTally()
+    scores: dict[str, UtteranceScore] = {}
+    briefs = []
+    with ExitStack() as stack:
+        rows = stack.enter_context(RoutingParquet(table, experts, phonemes, layer))
+        for one in observe(recognizer, examples, layer):
+            tally.add(one.routing)
+            layers.add(one.layers)
+            scores[one.example.utterance] = one.score
+            briefs.append(brief(one))
+            _write(rows, one, layer, experts)
+        # Before the table is there: an utterance that is not leaves nothing behind.
+        shown = choose(briefs, utterances)
+    progress("testing what chance would do")
+    tallied = tally.finish()
+    unit: Unit = "token" if run.recipe.task.kind == "classify" else "frame"
+    return _Pass(
+        summarize(tallied, unit=unit), specialise(tallied), scores, shown, layers.to_json()
     )
-    return RunReport(report, tuple(files))
+
+
+def _write(rows: Any, one: Observation, layer: str | None, experts: Sequence[str]) -> None:
+    """All layers of an utterance, or its gate."""
+    from dataclasses import replace
+
+    if not one.layers:
+        rows.add(one.routing)
+    for name, weights in one.layers.items():
+        rows.change_layer(name, [f"expert_{i}" for i in range(weights.shape[1])])
+        rows.add(replace(one.routing, weights=weights))
+
+
+def _views(
+    run: Run,
+    corpus: PreparedCorpus,
+    split: str,
+    examples: Sequence[Example],
+    layer: str | None,
+    shown: Sequence[tuple[str, str]],
+) -> tuple[list[dict[str, Any]], dict[str, bytes]]:
+    """The chosen utterances in time, with their sound."""
+    reasons = dict(shown)
+    chosen = [example for example in examples if example.utterance in reasons]
+    sounds = load_sounds(run.recipe, corpus, split, run.recognizer, reasons)
+    rate = run.recognizer.log_mel.sample_rate
+    views, audio = {}, {}
+    for one in observe(run.recognizer, chosen, layer) if chosen else ():
+        name = one.example.utterance
+        views[name] = view(run.recognizer, one, sounds[name], reasons[name])
+        audio[name] = audio_file(sounds[name], rate)
+    return [views[name] for name, _ in shown], audio

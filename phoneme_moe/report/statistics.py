@@ -1,4 +1,4 @@
-"""From a routing table to the numbers of a report: who is served by whose expert, and how evenly.
+"""From routing to the numbers of a report: who is served by whose expert, and how evenly.
 
 S speakers, E experts, P phonemes. A row is what was routed: a frame, or a token of a sparse layer.
 """
@@ -12,8 +12,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from phoneme_moe.errors import InputError
 from phoneme_moe.report.table import RoutingTable
+from phoneme_moe.report.tally import Tallied, tally_table
 
 Unit = Literal["frame", "token"]
 Floats = NDArray[np.float64]
@@ -37,9 +37,9 @@ class RoutingReport:
     Attributes:
         unit: What one row is.
         experts: Names of the E experts.
-        speakers: Names of the S speakers, in the order of the table.
-        phonemes: Names of the P phonemes that occur, in the order of the table.
-        num_utterances: Utterances in the table.
+        speakers: Names of the S speakers, sorted.
+        phonemes: Names of the P phonemes that occur, in the order of the routing.
+        num_utterances: Utterances with rows.
         weights: Mean weight of each expert for each speaker, shape (speakers, experts).
         rows: Rows behind each speaker, shape (speakers,).
         utterances: Utterances behind each speaker, shape (speakers,).
@@ -179,65 +179,50 @@ def effective_number(weights: Floats) -> Floats:
     return number
 
 
-def summarize(table: RoutingTable, *, unit: Unit = "frame") -> RoutingReport:
-    """The statistics of a routing table: means of weights, counts, effective numbers.
+def summarize(routing: RoutingTable | Tallied, *, unit: Unit = "frame") -> RoutingReport:
+    """The statistics of a split's routing: means of weights, counts, effective numbers.
 
     Args:
-        table: The routing of a split; a speaker or phoneme without rows is left out.
-        unit: What one row of the table is.
+        routing: Row by row or summed; a speaker or phoneme without rows is left out.
+        unit: What one row is.
 
     Returns:
-        The report, every mean in float64.
+        The report, every mean in float64, speakers sorted by name.
 
     Raises:
         InputError: The table has no rows.
     """
-    if len(table.weights) == 0:
-        raise InputError("the routing table has no rows, expected at least one routed frame")
-    num_speakers, num_phonemes = len(table.speakers), len(table.phonemes)
-    # Phoneme slot 0 takes the rows without a phoneme (-1), so one sum serves every statistic.
-    slots = num_phonemes + 1
-    cell = table.speaker * slots + table.phoneme + 1
-    shape = (num_speakers, slots)
-    rows = np.bincount(cell, minlength=num_speakers * slots).reshape(shape)
-
-    # Expert by expert: a float64 copy of one column is small where one of the table is not.
-    sums = np.empty((*shape, len(table.experts)))
-    entropy = np.zeros(len(cell))
-    for expert in range(len(table.experts)):
-        column = table.weights[:, expert].astype(np.float64)
-        sums[..., expert] = np.bincount(cell, column, minlength=rows.size).reshape(shape)
-        entropy += _surprise(column)
-
+    tallied = tally_table(routing) if isinstance(routing, RoutingTable) else routing
+    sums = tallied.by_speaker()
+    rows = tallied.sum_by_speaker(tallied.rows).astype(np.int64)
     speaker_rows = rows.sum(axis=1)
-    speakers = np.flatnonzero(speaker_rows)
-    phoneme_rows = rows[:, 1:].sum(axis=0)
-    phonemes = np.flatnonzero(phoneme_rows)
-    pair_rows = rows[:, 1:][np.ix_(speakers, phonemes)]
-    pair_sums = sums[:, 1:][np.ix_(speakers, phonemes)]
+    phonemes = np.flatnonzero(rows[:, 1:].any(axis=0))
+    phoneme_rows = rows[:, 1:].sum(axis=0)[phonemes]
+    pair_rows = rows[:, 1:][:, phonemes]
+    pair_sums = sums[:, 1:][:, phonemes]
     pair_weights = np.full(pair_sums.shape, np.nan)
     np.divide(pair_sums, pair_rows[..., None], out=pair_weights, where=pair_rows[..., None] > 0)
 
-    weights = sums.sum(axis=1)[speakers] / speaker_rows[speakers, None]
-    row_entropy = np.bincount(table.speaker, entropy, minlength=num_speakers)[speakers]
-    spoken = table.phoneme >= 0
+    weights = sums.sum(axis=1) / speaker_rows[:, None]
+    row_entropy = tallied.sum_by_speaker(tallied.entropy)
+    # An utterance of two speakers is two in the tally, with one name.
+    name = np.unique(np.array(tallied.utterances), return_inverse=True)[1]
+    spoken, phoneme = np.nonzero(tallied.rows[:, 1:])
     return RoutingReport(
         unit=unit,
-        experts=table.experts,
-        speakers=tuple(table.speakers[i] for i in speakers),
-        phonemes=tuple(table.phonemes[i] for i in phonemes),
-        num_utterances=len(np.unique(table.utterance)),
+        experts=tallied.experts,
+        speakers=tallied.speakers,
+        phonemes=tuple(tallied.phonemes[i] for i in phonemes),
+        num_utterances=len(np.unique(name)),
         weights=weights,
-        rows=speaker_rows[speakers],
-        utterances=_distinct(table.speaker, table.utterance, num_speakers)[speakers],
+        rows=speaker_rows,
+        utterances=_distinct(tallied.speaker, name, len(tallied.speakers)),
         effective_experts=effective_number(weights),
-        effective_per_row=np.exp(np.maximum(row_entropy / speaker_rows[speakers], 0.0)),
+        effective_per_row=np.exp(np.maximum(row_entropy / speaker_rows, 0.0)),
         load=sums.sum(axis=(0, 1)) / rows.sum(),
-        phoneme_weights=sums[:, 1:].sum(axis=0)[phonemes] / phoneme_rows[phonemes, None],
-        phoneme_rows=phoneme_rows[phonemes],
-        phoneme_utterances=_distinct(table.phoneme[spoken], table.utterance[spoken], num_phonemes)[
-            phonemes
-        ],
+        phoneme_weights=pair_sums.sum(axis=0) / phoneme_rows[:, None],
+        phoneme_rows=phoneme_rows,
+        phoneme_utterances=_distinct(phoneme, name[spoken], len(tallied.phonemes))[phonemes],
         speaker_phoneme_weights=pair_weights,
         speaker_phoneme_rows=pair_rows,
     )
@@ -251,4 +236,5 @@ def _surprise(weights: Floats) -> Floats:
 def _distinct(group: Counts, utterance: Counts, num_groups: int) -> Counts:
     """How many different utterances occur in each group, shape (groups,)."""
     span = int(utterance.max(initial=0)) + 1
-    return np.bincount(np.unique(group * span + utterance) // span, minlength=num_groups)
+    pairs = np.sort(group * span + utterance)
+    return np.bincount(pairs[np.diff(pairs, prepend=-1) > 0] // span, minlength=num_groups)

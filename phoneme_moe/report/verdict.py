@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -14,14 +15,15 @@ _NAMED = 6
 _PARTS, _PART = 3, 0.1
 
 
-def verdict(report: RoutingReport) -> list[str]:
+def verdict(report: RoutingReport, document: Mapping[str, Any] | None = None) -> list[str]:
     """What the numbers say, one sentence each, the most telling first.
 
     Args:
-        report: The statistics of all speakers.
+        report: The means of all speakers.
+        document: The rest of the report (``report.document``): tests, and what experts are worth.
 
     Returns:
-        Two to six sentences.
+        One to nine sentences.
     """
     if len(report.experts) == 1:
         return [f"There is one expert, {report.experts[0]}, and it answers every {report.unit}."]
@@ -33,6 +35,8 @@ def verdict(report: RoutingReport) -> list[str]:
         _dead(report),
         _mixing(report),
     ]
+    if document is not None:
+        sentences += [_significance(document), _worth(report, document)]
     return [sentence for sentence in sentences if sentence]
 
 
@@ -110,6 +114,71 @@ def _dead(report: RoutingReport) -> str:
     return (
         f"{noun} {who} {_verb(report.dead)} dead: less than a tenth of an equal share of the load."
     )
+
+
+def _significance(document: Mapping[str, Any]) -> str:
+    """Whether speakers differ by more than what they say."""
+    tests = {test["name"]: test for test in document["tests"] if test["scope"] is None}
+    plain = tests.get("speaker_information")
+    beyond = tests.get("speaker_beyond_phonemes")
+    if plain is None:
+        return ""
+    if not plain["significant"]:
+        return (
+            f"Who speaks makes no difference that chance would not make: {_bits(plain)} of "
+            f"information about the speaker."
+        )
+    told = f"Routing tells speakers apart: {_bits(plain)}"
+    phoneme = tests.get("phoneme_information")
+    if phoneme is not None and phoneme["significant"]:
+        word = "less" if phoneme["corrected"] < plain["corrected"] else "more"
+        told += f"; phonemes {word} so ({max(phoneme['corrected'], 0):.2f})"
+    elif phoneme is not None:
+        told += "; phonemes no more than chance"
+    if beyond is None:
+        return told + "."
+    if not beyond["significant"]:
+        return f"{told}; but not beyond what the speakers happened to say ({_chance(beyond)})."
+    return (
+        f"{told}; {max(beyond['corrected'], 0):.2f} bits of it cannot be put down to what they "
+        f"said ({_chance(beyond)})."
+    )
+
+
+def _bits(test: Mapping[str, Any]) -> str:
+    return f"{max(test['corrected'], 0):.2f} bits above chance ({_chance(test)})"
+
+
+def _chance(test: Mapping[str, Any]) -> str:
+    return f"p = {test['p']:.2g}" if test["p"] >= 0.001 else "p < 0.001"
+
+
+def _worth(report: RoutingReport, document: Mapping[str, Any]) -> str:
+    """What routing is worth in errors."""
+    contribution = document["contribution"]
+    if contribution["removal"] is None:
+        return ""
+    told = []
+    if contribution["uniform"] is not None:
+        low, high = (100 * value for value in contribution["uniform"]["interval"])
+        told.append(
+            f"Asking all experts alike would change the error rate of "
+            f"{100 * contribution['base_error_rate']:.1f} % by "
+            f"{100 * contribution['uniform']['change']:+.1f} points ({low:+.1f} to {high:+.1f})"
+        )
+    worst = max(contribution["removal"], key=lambda own: own["change"])
+    sure = [own for own in contribution["removal"] if own["interval"][0] > 0]
+    if not sure:
+        told.append("no single expert would be missed for certain")
+    else:
+        low, high = (100 * value for value in worst["interval"])
+        told.append(
+            f"{len(sure)} of {len(report.experts)} experts would be missed, most of all "
+            f"{report.experts[worst['expert']]}: {100 * worst['change']:+.1f} points without it "
+            f"({low:+.1f} to {high:+.1f})"
+        )
+    text = "; ".join(told)
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def _mixing(report: RoutingReport) -> str:

@@ -8,7 +8,7 @@ Legend: T frames, F features of a frame.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -130,6 +130,40 @@ def load_examples(
             for example, sound in sounds
         ]
     return _with_features(sounds, recognizer)
+
+
+def load_sounds(
+    recipe: Recipe,
+    corpus: PreparedCorpus,
+    split: str,
+    recognizer: Recognizer,
+    utterances: Collection[str],
+) -> dict[str, Waveform]:
+    """What the model hears of some utterances or tokens, noise and all, before features.
+
+    Args:
+        recipe: Says how much noise, and how tokens are cut.
+        corpus: The prepared corpus.
+        split: ``train``, ``dev`` or ``test``.
+        recognizer: Whose sample rate it is.
+        utterances: Identifiers of examples; those that the split does not have are left out.
+
+    Returns:
+        Samples of each at the model's rate, by identifier.
+    """
+    recordings = {_recording_of(name) for name in utterances} | set(utterances)
+    sounds: dict[str, Waveform] = {}
+    for cut in corpus.cuts(split):
+        if cut.id in recordings:
+            for example, sound in _cut_examples(recipe, recognizer, cut, cut.supervisions[0]):
+                if example.utterance in utterances:
+                    sounds[example.utterance] = sound
+    return sounds
+
+
+def _recording_of(token: str) -> str:
+    """The utterance that a token was cut from."""
+    return token.rpartition("#")[0] or token
 
 
 def _cut_examples(

@@ -23,6 +23,8 @@ COMMANDS = [
     ["evaluate"],
     ["transcribe"],
     ["report"],
+    ["compare"],
+    ["clips"],
     ["reproduce"],
     ["corpora"],
     ["corpora", "list"],
@@ -272,7 +274,7 @@ def test_reporting_writes_the_files_and_says_where(
     assert (result.code, result.err) == (0, "")
     written = {path.name for path in (tmp_path / "r").iterdir()}
     assert written == {
-        "routing.json", "routing.csv", "routing.svg", "routing.png", "report.html",
+        "routing.json", "routing.csv", "routing.svg", "routing.png", "report.html", "routing.parquet",
     }  # fmt: skip
     for name in written:
         assert str(tmp_path / "r" / name) in result.out

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from phoneme_moe.corpora import load_corpus, prepare_corpus
+from phoneme_moe.corpora import UNLABELLED, load_corpus, prepare_corpus
 from phoneme_moe.corpora.lexicon import read_lexicon
 from phoneme_moe.errors import InputError
 
@@ -163,6 +163,25 @@ def test_lhotse_single_file_with_an_alignment(tmp_path: Path) -> None:
     assert found.custom["phonemes"] == ["b", "a"]
     assert [item.symbol for item in found.alignment["phoneme"]] == ["b", "a"]
     assert found.gender == "F"
+
+
+def test_lhotse_without_speakers_has_one_unlabelled_one(tmp_path: Path) -> None:
+    from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
+
+    write_audio(tmp_path / "a.wav", seconds=1.0)
+    recording = Recording.from_file(tmp_path / "a.wav", recording_id="a")
+
+    def cut(number: int, speaker: str | None) -> MonoCut:
+        said = SupervisionSegment("a", "a", 0.0, 1.0, text="b a", speaker=speaker)
+        return MonoCut(f"a{number}", 0.0, 1.0, 0, recording=recording, supervisions=[said])
+
+    CutSet.from_cuts([cut(n, None) for n in range(3)]).to_file(tmp_path / "none.jsonl.gz")
+    prepare_corpus("lhotse", tmp_path / "none.jsonl.gz", as_name="nobody")
+    assert load_corpus("nobody").speakers == (UNLABELLED,)
+    some = [cut(0, "ann"), cut(1, None), cut(2, "ann")]
+    CutSet.from_cuts(some).to_file(tmp_path / "some.jsonl.gz")
+    with pytest.raises(InputError, match="cut 'a1' has no speaker, and others have"):
+        prepare_corpus("lhotse", tmp_path / "some.jsonl.gz", as_name="some")
 
 
 def test_lhotse_without_phonemes_and_without_manifest(tmp_path: Path) -> None:

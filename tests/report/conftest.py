@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 
+from phoneme_moe.report.contribution import Contribution
+from phoneme_moe.report.document import means_of
+from phoneme_moe.report.specialisation import specialise
 from phoneme_moe.report.statistics import RoutingReport, summarize
 from phoneme_moe.report.table import RoutingTable
+from phoneme_moe.report.tally import tally_table
+from phoneme_moe.report.verdict import verdict
 
 SPEAKERS = ("ann_f1", "bob_m1", "jackson", "lucas", "mht", "theo")
 #: mht borrows from bob_m1, theo is a blend of ann_f1 and jackson; the rest own their expert.
@@ -60,11 +66,49 @@ def report() -> RoutingReport:
 
 
 @pytest.fixture
-def large() -> RoutingReport:
+def large_table() -> RoutingTable:
     """125 speakers and 16 experts, the last one dead."""
     random = np.random.default_rng(0)
     weights = random.dirichlet(np.full(16, 0.3), 125)
     weights[:, 15] = 0
     weights /= weights.sum(axis=1, keepdims=True)
     speakers = [f"spk{i:03}" for i in range(125)]
-    return summarize(planted_table(weights, speakers, [f"expert_{i:02}" for i in range(16)], 4))
+    return planted_table(weights, speakers, [f"expert_{i:02}" for i in range(16)], 4)
+
+
+@pytest.fixture
+def large(large_table: RoutingTable) -> RoutingReport:
+    return summarize(large_table)
+
+
+@pytest.fixture
+def odd_table() -> RoutingTable:
+    """One row, one expert, no phoneme."""
+    table = planted_table(np.ones((1, 1)), ["ann"], ["all"], rows=1)
+    assert table.phoneme[0] == -1
+    return table
+
+
+@pytest.fixture
+def odd(odd_table: RoutingTable) -> RoutingReport:
+    return summarize(odd_table, unit="token")
+
+
+@pytest.fixture
+def documented() -> Callable[..., dict[str, Any]]:
+    """The whole report of a table: all that needs no model."""
+
+    def make(
+        table: RoutingTable, title: str = "t", facts: dict[str, str] | None = None, **unit: Any
+    ) -> dict[str, Any]:
+        report = summarize(table, **unit)
+        found = means_of(report, title, facts or {})
+        found |= specialise(tally_table(table), draws=49).to_json()
+        nothing = Contribution(0.1, None, None, 0)
+        found["contribution"] = nothing.to_json(report.speakers, found.pop("credit"))
+        cost = {"parameters": 1, "active_parameters": 1, "multiply_adds_per_frame": None}
+        found |= {"utterances": [], "training": None, "layers": None, "missing": []}
+        found["cost"] = {**cost, "frame_ms": 10.0, "weight_bytes": 4}
+        return found | {"verdict": verdict(report, found)}
+
+    return make

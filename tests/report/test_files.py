@@ -3,80 +3,47 @@ from __future__ import annotations
 import csv
 import io
 import json
-import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
-from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import matplotlib.image
 import numpy as np
 import pytest
+from conftest import planted_table
 
-from phoneme_moe.report.files import csv_text, json_text, write_report
-from phoneme_moe.report.page import MOST_SPEAKERS, render_page
+from phoneme_moe.report.document import json_text
+from phoneme_moe.report.files import csv_text, write_report
 from phoneme_moe.report.palette import expert_colours, from_hex, ink, ramp, relative_luminance
-from phoneme_moe.report.statistics import RoutingReport, summarize
+from phoneme_moe.report.statistics import RoutingReport
 from phoneme_moe.report.table import RoutingTable
 from phoneme_moe.report.verdict import verdict
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "schemas" / "routing.schema.json"
-VOID = {"meta", "link", "br", "col", "img", "hr", "input"}
 FILES = ["routing.json", "routing.csv", "routing.svg", "routing.png", "report.html"]
 
 
-class Balance(HTMLParser):
-    """Checks that every element is closed where it should be; collects text, links and ids."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[str] = []
-        self.links: list[str] = []
-        self.ids: list[str] = []
-        self.labelled_by: list[str] = []
-        self.text = ""
-        self.feed(page)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        named = dict(attrs)
-        self.links += [named[key] or "" for key in ("href", "src") if key in named]
-        self.ids += [named["id"] or ""] if "id" in named else []
-        self.labelled_by += [named["aria-labelledby"] or ""] if "aria-labelledby" in named else []
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-
-@pytest.fixture
-def odd(plant: Callable[..., RoutingTable]) -> RoutingReport:
-    """One row, one expert, no phoneme."""
-    table = plant(np.ones((1, 1)), ["ann"], ["all"], rows=1)
-    assert table.phoneme[0] == -1
-    return summarize(table, unit="token")
-
-
-def load_json(report: RoutingReport) -> dict[str, object]:
-    content: dict[str, object] = json.loads(json_text(report, "t", {"split": "dev"}))
+def read_back(document: dict[str, Any]) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(json_text(document))
     schema = json.loads(SCHEMA.read_text())
     jsonschema.Draft202012Validator.check_schema(schema)
     jsonschema.validate(content, schema, jsonschema.Draft202012Validator)
     return content
 
 
-def test_json_fits_the_schema_and_keeps_every_digit(report: RoutingReport) -> None:
-    content = load_json(report)
+@pytest.fixture
+def document(documented: Callable[..., dict[str, Any]]) -> dict[str, Any]:
+    return documented(planted_table(), "newer $x$ & co", {"split": "dev"})
+
+
+def test_json_fits_the_schema_and_keeps_every_digit(
+    report: RoutingReport, document: dict[str, Any]
+) -> None:
+    content = read_back(document)
     np.testing.assert_array_equal(np.array(content["weights"]), report.weights)
     np.testing.assert_array_equal(np.array(content["phoneme_weights"]), report.phoneme_weights)
     np.testing.assert_array_equal(np.array(content["effective_experts"]), report.effective_experts)
@@ -86,14 +53,18 @@ def test_json_fits_the_schema_and_keeps_every_digit(report: RoutingReport) -> No
     assert content["facts"] == {"split": "dev"}
 
 
-def test_json_of_large_and_odd_reports_fits_too(large: RoutingReport, odd: RoutingReport) -> None:
-    assert load_json(large)["dead"] == ["expert_15"]
-    content = load_json(odd)
+def test_json_of_large_and_odd_reports_fits_too(
+    large_table: RoutingTable,
+    odd_table: RoutingTable,
+    documented: Callable[..., dict[str, Any]],
+) -> None:
+    assert read_back(documented(large_table))["dead"] == ["expert_15"]
+    content = read_back(documented(odd_table, unit="token"))
     assert (content["unit"], content["phonemes"], content["own_share"]) == ("token", [], [None])
 
 
-def test_csv_holds_the_same_weights(report: RoutingReport) -> None:
-    rows = list(csv.DictReader(io.StringIO(csv_text(report))))
+def test_csv_holds_the_same_weights(report: RoutingReport, document: dict[str, Any]) -> None:
+    rows = list(csv.DictReader(io.StringIO(csv_text(report, document))))
     for kind, names, weights, counts in (
         ("speaker", report.speakers, report.weights, report.rows),
         ("phoneme", report.phonemes, report.phoneme_weights, report.phoneme_rows),
@@ -104,15 +75,23 @@ def test_csv_holds_the_same_weights(report: RoutingReport) -> None:
         np.testing.assert_allclose(read, weights, atol=1e-8)
         np.testing.assert_allclose(read.sum(axis=1), 1, atol=1e-6)
         assert [int(row["rows"]) for row in mine[:: len(report.experts)]] == list(counts)
+    speakers = [row for row in rows if row["kind"] == "speaker"]
+    lows = [float(row["low"]) for row in speakers]
+    assert lows == pytest.approx(np.array(document["weight_intervals"])[..., 0].ravel())
 
 
 def test_write_report_writes_files_that_open_and_replaces_older_ones(
-    report: RoutingReport, odd: RoutingReport, tmp_path: Path
+    report: RoutingReport,
+    odd: RoutingReport,
+    odd_table: RoutingTable,
+    document: dict[str, Any],
+    documented: Callable[..., dict[str, Any]],
+    tmp_path: Path,
 ) -> None:
     folder = tmp_path / "deep" / "report"
-    write_report(odd, folder, title="older", facts={})
+    write_report(odd, documented(odd_table, "older", unit="token"), folder)
     first = (folder / "routing.svg").read_bytes()
-    files = write_report(report, folder, title="newer $x$ & co", facts={"split": "dev"})
+    files = write_report(report, document, folder)
     assert [file.name for file in files] == FILES
     assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
     image = matplotlib.image.imread(folder / "routing.png")
@@ -121,14 +100,17 @@ def test_write_report_writes_files_that_open_and_replaces_older_ones(
     assert ElementTree.parse(folder / "routing.svg").getroot().tag.endswith("svg")
     assert (folder / "routing.svg").read_bytes() != first
     again = (folder / "routing.svg").read_bytes()
-    write_report(report, folder, title="newer $x$ & co", facts={"split": "dev"})
+    write_report(report, document, folder)
     assert (folder / "routing.svg").read_bytes() == again
 
 
 def test_a_failed_write_leaves_the_older_report(
-    report: RoutingReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    report: RoutingReport,
+    document: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    write_report(report, tmp_path, title="older", facts={})
+    write_report(report, document | {"title": "older"}, tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
     def full(path: Path, target: Path) -> Path:
@@ -136,40 +118,25 @@ def test_a_failed_write_leaves_the_older_report(
 
     monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(OSError, match="No space"):
-        write_report(report, tmp_path, title="newer", facts={})
+        write_report(report, document, tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_page_is_balanced_and_reaches_nothing_outside(
-    report: RoutingReport, large: RoutingReport, odd: RoutingReport
+def verdict_of(document: dict[str, Any], name: str, **changes: Any) -> list[dict[str, Any]]:
+    return [t | changes if t["name"] == name else t for t in document["tests"]]
+
+
+def test_verdict_tells_whether_it_is_more_than_chance(
+    report: RoutingReport, document: dict[str, Any]
 ) -> None:
-    for each in (report, large, odd):
-        page = render_page(each, "A title", {"run": "r"})
-        parsed = Balance(page)
-        assert not re.search(r"https?:|//\w|url\(|@import|<script", page)
-        assert {link for link in parsed.links if not link.startswith("#")} == set(FILES[:4])
-        assert len(parsed.ids) == len(set(parsed.ids))
-        assert set(parsed.labelled_by) <= set(parsed.ids)
-        assert len(page) < 1_000_000
-        assert ("phonemes" in parsed.ids) == bool(each.phonemes)
-
-
-def test_page_escapes_what_users_named(plant: Callable[..., RoutingTable]) -> None:
-    evil = '<script>alert("x")</script>'
-    table = plant(np.eye(2), [evil, "bob"], [evil, "b&b"])
-    page = render_page(summarize(table), evil, {evil: evil})
-    parsed = Balance(page)
-    assert "script" not in parsed.tags
-    assert evil in parsed.text
-
-
-def test_page_of_thousands_of_speakers_stays_small(plant: Callable[..., RoutingTable]) -> None:
-    weights = np.random.default_rng(1).dirichlet(np.ones(16), 1000)
-    experts = [f"expert_{i:02}" for i in range(16)]
-    table = plant(weights, [f"speaker_{i:04}" for i in range(1000)], experts, rows=1)
-    page = render_page(summarize(table), "Many", {})
-    assert len(page) < 1_000_000
-    assert f"the {MOST_SPEAKERS} speakers" in page
+    told = verdict(report, document)[-1]
+    assert told.startswith("Routing tells speakers apart: ")
+    assert "cannot be put down to what they said" in told
+    chance = {"significant": False, "p": 0.4}
+    other = document | {"tests": verdict_of(document, "speaker_beyond_phonemes", **chance)}
+    assert "not beyond what the speakers happened to say (p = 0.4)" in verdict(report, other)[-1]
+    other = document | {"tests": verdict_of(document, "speaker_information", **chance)}
+    assert "no difference that chance would not make" in verdict(report, other)[-1]
 
 
 def test_verdict_tells_what_was_planted(report: RoutingReport, large: RoutingReport) -> None:
@@ -200,7 +167,8 @@ def test_ramps_run_in_one_direction() -> None:
 def test_importing_statistics_and_files_loads_nothing_heavy() -> None:
     code = (
         "import sys, phoneme_moe.report.statistics, phoneme_moe.report.files\n"
-        "print([m for m in ('torch', 'lightning', 'matplotlib', 'jinja2') if m in sys.modules])"
+        "heavy = ('torch', 'lightning', 'matplotlib', 'jinja2', 'bokeh')\n"
+        "print([m for m in heavy if m in sys.modules])"
     )
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True

@@ -1,0 +1,310 @@
+"""Memory and time of the routing report for corpora of 1 to 100 hours, with made-up routing.
+
+``python -m benchmarks.routing_scale [--quick]``. Utterances of 5 s, top-2 of 64 experts, 125
+speakers, 40 phonemes; each part in a process of its own, so that memory is its own. No model is
+run: this is what a report takes after the forward pass.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import page, results
+from benchmarks.tables import table
+from phoneme_moe.report.parquet import RoutingParquet
+from phoneme_moe.report.utterance import UtteranceRouting
+
+EXPERTS = tuple(f"expert_{i}" for i in range(64))
+PHONEMES = tuple(f"phoneme_{i}" for i in range(40))
+SPEAKERS = 125
+FRAMES = 500
+"""Of an utterance, 10 ms each."""
+FRAMES_PER_HOUR = 360_000
+DIFFERENT = 256
+"""Utterances that are made; the others are the same under other names."""
+HOURS = (1.0, 10.0, 100.0)
+REPORT_UTTERANCES = 5_000
+MOST_MEMORY_MB = 4096
+MOST_REPORT_SECONDS = 120
+
+
+def make_utterance(random: np.random.Generator) -> UtteranceRouting:
+    """Two experts in each frame, which lean on the phoneme; a fifth of the phones is silence."""
+    length = 10
+    phones = random.integers(0, len(PHONEMES), FRAMES // length)
+    phones[random.random(len(phones)) < 0.2] = -1
+    phoneme = np.repeat(phones, length)
+    liking = random.gumbel(size=(FRAMES, len(EXPERTS)))
+    liking[np.arange(FRAMES), phoneme] += 3.0
+    chosen = np.argpartition(-liking, 2, axis=1)[:, :2]
+    first = random.uniform(0.5, 1.0, FRAMES).astype(np.float32)
+    weights = np.zeros((FRAMES, len(EXPERTS)), dtype=np.float32)
+    np.put_along_axis(weights, chosen, np.stack([first, 1 - first], axis=1), axis=1)
+    edge = np.isin(np.arange(FRAMES) % length, (0, length - 1))
+    return UtteranceRouting(
+        utterance="",
+        speaker="",
+        frame_seconds=0.01,
+        weights=weights,
+        phoneme=phoneme,
+        edge=edge & (phoneme >= 0),
+        right=(random.random(FRAMES) < 0.8) & (phoneme >= 0),
+    )
+
+
+def routing(made: list[UtteranceRouting], number: int) -> Iterator[UtteranceRouting]:
+    """So many utterances, those that were made in turn."""
+    for i in range(number):
+        speaker = f"speaker_{i % SPEAKERS:03}"
+        yield replace(made[i % len(made)], utterance=f"{speaker}-{i:06}", speaker=speaker)
+
+
+def memory_mb() -> float:
+    """The most that this process has held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+class Stopwatch:
+    """Time and memory of one stage after the other."""
+
+    def __init__(self) -> None:
+        self.stages: dict[str, dict[str, float]] = {}
+
+    def time(self, name: str, work: Callable[[], Any]) -> Any:
+        """Does the work; memory is the most of the process until then."""
+        began, busy = time.perf_counter(), time.process_time()
+        found = work()
+        self.stages[name] = {
+            "seconds": time.perf_counter() - began,
+            "processor_seconds": time.process_time() - busy,
+            "memory_mb": memory_mb(),
+        }
+        return found
+
+
+def stream(one_by_one: Iterator[UtteranceRouting], path: Path, part: str) -> Any:
+    """What is summed of the routing, if it is, and the file of it, if it is written."""
+    from phoneme_moe.report.tally import Tally
+
+    tally = Tally(EXPERTS, PHONEMES)
+    with ExitStack() as stack:
+        takers: list[Callable[[UtteranceRouting], None]] = []
+        if part in ("table", "report"):
+            file = stack.enter_context(RoutingParquet(path, EXPERTS, PHONEMES, "layer"))
+            takers.append(file.add)
+        if part in ("sums", "report"):
+            takers.append(tally.add)
+        for one in one_by_one:
+            for take in takers:
+                take(one)
+    return tally.finish() if tally.add in takers else None
+
+
+def measure(part: str, number: int, folder: Path) -> dict[str, Any]:
+    """One part, in this process.
+
+    Args:
+        part: ``made`` (only the utterances), ``table``, ``sums``, or ``report``: all, and the
+            page.
+        number: Utterances.
+        folder: For the files.
+    """
+    from phoneme_moe.report.specialisation import specialise
+    from phoneme_moe.report.statistics import summarize
+
+    random = np.random.default_rng(0)
+    made = [make_utterance(random) for _ in range(min(DIFFERENT, number))]
+    watch, path = Stopwatch(), folder / "routing.parquet"
+    tallied = watch.time("stream", lambda: stream(routing(made, number), path, part))
+    if tallied is not None:
+        report = watch.time("means", lambda: summarize(tallied))
+    if part == "report":
+        found = watch.time("specialise", lambda: specialise(tallied))
+        watch.time("page", lambda: write_page(report, found, folder))
+    files = {file.name: file.stat().st_size for file in folder.iterdir()}
+    return {"utterances": number, "stages": watch.stages, "files": files}
+
+
+def write_page(report: Any, specialisation: Any, folder: Path) -> None:
+    """The document of the statistics, as JSON, page and figures."""
+    from phoneme_moe.report.document import means_of
+    from phoneme_moe.report.files import write_report
+    from phoneme_moe.report.verdict import verdict
+
+    document = means_of(report, "Made-up routing", {"recipe": "none"}) | specialisation.to_json()
+    document["contribution"] = {
+        "credit": document.pop("credit"),
+        "base_error_rate": None,
+        "removal": None,
+        "removal_utterances": 0,
+    }
+    document |= {
+        "utterances": [],
+        "training": None,
+        "layers": None,
+        "cost": {
+            "parameters": 0,
+            "active_parameters": 0,
+            "multiply_adds_per_frame": 0,
+            "frame_ms": 10.0,
+            "weight_bytes": 0,
+        },
+        "missing": [],
+    }
+    document["verdict"] = verdict(report, document)
+    write_report(report, document, folder)
+
+
+def in_a_process(part: str, number: int) -> dict[str, Any]:
+    """``measure`` in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "benchmarks.routing_scale"]
+        command += ["--part", part, "--utterances", str(number), "--folder", folder]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    for name, stage in found["stages"].items():
+        print(
+            f"{part}, {number:,} utterances, {name}: {stage['seconds']:.1f} s, "
+            f"{stage['memory_mb']:,.0f} MB",
+            flush=True,
+        )
+    return found
+
+
+def section(figures: dict[str, Any]) -> str:
+    """The Markdown section of docs/benchmarks.md."""
+    rows = []
+    for hours, parts in figures["hours"].items():
+        frames = parts["table"]["utterances"] * FRAMES
+        for part, name, label in (
+            ("table", "stream", "`routing.parquet`"),
+            ("sums", "stream", "sums"),
+            ("report", "stream", "both in one pass"),
+            ("report", "specialise", "tests, intervals, clustering"),
+            ("report", "page", "page, figures, JSON"),
+        ):
+            stage = parts[part]["stages"][name]
+            streams = name == "stream"
+            rows.append(
+                [
+                    label,
+                    f"{float(hours):g}",
+                    f"{stage['seconds']:.1f}",
+                    f"{stage['processor_seconds']:.1f}",
+                    f"{frames / stage['processor_seconds'] / 1e6:.2f}" if streams else "",
+                    f"{stage['memory_mb']:,.0f}",
+                    f"{parts['table']['files']['routing.parquet'] / 1e6:,.0f}"
+                    if part == "table"
+                    else "",
+                ]
+            )
+    head = [
+        "",
+        "hours",
+        "seconds",
+        "of a core",
+        "million frames per second of a core",
+        "memory at most, MB",
+        "file, MB",
+    ]
+    return (
+        "## The routing report at scale\n\n"
+        f"`python -m benchmarks.routing_scale` ({figures['machine']}). Made-up routing, "
+        f"{FRAMES_PER_HOUR:,} frames an hour, top-2 of {len(EXPERTS)} experts, {SPEAKERS} "
+        f"speakers, {len(PHONEMES)} phonemes,\nutterances of {FRAMES} frames; the model is not "
+        "run. Memory is the most that the process held until the stage ended\n"
+        f"({figures['made_mb']:,.0f} MB of it before the first frame: Python and the "
+        f"{DIFFERENT} utterances that are handed out in turn).\n\n"
+        + table(head, rows)
+        + "\n"
+        + "".join(f"- {line}\n" for line in _bars(figures))
+    )
+
+
+def _bars(figures: dict[str, Any]) -> list[str]:
+    """What was aimed at and what was found."""
+
+    def state(what: str, found: str, met: bool) -> str:
+        return f"{what}: {found}, {'met' if met else '**not met**'}."
+
+    hours = list(figures["hours"])
+    longest = figures["hours"][hours[-1]]
+    most = max(stage["memory_mb"] for part in longest.values() for stage in part["stages"].values())
+    lines = [
+        state(
+            f"{float(hours[-1]):g} hours in under {MOST_MEMORY_MB:,} MB",
+            f"{most:,.0f} MB",
+            most < MOST_MEMORY_MB,
+        )
+    ]
+    if len(hours) > 1:
+        shorter = figures["hours"][hours[-2]]
+        growth = float(hours[-1]) / float(hours[-2])
+        for part, what in (("table", "`routing.parquet`"), ("sums", "sums")):
+            times = [of[part]["stages"]["stream"]["processor_seconds"] for of in (shorter, longest)]
+            found = times[1] / times[0]
+            lines.append(
+                state(
+                    f"{what}, {growth:g} times the frames in at most {1.1 * growth:g} times the "
+                    "processor's time",
+                    f"{found:.1f}",
+                    found <= 1.1 * growth,
+                )
+            )
+    report = figures["report"]
+    seconds = sum(stage["seconds"] for stage in report["stages"].values())
+    lines.append(
+        state(
+            f"A report of {report['utterances']:,} utterances in under {MOST_REPORT_SECONDS} s "
+            "after the forward pass",
+            f"{seconds:.0f} s ("
+            + ", ".join(f"{name} {s['seconds']:.1f}" for name, s in report["stages"].items())
+            + ")",
+            seconds < MOST_REPORT_SECONDS,
+        )
+    )
+    return lines
+
+
+def main() -> None:
+    """Measures, prints the section, keeps the figures."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--quick", action="store_true", help="minutes of sound, nothing kept")
+    parser.add_argument("--part", help=argparse.SUPPRESS)
+    parser.add_argument("--utterances", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.part:
+        print(json.dumps(measure(arguments.part, arguments.utterances, arguments.folder)))
+        return
+    hours = (0.1, 0.2) if arguments.quick else HOURS
+    figures: dict[str, Any] = {"hours": {}}
+    figures["made_mb"] = in_a_process("made", DIFFERENT)["stages"]["stream"]["memory_mb"]
+    for amount in hours:
+        number = round(amount * FRAMES_PER_HOUR / FRAMES)
+        figures["hours"][f"{amount:g}"] = {
+            part: in_a_process(part, number) for part in ("table", "sums", "report")
+        }
+    figures["report"] = in_a_process("report", 100 if arguments.quick else REPORT_UTTERANCES)
+    figures["machine"] = results.machine()
+    print(section(figures))
+    if not arguments.quick:
+        results.keep("routing_scale", figures)
+        page.write()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,221 @@
+"""Two routings of the same utterances: rows side by side in time, and which expert is which.
+
+Experts have no order, so expert 3 of one run may be expert 7 of another. Partners are found by what
+experts do: the assignment under which both runs share most weight, row by row.
+
+Legend: U utterances, N rows (frames of the finer run, or tokens), A and B experts of either run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+Floats = NDArray[np.float64]
+Weights = NDArray[np.float32]
+Counts = NDArray[np.int64]
+
+#: Rows that are turned into double precision at once.
+_CHUNK = 65_536
+#: Variance of a weight below which it counts as constant: float32 knows no better.
+_STEADY = 1e-12
+#: Two experts whose time has this part in common (intersection over union) do the same work.
+SAME = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class PairedRouting:
+    """What two runs asked in the same moments; the rows of an utterance lie together.
+
+    Attributes:
+        a: Weights of the first run's experts, shape (rows, experts of a), each row sums to 1.
+        b: Weights of the second run's, shape (rows, experts of b).
+        lengths: Rows of each utterance, shape (utterances,).
+    """
+
+    a: Weights
+    b: Weights
+    lengths: Counts
+
+    @property
+    def starts(self) -> Counts:
+        """First row of each utterance, shape (utterances,)."""
+        return np.cumsum(self.lengths) - self.lengths
+
+    def sums(self, values: Weights) -> Floats:
+        """Sums over the rows of each utterance.
+
+        Args:
+            values: Shape (rows, columns).
+
+        Returns:
+            Shape (utterances, columns).
+        """
+        return _sums(values, self.lengths)
+
+    def shared(self) -> Weights:
+        """Weight that two experts bear at the same time, ``sum_t min(a_t, b_t)``.
+
+        Returns:
+            Shape (utterances, experts of a, experts of b).
+        """
+        num_utterances = len(self.lengths)
+        utterance = np.repeat(np.arange(num_utterances), self.lengths)
+        found = np.empty((num_utterances, self.a.shape[1], self.b.shape[1]), dtype=np.float32)
+        for expert, column in enumerate(self.a.T):
+            # A sparse layer asks two of many: where it does not ask, nothing is shared.
+            asked = np.flatnonzero(column)
+            both = np.minimum(column[asked, None], self.b[asked])
+            lengths = np.bincount(utterance[asked], minlength=num_utterances)
+            found[:, expert] = _sums(both, lengths)
+        return found
+
+    def firsts(self) -> Counts:
+        """Rows in which the one expert is heaviest in the first run and the other in the second.
+
+        Returns:
+            Shape (utterances, experts of a, experts of b).
+        """
+        num_a, num_b = self.a.shape[1], self.b.shape[1]
+        utterance = np.repeat(np.arange(len(self.lengths)), self.lengths)
+        cell = (utterance * num_a + self.a.argmax(axis=1)) * num_b + self.b.argmax(axis=1)
+        size = len(self.lengths) * num_a * num_b
+        return np.bincount(cell, minlength=size).reshape(-1, num_a, num_b)
+
+    def correlations(self) -> Floats:
+        """Pearson's correlation of two experts' weights over all rows; 0 of one that is constant.
+
+        Returns:
+            Shape (experts of a, experts of b).
+        """
+        num_rows = len(self.a)
+        products = np.zeros((self.a.shape[1], self.b.shape[1]))
+        squares_a, squares_b = np.zeros(self.a.shape[1]), np.zeros(self.b.shape[1])
+        for first in range(0, num_rows, _CHUNK):  # in double precision, but never the whole of it
+            rows = slice(first, first + _CHUNK)
+            a, b = self.a[rows].astype(np.float64), self.b[rows].astype(np.float64)
+            products += a.T @ b
+            squares_a += (a**2).sum(axis=0)
+            squares_b += (b**2).sum(axis=0)
+        mean_a, mean_b = (w.mean(axis=0, dtype=np.float64) for w in (self.a, self.b))
+        spread_a = np.maximum(squares_a / num_rows - mean_a**2, 0)
+        spread_b = np.maximum(squares_b / num_rows - mean_b**2, 0)
+        norms = np.sqrt(np.outer(spread_a, spread_b))
+        covariances = products / num_rows - np.outer(mean_a, mean_b)
+        # What is left of a constant column is rounding, which must not pass for a pattern.
+        varied = np.minimum.outer(spread_a, spread_b) > _STEADY
+        return np.divide(covariances, norms, out=np.zeros_like(norms), where=varied)
+
+
+def _sums(values: Weights, lengths: Counts) -> Floats:
+    """Sums over so many rows each, in double precision, shape (utterances, columns)."""
+    found = np.zeros((len(lengths), values.shape[1]))
+    some = lengths > 0  # reduceat would give an empty utterance the row after it
+    if some.any():
+        starts = np.cumsum(lengths) - lengths
+        found[some] = np.add.reduceat(values, starts[some], axis=0, dtype=np.float64)
+    return found
+
+
+def pair_rows(
+    a: Sequence[Weights], b: Sequence[Weights], seconds_a: float, seconds_b: float
+) -> PairedRouting:
+    """Puts the routings of the same utterances side by side, at the frames of the finer run.
+
+    Args:
+        a: Of each utterance, shape (rows, experts); the row ``i`` is from ``i * seconds_a`` on.
+        b: Of the same utterances.
+        seconds_a: Seconds from one row to the next.
+        seconds_b: The same of the second run.
+    """
+    finer = min(seconds_a, seconds_b)
+    lengths = np.array([len(x if seconds_a <= seconds_b else y) for x, y in zip(a, b, strict=True)])
+    return PairedRouting(
+        np.concatenate([resample(w, seconds_a, finer, n) for w, n in zip(a, lengths, strict=True)]),
+        np.concatenate([resample(w, seconds_b, finer, n) for w, n in zip(b, lengths, strict=True)]),
+        lengths,
+    )
+
+
+def resample(weights: Weights, seconds: float, wanted: float, num_rows: int) -> Weights:
+    """The row that holds the centre of each wanted row; the last one beyond the end.
+
+    Args:
+        weights: Shape (rows, experts).
+        seconds: Length of a row.
+        wanted: Length of a wanted row.
+        num_rows: How many of them.
+    """
+    if seconds == wanted and num_rows == len(weights):
+        return weights
+    centres = (np.arange(num_rows) + 0.5) * wanted
+    return weights[np.minimum((centres / seconds).astype(np.int64), len(weights) - 1)]
+
+
+@dataclass(frozen=True)
+class Matching:
+    """Which expert of one run does the work of which expert of the other.
+
+    Attributes:
+        pairs: Indices into both runs' experts, in the order of the first run's.
+        unmatched_a: Experts of the first run without a partner.
+        unmatched_b: Experts of the second run without one.
+    """
+
+    pairs: tuple[tuple[int, int], ...]
+    unmatched_a: tuple[int, ...]
+    unmatched_b: tuple[int, ...]
+
+    def of_pairs(self, table: NDArray[np.generic]) -> Floats:
+        """The partners' cells, added up.
+
+        Args:
+            table: Shape (..., experts of a, experts of b).
+
+        Returns:
+            Shape (...).
+        """
+        rows, columns = [i for i, _ in self.pairs], [j for _, j in self.pairs]
+        return table[..., rows, columns].sum(axis=-1, dtype=np.float64)  # type: ignore[no-any-return]
+
+    def slots(self) -> list[tuple[int | None, int | None]]:
+        """The pairs, then the experts that only the first or only the second run has."""
+        only_a: list[tuple[int | None, int | None]] = [(i, None) for i in self.unmatched_a]
+        only_b: list[tuple[int | None, int | None]] = [(None, j) for j in self.unmatched_b]
+        return [*self.pairs, *only_a, *only_b]
+
+
+def match(shared: NDArray[np.generic]) -> Matching:
+    """The one-to-one assignment under which most weight is shared (Kuhn 1955, Crouse 2016).
+
+    Experts that share nothing at all are no partners: one that is never asked has none.
+
+    Args:
+        shared: Shape (experts of a, experts of b), at least 0.
+    """
+    rows, columns = linear_sum_assignment(shared, maximize=True)
+    pairs = [(int(i), int(j)) for i, j in zip(rows, columns, strict=True) if shared[i, j] > 0]
+    with_partner_a, with_partner_b = {i for i, _ in pairs}, {j for _, j in pairs}
+    return Matching(
+        tuple(pairs),
+        tuple(i for i in range(shared.shape[0]) if i not in with_partner_a),
+        tuple(j for j in range(shared.shape[1]) if j not in with_partner_b),
+    )
+
+
+def in_slots(table: Floats, experts: Sequence[int | None]) -> Floats:
+    """Columns in the order of slots, nothing where the run has no expert.
+
+    Args:
+        table: Shape (..., experts).
+        experts: Of each slot; None where there is none.
+
+    Returns:
+        Shape (..., slots).
+    """
+    padded = np.concatenate([table, np.zeros((*table.shape[:-1], 1))], axis=-1)
+    return padded[..., [-1 if expert is None else expert for expert in experts]]

@@ -1,0 +1,157 @@
+"""Bokeh figures of the routing report, as plain values that the page draws.
+
+Colours are named, not set: a model carries ``{"colours": {property: CSS variable}}`` among its
+tags, and the page's script sets them for the reader's light or dark theme. Names of speakers,
+experts and phonemes travel in data columns only, never in a template of a tooltip, so that
+nothing a user named is read as HTML.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from bokeh.document import Document
+from bokeh.models import (
+    ColumnDataSource,
+    FixedTicker,
+    HoverTool,
+    LinearColorMapper,
+    Model,
+    Range1d,
+)
+from bokeh.models.glyph import Glyph
+from bokeh.plotting import figure
+
+FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Liberation Sans", sans-serif'
+
+
+def to_json(root: Model) -> dict[str, Any]:
+    """A model with its own document as plain values, the same for the same model.
+
+    Bokeh counts its identifiers up through the life of a process; here they count from 1.
+    """
+    document = Document(title="")
+    document.add_root(root)
+    content: dict[str, Any] = document.to_json(deferred=False)  # type: ignore[assignment]
+    known: dict[str, str] = {}
+
+    # Only keys named "id" are identifiers: data columns are lists, and a speaker may be "p1001".
+    # A part may stand in two places, so parts are copied and not changed.
+    def renumbered(value: Any) -> Any:
+        if isinstance(value, dict):
+            copy = {}
+            for key, part in value.items():
+                is_id = key == "id" and isinstance(part, str)
+                copy[key] = known.setdefault(part, f"b{len(known)}") if is_id else renumbered(part)
+            return copy
+        return [renumbered(part) for part in value] if isinstance(value, list) else value
+
+    numbered: dict[str, Any] = renumbered(content)
+    return numbered
+
+
+def themed(model: Model, **colours: str) -> None:
+    """Let the page set colour properties from its CSS variables (``--ink`` ...)."""
+    kind = "glyph_colours" if isinstance(model, Glyph) else "colours"
+    tag(model, **{kind: colours})
+
+
+def tag(model: Model, **content: Any) -> None:
+    """Leave word for the page's script on a model."""
+    model.tags = [*model.tags, content]
+
+
+def plain(name: str, longest: int = 22) -> str:
+    """A name for an axis: shortened, and never TeX, for which Bokeh would fetch a script."""
+    for mark in ("$$", "\\[", "\\("):
+        name = name.replace(mark, f"{mark[0]}\u2060{mark[1]}")
+    return name if len(name) <= longest else name[: longest - 1] + "…"
+
+
+def frame(
+    height: int,
+    x: tuple[float, float],
+    y: tuple[float, float],
+    *,
+    x_label: str = "",
+    y_label: str = "",
+    grid: Literal["", "x", "y", "both"] = "",
+    x_range: Range1d | None = None,
+    **more: Any,
+) -> figure:
+    """An empty plot in the style of the page, as wide as its place.
+
+    Args:
+        height: CSS pixels.
+        x: First and last value across.
+        y: First and last value upwards (first greater than last: downwards).
+        x_label: Label of the horizontal axis.
+        y_label: Label of the vertical axis.
+        grid: Which axes send lines through the plot.
+        x_range: A range shared with other plots, in place of ``x``.
+        more: Further properties of the figure.
+    """
+    plot = figure(
+        height=height,
+        sizing_mode="stretch_width",
+        toolbar_location=None,
+        tools="",
+        x_range=x_range or Range1d(start=x[0], end=x[1]),
+        y_range=Range1d(start=y[0], end=y[1]),
+        background_fill_color=None,
+        border_fill_color=None,
+        outline_line_color=None,
+        min_border=4,
+        **more,
+    )
+    for axis, label in ((plot.xaxis[0], x_label), (plot.yaxis[0], y_label)):
+        axis.axis_label = label or None
+        axis.update(
+            axis_label_text_font=FONT,
+            axis_label_text_font_size="12px",
+            axis_label_text_font_style="normal",
+            axis_label_standoff=6,
+            major_label_text_font=FONT,
+            major_label_text_font_size="12px",
+            major_tick_line_color=None,
+            minor_tick_line_color=None,
+            axis_line_color=None,
+        )
+        themed(axis, axis_label_text_color="--quiet", major_label_text_color="--ink")
+    for name, lines in (("x", plot.xgrid[0]), ("y", plot.ygrid[0])):
+        lines.grid_line_color = None
+        if grid in (name, "both"):
+            themed(lines, grid_line_color="--line")
+    return plot
+
+
+def names_axis(plot: figure, names: Sequence[str]) -> None:
+    """Name the rows of a plot; the script shortens names and moves them when rows are filtered."""
+    axis = plot.yaxis[0]
+    axis.ticker = FixedTicker(ticks=[i + 0.5 for i in range(len(names))])
+    axis.major_label_overrides = {i + 0.5: plain(name) for i, name in enumerate(names)}
+    tag(axis, names=list(names))
+
+
+def hover(plot: figure, renderers: Sequence[Any], lines: Sequence[str], **more: Any) -> None:
+    """A tooltip whose lines hold only our own words and ``@columns``."""
+    body = "".join(f"<div>{line}</div>" for line in lines)
+    plot.add_tools(HoverTool(renderers=list(renderers), tooltips=body, **more))
+
+
+def rows_height(rows: int, each: int, rest: int) -> int:
+    """CSS pixels of a plot with so many rows."""
+    return rows * each + rest
+
+
+def mapper(low: float = 0.0, high: float = 1.0) -> LinearColorMapper:
+    """Colours of weights; the script puts the theme's ramp in."""
+    colours = LinearColorMapper(palette=["#ffffff", "#000000"], low=low, high=high)
+    tag(colours, ramp=True)
+    return colours
+
+
+def lookups(source: ColumnDataSource, **columns: Mapping[str, Any]) -> None:
+    """Columns that the script makes: name -> {"by": index column, "of": values}."""
+    tag(source, lookups=columns)

@@ -1,0 +1,256 @@
+"""Sums of routing per utterance: all that the statistics need, small enough for 100 hours.
+
+Legend: T rows (frames, or tokens), U utterances, P phonemes, E experts, S speakers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phoneme_moe.errors import InputError
+from phoneme_moe.report.table import RoutingTable
+from phoneme_moe.report.utterance import UtteranceRouting
+
+Floats = NDArray[np.float64]
+Counts = NDArray[np.int64]
+Masses = NDArray[np.float32]
+
+#: Masses in one block of storage; 16 MiB, so that a block is given back to the system when freed.
+_BLOCK = 2**22
+#: Utterances that are summed at once; a float64 copy of more would be felt.
+_AT_ONCE = 1024
+
+
+@dataclass(frozen=True, eq=False)
+class Tallied:
+    """What every utterance asked of every expert, by phoneme.
+
+    A mass is a sum of weights over rows; a row's weights sum to 1, so masses count rows. Every
+    utterance has at least one row.
+
+    Attributes:
+        experts: Names of the E experts.
+        phonemes: Names of the P phonemes that could occur.
+        speakers: Names of the S speakers that occur, sorted.
+        utterances: Names of the U utterances, in the order in which they came.
+        speaker: Index of each utterance's speaker, shape (utterances,).
+        rows: Rows of each phoneme, shape (utterances, 1 + phonemes); slot 0 counts the rows
+            without a phoneme (silence, CTC blank), slot p + 1 those of phoneme p.
+        mass: Mass of each expert, shape (utterances, 1 + phonemes, experts), same slots.
+        entropy: Entropy of the row's weights, summed over rows, nats, shape (utterances,).
+        edge_rows: Steady rows (0) and first or last rows of their phoneme (1), shape
+            (utterances, 2). Rows with a phoneme only; 0 everywhere where it is not known.
+        edge_mass: Mass of each expert in them, shape (utterances, 2, experts).
+        right_rows: Rows whose phoneme the model takes for another (0) and for itself (1), shape
+            (utterances, 2). Rows with a phoneme only; 0 everywhere where it is not known.
+        right_mass: Mass of each expert in them, shape (utterances, 2, experts).
+        credit: Summed credit, shape (utterances, experts); None where experts have no posteriors
+            of their own.
+    """
+
+    experts: tuple[str, ...]
+    phonemes: tuple[str, ...]
+    speakers: tuple[str, ...]
+    utterances: tuple[str, ...]
+    speaker: Counts
+    rows: Counts
+    mass: Masses
+    entropy: Floats
+    edge_rows: Counts
+    edge_mass: Masses
+    right_rows: Counts
+    right_mass: Masses
+    credit: Masses | None
+
+    def by_speaker(self) -> Floats:
+        """Mass of each speaker, in float64, shape (speakers, 1 + phonemes, experts)."""
+        sums = np.zeros((len(self.speakers), *self.mass.shape[1:]))
+        bounds = np.cumsum(np.bincount(self.speaker))[:-1]
+        for total, mine in zip(
+            sums, np.split(np.argsort(self.speaker, kind="stable"), bounds), strict=True
+        ):
+            for start in range(0, len(mine), _AT_ONCE):
+                total += self.mass[mine[start : start + _AT_ONCE]].sum(axis=0, dtype=np.float64)
+        return sums
+
+    def sum_by_speaker(self, values: NDArray[np.generic]) -> Floats:
+        """Sums of a column (or columns) over each speaker's utterances, shape (speakers, ...).
+
+        Args:
+            values: One value or row of values for each utterance, shape (utterances, ...).
+        """
+        sums = np.zeros((len(self.speakers), *values.shape[1:]))
+        np.add.at(sums, self.speaker, values)
+        return sums
+
+
+@dataclass
+class _Block:
+    """Storage for the next utterances; the names are those of ``Tallied``."""
+
+    rows: Counts
+    mass: Masses
+    entropy: Floats
+    edge_rows: Counts
+    edge_mass: Masses
+    right_rows: Counts
+    right_mass: Masses
+    credit: Masses
+    used: int = 0
+
+    @classmethod
+    def empty(cls, size: int, slots: int, experts: int) -> _Block:
+        """Room for ``size`` utterances."""
+        return cls(
+            rows=np.zeros((size, slots), np.int64),
+            mass=np.zeros((size, slots, experts), np.float32),
+            entropy=np.zeros(size),
+            edge_rows=np.zeros((size, 2), np.int64),
+            edge_mass=np.zeros((size, 2, experts), np.float32),
+            right_rows=np.zeros((size, 2), np.int64),
+            right_mass=np.zeros((size, 2, experts), np.float32),
+            credit=np.zeros((size, experts), np.float32),
+        )
+
+
+class Tally:
+    """Takes the routing of a split one utterance at a time and keeps sums of it.
+
+    Memory grows with utterances x phonemes x experts x 4 bytes, not with rows; time with rows, and
+    with the weights that are not zero.
+
+    Args:
+        experts: Names of the experts.
+        phonemes: Names of the phonemes, in the order of the rows' indices.
+    """
+
+    def __init__(self, experts: tuple[str, ...], phonemes: tuple[str, ...]) -> None:
+        self._experts, self._phonemes = experts, phonemes
+        self._utterances: list[str] = []
+        self._speakers: list[str] = []
+        self._blocks: list[_Block] = []
+        self._size = max(1, _BLOCK // ((len(phonemes) + 1) * len(experts)))
+        self._credited = True
+
+    def add(self, one: UtteranceRouting) -> None:
+        """Counts one utterance; one without rows leaves no trace.
+
+        Args:
+            one: Its weights have as many experts, its phonemes are of those, that the tally has.
+        """
+        if len(one.weights) == 0:
+            return
+        slots, experts = len(self._phonemes) + 1, len(self._experts)
+        if not self._blocks or self._blocks[-1].used == self._size:
+            self._blocks.append(_Block.empty(self._size, slots, experts))
+        block = self._blocks[-1]
+        at = block.used
+        block.used += 1
+        self._utterances.append(one.utterance)
+        self._speakers.append(one.speaker)
+
+        # Only experts that were asked: 2 of 64 in a sparse layer.
+        flat = one.weights.ravel()
+        asked = np.flatnonzero(flat)
+        row, expert = np.divmod(asked, experts)
+        weight = flat[asked].astype(np.float64)
+        slot = one.phoneme + 1
+        block.rows[at] = np.bincount(slot, minlength=slots)
+        block.mass[at] = np.bincount(
+            slot[row] * experts + expert, weight, minlength=slots * experts
+        ).reshape(slots, experts)
+        block.entropy[at] = -(weight * np.log(weight)).sum()
+
+        spoken = slot > 0
+        marks = np.stack(
+            [spoken & ~one.edge, spoken & one.edge, spoken & ~one.right, spoken & one.right]
+        )
+        rows = marks.sum(axis=1)
+        mass = marks.astype(np.float32) @ one.weights
+        block.edge_rows[at], block.right_rows[at] = rows[:2], rows[2:]
+        block.edge_mass[at], block.right_mass[at] = mass[:2], mass[2:]
+        if one.credit is None:
+            self._credited = False
+        else:
+            block.credit[at] = one.credit.sum(axis=0)
+
+    def finish(self) -> Tallied:
+        """The sums of all utterances; the tally is empty afterwards.
+
+        Raises:
+            InputError: There was no row.
+        """
+        if not self._utterances:
+            raise InputError("the routing table has no rows, expected at least one routed frame")
+        speakers = tuple(sorted(set(self._speakers)))
+        index = {name: i for i, name in enumerate(speakers)}
+        whole: dict[str, Any] = {
+            field.name: self._join(field.name) for field in fields(_Block) if field.name != "used"
+        }
+        self._blocks = []
+        tallied = Tallied(
+            experts=self._experts,
+            phonemes=self._phonemes,
+            speakers=speakers,
+            utterances=tuple(self._utterances),
+            speaker=np.array([index[name] for name in self._speakers], dtype=np.int64),
+            **whole,
+        )
+        self._utterances, self._speakers = [], []
+        return tallied if self._credited else replace(tallied, credit=None)
+
+    def _join(self, name: str) -> NDArray[Any]:
+        """One column of all blocks; each block's is freed once copied, so memory holds one copy."""
+        first = getattr(self._blocks[0], name)
+        joined = np.empty((len(self._utterances), *first.shape[1:]), first.dtype)
+        done = 0
+        for block in self._blocks:
+            joined[done : done + block.used] = getattr(block, name)[: block.used]
+            done += block.used
+            setattr(block, name, None)
+        return joined
+
+
+def tally_table(table: RoutingTable) -> Tallied:
+    """The sums of a table in memory; it does not know edges, right rows or credit.
+
+    Rows of one utterance that have different speakers are taken for utterances of their own, with
+    the same name.
+
+    Args:
+        table: The routing of a split; a speaker without rows is left out.
+
+    Raises:
+        InputError: The table has no rows.
+    """
+    tally = Tally(table.experts, table.phonemes)
+    owner = table.utterance * len(table.speakers) + table.speaker
+    order = np.argsort(owner, kind="stable")
+    bounds = np.flatnonzero(np.diff(owner[order])) + 1
+    for rows in np.split(order, bounds):
+        if len(rows) == 0:
+            continue
+        unknown = np.zeros(len(rows), dtype=np.bool_)
+        tally.add(
+            UtteranceRouting(
+                utterance=table.utterances[table.utterance[rows[0]]],
+                speaker=table.speakers[table.speaker[rows[0]]],
+                frame_seconds=0.0,
+                weights=table.weights[rows],
+                phoneme=table.phoneme[rows],
+                edge=unknown,
+                right=unknown,
+            )
+        )
+    tallied = tally.finish()
+    return replace(
+        tallied,
+        edge_rows=np.zeros_like(tallied.edge_rows),
+        edge_mass=np.zeros_like(tallied.edge_mass),
+        right_rows=np.zeros_like(tallied.right_rows),
+        right_mass=np.zeros_like(tallied.right_mass),
+    )

@@ -1,0 +1,90 @@
+"""The page of clips as a person meets it: headless Chromium, opened from disk."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from phoneme_moe.report.clips import Cell
+from phoneme_moe.report.clips_run import clips_of_run
+from phoneme_moe.training.train import Trained
+
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    path = next(
+        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+    )
+    if path is None:
+        pytest.skip("no Chromium on this machine")
+    with playwright.sync_playwright() as running:
+        chromium = running.chromium.launch(executable_path=path, args=ARGUMENTS)
+        yield chromium
+        chromium.close()
+
+
+def test_clips_play_and_are_found(browser: Any, recognized: Trained, tmp_path: Path) -> None:
+    done = clips_of_run(recognized.run, Cell(), out=tmp_path / "clips", limit=12)
+    for width in (1280, 390):
+        page = browser.new_page(viewport={"width": width, "height": 800})
+        asked: list[str] = []
+        complaints: list[str] = []
+        page.on("request", lambda request, asked=asked: asked.append(request.url))
+        page.on("console", lambda message, seen=complaints: seen.append(message.text))
+        page.on("pageerror", lambda error, seen=complaints: seen.append(str(error)))
+        page.goto(done.page.as_uri())
+        assert page.locator(".card").count() == 12
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+        # A click plays, the cursor moves, and it ends by itself.
+        first = page.locator(".card").first
+        first.get_by_role("button").click()
+        page.wait_for_function(
+            "Number(document.querySelector('.playing .cursor')?.getAttribute('x1')) > 5"
+        )
+        page.wait_for_function("!document.querySelector('.playing')")
+
+        # The arrow goes to the next, space plays it, escape stops.
+        page.locator("h1").click()
+        page.keyboard.press("ArrowRight")
+        second = page.locator(".card").nth(1)
+        assert second.locator(".play").evaluate("button => button === document.activeElement")
+        page.keyboard.press("Space")
+        page.wait_for_selector(".card.playing")
+        assert "playing" in second.get_attribute("class")
+        page.keyboard.press("Escape")
+        assert page.locator(".playing").count() == 0
+
+        # The filter leaves what was asked for, and all that is left plays in its order.
+        speaker, phoneme = done.clips[-1].speaker, done.clips[-1].phoneme
+        fitting = [c for c in done.clips if (c.speaker, c.phoneme) == (speaker, phoneme)]
+        page.get_by_role("searchbox").fill(f"{speaker} phoneme={phoneme}")
+        shown = page.locator(".card:visible")
+        assert shown.count() == len(fitting)
+        assert page.get_by_role("status").inner_text() == f"{len(fitting)} of 12 clips"
+        page.get_by_label("Speed").select_option("0.5")
+        page.get_by_role("button", name="Play all").click()
+        page.wait_for_selector(".card.playing")
+        assert "playing" in shown.first.get_attribute("class")
+        page.get_by_role("button", name="Stop").click()
+        page.get_by_role("searchbox").fill("nothing-of-the-kind")
+        assert page.get_by_text("No clip fits the filter.").is_visible()
+
+        assert complaints == []
+        assert asked
+        assert all(url.startswith("file://") for url in asked)
+        page.close()

@@ -1,0 +1,83 @@
+"""The comparison as a person meets it: headless Chromium, opened from disk."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from runs import fresh_run
+
+from phoneme_moe.recipe import Recipe
+from phoneme_moe.report.compare import compare_runs
+from phoneme_moe.report.compare_page import render_comparison
+from phoneme_moe.training.train import Trained
+
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    names = ("chromium", "chromium-browser", "google-chrome")
+    asked = os.environ.get("PHONEME_MOE_CHROMIUM")
+    path = asked or next(filter(None, map(shutil.which, names)), None)
+    if path is None:
+        pytest.skip("no Chromium on this machine")
+    with playwright.sync_playwright() as running:
+        chromium = running.chromium.launch(executable_path=path, args=ARGUMENTS)
+        yield chromium
+        chromium.close()
+
+
+def test_the_page_is_silent_and_fits_every_screen(
+    browser: Any, recognized: Trained, recognize_recipe: Recipe, tmp_path: Path
+) -> None:
+    other = fresh_run(tmp_path / "other", recognize_recipe)
+    document = compare_runs(recognized.run, other, out=tmp_path / "out").document
+    long = "a_name_that_is_much_longer_than_any_column_of_a_table_on_a_telephone"
+    for one in (*document["error_rate"]["by_speaker"], *document["routing_by_speaker"]):
+        one["speaker"] = f"{long}<img src=x onerror=alert(1)>"
+    for one in document["utterances"]:
+        one["utterance"] = f"{long}/{long}"
+    file = tmp_path / "comparison.html"
+    file.write_text(render_comparison(document))
+    for width in (1280, 390):
+        for scheme in ("light", "dark"):
+            context = browser.new_context(
+                viewport={"width": width, "height": 800}, color_scheme=scheme
+            )
+            page = context.new_page()
+            asked: list[str] = []
+            said: list[str] = []
+            page.on("request", lambda request, asked=asked: asked.append(request.url))
+            page.on("console", lambda message, said=said: said.append(message.text))
+            page.on("pageerror", lambda error, said=said: said.append(str(error)))
+            page.on("dialog", lambda dialog, said=said: said.append(dialog.message))
+            page.goto(file.as_uri())
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            assert (asked, said) == ([file.as_uri()], [])
+            assert page.locator("img").count() == 0
+            assert page.locator("h2").all_inner_texts()[:4] == [
+                "Who is recognised better",
+                "Which expert is which",
+                "How far the routing agrees",
+                "Whose routing changes",
+            ]
+            # Partners lie on the diagonal, one in each row that has one.
+            pairs = len(document["matching"]["pairs"])
+            assert page.locator(".heat .own").count() == pairs
+            strips = page.locator(".strips")
+            assert strips.count() == len(document["utterances"])
+            boxes = strips.first.locator("> span").all()
+            tops = [box.bounding_box()["y"] for box in boxes]
+            assert tops[0] == pytest.approx(tops[1], abs=12)
+            # The tables can be reached and read without a mouse.
+            page.keyboard.press("Tab")
+            assert page.evaluate("document.activeElement.className") == "skip"
+            for region in page.locator(".scroll").all():
+                assert region.get_attribute("tabindex") == "0"
+            context.close()

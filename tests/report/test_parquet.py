@@ -1,0 +1,257 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from phoneme_moe.errors import InputError
+from phoneme_moe.report import parquet
+from phoneme_moe.report.parquet import RoutingParquet
+from phoneme_moe.report.stored import StoredRouting, read_routing
+from phoneme_moe.report.utterance import UtteranceRouting
+
+DOC = Path(__file__).parents[2] / "docs" / "routing_table.md"
+EXPERTS = tuple(f"expert_{i}" for i in range(5))
+PHONEMES = ("a", "NA", "nan", "ʃ")
+STRANGE = ('"quoted"', "<script>alert(1)</script>", "שלום/עולם", "a/b\\c", "", " ", "NA", "a,b\nc")
+
+
+def routed(
+    random: np.random.Generator,
+    rows: int,
+    top: int,
+    utterance: str = "u",
+    speaker: str = "s",
+    experts: int = len(EXPERTS),
+) -> UtteranceRouting:
+    """Random weights of ``top`` experts in each row, and random phonemes, some of them none."""
+    weights = np.zeros((rows, experts), dtype=np.float32)
+    chosen = random.random((rows, experts)).argsort(axis=1)[:, :top]
+    drawn = random.dirichlet(np.ones(top), rows).astype(np.float32) + np.float32(1e-6)
+    np.put_along_axis(weights, chosen, drawn, axis=1)
+    return UtteranceRouting(
+        utterance=utterance,
+        speaker=speaker,
+        frame_seconds=0.02,
+        weights=weights,
+        phoneme=random.integers(-1, len(PHONEMES), rows),
+        edge=np.zeros(rows, dtype=np.bool_),
+        right=np.zeros(rows, dtype=np.bool_),
+    )
+
+
+def written(
+    path: Path, utterances: Iterable[UtteranceRouting], layer: str | None = "encoder.3"
+) -> Path:
+    with RoutingParquet(path, EXPERTS, PHONEMES, layer) as table:
+        for one in utterances:
+            table.add(one)
+    return path
+
+
+def same(found: StoredRouting, one: UtteranceRouting) -> None:
+    assert (found.utterance, found.speaker) == (one.utterance, one.speaker)
+    assert found.start.tolist() == [t * one.frame_seconds for t in range(len(one.weights))]
+    assert found.phoneme == tuple(None if p < 0 else PHONEMES[p] for p in one.phoneme)
+    np.testing.assert_array_equal(found.weights, one.weights)
+
+
+@st.composite
+def splits(draw: st.DrawFn) -> list[UtteranceRouting]:
+    """Utterances of any length, dense and sparse, with names of any letters."""
+    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    # Half of a surrogate pair is no text and fits no file.
+    name = st.text(st.characters(exclude_categories=["Cs"])) | st.sampled_from(STRANGE)
+    names = draw(st.lists(st.tuples(name, name), max_size=6, unique_by=lambda pair: pair[0]))
+    return [
+        routed(random, draw(st.integers(0, 30)), draw(st.sampled_from([1, 2, 5])), utterance, who)
+        for utterance, who in names
+    ]
+
+
+@given(splits(), st.sampled_from([1, 7, 64, parquet.LINES]))
+def test_what_is_read_is_what_was_written(
+    tmp_path_factory: pytest.TempPathFactory, split: list[UtteranceRouting], lines: int
+) -> None:
+    path = tmp_path_factory.mktemp("routing") / "routing.parquet"
+    # Small row groups: utterances end inside them and go over their bounds.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parquet, "LINES", lines)
+        written(path, split)
+    kept = [one for one in split if len(one.weights)]
+    for found, one in zip(read_routing(path), kept, strict=True):
+        same(found, one)
+        assert (found.layer, found.experts) == ("encoder.3", EXPERTS)
+    groups = pq.ParquetFile(path).metadata
+    for number in range(groups.num_row_groups):
+        assert groups.row_group(number).num_rows < 2 * max(lines, len(EXPERTS))
+
+
+@pytest.mark.parametrize("top", [1, 2, len(EXPERTS)])
+def test_a_line_for_every_expert_that_was_asked(tmp_path: Path, top: int) -> None:
+    one = routed(np.random.default_rng(0), 40, top)
+    table = pq.read_table(written(tmp_path / "routing.parquet", [one]))
+    frame, expert = np.nonzero(one.selected)
+    assert len(table) == 40 * top
+    assert table["frame"].to_pylist() == frame.tolist()
+    assert table["expert"].to_pylist() == [EXPERTS[i] for i in expert]
+    assert table["weight"].to_pylist() == one.weights[frame, expert].tolist()
+    assert all(table["selected"].to_pylist())
+
+
+def test_layers_take_turns(tmp_path: Path) -> None:
+    random = np.random.default_rng(1)
+    path = tmp_path / "routing.parquet"
+    others = ("other", *EXPERTS[:2])
+    added = []
+    with RoutingParquet(path, EXPERTS, PHONEMES) as table:
+        for i in range(4):
+            layer, experts = (None, EXPERTS) if i % 2 == 0 else ("b", others)
+            table.change_layer(layer, experts)
+            # The same utterance goes through both layers.
+            one = routed(random, 9, 2, f"u{i // 2}", experts=len(experts))
+            table.add(one)
+            added.append((layer or "gate", experts, one))
+    for found, (layer, experts, one) in zip(read_routing(path), added, strict=True):
+        same(found, one)
+        assert (found.layer, found.experts) == (layer, experts)
+
+
+def test_columns_are_those_of_the_documentation(tmp_path: Path) -> None:
+    path = written(tmp_path / "routing.parquet", [routed(np.random.default_rng(0), 3, 2)])
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \| (.+) \|$", DOC.read_text(encoding="utf-8"), re.M)
+    schema = pq.read_schema(path)
+    assert [(field.name, str(field.type)) for field in schema] == [row[:2] for row in rows]
+    said = json.loads(schema.metadata[b"columns"])
+    assert said == {name: text.replace("`", "") for name, _, text in rows}
+    assert json.loads(schema.metadata[b"layers"]) == {"encoder.3": list(EXPERTS)}
+    assert json.loads(schema.metadata[b"phonemes"]) == list(PHONEMES)
+    assert f"the version, {schema.metadata[b'phoneme_moe.routing'].decode()}." in DOC.read_text()
+
+
+def test_groups_can_be_made_over_row_groups(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Arrow, and so dplyr, refuses to group by dictionaries that differ between row groups."""
+    monkeypatch.setattr(parquet, "LINES", 8)
+    random = np.random.default_rng(2)
+    split = [routed(random, 10, 2, f"u{i}", f"s{i % 3}") for i in range(6)]
+    table = pq.read_table(written(tmp_path / "routing.parquet", split))
+    assert len(table["speaker"].chunks) > 1
+    found = table.group_by("speaker").aggregate([("weight", "sum")]).to_pydict()
+    for speaker, total in zip(found["speaker"], found["weight_sum"], strict=True):
+        own = sum(one.weights.sum() for one in split if one.speaker == speaker)
+        assert total == pytest.approx(own)
+
+
+def interrupted(one: UtteranceRouting) -> Iterator[UtteranceRouting]:
+    yield one
+    raise KeyboardInterrupt
+
+
+def test_nothing_is_left_of_a_file_that_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = routed(np.random.default_rng(0), 10, 2)
+    path = written(tmp_path / "routing.parquet", [one])
+    before = path.read_bytes()
+    monkeypatch.setattr(parquet, "LINES", 4)
+    for broken in (
+        dataclasses.replace(one, phoneme=one.phoneme[:-1]),
+        dataclasses.replace(one, phoneme=np.full(10, len(PHONEMES))),
+    ):
+        with pytest.raises((IndexError, pa.ArrowException)):
+            written(path, [one, broken])
+    with pytest.raises(KeyboardInterrupt):
+        written(path, interrupted(one))
+    assert list(tmp_path.iterdir()) == [path]
+    assert path.read_bytes() == before
+
+
+def test_a_failure_of_the_last_lines_leaves_nothing(tmp_path: Path) -> None:
+    one = routed(np.random.default_rng(0), 10, 2, utterance="\ud800")
+    with pytest.raises(UnicodeEncodeError):
+        written(tmp_path / "routing.parquet", [one])
+    assert list(tmp_path.iterdir()) == []
+
+
+def foreign(path: Path, **columns: object) -> Path:
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+def test_other_files_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "routing.parquet"
+
+    def refusal() -> str:
+        with pytest.raises(InputError) as caught:
+            list(read_routing(path))
+        message = str(caught.value)
+        assert message.startswith(f"{path}: found")
+        assert "expected" in message
+        assert "\n" not in message
+        return message
+
+    refusal()  # no file
+    path.write_text("utterance,speaker\n")
+    assert "no Parquet file" in refusal()
+    foreign(path, utterance=["u"])
+    assert "no column 'speaker', expected column 'speaker' of string" in refusal()
+    written(path, [routed(np.random.default_rng(0), 200, 2)])
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    refusal()
+    # Its pages are damaged, its footer is whole.
+    path.write_bytes(content[:4] + bytes(400) + content[404:])
+    refusal()
+    path.write_bytes(content)
+    table = pq.read_table(path)
+    pq.write_table(table.append_column("more", table["frame"]), path)
+    assert "column 'more' of int32, expected no column 'more'" in refusal()
+    pq.write_table(table.set_column(3, "frame", table["frame"].cast(pa.int64())), path)
+    assert "column 'frame' of int64, expected column 'frame' of int32" in refusal()
+    pq.write_table(table.replace_schema_metadata(None), path)
+    assert "version none" in refusal()
+    pq.write_table(table.set_column(6, "expert", pa.array(["who?"] * len(table))), path)
+    assert "an expert of layer 'encoder.3'" in refusal()
+
+
+def test_the_pandas_example_of_the_documentation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("pandas", reason="pandas is not installed")
+    random = np.random.default_rng(3)
+    path = tmp_path / "routing.parquet"
+    split = [routed(random, 20 + i, 2, f"u{i}", f"s{i % 2}") for i in range(6)]
+    with RoutingParquet(path, EXPERTS, PHONEMES, "block_2") as table:
+        table.add(split[0])
+        table.change_layer("block_4", EXPERTS)
+        for one in split:
+            table.add(one)
+    monkeypatch.chdir(tmp_path)
+    found: dict[str, object] = {}
+    for block in re.findall(r"```python\n(.*?)```", DOC.read_text(encoding="utf-8"), re.S):
+        exec(block, found)
+
+    means, entropy, share = found["means"], found["entropy"], found["share"]
+    for speaker in ("s0", "s1"):
+        weights = np.concatenate([one.weights for one in split if one.speaker == speaker])
+        mean = weights.mean(axis=0)
+        assert means.loc[speaker, list(EXPERTS)].tolist() == pytest.approx(mean, abs=1e-5)
+    last = split[-1].weights.astype(np.float64)
+    terms = np.where(last > 0, -last * np.log2(np.where(last > 0, last, 1)), 0)
+    assert entropy.tolist() == pytest.approx(terms.sum(axis=1), abs=1e-5)
+    weights = np.concatenate([one.weights for one in split])
+    phoneme = np.concatenate([one.phoneme for one in split])
+    for index, name in enumerate(PHONEMES):
+        own = weights[phoneme == index].mean(axis=0)
+        assert share[name] == pytest.approx(own[EXPERTS.index("expert_2")], abs=1e-5)

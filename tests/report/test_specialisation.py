@@ -1,0 +1,254 @@
+"""Intervals, adjusted means, clusters, blend or switch: against what was planted."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from scipy.spatial.distance import pdist, squareform
+from scipy.stats import binom
+from splits import dependent_utterances, tallied, utterance
+
+from phoneme_moe.report.specialisation import Specialisation, specialise
+from phoneme_moe.report.statistics import summarize
+from phoneme_moe.report.tally import Tallied
+from phoneme_moe.report.utterance import UtteranceRouting
+
+PHONEMES = "abcde"
+EXPERTS = ("ann", "bob", "y", "z")
+KEYS = {
+    *("weight_intervals", "adjusted_weights", "adjusted_phonemes", "clustering", "mixing"),
+    *("credit", "tests", "edges", "correctness"),
+}
+
+
+def around(
+    truth: np.ndarray, random: np.random.Generator, *, each: int, rows: int = 25
+) -> list[UtteranceRouting]:
+    """Utterances whose weights scatter about those of their speaker, shape (speakers, experts)."""
+    found = []
+    for speaker, weights in enumerate(truth):
+        for take in range(each):
+            own = random.dirichlet(20 * weights)
+            frames = random.dirichlet(np.maximum(10 * own, 1e-3), rows) + 1e-9
+            phoneme = np.repeat(random.integers(-1, 5, rows // 5), 5)
+            name = f"s{speaker:03}"
+            found.append(utterance(f"{name}-{take}", name, frames, phoneme, random))
+    return found
+
+
+def checked(sums: Tallied, draws: int = 20) -> dict[str, object]:
+    """What goes to JSON: the keys of the schema, and no NaN."""
+    found = specialise(sums, draws=draws).to_json()
+    assert set(found) == KEYS
+    again: dict[str, object] = json.loads(json.dumps(found, allow_nan=False))
+    assert again == found
+    return again
+
+
+def test_a_planted_blend_is_recovered_within_two_hundredths_and_lies_in_its_interval(
+    planted: np.ndarray,
+) -> None:
+    sums = tallied(
+        around(planted, np.random.default_rng(0), each=150), [f"e{i}" for i in range(6)], PHONEMES
+    )
+    found = specialise(sums, draws=199)
+    assert found.adjusted_weights is not None
+    for weights in (summarize(sums).weights, found.adjusted_weights):
+        np.testing.assert_allclose(weights, planted, atol=0.02)
+    low, high = np.moveaxis(found.weight_intervals, 2, 0)
+    assert np.mean((low <= planted) & (planted <= high)) > 0.85
+    assert (high - low).max() < 0.04
+    assert all(
+        test.significant
+        for test in found.tests
+        if test.name in ("speaker_information", "cramers_v")
+    )
+
+
+def test_intervals_hold_the_truth_as_often_as_they_say_also_for_few_utterances() -> None:
+    speakers = 300
+    truth = np.array([0.5, 0.3, 0.2])
+    random = np.random.default_rng(0)
+    for each in (2, 4, 12):
+        split = around(np.tile(truth, (speakers, 1)), random, each=each, rows=10)
+        intervals = specialise(tallied(split, "xyz", PHONEMES), draws=399).weight_intervals
+        low, high = np.moveaxis(intervals, 2, 0)
+        held = int(((low <= truth) & (truth <= high))[:, 0].sum())
+        assert binom.ppf(0.001, speakers, 0.93) <= held
+
+
+def test_one_utterance_has_an_interval_that_says_nothing() -> None:
+    split = dependent_utterances(np.random.default_rng(0), each=1)
+    found = specialise(tallied(split, EXPERTS, PHONEMES), draws=9)
+    np.testing.assert_array_equal(found.weight_intervals, [[[0, 1]] * 4] * 4)
+
+
+def test_adjusted_weights_take_the_phoneme_mix_away() -> None:
+    # Both speakers route a to x and b to y; ann says a three times in four, bob b. Only ann says c.
+    def split(speaker: str, number: int) -> UtteranceRouting:
+        phoneme = np.array([0] * number + [1] * (4 - number) + ([2] if speaker == "ann" else []))
+        return utterance(speaker, speaker, np.eye(3)[phoneme] + 1e-9, phoneme)
+
+    sums = tallied([split("ann", 3), split("bob", 1)], "xyz", ("a", "b", "c"))
+    found = specialise(sums, draws=9)
+    assert found.adjusted_phonemes == ("a", "b")
+    np.testing.assert_allclose(found.adjusted_weights, [[0.5, 0.5, 0]] * 2, atol=1e-6)
+    np.testing.assert_allclose(summarize(sums).weights[1], [0.25, 0.75, 0], atol=1e-6)
+
+
+def test_no_phoneme_in_common_leaves_nothing_to_adjust() -> None:
+    split = [
+        utterance("u", "ann", np.ones((3, 2)), np.zeros(3, np.int64)),
+        utterance("v", "bob", np.ones((3, 2)), np.ones(3, np.int64)),
+    ]
+    found = checked(tallied(split, "xy", "ab"))
+    assert (found["adjusted_weights"], found["adjusted_phonemes"]) == (None, None)
+
+
+def test_alike_speakers_are_neighbours_and_experts_follow_them() -> None:
+    # Two families that come in turn; experts x and z serve the one, y and w the other.
+    one, other = [0.6, 0.02, 0.36, 0.02], [0.02, 0.36, 0.02, 0.6]
+    truth = np.array([one, other] * 4)
+    sums = tallied(around(truth, np.random.default_rng(0), each=6), "xyzw", PHONEMES)
+    tree = specialise(sums, draws=9).clustering
+    assert tree is not None
+    family = np.array(tree.speaker_order) % 2
+    assert np.abs(np.diff(family)).sum() == 1
+    assert {frozenset(tree.expert_order[:2]), frozenset(tree.expert_order[2:])} == {
+        frozenset({0, 2}),
+        frozenset({1, 3}),
+    }
+    assert (tree.expert_order[0] in (0, 2)) == (family[0] == 0)
+    assert tree.linkage.shape == (7, 4)
+    assert tree.linkage[-1, 3] == 8
+    # The last joint is the mean Hellinger distance between the families.
+    weights = summarize(sums).weights
+    distance = squareform(pdist(np.sqrt(weights))) / np.sqrt(2)
+    assert tree.linkage[-1, 2] == pytest.approx(distance[::2, 1::2].mean())
+
+
+def test_mixing_tells_a_blend_from_switching_and_from_one_expert() -> None:
+    half, silent = np.full((40, 2), 0.5), np.full(40, -1)
+    rows = {
+        "blend": half,
+        "one": np.eye(2)[np.zeros(40, int)],
+        "switch": np.eye(2)[np.arange(40) % 2],
+    }
+    split = [utterance(name, name, weights, silent) for name, weights in rows.items()]
+    assert specialise(tallied(split, "xy", "a"), draws=9).mixing == (
+        pytest.approx(1),
+        None,
+        pytest.approx(0),
+    )
+
+
+def test_parts_and_credit_are_means_over_rows() -> None:
+    split = dependent_utterances(np.random.default_rng(0))
+    found = specialise(tallied(split, EXPERTS, PHONEMES), draws=9)
+    weights = np.concatenate([one.weights for one in split])
+    spoken = np.concatenate([one.phoneme for one in split]) >= 0
+    edge = np.concatenate([one.edge for one in split])
+    right = np.concatenate([one.right for one in split])
+    assert found.edges is not None
+    assert found.correctness is not None
+    for part, chosen in (
+        (found.edges["steady"], spoken & ~edge),
+        (found.edges["edge"], edge),
+        (found.correctness["wrong"], spoken & ~right),
+        (found.correctness["right"], right),
+    ):
+        assert part.rows == chosen.sum()
+        np.testing.assert_allclose(part.weights, weights[chosen].mean(axis=0), atol=1e-6)
+    assert found.credit is not None
+    speaker = np.concatenate([[one.speaker] * len(one.weights) for one in split])
+    credit = np.concatenate([one.credit for one in split])
+    for i, name in enumerate(("ann", "bob", "cy", "di")):
+        mean = credit[(speaker == name) & spoken].mean(axis=0)
+        np.testing.assert_allclose(found.credit[i], mean, atol=1e-6)
+
+
+def test_permuting_experts_permutes_everything() -> None:
+    split = dependent_utterances(np.random.default_rng(0), speaker_scores=np.eye(4))
+    order = [2, 0, 3, 1]
+    permuted = [
+        dataclasses.replace(one, weights=one.weights[:, order], credit=one.credit[:, order])
+        for one in split
+        if one.credit is not None
+    ]
+
+    def found(split: list[UtteranceRouting], experts: list[str]) -> Specialisation:
+        return specialise(tallied(split, experts, PHONEMES), draws=30)
+
+    names = list(EXPERTS)
+    one, other = found(split, names), found(permuted, [names[i] for i in order])
+    for key in ("weight_intervals", "adjusted_weights", "credit"):
+        np.testing.assert_allclose(
+            getattr(one, key)[:, order], getattr(other, key), atol=1e-6, err_msg=key
+        )
+    assert one.mixing == pytest.approx(other.mixing)
+    assert one.clustering is not None
+    assert other.clustering is not None
+    assert one.clustering.speaker_order == other.clustering.speaker_order
+    assert list(one.clustering.expert_order) == [order[i] for i in other.clustering.expert_order]
+    # And the order of the utterances changes nothing.
+    again = found(split[::-1], names)
+    np.testing.assert_allclose(one.weight_intervals, again.weight_intervals, atol=1e-9)
+    assert [test.p for test in one.tests] == [test.p for test in again.tests]
+
+
+def test_what_there_is_not_is_null_and_nothing_is_nan() -> None:
+    split = dependent_utterances(np.random.default_rng(0))
+    full = checked(tallied(split, EXPERTS, PHONEMES))
+    assert None not in full.values()
+
+    alone = checked(tallied([one for one in split if one.speaker == "ann"], EXPERTS, PHONEMES))
+    assert alone["clustering"] is None
+    assert alone["adjusted_weights"] is not None
+
+    silent = [dataclasses.replace(one, phoneme=np.full(len(one.phoneme), -1)) for one in split]
+    for phonemes in (PHONEMES, ()):
+        none = checked(tallied(silent, EXPERTS, phonemes))
+        assert {key for key, value in none.items() if value is None} == {
+            *("adjusted_weights", "adjusted_phonemes", "edges", "correctness", "credit")
+        }
+
+    half = [
+        one
+        if one.speaker == "ann"
+        else dataclasses.replace(one, phoneme=np.full(len(one.phoneme), -1))
+        for one in split
+    ]
+    credit = checked(tallied(half, EXPERTS, PHONEMES))["credit"]
+    assert isinstance(credit, list)
+    assert [row is None for row in credit] == [False, True, True, True]
+
+    pooled = [
+        dataclasses.replace(one, weights=np.ones_like(one.weights[:, :1]), credit=None)
+        for one in split
+    ]
+    one_expert = checked(tallied(pooled, ("all",), PHONEMES))
+    assert (one_expert["clustering"], one_expert["tests"], one_expert["credit"]) == (None, [], None)
+    assert one_expert["mixing"] == [None] * 4
+
+    never = [
+        dataclasses.replace(one, weights=np.insert(one.weights, 2, 0, axis=1), credit=None)
+        for one in split
+    ]
+    dead = checked(tallied(never, ("ann", "bob", "dead", "y", "z"), PHONEMES))
+    assert dead["clustering"]["expert_order"][-1] == 2  # type: ignore[index]
+    assert [row[2] for row in dead["weight_intervals"]] == [[0, 0]] * 4  # type: ignore[attr-defined]
+
+    certain = [
+        dataclasses.replace(
+            one,
+            right=one.phoneme >= 0,
+            weights=np.eye(4, dtype=np.float32)[np.zeros(len(one.weights), int)],
+        )
+        for one in split
+    ]
+    perfect = checked(tallied(certain, EXPERTS, PHONEMES))
+    assert perfect["correctness"] is None
+    assert perfect["mixing"] == [None] * 4
