@@ -24,7 +24,7 @@ from phoneme_moe.corpora import load_corpus, prepare_corpus
 from phoneme_moe.encoder.cost import cost_of
 from phoneme_moe.inference import read_phonemes, recognize_examples
 from phoneme_moe.recipe import load_recipe
-from phoneme_moe.report.collect import collect_routing
+from phoneme_moe.report.collect.observe import collect_routing
 from phoneme_moe.report.information import information_about
 from phoneme_moe.run import Run
 from phoneme_moe.speech.scoring import score_utterance

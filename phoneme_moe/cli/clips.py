@@ -39,9 +39,9 @@ def clips(
     from rich.console import Console
 
     from phoneme_moe.cli.tables import print_files
-    from phoneme_moe.report.clips import Cell
-    from phoneme_moe.report.clips_folder import TABLE
-    from phoneme_moe.report.clips_run import clips_of_run
+    from phoneme_moe.report.clips.find import Cell
+    from phoneme_moe.report.clips.folder import TABLE
+    from phoneme_moe.report.clips.run import clips_of_run
     from phoneme_moe.run import load_run
 
     cell = Cell(speaker, expert, phoneme, wrong)

@@ -33,8 +33,8 @@ def write_report(
         The files written.
     """
     # Here and not above: matplotlib, jinja2 and Bokeh are slow to import and only files need them.
-    from phoneme_moe.report.figures import figure_bytes, heat_map
-    from phoneme_moe.report.page import render_page
+    from phoneme_moe.report.page.picture import figure_bytes, heat_map
+    from phoneme_moe.report.page.render import render_page
 
     title = document["title"]
     figure = heat_map(report, title)

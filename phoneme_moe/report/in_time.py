@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from phoneme_moe.errors import InputError, suggest
 from phoneme_moe.recognizer import Recognizer
-from phoneme_moe.report.collect import Observation
-from phoneme_moe.report.spoken import spoken_rows
+from phoneme_moe.report.collect.observe import Observation
+from phoneme_moe.report.collect.spoken import spoken_rows
 from phoneme_moe.report.statistics import Floats
 from phoneme_moe.speech.audio import Waveform
 

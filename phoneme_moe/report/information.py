@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from phoneme_moe.report.table import RoutingTable
+from phoneme_moe.report.collect.table import RoutingTable
 from phoneme_moe.report.tally import Tallied, tally_table
 
 Floats = NDArray[np.float64]

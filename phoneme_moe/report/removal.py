@@ -15,8 +15,8 @@ from phoneme_moe.recognizer import Recognizer
 from phoneme_moe.speech.scoring import BOOTSTRAP_DRAWS, UtteranceScore, score_utterance
 from phoneme_moe.training.data import Example
 
-FRAMES = 400_000
-"""Feature frames that all recognitions without an expert may take together (an hour of speech)."""
+FRAMES = 1_500_000
+"""Feature frames of all recognitions without an expert together: four hours of speech."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from phoneme_moe.corpora import PreparedCorpus, load_corpus
-from phoneme_moe.report.collect import Observation, observe, phoneme_names
+from phoneme_moe.report.collect.observe import Observation, observe, phoneme_names
 from phoneme_moe.report.contribution import contribution_of
 from phoneme_moe.report.document import means_of
 from phoneme_moe.report.history import training_history
@@ -126,7 +126,7 @@ def _pass(
     progress: Progress,
 ) -> _Pass:
     """Everything that is counted in one pass over the split; no frame is kept."""
-    from phoneme_moe.report.parquet import RoutingParquet
+    from phoneme_moe.report.collect.parquet import RoutingParquet
 
     recognizer = run.recognizer
     _, experts = recognizer.routed_layer(layer)

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from phoneme_moe.report.table import RoutingTable
+from phoneme_moe.report.collect.table import RoutingTable
 from phoneme_moe.report.tally import Tallied, tally_table
 
 Unit = Literal["frame", "token"]

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phoneme_moe.errors import InputError
-from phoneme_moe.report.table import RoutingTable
-from phoneme_moe.report.utterance import UtteranceRouting
+from phoneme_moe.report.collect.table import RoutingTable
+from phoneme_moe.report.collect.utterance import UtteranceRouting
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]

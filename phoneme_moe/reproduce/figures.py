@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from phoneme_moe.files import atomic_path
-from phoneme_moe.report.figures import figure_bytes
-from phoneme_moe.report.palette import expert_colours, ramp
+from phoneme_moe.report.page.palette import expert_colours, ramp
+from phoneme_moe.report.page.picture import figure_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

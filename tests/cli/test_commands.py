@@ -274,8 +274,13 @@ def test_reporting_writes_the_files_and_says_where(
     assert (result.code, result.err) == (0, "")
     written = {path.name for path in (tmp_path / "r").iterdir()}
     assert written == {
-        "routing.json", "routing.csv", "routing.svg", "routing.png", "report.html", "routing.parquet",
-    }  # fmt: skip
+        "routing.json",
+        "routing.csv",
+        "routing.parquet",
+        "routing.svg",
+        "routing.png",
+        "report.html",
+    }
     for name in written:
         assert str(tmp_path / "r" / name) in result.out
     for name in ("ann", "bob", "carol"):

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 from documents import make_document, make_sound
-from test_page import evil_document
+from test_report_page import evil_document
 
-from phoneme_moe.report.page import render_page
+from phoneme_moe.report.page.render import render_page
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from phoneme_moe.report.clips import Cell
-from phoneme_moe.report.clips_run import clips_of_run
+from phoneme_moe.report.clips.find import Cell
+from phoneme_moe.report.clips.run import clips_of_run
 from phoneme_moe.training.train import Trained
 
 ARGUMENTS = [

@@ -12,8 +12,8 @@ import pytest
 from runs import fresh_run
 
 from phoneme_moe.recipe import Recipe
-from phoneme_moe.report.compare import compare_runs
-from phoneme_moe.report.compare_page import render_comparison
+from phoneme_moe.report.compare.page import render_comparison
+from phoneme_moe.report.compare.run import compare_runs
 from phoneme_moe.training.train import Trained
 
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]

@@ -9,7 +9,7 @@ import torch
 from phoneme_moe.corpora import PreparedCorpus
 from phoneme_moe.evaluation import evaluate
 from phoneme_moe.mixture.what_if import WhatIf
-from phoneme_moe.report.collect import observe
+from phoneme_moe.report.collect.observe import observe
 from phoneme_moe.report.contribution import contribution_of
 from phoneme_moe.report.removal import sample
 from phoneme_moe.training.data import Example, load_examples

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phoneme_moe.report.differences import (
+from phoneme_moe.report.compare.differences import (
     controlled,
     most_different,
     routing_change,

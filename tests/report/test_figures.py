@@ -5,9 +5,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from phoneme_moe.report.figures import heat_map
+from phoneme_moe.report.collect.table import RoutingTable
+from phoneme_moe.report.page.picture import heat_map
 from phoneme_moe.report.statistics import RoutingReport, summarize
-from phoneme_moe.report.table import RoutingTable
 
 
 def numbers(report: RoutingReport) -> list[str]:

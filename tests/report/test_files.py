@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 from conftest import planted_table
 
+from phoneme_moe.report.collect.table import RoutingTable
 from phoneme_moe.report.document import json_text
 from phoneme_moe.report.files import csv_text, write_report
-from phoneme_moe.report.palette import expert_colours, from_hex, ink, ramp, relative_luminance
+from phoneme_moe.report.page.palette import expert_colours, from_hex, ink, ramp, relative_luminance
 from phoneme_moe.report.statistics import RoutingReport
-from phoneme_moe.report.table import RoutingTable
 from phoneme_moe.report.verdict import verdict
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "schemas" / "routing.schema.json"

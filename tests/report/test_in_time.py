@@ -9,7 +9,7 @@ import soundfile
 
 from phoneme_moe.corpora import PreparedCorpus
 from phoneme_moe.errors import InputError
-from phoneme_moe.report.collect import Observation, observe
+from phoneme_moe.report.collect.observe import Observation, observe
 from phoneme_moe.report.in_time import (
     OF_A_KIND,
     Brief,

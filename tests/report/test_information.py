@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats.contingency import association
 
+from phoneme_moe.report.collect.table import RoutingTable
 from phoneme_moe.report.information import (
     conditional_information,
     cramers_v,
@@ -15,7 +16,6 @@ from phoneme_moe.report.information import (
     interaction_information,
     mutual_information,
 )
-from phoneme_moe.report.table import RoutingTable
 
 
 def table(weights: list[list[float]], speaker: list[int], phoneme: list[int]) -> RoutingTable:

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from scipy.stats import pearsonr
 from sklearn.metrics import normalized_mutual_info_score
 
-from phoneme_moe.report.agreement import agreements, normalized_information
-from phoneme_moe.report.matching import PairedRouting, in_slots, match, pair_rows, resample
+from phoneme_moe.report.compare.agreement import agreements, normalized_information
+from phoneme_moe.report.compare.matching import PairedRouting, in_slots, match, pair_rows, resample
 
 
 def drawn(random: np.random.Generator, rows: int, experts: int, top: int | None = None):

@@ -11,9 +11,9 @@ from conftest import planted_table
 
 from phoneme_moe.corpora import UNLABELLED
 from phoneme_moe.recognizer import Recognizer
+from phoneme_moe.report.collect.table import RoutingTable
 from phoneme_moe.report.contribution import Contribution
 from phoneme_moe.report.missing import what_is_missing
-from phoneme_moe.report.table import RoutingTable
 from phoneme_moe.training.data import Example
 
 

@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phoneme_moe.errors import InputError
-from phoneme_moe.report import parquet
-from phoneme_moe.report.parquet import RoutingParquet
-from phoneme_moe.report.stored import StoredRouting, read_routing
-from phoneme_moe.report.utterance import UtteranceRouting
+from phoneme_moe.report.collect import parquet
+from phoneme_moe.report.collect.parquet import RoutingParquet
+from phoneme_moe.report.collect.stored import StoredRouting, read_routing
+from phoneme_moe.report.collect.utterance import UtteranceRouting
 
 DOC = Path(__file__).parents[2] / "docs" / "routing_table.md"
 EXPERTS = tuple(f"expert_{i}" for i in range(5))

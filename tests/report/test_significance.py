@@ -13,6 +13,7 @@ from scipy.stats import binom, false_discovery_control
 from splits import dependent_utterances, tallied, utterance
 
 from phoneme_moe.report import significance
+from phoneme_moe.report.collect.utterance import UtteranceRouting
 from phoneme_moe.report.information import mutual_information
 from phoneme_moe.report.significance import (
     SignificanceTest,
@@ -20,7 +21,6 @@ from phoneme_moe.report.significance import (
     significance_tests,
 )
 from phoneme_moe.report.tally import Tallied
-from phoneme_moe.report.utterance import UtteranceRouting
 
 PHONEMES = "abcde"
 #: Experts that bear the names of two speakers, so that there are own shares to test.

@@ -11,10 +11,10 @@ from scipy.spatial.distance import pdist, squareform
 from scipy.stats import binom
 from splits import dependent_utterances, tallied, utterance
 
+from phoneme_moe.report.collect.utterance import UtteranceRouting
 from phoneme_moe.report.specialisation import Specialisation, specialise
 from phoneme_moe.report.statistics import summarize
 from phoneme_moe.report.tally import Tallied
-from phoneme_moe.report.utterance import UtteranceRouting
 
 PHONEMES = "abcde"
 EXPERTS = ("ann", "bob", "y", "z")

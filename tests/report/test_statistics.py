@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phoneme_moe.errors import InputError
+from phoneme_moe.report.collect.table import RoutingTable
 from phoneme_moe.report.statistics import RoutingReport, effective_number, summarize
-from phoneme_moe.report.table import RoutingTable
 
 
 @st.composite

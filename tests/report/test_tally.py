@@ -13,11 +13,11 @@ from splits import dependent_utterances, tallied
 
 from phoneme_moe.errors import InputError
 from phoneme_moe.report import tally as tally_module
+from phoneme_moe.report.collect.table import RoutingTable
+from phoneme_moe.report.collect.utterance import UtteranceRouting
 from phoneme_moe.report.information import information_about
 from phoneme_moe.report.statistics import summarize
-from phoneme_moe.report.table import RoutingTable
 from phoneme_moe.report.tally import Tally, tally_table
-from phoneme_moe.report.utterance import UtteranceRouting
 
 PHONEMES = tuple("abcde")
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from phoneme_moe.report.collect.table import RoutingTable
 from phoneme_moe.report.statistics import RoutingReport, summarize
-from phoneme_moe.report.table import RoutingTable
 from phoneme_moe.report.terminal import routing_table_text
 
 

@@ -18,7 +18,7 @@ from phoneme_moe.corpora import PreparedCorpus
 from phoneme_moe.errors import InputError
 from phoneme_moe.evaluation import evaluate
 from phoneme_moe.recipe import load_recipe
-from phoneme_moe.report.collect import collect_routing
+from phoneme_moe.report.collect.observe import collect_routing
 from phoneme_moe.run import Run, load_run
 from phoneme_moe.training.callbacks import read_rows
 from phoneme_moe.training.data import load_examples

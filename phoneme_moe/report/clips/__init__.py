@@ -1,0 +1,1 @@
+"""What is behind a cell of the report, to be heard."""

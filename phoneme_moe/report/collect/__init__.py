@@ -1,0 +1,1 @@
+"""From a model and a split to who was asked in every row, in memory and as a table on disk."""

@@ -1,0 +1,166 @@
+"""Runs a model over a split and notes which expert was asked in every frame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phoneme_moe.inference import read_phonemes, recognize_examples
+from phoneme_moe.recognizer import Recognizer
+from phoneme_moe.report.collect.spoken import spoken_rows
+from phoneme_moe.report.collect.table import RoutingTable
+from phoneme_moe.report.collect.utterance import UtteranceRouting
+from phoneme_moe.speech.scoring import UtteranceScore, score_utterance
+from phoneme_moe.training.data import Example
+
+
+@dataclass(frozen=True, eq=False)
+class Observation:
+    """One utterance as the model went through it.
+
+    Attributes:
+        example: The utterance.
+        routing: Of the gate, or of the sparse layer that was asked for.
+        layers: Weights in every sparse layer, each of shape (rows, experts); empty without any.
+        hypothesis: The phonemes that were recognised (best path).
+        score: Its errors.
+        spoken: Number of the phoneme spoken in each row among the utterance's, shape (rows,); -1
+            for none (``report.collect.spoken``).
+    """
+
+    example: Example
+    routing: UtteranceRouting
+    layers: Mapping[str, NDArray[np.float32]]
+    hypothesis: tuple[str, ...]
+    score: UtteranceScore
+    spoken: NDArray[np.int64]
+
+
+def phoneme_names(recognizer: Recognizer, examples: Sequence[Example]) -> tuple[str, ...]:
+    """The model's phonemes, and behind them those of the examples that it does not know."""
+    spoken = {phoneme for example in examples for phoneme in example.phonemes}
+    known = recognizer.phonemes.symbols
+    return (*known, *sorted(spoken - set(known)))
+
+
+def observe(
+    recognizer: Recognizer, examples: Sequence[Example], layer: str | None = None
+) -> Iterator[Observation]:
+    """The routing of every real frame (or token), utterance by utterance.
+
+    The phoneme of a frame is what is spoken at its centre where the corpus has times; else what the
+    model's own forced alignment of the reference puts there.
+
+    Args:
+        recognizer: In evaluation mode.
+        examples: At least one; they come in order of their length.
+        layer: A sparse layer of an encoder; its last one when left out.
+
+    Raises:
+        InputError: There is no such layer.
+    """
+    layer, _ = recognizer.routed_layer(layer)
+    names = phoneme_names(recognizer, examples)
+    index = {phoneme: number for number, phoneme in enumerate(names)}
+    for batch, recognition in recognize_examples(recognizer, examples):
+        weights = {
+            name: recognition.routing_of(name).weights.cpu().float().numpy()
+            for name in {own.layer for own in recognition.layers} | {layer}
+        }
+        frames = recognition.routing.mask.sum(dim=1).tolist()
+        hypotheses = read_phonemes(recognizer, recognition.log_posteriors, frames)
+        best = recognition.log_posteriors.argmax(dim=-1).cpu().numpy()
+        experts = recognition.expert_log_posteriors
+        for row, (example, hypothesis) in enumerate(zip(batch.examples, hypotheses, strict=True)):
+            real = slice(frames[row])
+            spoken = spoken_rows(recognizer, example, recognition.log_posteriors[row, real].cpu())
+            said = np.array([*(index[p] for p in example.phonemes), -1], dtype=np.int64)
+            phoneme = said[spoken]
+            targets = _outputs(recognizer, names)[phoneme]
+            own = {name: _shares(several[row, real]) for name, several in weights.items()}
+            yield Observation(
+                example,
+                UtteranceRouting(
+                    example.utterance,
+                    example.speaker,
+                    recognizer.frame_seconds,
+                    own[layer],
+                    phoneme,
+                    _edges(spoken),
+                    (best[row, real] == targets) & (targets >= 0),
+                    None
+                    if experts is None
+                    else _credit(own[layer], experts[row, real].cpu().numpy(), targets),
+                ),
+                {name: shares for name, shares in own.items() if name is not None},
+                tuple(hypothesis),
+                score_utterance(example.phonemes, hypothesis),
+                spoken,
+            )
+
+
+def collect_routing(
+    recognizer: Recognizer, examples: Sequence[Example], layer: str | None = None
+) -> RoutingTable:
+    """The same as one table in memory.
+
+    Args:
+        recognizer: In evaluation mode.
+        examples: At least one.
+        layer: A sparse layer of an encoder; its last one when left out.
+
+    Raises:
+        InputError: There is no such layer.
+    """
+    layer, experts = recognizer.routed_layer(layer)
+    speakers = tuple(sorted({example.speaker for example in examples}))
+    found = [one.routing for one in observe(recognizer, examples, layer)]
+    lengths = [len(one.weights) for one in found]
+    return RoutingTable(
+        experts=experts,
+        speakers=speakers,
+        phonemes=phoneme_names(recognizer, examples),
+        utterances=tuple(one.utterance for one in found),
+        weights=np.concatenate([one.weights for one in found]),
+        speaker=np.repeat([speakers.index(one.speaker) for one in found], lengths),
+        phoneme=np.concatenate([one.phoneme for one in found]),
+        utterance=np.repeat(np.arange(len(found)), lengths),
+    )
+
+
+def _shares(weights: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Weights that sum to 1 in float32 too."""
+    shares: NDArray[np.float32] = weights / weights.sum(axis=1, keepdims=True)
+    return shares
+
+
+def _outputs(recognizer: Recognizer, names: Sequence[str]) -> NDArray[np.int64]:
+    """The model's output for each phoneme; -1 for one that it does not know, and for none."""
+    known = [recognizer.phonemes.encode([p])[0] if p in recognizer.phonemes else -1 for p in names]
+    return np.array([*known, -1], dtype=np.int64)
+
+
+def _edges(spoken: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """First and last row of each spoken phoneme."""
+    padded = np.concatenate([[-2], spoken, [-2]])
+    edges: NDArray[np.bool_] = (padded[:-2] != spoken) | (padded[2:] != spoken)
+    return edges & (spoken >= 0)
+
+
+def _credit(
+    weights: NDArray[np.float32], log_posteriors: NDArray[np.float32], targets: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Each expert's part of the probability of what is spoken, shape (rows, experts)."""
+    rows = np.arange(len(targets))
+    with np.errstate(divide="ignore"):
+        joint = np.log(weights) + log_posteriors[rows, :, targets.clip(min=0)]  # (T, E)
+    top = joint.max(axis=1, keepdims=True)
+    parts = np.exp(joint - np.where(np.isfinite(top), top, 0))
+    total = parts.sum(axis=1, keepdims=True)
+    credit = np.divide(parts, total, out=np.zeros_like(parts), where=total > 0)
+    credit[targets < 0] = 0
+    given: NDArray[np.float32] = credit.astype(np.float32)
+    return given

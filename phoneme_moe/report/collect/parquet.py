@@ -1,0 +1,215 @@
+"""The routing of a split as one tidy Parquet file, for pandas, polars, DuckDB and R.
+
+Written utterance by utterance, in the memory of one row group. docs/routing_table.md says how to
+use the file, ``report.collect.stored`` reads it back.
+
+Legend: T rows of an utterance (frames, or one token), E experts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from phoneme_moe.files import atomic_path
+from phoneme_moe.report.collect.utterance import UtteranceRouting
+
+#: What stands in the layer column where the routing is the gate's and not a sparse layer's.
+GATE = "gate"
+
+#: Every column in order: its type and what is in it. docs/routing_table.md repeats them.
+COLUMNS = {
+    "utterance": (pa.string(), "identifier of the utterance, unique in its layer"),
+    "speaker": (pa.string(), "who speaks"),
+    "layer": (pa.string(), f"which sparse layer routes; {GATE} for the gate over whole experts"),
+    "frame": (pa.int32(), "number of the frame (or token) in its utterance, from 0"),
+    "start": (pa.float64(), "when the frame begins, seconds from the start of the utterance"),
+    "phoneme": (pa.string(), "what is spoken in the frame; null where nothing is known to be"),
+    "expert": (pa.string(), "name of the expert"),
+    "weight": (pa.float32(), "share of the expert in the frame, 0 to 1; sums to 1 over a frame"),
+    "selected": (pa.bool_(), "whether the expert was asked; an expert without a line was not"),
+}
+
+#: Version of the columns and of what stands beside them.
+VERSION = "1"
+
+#: Lines in a row group: what is held in memory by the writer, and by a reader that streams.
+LINES = 1 << 20
+
+
+class RoutingParquet:
+    """Streams the routing of utterances into one tidy Parquet file.
+
+    One line per frame and expert that was asked. Lines of weight 0 are left out, so a dense gate
+    has a line for every expert and a sparse layer for the few it selected. An utterance without
+    frames leaves nothing. The file appears when the ``with`` block ends well, and not otherwise.
+
+    Strings are dictionary-encoded in the file and read as plain strings: Arrow cannot group by
+    dictionaries that differ between row groups, and those of a stream do.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        experts: Sequence[str],
+        phonemes: Sequence[str],
+        layer: str | None = None,
+    ) -> None:
+        """Nothing is written before the ``with`` block begins.
+
+        Args:
+            path: The file; replaced if there is one.
+            experts: Names of the experts, in the order of the weights' columns.
+            phonemes: Names of the phonemes, in the order of the phonemes' indices.
+            layer: Which sparse layer routes; None for the gate.
+        """
+        self.path = path
+        self._phonemes = list(phonemes)
+        self._layers: dict[str, list[str]] = {}
+        self.change_layer(layer, experts)
+
+    def change_layer(self, layer: str | None, experts: Sequence[str]) -> None:
+        """What is added from now on was routed by another layer; layers may take turns."""
+        self._layer = GATE if layer is None else layer
+        self._layers[self._layer] = list(experts)
+        # Places of the experts in one list of all layers' experts, which is the dictionary.
+        names = {name: None for known in self._layers.values() for name in known}
+        self._experts = list(names)
+        place = {name: index for index, name in enumerate(names)}
+        self._expert_place = np.array([place[name] for name in experts], dtype=np.int32)
+
+    def __enter__(self) -> RoutingParquet:
+        self._pending: list[_Lines] = []
+        self._num_pending = 0
+        with ExitStack() as stack:
+            temporary = stack.enter_context(atomic_path(self.path))
+            self._writer = stack.enter_context(
+                pq.ParquetWriter(
+                    temporary,
+                    # Written from dictionaries, which is fast; without Arrow's schema beside them
+                    # they are read as the strings that they are in Parquet.
+                    pa.schema([(name, _written(kind)) for name, (kind, _) in COLUMNS.items()]),
+                    store_schema=False,
+                    compression="zstd",
+                    # All but weights repeats.
+                    use_dictionary=[name for name in COLUMNS if name not in ("weight", "selected")],
+                )
+            )
+            stack.push(self._finish)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+    def _finish(self, kind: type[BaseException] | None, *_: Any) -> None:
+        """The rest of the file, if all went well until here."""
+        if kind is not None:
+            return
+        self._flush()
+        self._writer.add_key_value_metadata(
+            {
+                "phoneme_moe.routing": VERSION,
+                "columns": _json({name: text for name, (_, text) in COLUMNS.items()}),
+                "layers": _json(self._layers),
+                "phonemes": _json(self._phonemes),
+            }
+        )
+
+    def add(self, one: UtteranceRouting) -> None:
+        """Adds an utterance; it need not be kept."""
+        num_frames, num_experts = one.weights.shape
+        # A long utterance goes in pieces, so that its lines never stand in memory all at once.
+        step = max(1, LINES // num_experts)
+        for first in range(0, num_frames, step):
+            weights = one.weights[first : first + step]
+            asked = np.flatnonzero(weights > 0)
+            frame, expert = np.divmod(asked.astype(np.int32), np.int32(num_experts))
+            self._pending.append(
+                _Lines(
+                    utterance=one.utterance,
+                    speaker=one.speaker,
+                    layer=self._layer,
+                    frame=frame + np.int32(first),
+                    start=(frame + first) * np.float64(one.frame_seconds),
+                    phoneme=one.phoneme[first : first + step].astype(np.int32)[frame],
+                    expert=self._expert_place[expert],
+                    weight=weights.reshape(-1)[asked].astype(np.float32, copy=False),
+                )
+            )
+            self._num_pending += len(asked)
+            if self._num_pending >= LINES:
+                self._flush()
+
+    def _flush(self) -> None:
+        """Writes what is pending as one row group."""
+        pending, self._pending, self._num_pending = self._pending, [], 0
+        if not pending:
+            return
+        lengths = [len(lines.frame) for lines in pending]
+
+        def joined(name: str) -> NDArray[Any]:
+            return np.concatenate([getattr(lines, name) for lines in pending])
+
+        def names(name: str) -> pa.DictionaryArray:
+            of_lines = [getattr(lines, name) for lines in pending]
+            place = {value: index for index, value in enumerate(dict.fromkeys(of_lines))}
+            indices = np.array([place[value] for value in of_lines], dtype=np.int32)
+            return pa.DictionaryArray.from_arrays(np.repeat(indices, lengths), list(place))
+
+        phoneme = joined("phoneme")
+        columns = {
+            "utterance": names("utterance"),
+            "speaker": names("speaker"),
+            "layer": names("layer"),
+            "frame": joined("frame"),
+            "start": joined("start"),
+            "phoneme": pa.DictionaryArray.from_arrays(
+                pa.array(phoneme, mask=phoneme < 0), pa.array(self._phonemes, pa.string())
+            ),
+            "expert": pa.DictionaryArray.from_arrays(joined("expert"), self._experts),
+            "weight": joined("weight"),
+            "selected": np.ones(len(phoneme), dtype=np.bool_),
+        }
+        # One row group, however little it is over LINES.
+        self._writer.write_table(
+            pa.table(columns, schema=self._writer.schema), row_group_size=len(phoneme)
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Lines:
+    """Lines of the file that belong to one utterance, columns of shape (lines,)."""
+
+    utterance: str
+    speaker: str
+    layer: str
+    frame: NDArray[np.int32]
+    start: NDArray[np.float64]
+    phoneme: NDArray[np.int32]
+    expert: NDArray[np.int32]
+    weight: NDArray[np.float32]
+
+
+def _written(kind: Any) -> Any:
+    """The Arrow type by which a column is written."""
+    return pa.dictionary(pa.int32(), kind) if pa.types.is_string(kind) else kind
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)

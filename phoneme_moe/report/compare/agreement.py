@@ -1,0 +1,235 @@
+"""How far two routings agree, beyond chance, and how sure that is.
+
+Chance is what remains when the utterances of one run are put in another order, laid end to end
+beside those of the other, and experts are matched anew: the experts' loads and the way they follow
+one another stay, only what is said at the time is lost. Shuffled within each speaker, what remains
+is what the runs agree on by knowing who speaks.
+
+Legend: U utterances, N rows, A and B experts of either run, D draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phoneme_moe.report.compare.matching import Counts, Floats, Matching, PairedRouting, match
+
+BOOTSTRAP_DRAWS = 1000
+SHUFFLES = 200
+#: Pairs of weights to compare in a shuffle; of larger splits a part of the utterances serves.
+_SHUFFLED_CELLS = 4_000_000
+#: Utterances of a speaker that are in that part together.
+_TOGETHER = 20
+#: Draws of the bootstrap side by side: what they need of memory.
+_CHUNK = 100
+
+MEASURES = ("weight", "first_expert", "information")
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """One measure of agreement, 0..1.
+
+    Attributes:
+        measure: ``weight``: mean over rows of the weight that partners have in common,
+            ``sum_e min(a_e, b_e)``; ``first_expert``: share of rows whose heaviest experts are
+            partners; ``information``: mutual information of the heaviest experts over the mean of
+            their entropies, which needs no partners.
+        value: Over all rows.
+        interval: 95 %, bootstrap over utterances, partners kept.
+        chance: Mean over rows beside another utterance than their own, partners chosen anew; None
+            with one utterance.
+        corrected: What of the way from chance to 1 is gone, as Cohen's kappa has it; None where
+            chance leaves no way to go.
+        p: Share of the shuffles that agree as much, the unshuffled one among them; of a split too
+            large for that, of a part of it.
+        speaker_chance: The same within speakers; None where none has two utterances.
+        speaker_corrected: Beyond it.
+        speaker_p: Of it.
+    """
+
+    measure: str
+    value: float
+    interval: tuple[float, float]
+    chance: float | None
+    corrected: float | None
+    p: float | None
+    speaker_chance: float | None
+    speaker_corrected: float | None
+    speaker_p: float | None
+
+
+def agreements(
+    paired: PairedRouting,
+    matching: Matching,
+    shared: NDArray[np.float32],
+    firsts: Counts,
+    speaker: Counts,
+) -> list[Agreement]:
+    """All measures of ``MEASURES``.
+
+    Args:
+        paired: Both routings.
+        matching: Partners over all rows.
+        shared: ``paired.shared()``, shape (utterances, experts of a, experts of b).
+        firsts: ``paired.firsts()``, the same shape.
+        speaker: Index of each utterance's speaker, shape (utterances,).
+    """
+    values = _measure(
+        matching.of_pairs(shared.sum(axis=0, dtype=np.float64)),
+        matching.of_pairs(firsts.sum(axis=0)),
+        firsts.sum(axis=0),
+    )
+    intervals = np.quantile(_bootstrap(matching, shared, firsts), [0.025, 0.975], axis=0)
+    chance = _shuffled(paired, np.zeros_like(speaker)) if len(speaker) > 1 else None
+    within = _shuffled(paired, speaker) if (np.bincount(speaker) > 1).any() else None
+    found = []
+    for i, (measure, value) in enumerate(zip(MEASURES, values.tolist(), strict=True)):
+        low, high = intervals[:, i].tolist()
+        by_chance = chance.beyond(i, value) if chance else (None, None, None)
+        by_speaker = within.beyond(i, value) if within else (None, None, None)
+        found.append(Agreement(measure, value, (low, high), *by_chance, *by_speaker))
+    return found
+
+
+def normalized_information(firsts: NDArray[np.generic]) -> Floats:
+    """Mutual information of two choices over the mean of their entropies, 0..1.
+
+    Args:
+        firsts: How often each pair of choices was made, shape (..., experts of a, experts of b).
+
+    Returns:
+        Shape (...); 1 where neither choice ever changes.
+    """
+    joint = firsts / np.maximum(firsts.sum(axis=(-2, -1), keepdims=True), 1)
+    entropy_a, entropy_b = _entropy(joint.sum(axis=-1)), _entropy(joint.sum(axis=-2))
+    mutual = entropy_a + entropy_b - _entropy(joint.reshape(*joint.shape[:-2], -1))
+    mean = (entropy_a + entropy_b) / 2
+    found = np.divide(mutual, mean, out=np.ones_like(mean), where=mean > 0)
+    return np.clip(found, 0.0, 1.0)
+
+
+def _entropy(shares: Floats) -> Floats:
+    logs = np.log(np.where(shares > 0, shares, 1.0))
+    return -(shares * logs).sum(axis=-1)  # type: ignore[no-any-return]
+
+
+def _measure(shared: float | Floats, same: float | Floats, firsts: NDArray[np.generic]) -> Floats:
+    """The three measures from sums over rows; every row is in one cell of ``firsts``."""
+    rows = np.maximum(firsts.sum(axis=(-2, -1)), 1)
+    found = np.stack([shared / rows, same / rows, normalized_information(firsts)], axis=-1)
+    return np.minimum(found, 1.0)  # type: ignore[no-any-return]
+
+
+def _bootstrap(matching: Matching, shared: NDArray[np.float32], firsts: Counts) -> Floats:
+    """The measures of utterances drawn with replacement, shape (draws, measures)."""
+    num_utterances = len(firsts)
+    of_pairs, same = matching.of_pairs(shared), matching.of_pairs(firsts)
+    flat = firsts.reshape(num_utterances, -1).astype(np.float64)
+    generator = np.random.default_rng(0)
+    found = []
+    for _ in range(BOOTSTRAP_DRAWS // _CHUNK):
+        drawn = generator.multinomial(
+            num_utterances, np.full(num_utterances, 1 / num_utterances), size=_CHUNK
+        ).astype(np.float64)
+        tables = (drawn @ flat).reshape(_CHUNK, *firsts.shape[1:])
+        found.append(_measure(drawn @ of_pairs, drawn @ same, tables))
+    return np.concatenate(found)
+
+
+@dataclass(frozen=True, eq=False)
+class _Shuffles:
+    """What is left of agreement when utterances change places.
+
+    Attributes:
+        observed: The measures of the same utterances in their own places, shape (measures,).
+        everywhere: Of each shuffle, shape (draws, measures).
+        displaced: Of the rows beside another utterance than their own, shape (draws, measures).
+    """
+
+    observed: Floats
+    everywhere: Floats
+    displaced: Floats
+
+    def beyond(self, measure: int, value: float) -> tuple[float, float | None, float]:
+        """Chance, what a value is beyond it, and how often chance does as well."""
+        chance = float(self.displaced[:, measure].mean())
+        # Sums in another order differ in the last digits.
+        as_well = int((self.everywhere[:, measure] >= self.observed[measure] - 1e-6).sum())
+        corrected = (value - chance) / (1 - chance) if chance < 1 - 1e-6 else None
+        return chance, corrected, (1 + as_well) / (1 + len(self.everywhere))
+
+
+def _shuffled(paired: PairedRouting, group: Counts) -> _Shuffles | None:
+    """Utterances of the second run change places within their group, all orders alike.
+
+    Groups have as many rows in both runs, so laid end to end, group after group, every row keeps a
+    partner of its group, whatever the utterances' lengths. Small groups often leave an utterance
+    in its place: that is as it must be for p, but what stays is not chance.
+
+    Args:
+        paired: Both routings.
+        group: Utterances with the same number may change places, shape (utterances,).
+
+    Returns:
+        None where no utterance can.
+    """
+    generator = np.random.default_rng(0)
+    chosen = _enough(paired, group, generator)
+    chosen = chosen[np.argsort(group[chosen], kind="stable")]
+    places = np.repeat(np.arange(len(chosen)), paired.lengths[chosen])
+    a = paired.a[_rows(paired, chosen)]
+    everywhere, displaced = [], []
+    for draw in range(1 + SHUFFLES):
+        order = np.arange(len(chosen))
+        if draw > 0:  # the first one is what was observed
+            order = np.lexsort((generator.random(len(chosen)), group[chosen]))
+        stays = np.repeat(order, paired.lengths[chosen[order]]) == places
+        # Rows that stay first, the others behind: two parts, of which sums are taken at once.
+        rows = np.argsort(~stays, kind="stable")
+        b = paired.b[_rows(paired, chosen[order])]
+        parts = np.array([int(stays.sum()), int((~stays).sum())])
+        both = PairedRouting(a[rows], b[rows], parts)
+        shared, firsts = both.shared(), both.firsts()
+        everywhere.append(_matched_anew(shared.sum(axis=0), firsts.sum(axis=0)))
+        if parts[1] > 0:
+            displaced.append(_matched_anew(shared[1], firsts[1]))
+    if not displaced:
+        return None
+    return _Shuffles(everywhere[0], np.stack(everywhere[1:]), np.stack(displaced))
+
+
+def _matched_anew(shared: NDArray[np.float32], firsts: Counts) -> Floats:
+    partners = match(shared)
+    return _measure(partners.of_pairs(shared), partners.of_pairs(firsts), firsts)
+
+
+def _enough(paired: PairedRouting, group: Counts, generator: np.random.Generator) -> Counts:
+    """Utterances, drawn without choice, whose rows are not too many to shuffle often.
+
+    Several of each group: one alone could not change places.
+    """
+    asked = np.count_nonzero(paired.a) / len(paired.a)
+    limit = max(1000, int(_SHUFFLED_CELLS / (asked * paired.b.shape[1])))
+    order: Counts = generator.permutation(len(paired.lengths))
+    by_group = order[
+        np.argsort(generator.permutation(group.max() + 1)[group[order]], kind="stable")
+    ]
+    starts = np.flatnonzero(np.diff(group[by_group], prepend=-1))
+    rank = np.arange(len(by_group)) - np.repeat(starts, np.diff(starts, append=len(by_group)))
+    in_turn = by_group[np.argsort(rank // _TOGETHER, kind="stable")]
+    count = int(np.searchsorted(np.cumsum(paired.lengths[in_turn]), limit)) + 1
+    return in_turn[: max(2, count)]
+
+
+def _rows(paired: PairedRouting, utterances: Sequence[int] | Counts) -> Counts:
+    """The rows of some utterances, one after the other."""
+    lengths = paired.lengths[utterances]
+    before = np.cumsum(lengths) - lengths
+    shift = np.repeat(paired.starts[utterances] - before, lengths)
+    rows: Counts = np.arange(len(shift)) + shift
+    return rows

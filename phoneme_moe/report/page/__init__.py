@@ -1,0 +1,1 @@
+"""The report drawn: one HTML file from the document alone, and a picture for papers."""

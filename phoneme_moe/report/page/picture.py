@@ -1,0 +1,225 @@
+"""The heat map of a report as a picture: speakers down, experts across, per cent in the cells."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from phoneme_moe.report.page.palette import OWN_COLOUR, ink, ramp
+from phoneme_moe.report.statistics import RoutingReport
+
+#: Inches. Nine inches shown 900 pixels wide make one point 1.4 pixels.
+_WIDTH = 9.0
+_TALLEST_ROW, _SHORTEST_ROW, _ROWS_HEIGHT = 0.46, 0.16, 8.0
+_TITLE, _FOOT, _BARS, _MARGIN = 0.85, 0.85, 1.35, 0.15
+#: Points; smaller cell numbers are left out.
+_SMALLEST_NUMBER, _LABEL = 6.5, 12.0
+_MOST_SPEAKERS, _LONGEST_NAME = 150, 24
+_TEXT, _QUIET, _BAR = "#1c2330", "#667085", "#8a94a6"
+
+
+def heat_map(report: RoutingReport, title: str) -> Figure:
+    """Mean gate weights as a heat map, with the effective number of experts beside it.
+
+    Args:
+        report: What to draw; of more than 150 speakers those with most effective experts.
+        title: The line above the figure.
+
+    Returns:
+        A figure with its own Agg canvas; pyplot and its global state are not involved.
+    """
+    if len(report.speakers) > _MOST_SPEAKERS:
+        total = len(report.speakers)
+        report = report.select(report.most_blended(_MOST_SPEAKERS))
+        title += f" ({_MOST_SPEAKERS} most blended of {total} speakers)"
+    num_speakers, num_experts = report.weights.shape
+    speakers, experts = _short(report.speakers), _short(report.experts)
+    row = float(np.clip(_ROWS_HEIGHT / num_speakers, _SHORTEST_ROW, _TALLEST_ROW))
+    label_size = min(_LABEL, 72 * row * 0.72)
+    left = _MARGIN + 0.15 + max(_inches(name, label_size) for name in speakers)
+    width = min(_WIDTH - left - _BARS - 0.35, 1.15 * num_experts)
+    column = width / num_experts
+    longest = max(_inches(name, _LABEL) for name in experts)
+    upright = longest > 0.95 * column
+    head = _TITLE + (longest if upright else 0.2) + 0.1
+    height = head + row * num_speakers + _FOOT
+
+    figure = Figure(figsize=(_WIDTH, height), facecolor="white")
+    FigureCanvasAgg(figure)
+
+    def inches(x: float, y: float, wide: float, high: float) -> tuple[float, float, float, float]:
+        return (x / _WIDTH, y / height, wide / _WIDTH, high / height)
+
+    cells = figure.add_axes(inches(left, _FOOT, width, row * num_speakers))
+    bars = figure.add_axes(
+        inches(left + width + 0.2, _FOOT, _BARS, row * num_speakers), sharey=cells
+    )
+    _draw_cells(cells, report, column, row)
+    cells.set_yticks(range(num_speakers), speakers, size=label_size, color=_TEXT, parse_math=False)
+    step = int(np.ceil(0.15 / column))
+    cells.set_xticks(
+        range(0, num_experts, step),
+        experts[::step],
+        size=min(_LABEL, 72 * column * step * 0.8) if upright else _LABEL,
+        rotation=90 if upright else 0,
+        color=_TEXT,
+        parse_math=False,
+    )
+    cells.tick_params(length=0, labeltop=True, labelbottom=False, pad=5)
+    _draw_bars(bars, report, min(label_size, 10.5))
+    bars.text(
+        0,
+        1 + 0.07 / (row * num_speakers),
+        "experts in effect",
+        size=10.5,
+        color=_TEXT,
+        transform=bars.transAxes,
+    )
+    _draw_heading(figure, title)
+    _draw_key(figure, inches(left, 0.42, 2.2, 0.13), report)
+    return figure
+
+
+def figure_bytes(figure: Figure, kind: str, title: str) -> bytes:
+    """A figure as the content of a file, the same bytes for the same figure.
+
+    Args:
+        figure: The figure.
+        kind: ``svg`` or ``png``.
+        title: Title for the file's metadata.
+    """
+    content = io.BytesIO()
+    metadata = {"Title": title} | ({"Date": None} if kind == "svg" else {"Software": None})
+    with rc_context({"svg.hashsalt": "phoneme_moe"}):
+        figure.savefig(content, format=kind, dpi=200, metadata=metadata)
+    return content.getvalue()
+
+
+def _draw_cells(axes: Axes, report: RoutingReport, column: float, row: float) -> None:
+    """The cells with their numbers and own-expert outlines; column and row in inches."""
+    num_speakers, num_experts = report.weights.shape
+    colours = ramp("light")
+    axes.pcolormesh(
+        np.arange(num_experts + 1) - 0.5,
+        np.arange(num_speakers + 1) - 0.5,
+        report.weights,
+        cmap=ListedColormap(colours),
+        vmin=0,
+        vmax=1,
+        edgecolors="#e3e7ee",
+        linewidth=0.6 if min(row, column) > 0.2 else 0.2,
+    )
+    axes.set_ylim(num_speakers - 0.5, -0.5)
+    axes.spines[:].set_visible(False)
+
+    number_size = min(72 * row * 0.55, 72 * column / 2.4, 13.0)
+    if number_size >= _SMALLEST_NUMBER:
+        for (y, x), weight in np.ndenumerate(report.weights):
+            background = tuple(colours[round(100 * min(float(weight), 1.0))])
+            quiet = weight < 0.005
+            axes.text(
+                x,
+                y,
+                f"{100 * weight:.0f}",
+                ha="center",
+                va="center_baseline",
+                size=number_size,
+                color=_BAR if quiet else ink(background),
+            )
+    for y, own in enumerate(report.own):
+        if own is not None:
+            axes.add_patch(
+                Rectangle(
+                    (own - 0.5, y - 0.5),
+                    1,
+                    1,
+                    fill=False,
+                    edgecolor=OWN_COLOUR,
+                    linewidth=float(np.clip(72 * min(row, column) * 0.09, 0.8, 2.2)),
+                    zorder=3,
+                    clip_on=False,
+                )
+            )
+
+
+def _draw_bars(axes: Axes, report: RoutingReport, size: float) -> None:
+    """Effective number of experts: the bar over all rows, the tick inside one row."""
+    effective = report.effective_experts
+    y = np.arange(len(effective))
+    axes.barh(y, effective, height=0.56, color="#cfd6e1")
+    axes.vlines(report.effective_per_row, y - 0.28, y + 0.28, color=_TEXT, linewidth=size / 6)
+    for number, value in enumerate(effective):
+        axes.annotate(
+            f"{value:.1f}",
+            (value, number),
+            (4, 0),
+            textcoords="offset points",
+            va="center_baseline",
+            size=size,
+            color=_QUIET,
+        )
+    axes.set_xlim(0, max(2.0, float(effective.max())) * 1.42)
+    axes.tick_params(left=False, labelleft=False, bottom=False, labelbottom=False)
+    axes.spines[:].set_visible(False)
+
+
+def _draw_heading(figure: Figure, title: str) -> None:
+    size = min(14.0, (_WIDTH - 2 * _MARGIN) * 72 / (0.66 * max(len(title), 1)))
+    what = "Mean gate weight of every expert (across) for every speaker (down), in per cent"
+    x, height = _MARGIN / _WIDTH, figure.get_figheight()
+    figure.text(
+        x,
+        1 - 0.18 / height,
+        title,
+        va="top",
+        size=size,
+        weight="bold",
+        color=_TEXT,
+        parse_math=False,
+    )
+    figure.text(x, 1 - 0.47 / height, what, va="top", size=10.5, color=_QUIET)
+
+
+def _draw_key(
+    figure: Figure, place: tuple[float, float, float, float], report: RoutingReport
+) -> None:
+    """The colour scale and what the outline, bar and tick mean; place in parts of the figure."""
+    scale = figure.add_axes(place)
+    scale.imshow(ramp("light")[None], aspect="auto", extent=(0, 100, 0, 1))
+    scale.set_xticks([0, 50, 100], ["0", "50", "100 %"], size=10, color=_QUIET)
+    scale.set_yticks([])
+    scale.tick_params(length=0, pad=3)
+    scale.spines[:].set_color("#cfd6e1")
+    notes = [f"bar: over all {report.unit}s, tick: within one {report.unit}"]
+    if any(own is not None for own in report.own):
+        notes.insert(0, "outlined: the speaker's own expert")
+    x, y, wide, high = place
+    figure.text(
+        x + wide + 0.4 / _WIDTH,
+        y + high / 2,
+        "\n".join(notes),
+        va="center",
+        size=10,
+        color=_QUIET,
+        linespacing=1.4,
+    )
+
+
+def _short(labels: Sequence[str]) -> list[str]:
+    """Labels short enough to leave room for the cells."""
+    return [
+        name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…" for name in labels
+    ]
+
+
+def _inches(text: str, points: float) -> float:
+    """About how wide a text is set."""
+    return len(text) * points * 0.6 / 72

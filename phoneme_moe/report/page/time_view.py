@@ -1,0 +1,245 @@
+"""One utterance in time: waveform, spectrogram, phonemes, gate weights and entropy on one axis.
+
+Legend: T rows (frames or tokens), E experts.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from bokeh.core.properties import value
+from bokeh.layouts import column
+from bokeh.models import ColumnDataSource, FixedTicker, Image, LinearColorMapper, Range1d
+from bokeh.plotting import figure
+
+from phoneme_moe.report.page.parts import Cell, Table, number, per_cent, shade
+from phoneme_moe.report.page.plots import FONT, frame, tag, themed, to_json
+
+Span = Mapping[str, Any]
+#: Experts drawn one by one; the rest of many is drawn as one.
+_DRAWN = 12
+_LEFT, _RIGHT = 58, 10
+#: CSS pixels of the panels.
+_WAVE, _MEL, _PHONEMES, _WEIGHTS, _ENTROPY = 70, 150, 78, 180, 110
+HEIGHT = _WAVE + _MEL + _PHONEMES + _WEIGHTS + _ENTROPY
+
+
+def time_view(one: Mapping[str, Any], colours: Sequence[str]) -> dict[str, Any]:
+    """The five panels as plain values for the page.
+
+    Args:
+        one: An entry of the document's ``utterances``.
+        colours: A CSS colour for every expert.
+    """
+    shared = Range1d(start=0, end=one["seconds"], bounds=(0, one["seconds"]))
+    panels = [
+        _waveform(one, shared),
+        _spectrogram(one, shared),
+        _phonemes(one, shared),
+        _weights(one, shared, colours),
+        _entropy(one, shared),
+    ]
+    return to_json(column([p for p in panels if p], sizing_mode="stretch_width", spacing=0))
+
+
+def heaviest(one: Mapping[str, Any]) -> list[int]:
+    """Experts drawn one by one in an utterance, heaviest at the bottom."""
+    load = np.asarray(one["weights"], dtype=float).mean(axis=0)
+    order: list[int] = np.argsort(-load, kind="stable").tolist()
+    return order if len(order) <= _DRAWN else order[: _DRAWN - 1]
+
+
+def phoneme_table(one: Mapping[str, Any], experts: Sequence[str]) -> Table:
+    """Every spoken phoneme with what was recognised and who was asked."""
+    weights = np.asarray(one["weights"], dtype=float)
+    entropy = np.asarray(one["entropy"], dtype=float)
+    centres = (np.arange(len(weights)) + 0.5) * one["frame_seconds"]
+    rows = []
+    for span in one["reference"] or [{"phoneme": "whole", "start": 0, "end": one["seconds"]}]:
+        inside = (centres >= span["start"]) & (centres < span["end"])
+        if not inside.any():
+            inside[np.abs(centres - (span["start"] + span["end"]) / 2).argmin()] = True
+        mean = weights[inside].mean(axis=0)
+        best = int(mean.argmax())
+        heard = " ".join(
+            other["phoneme"]
+            for other in one["hypothesis"]
+            if other["start"] < span["end"] and other["end"] > span["start"]
+        )
+        rows.append(
+            (
+                span["phoneme"],
+                (
+                    Cell(number(span["start"])),
+                    Cell(number(span["end"])),
+                    Cell(heard or "–"),
+                    Cell(experts[best]),
+                    Cell(per_cent(mean[best]), shade=shade(mean[best])),
+                    Cell(number(float(entropy[inside].mean()))),
+                ),
+            )
+        )
+    return Table(
+        "Every phoneme of the utterance, in seconds; weights in %, entropy in bits",
+        ("phoneme", "start", "end", "recognised", "most used expert", "its weight", "entropy"),
+        rows,
+        frozenset({2, 3}),
+    )
+
+
+def _panel(height: int, shared: Range1d, y: tuple[float, float], label: str, name: str) -> figure:
+    plot = frame(
+        height,
+        (0, 1),
+        y,
+        y_label=label,
+        x_range=shared,
+        min_border_left=_LEFT,
+        min_border_right=_RIGHT,
+        min_border_top=4,
+        min_border_bottom=4,
+        name=name,
+        lod_threshold=None,
+    )
+    plot.xaxis[0].visible = False
+    plot.yaxis[0].axis_label_text_font_size = "11px"
+    plot.yaxis[0].major_label_text_font_size = "10px"
+    themed(plot.yaxis[0], major_label_text_color="--quiet")
+    return plot
+
+
+def _waveform(one: Mapping[str, Any], shared: Range1d) -> figure | None:
+    envelope = one.get("envelope")
+    if not envelope:
+        return None
+    low = np.asarray(envelope["low"], dtype=np.float32)
+    high = np.asarray(envelope["high"], dtype=np.float32)
+    peak = max(float(np.abs(low).max(initial=0)), float(high.max(initial=0)), 1e-3) * 1.05
+    plot = _panel(_WAVE, shared, (-peak, peak), "wave", "wave")
+    plot.yaxis[0].ticker = FixedTicker(ticks=[])
+    x = (np.arange(len(low)) + 0.5) * envelope["seconds_per_point"]
+    area = plot.varea(x.astype(np.float32), low, high)
+    themed(area.glyph, fill_color="--wave")
+    return plot
+
+
+def _spectrogram(one: Mapping[str, Any], shared: Range1d) -> figure | None:
+    mel = one.get("spectrogram")
+    if not mel:
+        return None
+    bands, columns = mel["bands"], mel["columns"]
+    levels = np.frombuffer(base64.b64decode(mel["base64"]), dtype=np.uint8).reshape(bands, columns)
+    plot = _panel(_MEL, shared, (0, bands), "mel bands", "spectrogram")
+    plot.yaxis[0].ticker = FixedTicker(ticks=[])
+    colours = LinearColorMapper(palette=["#fff", "#000"], low=0, high=255)
+    tag(colours, sound=True)
+    picture = Image(
+        image="image",
+        x=0,
+        y=0,
+        dw=columns * mel["seconds_per_column"],
+        dh=bands,
+        color_mapper=colours,
+    )
+    plot.add_glyph(ColumnDataSource({"image": [levels]}), picture)
+    return plot
+
+
+def _phonemes(one: Mapping[str, Any], shared: Range1d) -> figure:
+    plot = _panel(_PHONEMES, shared, (0, 2), "", "phonemes")
+    plot.yaxis[0].ticker = FixedTicker(ticks=[0.5, 1.5])
+    plot.yaxis[0].major_label_overrides = {1.5: "spoken", 0.5: "heard"}
+    for kind, spans, bottom in (
+        ("spoken", one["reference"], 1.04),
+        ("heard", one["hypothesis"], 0.04),
+    ):
+        wrong = [kind == "heard" and not _agrees(span, one["reference"]) for span in spans]
+        for these, fill, line in ((False, "--panel", "--strong-line"), (True, "--miss", "--own")):
+            mine = [span for span, is_wrong in zip(spans, wrong, strict=True) if is_wrong is these]
+            boxes = plot.quad(
+                left=[span["start"] for span in mine],
+                right=[span["end"] for span in mine],
+                bottom=[bottom] * len(mine),
+                top=[bottom + 0.92] * len(mine),
+            )
+            themed(boxes.glyph, fill_color=fill, line_color=line)
+        text = plot.text(
+            "x",
+            "y",
+            "text",
+            source=ColumnDataSource(
+                {
+                    "x": [(span["start"] + span["end"]) / 2 for span in spans],
+                    "y": [bottom + 0.46] * len(spans),
+                    "start": [span["start"] for span in spans],
+                    "end": [span["end"] for span in spans],
+                    "phoneme": [span["phoneme"] for span in spans],
+                    "text": [span["phoneme"] for span in spans],
+                },
+                name=kind,
+            ),
+            text_font=value(FONT),
+            text_font_size="12px",
+            text_align="center",
+            text_baseline="middle",
+        )
+        themed(text.glyph, text_color="--ink")
+    return plot
+
+
+def _weights(one: Mapping[str, Any], shared: Range1d, colours: Sequence[str]) -> figure:
+    weights = np.asarray(one["weights"], dtype=np.float64)
+    # Hundredths of a per cent in two bytes: half the size of float32, which a page of many feels.
+    plot = _panel(_WEIGHTS, shared, (0, 10_000), "weight, %", "weights")
+    plot.yaxis[0].ticker = FixedTicker(ticks=[2500, 5000, 7500])
+    plot.yaxis[0].major_label_overrides = {2500: "25", 5000: "50", 7500: "75"}
+    drawn = heaviest(one)
+    parts = [weights[:, i] for i in drawn]
+    fills: list[str | None] = [colours[i] for i in drawn]
+    if len(drawn) < weights.shape[1]:
+        parts.append(1 - np.sum(parts, axis=0))
+        fills.append(None)
+    tops = (10_000 * np.cumsum(parts, axis=0).clip(0, 1)).round().astype(np.uint16)
+    # One more point than rows: a step reaches to the end of its row.
+    x = np.append(np.arange(len(weights)), len(weights)) * one["frame_seconds"]
+    data: dict[str, Any] = {"x": x.astype(np.float32), "top0": np.zeros(len(x), np.uint16)}
+    for i, top in enumerate(tops):
+        data[f"top{i + 1}"] = np.append(top, top[-1:])
+    source = ColumnDataSource(data, name="weights")
+    for i, fill in enumerate(fills):
+        area = plot.varea_step(
+            "x", f"top{i}", f"top{i + 1}", source=source, step_mode="after", fill_color=fill
+        )
+        if fill is None:
+            themed(area.glyph, fill_color="--rest")
+    return plot
+
+
+def _entropy(one: Mapping[str, Any], shared: Range1d) -> figure:
+    entropy = np.asarray(one["entropy"], dtype=np.float32)
+    top = max(1.0, float(entropy.max(initial=0)) * 1.1)
+    plot = _panel(_ENTROPY, shared, (0, top), "bits", "entropy")
+    x = np.append(np.arange(len(entropy)), len(entropy)) * one["frame_seconds"]
+    source = ColumnDataSource(
+        {"x": x.astype(np.float32), "y": np.append(entropy, entropy[-1:])}, name="entropy"
+    )
+    line = plot.step("x", "y", source=source, mode="after", line_width=1.5)
+    themed(line.glyph, line_color="--second")
+    plot.xaxis[0].visible = True
+    plot.xaxis[0].axis_label = "seconds"
+    plot.xaxis[0].axis_label_standoff = 2
+    themed(plot.ygrid[0], grid_line_color="--line")
+    return plot
+
+
+def _agrees(span: Span, reference: Sequence[Span]) -> bool:
+    """Whether what was heard was being spoken at the time."""
+    return any(
+        other["phoneme"] == span["phoneme"]
+        and other["start"] < span["end"]
+        and other["end"] > span["start"]
+        for other in reference
+    )
