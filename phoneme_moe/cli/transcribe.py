@@ -89,7 +89,10 @@ def transcribe(
         raise InputError("--format all: expected --out FOLDER too, one file a format")
     if skip_done and out is None:
         raise InputError("--skip-done: expected --out FOLDER too, in which to look")
-    files = find_audio(audio)
+    refused: list[InputError] = []
+    files = find_audio(audio, refused.append)
+    for error in refused:
+        print(f"phoneme-moe: {error}", file=sys.stderr)
     formats = list(FORMATS) if format == "all" else [format.value]
     targets = dict(zip(files, output_names(files, ""), strict=True))
     todo = files
@@ -102,7 +105,7 @@ def transcribe(
         print(f"{len(files) - len(todo)} of {len(files)} done before", file=sys.stderr)
     engine = open_engine(run, device, threads, (only_expert, without_expert, gate_from, layer))
     options = Options(beam, nbest, symbols, fold, channel, embeddings)
-    failed = 0
+    failed = len(refused)
     first = True
     with progress("transcribing", len(todo)) as advance:
         for found in transcribe_files(engine, todo, options):
@@ -121,7 +124,7 @@ def transcribe(
                 FORMATS[name].save(found, target)
                 print(target, flush=True)
     if failed:
-        print(f"phoneme-moe: {failed} of {len(files)} files failed", file=sys.stderr)
+        print(f"phoneme-moe: {failed} of {len(files) + len(refused)} files failed", file=sys.stderr)
         raise typer.Exit(1)
 
 

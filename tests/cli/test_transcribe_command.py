@@ -285,3 +285,20 @@ def test_a_watched_run_shows_a_bar_and_still_fills_its_file(
     assert b"transcribing" in shown
     assert b"not audio" in shown
     assert len((tmp_path / "out.txt").read_text().splitlines()) == 3
+
+
+def test_a_folder_or_pattern_with_nothing_in_it_does_not_stop_the_others(
+    phoneme_moe: Command, recognized: Trained, tmp_path: Path
+) -> None:
+    good = tmp_path / "good.wav"
+    soundfile.write(good, tiny.tone(400, 0.5), tiny.RATE)
+    (tmp_path / "none").mkdir()
+    result = phoneme_moe(
+        "transcribe", recognized.run.folder, tmp_path / "none", good, tmp_path / "*.flac"
+    )
+    assert result.code == 1
+    assert result.out.startswith(f"{good}\t")
+    lines = result.err.splitlines()
+    assert lines[0].startswith(f"phoneme-moe: {tmp_path / 'none'}: the folder holds no audio file")
+    assert lines[1] == f"phoneme-moe: {tmp_path / '*.flac'}: no file matches the pattern"
+    assert lines[2:] == ["phoneme-moe: 2 of 3 files failed"]
