@@ -25,6 +25,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
         temporary.replace(path)
+    except OSError as error:
+        # A full disk does not say which file there was no room for.
+        error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -40,7 +40,9 @@ class Symbols(StrEnum):
 def transcribe(
     run: Annotated[Path, typer.Argument(help="A run folder, or a model exported as .onnx.")],
     audio: Annotated[
-        list[Path], typer.Argument(help="Audio files, folders, patterns, or - for stdin.")
+        list[Path],
+        # Not looked at here: one that cannot be read must not stop the others.
+        typer.Argument(help="Audio files, folders, patterns, or - for stdin.", readable=False),
     ],
     format: Annotated[
         TranscriptFormat, typer.Option(help="all: every format, into --out.")

@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from phoneme_moe.files import atomic_path, write_text
+
+
+def test_a_full_disk_is_told_with_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_text(tmp_path / "a.json", "old")
+
+    def full(*_: object, **__: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="No space left") as told:
+        write_text(tmp_path / "a.json", "new")
+    assert told.value.filename == str(tmp_path / "a.json")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+    assert (tmp_path / "a.json").read_text() == "old"
+
+
+def test_what_fails_half_way_leaves_nothing(tmp_path: Path) -> None:
+    def fail() -> None:
+        with atomic_path(tmp_path / "x") as path:
+            path.write_text("half")
+            raise ValueError("half")
+
+    with pytest.raises(ValueError, match="half"):
+        fail()
+    assert list(tmp_path.iterdir()) == []
