@@ -1,8 +1,10 @@
-"""Routing tables with planted blends."""
+"""Routing tables with planted blends, and a browser for pages."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,16 @@ from phoneme_moe.report.statistics import RoutingReport, summarize
 from phoneme_moe.report.tally import tally_table
 from phoneme_moe.report.verdict import verdict
 
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+SWITCHES = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--autoplay-policy=no-user-gesture-required",
+]
 SPEAKERS = ("ann_f1", "bob_m1", "jackson", "lucas", "mht", "theo")
 #: mht borrows from bob_m1, theo is a blend of ann_f1 and jackson; the rest own their expert.
 PLANTED = np.array(
@@ -112,3 +124,17 @@ def documented() -> Callable[..., dict[str, Any]]:
         return found | {"verdict": verdict(report, found)}
 
     return make
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """A headless browser. Not every machine has one, and pip cannot bring it; CI installs it."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    asked = os.environ.get("PHONEME_MOE_CHROMIUM")
+    path = asked or next(filter(None, map(shutil.which, BROWSERS)), None)
+    if path is None:
+        pytest.skip(f"no browser: neither PHONEME_MOE_CHROMIUM nor {', '.join(BROWSERS)}")
+    with playwright.sync_playwright() as running:
+        started = running.chromium.launch(executable_path=path, args=SWITCHES)
+        yield started
+        started.close()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,18 +13,6 @@ from test_report_page import evil_document
 
 from phoneme_moe.report.page.render import render_page
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-SWITCHES = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--autoplay-policy=no-user-gesture-required",
-]
 #: Scrolls through the page so that every plot comes into view.
 SCROLL = """async () => {
   document.documentElement.style.scrollBehavior = "auto";
@@ -65,18 +51,6 @@ TOOLTIP = """() => {
   const inside = (tip) => (tip.shadowRoot ?? tip).querySelector(".bk-tooltip-content");
   return shown.map((tip) => inside(tip).textContent).join(" ");
 }"""
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    asked = os.environ.get("PHONEME_MOE_CHROMIUM")
-    path = asked or next((found for name in NAMES if (found := shutil.which(name))), None)
-    if path is None:
-        pytest.skip(f"no Chromium: neither PHONEME_MOE_CHROMIUM nor {', '.join(NAMES)}")
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, args=SWITCHES)
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,8 +52,8 @@ def names(clips: list[Clip]) -> list[tuple[str, float, str]]:
     return sorted((clip.utterance, clip.start, clip.phoneme) for clip in clips)
 
 
-def written(trained: Trained, out: Path, cell: Cell | None = None, **options: object) -> RunClips:
-    return clips_of_run(trained.run, cell or Cell(), out=out, **options)  # type: ignore[arg-type]
+def written(trained: Trained, out: Path, cell: Cell | None = None, **options: Any) -> RunClips:
+    return clips_of_run(trained.run, cell or Cell(), out=out, **options)
 
 
 def table_of(folder: Path) -> list[dict[str, str]]:

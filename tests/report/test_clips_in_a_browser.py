@@ -2,45 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from phoneme_moe.report.clips.find import Cell
 from phoneme_moe.report.clips.run import clips_of_run
 from phoneme_moe.training.train import Trained
 
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    path = next(
-        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-    )
-    if path is None:
-        pytest.skip("no Chromium on this machine")
-    with playwright.sync_playwright() as running:
-        chromium = running.chromium.launch(executable_path=path, args=ARGUMENTS)
-        yield chromium
-        chromium.close()
-
-
-def test_clips_play_and_are_found(browser: Any, recognized: Trained, tmp_path: Path) -> None:
+def test_clips_play_and_are_found(chromium: Any, recognized: Trained, tmp_path: Path) -> None:
     done = clips_of_run(recognized.run, Cell(), out=tmp_path / "clips", limit=12)
     for width in (1280, 390):
-        page = browser.new_page(viewport={"width": width, "height": 800})
+        page = chromium.new_page(viewport={"width": width, "height": 800})
         asked: list[str] = []
         complaints: list[str] = []
         page.on("request", lambda request, asked=asked: asked.append(request.url))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import re
 from html.parser import HTMLParser
@@ -56,7 +57,7 @@ def compared(a: Run, b: Run, folder: Path, **options: Any) -> dict[str, Any]:
 def printed(document: dict[str, Any]) -> list[str]:
     from rich.console import Console
 
-    console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: PTH123, SIM115
+    console = Console(width=80, record=True, file=io.StringIO())
     console.print(comparison_text(document))
     return console.export_text().splitlines()
 

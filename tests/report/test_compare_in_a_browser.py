@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,25 +13,9 @@ from phoneme_moe.report.compare.page import render_comparison
 from phoneme_moe.report.compare.run import compare_runs
 from phoneme_moe.training.train import Trained
 
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    names = ("chromium", "chromium-browser", "google-chrome")
-    asked = os.environ.get("PHONEME_MOE_CHROMIUM")
-    path = asked or next(filter(None, map(shutil.which, names)), None)
-    if path is None:
-        pytest.skip("no Chromium on this machine")
-    with playwright.sync_playwright() as running:
-        chromium = running.chromium.launch(executable_path=path, args=ARGUMENTS)
-        yield chromium
-        chromium.close()
-
 
 def test_the_page_is_silent_and_fits_every_screen(
-    browser: Any, recognized: Trained, recognize_recipe: Recipe, tmp_path: Path
+    chromium: Any, recognized: Trained, recognize_recipe: Recipe, tmp_path: Path
 ) -> None:
     other = fresh_run(tmp_path / "other", recognize_recipe)
     document = compare_runs(recognized.run, other, out=tmp_path / "out").document
@@ -47,7 +28,7 @@ def test_the_page_is_silent_and_fits_every_screen(
     file.write_text(render_comparison(document))
     for width in (1280, 390):
         for scheme in ("light", "dark"):
-            context = browser.new_context(
+            context = chromium.new_context(
                 viewport={"width": width, "height": 800}, color_scheme=scheme
             )
             page = context.new_page()

@@ -115,14 +115,16 @@ def normalized_information(firsts: NDArray[np.generic]) -> Floats:
 
 def _entropy(shares: Floats) -> Floats:
     logs = np.log(np.where(shares > 0, shares, 1.0))
-    return -(shares * logs).sum(axis=-1)  # type: ignore[no-any-return]
+    entropy: Floats = -(shares * logs).sum(axis=-1)
+    return entropy
 
 
 def _measure(shared: float | Floats, same: float | Floats, firsts: NDArray[np.generic]) -> Floats:
     """The three measures from sums over rows; every row is in one cell of ``firsts``."""
     rows = np.maximum(firsts.sum(axis=(-2, -1)), 1)
     found = np.stack([shared / rows, same / rows, normalized_information(firsts)], axis=-1)
-    return np.minimum(found, 1.0)  # type: ignore[no-any-return]
+    measures: Floats = np.minimum(found, 1.0)
+    return measures
 
 
 def _bootstrap(matching: Matching, shared: NDArray[np.float32], firsts: Counts) -> Floats:

@@ -180,7 +180,8 @@ class Matching:
             Shape (...).
         """
         rows, columns = [i for i, _ in self.pairs], [j for _, j in self.pairs]
-        return table[..., rows, columns].sum(axis=-1, dtype=np.float64)  # type: ignore[no-any-return]
+        total: Floats = table[..., rows, columns].sum(axis=-1, dtype=np.float64)
+        return total
 
     def slots(self) -> list[tuple[int | None, int | None]]:
         """The pairs, then the experts that only the first or only the second run has."""

@@ -33,7 +33,7 @@ def to_json(root: Model) -> dict[str, Any]:
     """
     document = Document(title="")
     document.add_root(root)
-    content: dict[str, Any] = document.to_json(deferred=False)  # type: ignore[assignment]
+    content = dict[str, Any](document.to_json(deferred=False))
     known: dict[str, str] = {}
 
     # Only keys named "id" are identifiers: data columns are lists, and a speaker may be "p1001".
