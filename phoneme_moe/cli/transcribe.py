@@ -126,7 +126,9 @@ def transcribe(
                 FORMATS[name].save(found, target)
                 print(target, flush=True)
     if failed:
-        print(f"phoneme-moe: {failed} of {len(files) + len(refused)} files failed", file=sys.stderr)
+        asked = len(files) + len(refused)
+        if asked > 1:  # Of a single one, its own line has said all there is to say.
+            print(f"phoneme-moe: {failed} of {asked} files failed", file=sys.stderr)
         raise typer.Exit(1)
 
 
