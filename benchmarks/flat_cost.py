@@ -52,7 +52,7 @@ class OurLayer(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """Shape (utterances, frames, width), as given; no frame is padding."""
-        mask = torch.ones(frames.shape[:2], dtype=torch.bool)
+        mask = torch.ones(frames.shape[:2], dtype=torch.bool, device=frames.device)
         out: Tensor = self.layer(frames, mask, Surroundings(frames))[0]
         return out
 
@@ -68,7 +68,7 @@ class SparseLayer(nn.Module):
     def route(self, frames: Tensor) -> Assignment:
         """Two experts for each frame of shape (frames, width)."""
         scores, experts = self.router(frames).float().topk(TOP_K, dim=-1)
-        token = torch.arange(len(frames)).repeat_interleave(TOP_K)
+        token = torch.arange(len(frames), device=frames.device).repeat_interleave(TOP_K)
         return Assignment(token, experts.flatten(), scores.softmax(dim=-1).flatten())
 
     def forward(self, frames: Tensor) -> Tensor:

@@ -49,6 +49,7 @@ def _sections() -> list[str]:
         against_speechbrain,
         flat_cost,
         ladder_page,
+        on_gpu,
         routing_scale,
         sparse_ladder,
         step_profile,
@@ -62,6 +63,7 @@ def _sections() -> list[str]:
         parts.append(ladder_page.collapse_section(ladder, sparse_ladder.COLLAPSE))
     for name, module in (
         ("flat_cost", flat_cost),
+        ("on_gpu", on_gpu),
         ("step_profile", step_profile),
         ("against_speechbrain", against_speechbrain),
         ("transcribe", transcribe),

@@ -35,13 +35,20 @@ ARITHMETIC = (
 )
 
 
-def measure_stage(recipe: Recipe, index: int, steps: int) -> dict[str, Any]:
-    """Times and profiles optimiser steps of one stage.
+def finish(device: str) -> None:
+    """Waits for what a card was given to do; a processor has done it already."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def measure_stage(recipe: Recipe, index: int, steps: int, device: str = "cpu") -> dict[str, Any]:
+    """Times optimiser steps of one stage, and profiles them on a processor.
 
     Args:
         recipe: A recipe on a prepared corpus.
         index: Which of its stages.
         steps: Steps to time; the median is taken.
+        device: ``cpu`` or ``cuda``.
     """
     corpus = load_corpus(recipe.corpus.name)
     recognizer = build_recognizer(recipe, corpus)
@@ -54,7 +61,7 @@ def measure_stage(recipe: Recipe, index: int, steps: int) -> dict[str, Any]:
         examples = list(with_expert_posteriors(examples, recognizer))
     batches = list(BalancedBatches(examples, recipe.training.batch_size, 0))
     data = ExampleBatches(examples, recognizer)
-    module = StageModule(recognizer, recipe, index)
+    module = StageModule(recognizer, recipe, index).to(device)
     module.freeze_parts()
     learning = [p for p in recognizer.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(learning, lr=1e-3, fused=True)
@@ -62,13 +69,14 @@ def measure_stage(recipe: Recipe, index: int, steps: int) -> dict[str, Any]:
     mixed = recipe.training.precision == "bf16-mixed"
 
     def step(number: int) -> int:
-        batch = data[batches[number % len(batches)]]
+        batch = data[batches[number % len(batches)]].to(torch.device(device))
         optimizer.zero_grad()
-        with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+        with torch.autocast(device, torch.bfloat16, enabled=mixed):
             loss = module.training_step(batch, number)
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(learning, recipe.training.gradient_clip)
         optimizer.step()
+        finish(device)
         return int(batch.mask.sum())
 
     for number in range(5):
@@ -79,18 +87,20 @@ def measure_stage(recipe: Recipe, index: int, steps: int) -> dict[str, Any]:
         frames = step(number)
         seconds.append(time.perf_counter() - start)
         rates.append(frames / seconds[-1])
+    found: dict[str, Any] = {
+        "recipe": recipe.name,
+        "stage": stage.name,
+        "step_ms": 1000 * statistics.median(seconds),
+        "frames_per_second": statistics.median(rates),
+    }
+    if device != "cpu":
+        return found
     with profile(activities=[ProfilerActivity.CPU]) as profiler:
         for number in range(min(steps, 15)):
             step(number)
     totals = {e.key: e.self_cpu_time_total for e in profiler.key_averages()}
     arithmetic = sum(t for key, t in totals.items() if any(a in key for a in ARITHMETIC))
-    return {
-        "recipe": recipe.name,
-        "stage": stage.name,
-        "step_ms": 1000 * statistics.median(seconds),
-        "frames_per_second": statistics.median(rates),
-        "arithmetic_share": arithmetic / sum(totals.values()),
-    }
+    return found | {"arithmetic_share": arithmetic / sum(totals.values())}
 
 
 def show(row: dict[str, Any]) -> None:
