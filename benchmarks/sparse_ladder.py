@@ -31,7 +31,8 @@ from phoneme_moe.speech.scoring import score_utterance
 from phoneme_moe.training.callbacks import read_rows
 from phoneme_moe.training.data import Example, load_examples
 from phoneme_moe.training.stages import train_stages
-from phoneme_moe.transcription.calibrate import calibrate, read_quality
+from phoneme_moe.transcription.calibrate import calibrate
+from phoneme_moe.transcription.quality import read_quality
 
 RUNGS = (
     "dense",

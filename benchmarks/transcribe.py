@@ -29,7 +29,7 @@ from phoneme_moe.corpora.arpabet import fold_arpabet
 from phoneme_moe.run import load_run
 from phoneme_moe.speech.audio import load_waveform
 from phoneme_moe.speech.scoring import score_utterance, total_score
-from phoneme_moe.transcription import calibrate
+from phoneme_moe.transcription import quality
 from phoneme_moe.transcription.bench import bench
 from phoneme_moe.transcription.export import export_onnx
 from phoneme_moe.transcription.live import Listener, Pace, recognize_as_live
@@ -188,9 +188,9 @@ def boundaries(words: Path) -> dict[str, Any]:
     """How far times are off with and without the net that finds them."""
     run = load_run(words)
     corpus = load_corpus(run.recipe.corpus.name)
-    after = calibrate.time_errors(run, corpus, "test")
+    after = quality.time_errors(run, corpus, "test")
     run.recognizer.timing = None
-    return {"before": calibrate.time_errors(run, corpus, "test"), "after": after}
+    return {"before": quality.time_errors(run, corpus, "test"), "after": after}
 
 
 def section(figures: dict[str, Any]) -> str:

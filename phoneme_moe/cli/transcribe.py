@@ -79,11 +79,11 @@ def transcribe(
     is then 1.
     """
     from phoneme_moe.cli.progress import progress
+    from phoneme_moe.transcription.find_audio import find_audio
     from phoneme_moe.transcription.formats import FORMATS, output_names
     from phoneme_moe.transcription.transcribe import (
         Failure,
         Options,
-        find_audio,
         transcribe_files,
     )
 

@@ -19,8 +19,8 @@ from phoneme_moe.speech.phonemes import BLANK
 from phoneme_moe.speech.viterbi import Spans, force_align, share_gaps
 from phoneme_moe.transcription.card import Engine, Heard
 from phoneme_moe.transcription.decode import Reading, find_times, transcribe_heard
+from phoneme_moe.transcription.hear import hear
 from phoneme_moe.transcription.recording import Recording, read_recording
-from phoneme_moe.transcription.transcribe import hear
 from phoneme_moe.transcription.transcript import Transcript
 
 NEIGHBOURS = 4

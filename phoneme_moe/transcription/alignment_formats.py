@@ -11,11 +11,11 @@ from phoneme_moe.transcription.align import Alignment
 from phoneme_moe.transcription.formats import (
     FORMATS,
     file_name,
-    rounded,
-    textgrid,
     to_dict,
     to_textgrid_tiers,
 )
+from phoneme_moe.transcription.milliseconds import rounded
+from phoneme_moe.transcription.textgrid import textgrid
 
 
 def to_table(alignment: Alignment) -> str:

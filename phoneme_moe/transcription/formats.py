@@ -1,7 +1,6 @@
 """Transcripts as text that other tools open.
 
-Every format has the same whole milliseconds, so that no two disagree. They are rounded so that
-nothing overlaps, ends past the recording or lasts no time at all.
+Every format has the same whole milliseconds, so that no two disagree.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import io
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -20,6 +19,8 @@ from typing import Any, TextIO
 from phoneme_moe.errors import InputError
 from phoneme_moe.files import write_text
 from phoneme_moe.speech.decoding import Segment
+from phoneme_moe.transcription.milliseconds import rounded
+from phoneme_moe.transcription.textgrid import Tiers, textgrid
 from phoneme_moe.transcription.transcript import Transcript
 
 TRANSCRIPT_VERSION = 2
@@ -55,34 +56,6 @@ class Format:
     def save(self, transcript: Transcript, path: Path) -> None:
         """Writes a file whole or not at all."""
         write_text(path, self.header + (self.indented or self.body)(transcript))
-
-
-def rounded(segments: Sequence[Segment], duration: float) -> list[tuple[int, int]]:
-    """Start and end of each segment in whole milliseconds: none empty, in order, within the file.
-
-    What is shorter than a millisecond, as the last phoneme can be, is widened to one, and its
-    neighbours give way; all others stay within a millisecond of where they were.
-
-    Args:
-        segments: In order, none overlapping the next; no more than the file has milliseconds.
-        duration: Of the file, in seconds.
-    """
-    last = _whole_milliseconds(duration)
-    edges: list[tuple[int, int]] = []
-    before = 0
-    for number, segment in enumerate(segments):
-        room = last - (len(segments) - number - 1)  # a millisecond for each that follows
-        start = min(max(before, round(segment.start * 1000)), room - 1)
-        end = min(max(start + 1, round(segment.end * 1000)), room)
-        edges.append((start, end))
-        before = end
-    return edges
-
-
-def _whole_milliseconds(duration: float) -> int:
-    nearest = round(duration * 1000)
-    # int(duration * 1000) would make 1000 of 1.001.
-    return nearest - (nearest / 1000 > duration)
 
 
 def file_name(path: Path) -> str:
@@ -182,10 +155,6 @@ def to_ctm(transcript: Transcript) -> str:
     )
 
 
-Tiers = dict[str, tuple[list[tuple[int, int]], list[str]]]
-"""By name: start and end of the intervals in milliseconds, and their labels."""
-
-
 def to_textgrid(transcript: Transcript) -> str:
     """Praat's long text format; silences are empty intervals."""
     return textgrid(to_textgrid_tiers(transcript)[1], transcript.duration)
@@ -203,66 +172,6 @@ def to_textgrid_tiers(transcript: Transcript) -> tuple[list[tuple[int, int]], Ti
     if len(transcript.routing) > 1:
         tiers["expert"] = (edges, [leading_expert(segment)[0] for segment in segments])
     return edges, tiers
-
-
-def textgrid(tiers: Tiers, duration: float) -> str:
-    """Interval tiers in Praat's long text format; what no interval covers has an empty one.
-
-    The last millisecond also takes the fraction after it: a shorter interval of its own may hold
-    not one sample, and Praat then refuses to cut the recording by the tier.
-
-    Args:
-        tiers: Their intervals, in order.
-        duration: Of the recording, in seconds.
-    """
-    last = _whole_milliseconds(duration)
-
-    def seconds(time: int) -> str:
-        return f"{duration}" if time >= last else f"{time / 1000:.3f}"
-
-    lines = [
-        'File type = "ooTextFile"',
-        'Object class = "TextGrid"',
-        "",
-        "xmin = 0",
-        f"xmax = {duration}",
-        "tiers? <exists>",
-        f"size = {len(tiers)}",
-        "item []:",
-    ]
-    for number, (name, (edges, labels)) in enumerate(tiers.items(), 1):
-        intervals = list(_filled(edges, labels, last))
-        lines += [
-            f"    item [{number}]:",
-            '        class = "IntervalTier"',
-            f'        name = "{name}"',
-            "        xmin = 0",
-            f"        xmax = {duration}",
-            f"        intervals: size = {len(intervals)}",
-        ]
-        for index, (start, end, label) in enumerate(intervals, 1):
-            quoted = label.replace('"', '""')
-            lines += [
-                f"        intervals [{index}]:",
-                f"            xmin = {seconds(start)}",
-                f"            xmax = {seconds(end)}",
-                f'            text = "{quoted}"',
-            ]
-    return "\n".join(lines) + "\n"
-
-
-def _filled(
-    edges: Sequence[tuple[int, int]], labels: Sequence[str], last: int
-) -> Iterable[tuple[int, int, str]]:
-    """Intervals from 0 to the end, those between segments empty."""
-    before = 0
-    for (start, end), label in zip(edges, labels, strict=True):
-        if start > before:
-            yield before, start, ""
-        yield start, end, label
-        before = end
-    if before < last:
-        yield before, last, ""
 
 
 def _cues(transcript: Transcript) -> list[tuple[int, int, str]]:

@@ -11,7 +11,7 @@ from phoneme_moe.corpora.registry import CORPORA
 from phoneme_moe.encoder.cost import cost_of
 from phoneme_moe.errors import InputError
 from phoneme_moe.run import Run
-from phoneme_moe.transcription.calibrate import read_quality
+from phoneme_moe.transcription.quality import read_quality
 from phoneme_moe.transcription.run_engine import card_of
 
 SPEED = "speed.json"

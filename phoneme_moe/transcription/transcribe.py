@@ -2,9 +2,7 @@
 
     files --readers (threads)--> recordings --batches of like length--> posteriors --> transcripts
 
-Reading and features overlap with the network. Long recordings go through in windows with as much
-beside them as the model looks at, so that a seam changes nothing; where a part of the model looks
-at the whole utterance (``Card.context`` is None), it looks at a window instead.
+Reading and features overlap with the network.
 """
 
 from __future__ import annotations
@@ -18,15 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from phoneme_moe.errors import InputError
-from phoneme_moe.speech.audio import AUDIO_SUFFIXES
-from phoneme_moe.speech.phonemes import BLANK
 from phoneme_moe.speech.symbols import symbol_map
-from phoneme_moe.transcription.card import Card, Engine, Floats, Heard, Scores, side_by_side
+from phoneme_moe.transcription.card import Card, Engine, Floats
 from phoneme_moe.transcription.decode import decode, renamed, transcribe_heard
+from phoneme_moe.transcription.hear import BATCH_FRAMES, hear
 from phoneme_moe.transcription.recording import Recording, read_recording
 from phoneme_moe.transcription.tokens import transcribe_token
 from phoneme_moe.transcription.transcript import Transcript
@@ -34,23 +30,8 @@ from phoneme_moe.transcription.transcript import Transcript
 if TYPE_CHECKING:
     from phoneme_moe.embeddings import Embeddings
 
-BATCH_FRAMES = 24_000
-"""Feature frames in a batch, padding included: four minutes at 10 ms."""
-
 MOST_PADDING = 1.25
 """The longest recording of a batch is at most so many times the shortest."""
-
-WINDOW_SECONDS = 30.0
-"""Of a long recording, without what is beside it."""
-
-CONTEXT_SECONDS = 5.0
-"""Beside a window, for models that look at whole utterances."""
-
-CLOSURE_SECONDS = 0.05
-"""Before a silence ends a phoneme may have begun: the closure of a stop is silent."""
-
-SILENT_PENALTY = 8.0
-"""Off the score of every phoneme in each silent frame."""
 
 FEW = 4
 """So few files leave no cores to readers."""
@@ -237,77 +218,6 @@ def _batches(
         yield batch
 
 
-def hear(
-    engine: Engine, recordings: Sequence[Recording], embeddings: Floats | None = None
-) -> list[Heard]:
-    """What a model says of recordings, each by itself.
-
-    Args:
-        engine: The model.
-        recordings: Together no more than a batch, or a single one of any length.
-        embeddings: A vector of each, shape (recordings, size), where the model needs one.
-    """
-    if len(recordings) == 1 and recordings[0].num_frames > BATCH_FRAMES:
-        return [_hear_long(engine, recordings[0], embeddings)]
-    lengths = np.array([recording.num_frames for recording in recordings])
-    features = side_by_side([recording.features() for recording in recordings])
-    heard = engine.hear(features, lengths, embeddings)
-    stack = engine.card.stack
-    if heard.timing is not None:
-        for row, (n, recording) in enumerate(zip(lengths.tolist(), recordings, strict=True)):
-            _hush(heard.timing[row : row + 1, :n], recording)
-    return [
-        Heard(
-            heard.log_posteriors[row : row + 1, : -(-n // stack)],
-            heard.weights[row : row + 1, : -(-n // stack)],
-            None if heard.timing is None else heard.timing[row : row + 1, :n],
-        )
-        for row, n in enumerate(lengths.tolist())
-    ]
-
-
-def _hush(timing: Scores, recording: Recording) -> None:
-    """Sees to it, in place, that no phoneme begins early in a silence, or lasts through one.
-
-    Label priors leave blanks no advantage, so that a stop's closure would fill all of a silence.
-    """
-    seconds = recording.front_end.frame_seconds
-    for start, end in recording.silences():
-        first, last = round(start / seconds), round((end - CLOSURE_SECONDS) / seconds)
-        timing[:, first : max(first, last), BLANK + 1 :] -= SILENT_PENALTY
-
-
-def _hear_long(engine: Engine, recording: Recording, embeddings: Floats | None) -> Heard:
-    """The same in windows, with what the model looks at beside them."""
-    card = engine.card
-    step = card.feature_seconds * card.stack
-    context = card.context if card.context is not None else round(CONTEXT_SECONDS / step)
-    size = round(WINDOW_SECONDS / step)
-    total = -(-recording.num_frames // card.stack)
-    outputs = card.phonemes.num_outputs
-    log_posteriors = np.empty((1, total, outputs), np.float32)
-    weights = np.empty((1, total, len(card.experts)), np.float32)
-    timing: NDArray[np.float16] | None = None
-    for first in range(0, total, size):
-        last = min(first + size, total)
-        begin = max(0, first - context)
-        features = recording.features(begin * card.stack, (last + context) * card.stack)
-        said = engine.hear(features[None], np.array([len(features)]), embeddings)
-        own = slice(first - begin, last - begin)
-        log_posteriors[:, first:last] = said.log_posteriors[:, own]
-        weights[:, first:last] = said.weights[:, own]
-        if said.timing is not None:
-            if timing is None:  # half precision: nobody sees the difference in an alignment
-                timing = np.empty((1, total * card.stack, outputs), np.float16)
-            finer = said.timing[:, own.start * card.stack : own.stop * card.stack]
-            start = first * card.stack
-            timing[:, start : start + finer.shape[1]] = finer
-    if timing is not None:
-        timing = timing[:, : recording.num_frames]
-        _hush(timing, recording)
-    return Heard(log_posteriors, weights, timing)
-
-
 def _embeddings(card: Card, options: Options) -> Embeddings | None:
     if card.embedding_size is None:
         return None
@@ -331,44 +241,3 @@ def transcribe_file(engine: Engine, path: str | Path, options: Options | None = 
     if isinstance(found, Failure):
         raise found.error
     return found
-
-
-def find_audio(
-    inputs: Iterable[Path], refuse: Callable[[InputError], None] | None = None
-) -> list[Path]:
-    """Files as they are, folders as the audio files in them, patterns as what they match.
-
-    Args:
-        inputs: Files, folders, patterns such as ``*.wav`` (for shells that leave them as they are),
-            or ``-``.
-        refuse: Told of a folder that holds no audio file, or a pattern that matches nothing, so
-            that the others are still found; the first is raised when left out.
-
-    Raises:
-        InputError: As told to ``refuse``.
-    """
-    files: list[Path] = []
-
-    def complain(text: str) -> None:
-        if refuse is None:
-            raise InputError(text)
-        refuse(InputError(text))
-
-    for path in inputs:
-        if path.is_dir():
-            found = sorted(
-                p for p in path.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES and p.is_file()
-            )
-            if not found:
-                known = " ".join(sorted(AUDIO_SUFFIXES))
-                complain(f"{path}: the folder holds no audio file ({known})")
-            files.extend(found)
-        elif not path.exists() and any(sign in str(path) for sign in "*?["):
-            root = Path(path.anchor) if path.anchor else Path()
-            matching = sorted(p for p in root.glob(str(path.relative_to(root))) if p.is_file())
-            if not matching:
-                complain(f"{path}: no file matches the pattern")
-            files.extend(matching)
-        else:
-            files.append(path)
-    return files

@@ -16,8 +16,9 @@ import torch
 from phoneme_moe.errors import InputError
 from phoneme_moe.evaluation import evaluate
 from phoneme_moe.run import load_run
-from phoneme_moe.training import adapt as adapting
-from phoneme_moe.training.adapt import adapt, spoken_examples
+from phoneme_moe.training import new_speaker
+from phoneme_moe.training.adapt import adapt
+from phoneme_moe.training.spoken import spoken_examples
 from phoneme_moe.training.train import Trained
 
 if TYPE_CHECKING:
@@ -40,8 +41,8 @@ def of_dan(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(adapting, "EXPERT_STEPS", 60)
-    monkeypatch.setattr(adapting, "GATE_STEPS", 60)
+    monkeypatch.setattr(new_speaker, "EXPERT_STEPS", 60)
+    monkeypatch.setattr(new_speaker, "GATE_STEPS", 60)
 
 
 def test_a_new_expert_leaves_the_old_ones_as_they_are(
@@ -88,9 +89,9 @@ def test_before_it_is_taught_a_new_expert_is_hardly_asked(
     recognized: Trained, of_dan: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = load_run(recognized.run.folder)
-    monkeypatch.setattr(adapting, "_teach_expert", lambda lone, learned, run: None)
+    monkeypatch.setattr(new_speaker, "_teach_expert", lambda lone, learned, run: None)
     learned = spoken_examples(run.recognizer, of_dan, "dan")
-    new = adapting._with_new_expert(run, "dan", learned)
+    new = new_speaker.with_new_expert(run, "dan", learned)
     waveform = torch.randn(1, 4000, generator=torch.Generator().manual_seed(0))
     length = torch.tensor([4000])
     with torch.no_grad():

@@ -28,9 +28,9 @@ from phoneme_moe.transcription.formats import (
     CUE_SECONDS,
     FORMATS,
     output_names,
-    rounded,
     to_dict,
 )
+from phoneme_moe.transcription.milliseconds import rounded
 from phoneme_moe.transcription.transcript import Alternative, Transcript
 
 SCHEMA = json.loads(

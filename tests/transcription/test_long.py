@@ -11,7 +11,7 @@ import tiny
 
 from phoneme_moe.errors import InputError
 from phoneme_moe.training.train import Trained
-from phoneme_moe.transcription import decode, recording, transcribe
+from phoneme_moe.transcription import decode, hear, recording, transcribe
 from phoneme_moe.transcription.run_engine import RunEngine
 from phoneme_moe.transcription.transcript import Transcript
 
@@ -35,8 +35,8 @@ def in_windows(
     monkeypatch: pytest.MonkeyPatch, engine: RunEngine, path: Path, window: float
 ) -> Transcript:
     monkeypatch.setattr(recording, "LONG_SECONDS", 1.0)
-    monkeypatch.setattr(transcribe, "BATCH_FRAMES", 100)
-    monkeypatch.setattr(transcribe, "WINDOW_SECONDS", window)
+    monkeypatch.setattr(hear, "BATCH_FRAMES", 100)
+    monkeypatch.setattr(hear, "WINDOW_SECONDS", window)
     return transcribe.transcribe_file(engine, path)
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from phoneme_moe.run import load_run
 from phoneme_moe.training.train import Trained
-from phoneme_moe.transcription.calibrate import (
+from phoneme_moe.transcription.quality import (
     calibration_error,
     matched_errors,
     read_quality,
