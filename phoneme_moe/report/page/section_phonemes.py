@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from phoneme_moe.report.page.charts import bits, dumbbells
-from phoneme_moe.report.page.heat_plot import HeatMap, heat_map
+from phoneme_moe.report.page.heat_map import HeatMap
+from phoneme_moe.report.page.heat_plot import draw_heat_map
 from phoneme_moe.report.page.parts import (
     Block,
     Cell,
@@ -108,7 +109,7 @@ def _heat(document: Document) -> Block | None:
         f"Heat map of mean gate weights, {plural(len(order), 'phoneme')} down, "
         f"{plural(len(columns), 'expert')} across; the table below has every number",
         f"Mean gate weight in % over the {unit}s of each phoneme; bar: experts in effect.",
-        heat_map(what),
+        draw_heat_map(what),
         what.height,
         what.min_width,
         top=what.top,

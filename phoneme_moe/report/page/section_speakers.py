@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from phoneme_moe.report.page.charts import blends
-from phoneme_moe.report.page.heat_plot import HeatMap, colour_top, heat_map
+from phoneme_moe.report.page.heat_map import HeatMap, colour_top
+from phoneme_moe.report.page.heat_plot import draw_heat_map
 from phoneme_moe.report.page.parts import (
     Block,
     Cell,
@@ -103,7 +104,7 @@ def _heat(document: Document, order: Sequence[int]) -> Block:
         f"Heat map of mean gate weights, {plural(len(order), 'speaker')} down, "
         f"{plural(len(columns), 'expert')} across; the table below has every number",
         "Mean gate weight in %, " + "; ".join(notes) + ".",
-        heat_map(what),
+        draw_heat_map(what),
         what.height,
         what.min_width,
         top=what.top,

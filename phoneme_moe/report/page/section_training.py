@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from phoneme_moe.report.page.curves import curves, stack
-from phoneme_moe.report.page.heat_plot import HeatMap, heat_map
+from phoneme_moe.report.page.heat_map import HeatMap
+from phoneme_moe.report.page.heat_plot import draw_heat_map
 from phoneme_moe.report.page.palette import expert_colours
 from phoneme_moe.report.page.parts import (
     Block,
@@ -200,7 +201,7 @@ def _layers(layers: Mapping[str, Any]) -> list[Block]:
         "layers",
         "Heat map of load, layers down, experts across",
         "Load in % of every expert of every layer; bar: experts in effect.",
-        heat_map(what),
+        draw_heat_map(what),
         what.height,
         what.min_width,
         top=what.top,
@@ -245,7 +246,7 @@ def _agreement(layer_names: Sequence[str], agreement: np.ndarray) -> Block:
         "agreement",
         "Heat map of the agreement of every two layers",
         "Mutual information of the frames’ first experts, normalised, in %.",
-        heat_map(what),
+        draw_heat_map(what),
         what.height,
         what.min_width,
         top=what.top,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from phoneme_moe.report.page.charts import changes, dumbbells
-from phoneme_moe.report.page.heat_plot import colour_top
+from phoneme_moe.report.page.heat_map import colour_top
 from phoneme_moe.report.page.parts import (
     Block,
     Cell,
