@@ -8,7 +8,7 @@ Legend: T frames, F features of a frame.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,6 +23,11 @@ from phoneme_moe.errors import InputError, suggest
 from phoneme_moe.recipe import Recipe
 from phoneme_moe.recognizer import Recognizer
 from phoneme_moe.speech.audio import Waveform, add_noise, resample
+
+
+SAMPLES_AT_ONCE = 1 << 21
+"""Samples, padding included, whose features are computed together: their spectra take 20 times as
+much memory, and more of them at once are no faster."""
 
 
 @dataclass(frozen=True)
@@ -204,25 +209,34 @@ def _cut_examples(
     return tokens
 
 
+def _side_by_side(lengths: Sequence[int]) -> Iterator[list[int]]:
+    """Indices of recordings of like length, together no longer than ``SAMPLES_AT_ONCE``."""
+    chosen: list[int] = []
+    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if chosen and (len(chosen) + 1) * lengths[index] > SAMPLES_AT_ONCE:
+            yield chosen
+            chosen = []
+        chosen.append(index)
+    if chosen:
+        yield chosen
+
+
 @torch.no_grad()
-def _with_features(
-    sounds: list[tuple[Example, Waveform]], recognizer: Recognizer, batch_size: int = 256
-) -> list[Example]:
-    order = sorted(range(len(sounds)), key=lambda i: len(sounds[i][1]))
+def _with_features(sounds: list[tuple[Example, Waveform]], recognizer: Recognizer) -> list[Example]:
+    lengths = [len(sound) for _, sound in sounds]
     examples: list[Example] = [example for example, _ in sounds]
-    for first in range(0, len(order), batch_size):
-        chosen = order[first : first + batch_size]
+    for chosen in _side_by_side(lengths):
         num_samples = torch.tensor([len(sounds[i][1]) for i in chosen])
         waveforms = torch.zeros(len(chosen), int(num_samples.max()))
         for row, i in enumerate(chosen):
             waveforms[row, : len(sounds[i][1])] = torch.from_numpy(sounds[i][1])
         device = recognizer.device
         features, mask = recognizer.log_mel(waveforms.to(device), num_samples.to(device))
-        lengths = mask.sum(dim=1).tolist()
+        num_frames = mask.sum(dim=1).tolist()
         features = features.cpu()
         for row, i in enumerate(chosen):
             old = examples[i]
             # Cloned: a view would keep the whole padded batch alive.
-            own = features[row, : lengths[row]].clone()
+            own = features[row, : num_frames[row]].clone()
             examples[i] = replace(old, features=own)
     return examples
