@@ -48,6 +48,7 @@ def _sections() -> list[str]:
     from benchmarks import (
         against_speechbrain,
         flat_cost,
+        ladder_figure,
         ladder_page,
         on_gpu,
         routing_scale,
@@ -59,6 +60,7 @@ def _sections() -> list[str]:
     parts = []
     ladder = results.read("sparse_ladder")
     if ladder:
+        ladder_figure.draw(ladder, sparse_ladder.RUNGS, PAGE.parent / "images")
         parts.append(ladder_page.section(ladder, sparse_ladder.RUNGS))
         parts.append(ladder_page.collapse_section(ladder, sparse_ladder.COLLAPSE))
     for name, module in (

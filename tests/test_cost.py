@@ -76,13 +76,14 @@ def test_a_soft_layer_costs_its_slots_and_the_way_there_and_back() -> None:
 
 @pytest.mark.parametrize("name", LADDER)
 def test_every_recipe_of_the_ladder_costs_as_much_as_dense(name: str) -> None:
-    costs = {}
+    costs, epochs = {}, []
     for recipe_name in ("dense", name):
         recipe = load_recipe(recipe_name)
         assert recipe.model.encoder is not None
         features = recipe.features.n_mels * recipe.features.stack
         costs[recipe_name] = cost_of(build_encoder(recipe.model.encoder, features, 40))
-        assert sum(stage.epochs for stage in recipe.training.stages) == 60
+        epochs.append(sum(stage.epochs for stage in recipe.training.stages))
+    assert epochs[0] == epochs[1]
     ratio = costs[name].multiply_adds / costs["dense"].multiply_adds
     assert 0.97 <= ratio <= 1
     assert costs[name].total > 2.5 * costs["dense"].total

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from benchmarks.ladder_figure import draw
 from benchmarks.ladder_page import collapse_section, compare, section
 
 
@@ -86,3 +88,33 @@ def test_collapse_is_shown_beside_its_cure() -> None:
     text = collapse_section(figures, ("collapse", "collapse_cured"))
     assert "| 1 | 3.00 | 14 | 90.0 | 0.30 | 0 | 80.0 |" in text
     assert collapse_section({}, ("collapse",)) == ""
+
+
+def test_bars_are_called_met_or_not() -> None:
+    few, many = [3, 4, 2, 3] * 20, [4, 5, 3, 4] * 20
+    text = section({"dense/0": run(many), "switch/0": run(few)}, ("dense", "switch"))
+    assert "`switch`, the best sparse one" in text
+    assert "p = 0.0001, met" in text
+    assert "`dense`, at most 42 %: 40.00 % greedy, met." in text
+    text = section({"dense/0": run(few), "switch/0": run(many, per_beam=0.3)}, ("dense", "switch"))
+    assert "+33.3 % (" in text
+    assert "**not met**" in text
+
+
+def test_the_drawing_has_every_recipe(tmp_path: Path) -> None:
+    history = [{"dev_error": error} for error in (0.9, 0.6, 0.5)]
+    figures = {
+        f"{name}/0": run(errors, history=history)
+        for name, errors in (
+            ("dense", [4, 5, 6]),
+            ("switch", [3, 5, 6]),
+            ("soft", [5, 5, 6]),
+            ("deepseek", [4, 5, 5]),
+        )
+    }
+    draw(figures, ("dense", "deepseek", "switch", "soft"), tmp_path)
+    text = (tmp_path / "sparse_ladder.svg").read_text()
+    for name in ("switch", "soft", "deepseek", "the others"):
+        assert f"<!-- {name} -->" in text
+    draw({"dense/0": run([1])}, ("dense",), tmp_path / "nothing")
+    assert not (tmp_path / "nothing").exists()

@@ -1,0 +1,71 @@
+"""A drawing of the ladder: who makes fewer errors than the dense net, and how they got there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.ladder_page import BASELINE, best_of, compare, runs_of
+from phoneme_moe.files import atomic_path
+from phoneme_moe.report.page.picture import figure_bytes
+from phoneme_moe.reproduce.figures import COLOURS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+BEST, OTHERS = COLOURS[0], "#b0b0b0"
+
+
+def draw(figures: dict[str, Any], order: tuple[str, ...], folder: Path) -> None:
+    """Writes ``sparse_ladder.svg`` into a folder, where there is a sparse recipe to compare.
+
+    Args:
+        figures: As ``benchmarks.sparse_ladder`` keeps them.
+        order: Recipes of the ladder.
+        folder: Of the pictures.
+    """
+    from matplotlib.figure import Figure
+
+    baseline = runs_of(figures, BASELINE)
+    found = [r for r in order if r != BASELINE and runs_of(figures, r)]
+    if not baseline or not found:
+        return
+    best = best_of(figures, order)
+    figure = Figure(figsize=(9, 0.9 + 0.32 * max(6, len(found))), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(1, 1.15))
+    changes = {r: compare(runs_of(figures, r), baseline) for r in found}
+    ranked = sorted(found, key=lambda r: changes[r][0], reverse=True)
+    for row, recipe in enumerate(ranked):
+        whole, low, high, _ = (100 * value for value in changes[recipe])
+        colour = BEST if recipe == best else "black"
+        left.plot([low, high], [row, row], color=colour, linewidth=2, solid_capstyle="round")
+        left.plot(whole, row, "o", color=colour)
+    left.axvline(0, color="black", linewidth=0.8)
+    left.set_yticks(range(len(ranked)), ranked)
+    left.set_xlabel("errors on test against dense, % of them (95 %)")
+    _curves(right, figures, found, best)
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+    with atomic_path(folder / "sparse_ladder.svg") as temporary:
+        temporary.write_bytes(figure_bytes(figure, "svg", "Sparse mixtures against one dense net"))
+
+
+def _curves(axes: Axes, figures: dict[str, Any], found: list[str], best: str | None) -> None:
+    """Errors on dev, epoch by epoch."""
+    looks = {recipe: (OTHERS, 1.0) for recipe in found if recipe != best}
+    if best is not None:
+        looks[best] = (BEST, 2.0)
+    looks[BASELINE] = ("black", 2.0)
+    lowest = 100.0
+    for number, (recipe, (colour, width)) in enumerate(looks.items()):
+        history = runs_of(figures, recipe)[0]["history"]
+        errors = [100 * epoch["dev_error"] for epoch in history]
+        lowest = min([lowest, *errors])
+        named = recipe
+        if recipe not in {best, BASELINE}:
+            named = "_" if number else "the others"  # matplotlib leaves "_" out of the legend
+        axes.plot(range(1, len(errors) + 1), errors, color=colour, linewidth=width, label=named)
+    axes.set_ylim(lowest - 1, lowest + 25)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("PER on dev, %")
+    axes.legend(frameon=False)
