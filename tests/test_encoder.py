@@ -206,6 +206,9 @@ def test_settings_arrive_where_they_belong() -> None:
     assert deepseek.experts.weight_in.shape == (16, 16, 8)
     assert isinstance(deepseek.shared, DenseFeedForward)
     assert deepseek.shared.expand.out_features == 8
+    two = first("deepseek", shared=2)
+    assert isinstance(two.shared, DenseFeedForward)
+    assert two.shared.expand.out_features == 16
     assert deepseek.bias is not None
     assert (deepseek.bias.rate, deepseek.bias.every) == (0.01, 1)
     assert first("expert_choice").frames_choose == 2
@@ -346,3 +349,32 @@ def test_segments_cost_the_same_in_finer_grains() -> None:
         return active, sparse.num_routed * sparse.expert_hidden
 
     assert sizes() == sizes(segments=4) == sizes(segments=4, shared=2) == (32, 128)
+
+
+@pytest.mark.parametrize("kind", ["dense", "default", "context"])
+def test_an_answer_looks_exactly_as_far_as_is_said(kind: str) -> None:
+    settings = {"dilations": [1, 3], "dropout": 0.0}
+    encoder = encoder_of(None if kind == "dense" else KINDS[kind], **settings).eval()
+    reach = encoder.context
+    assert reach is not None
+    middle, frames = reach + 2, 2 * reach + 5
+    mask = torch.ones(1, frames, dtype=torch.bool)
+    features = features_of(mask)
+    with torch.no_grad():
+        before = encoder(features, mask)[0][0, middle]
+        changed = []
+        for frame in range(frames):
+            other = features.clone()
+            other[0, frame] += 3.0
+            after = encoder(other, mask)[0][0, middle]
+            changed.append(not torch.allclose(before, after, atol=1e-6, rtol=0))
+    inside = [middle - reach <= frame <= middle + reach for frame in range(frames)]
+    # Kernels of 3 reach as far as their dilations, and may leave gaps between.
+    assert not any(c and not i for c, i in zip(changed, inside, strict=True))
+    assert changed[middle - reach]
+    assert changed[middle + reach]
+
+
+@pytest.mark.parametrize("kind", ["soft", "expert_choice", "utterance"])
+def test_who_looks_at_the_whole_utterance_says_so(kind: str) -> None:
+    assert encoder_of(KINDS[kind]).context is None
