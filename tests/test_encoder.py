@@ -24,7 +24,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "switch": {"router": {"top_k": 1, "weigh": "before", "noise": "jitter"}, "capacity": 1.25},
     "noisy_top_k": {
         "router": {"noise": "gaussian"},
-        "balance": {"switch": 0, "importance": 0.1, "load": 0.1},
+        "balance": {"switch": 0, "importance": 0.1, "load": 0.2},
     },
     "gumbel": {"router": {"noise": "gumbel", "noise_scale": 0.5}},
     "straight_through": {"router": {"top_k": 1, "weigh": "before", "straight_through": True}},
@@ -197,7 +197,7 @@ def test_settings_arrive_where_they_belong() -> None:
     assert switch.balance == BalanceWeights(switch=0.01, z=0.001)
     assert first("gumbel").router.noise_scale == 0.5
     noisy = first("noisy_top_k")
-    assert noisy.balance == BalanceWeights(0, 0.1, 0.1, 0.0)
+    assert noisy.balance == BalanceWeights(0, 0.1, 0.2, 0.0)
     # 8 experts cut in two; of 2 times 2 one is shared, so that 3 are chosen; sizes halved.
     deepseek = first("deepseek")
     assert isinstance(deepseek.router, TokenChoice)
@@ -212,6 +212,7 @@ def test_settings_arrive_where_they_belong() -> None:
     assert deepseek.bias is not None
     assert (deepseek.bias.rate, deepseek.bias.every) == (0.01, 1)
     assert first("expert_choice").frames_choose == 2
+    assert first("expert_choice", segments=2, shared=1).frames_choose == 3
     assert first("balanced").router.selects == "balanced"
     assert first("straight_through").router.hard is True
     tree = first("tree_3").router

@@ -204,6 +204,11 @@ SPARSE = "model.encoder.sparse"
             f"{SPARSE}.router",
             "noise_scale: found 0.5, which is for noise: jitter or gumbel; found noise: none",
         ),
+        (
+            router(noise="gaussian", noise_scale=0.5),
+            f"{SPARSE}.router",
+            "noise_scale: found 0.5, which is for noise: jitter or gumbel; found noise: gaussian",
+        ),
         # Settings of another kind of router.
         (
             router(kind="hash", noise="jitter"),
@@ -244,6 +249,11 @@ SPARSE = "model.encoder.sparse"
             router(selection="expert_choice", noise="gaussian"),
             f"{SPARSE}.router",
             "selection: expert_choice has no noise",
+        ),
+        (
+            router(selection="expert_choice", straight_through=True),
+            f"{SPARSE}.router",
+            "selection: expert_choice has no noise and no straight_through",
         ),
         (router(kind="rule"), f"{SPARSE}.router", "function is for kind: rule, and it needs one"),
         (router(function="f"), f"{SPARSE}.router", "function is for kind: rule, and it needs one"),
@@ -308,6 +318,11 @@ SPARSE = "model.encoder.sparse"
             router(kind="soft") | balance(switch=0, z=0, importance=0.1),
             SPARSE,
             "balance.importance: found 0.1, but there is nothing to balance",
+        ),
+        (
+            router(kind="tree", levels=[4, 2]) | balance(importance=0.1),
+            SPARSE,
+            "balance.z and balance.importance: found 0 and 0.1, but a tree is balanced by switch",
         ),
         (
             router(kind="tree", levels=[4, 2]) | balance(z=0.1),

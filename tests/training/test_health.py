@@ -175,8 +175,8 @@ def test_gradients_are_read_in_every_eighth_step_from_the_first() -> None:
     health = RouterHealth([layer])
     expected = torch.zeros(4)
     for number in range(2 * GRADIENT_STEPS + 1):
-        # Step after step another expert is asked.
-        frames = torch.randn(1, 5, 4) + 9 * torch.eye(4)[number % 4]
+        # Another expert is asked in every step, and in every step that is read.
+        frames = torch.randn(1, 5, 4) + 9 * torch.eye(4)[number % 3]
         health.add([step(layer, frames)])
         health.add_gradients()
         if number % GRADIENT_STEPS == 0:
