@@ -1,7 +1,7 @@
 """Transcription: speed, error by decoder, start-up, long files, latency, times; and PocketSphinx.
 
 ``python -m benchmarks.transcribe RUN [--words RUN]``: RUN is a trained recogniser of speechocean762
-(``phoneme-moe train dense``), the other one of the announcers, whose times are exact
+(``phoneme-moe train dense_large``), the other one of the announcers, whose times are exact
 (``phoneme-moe train announcer_words``). PocketSphinx 5 (the extra ``peers``) listens to a sample of
 the same files in its all-phone mode.
 """
