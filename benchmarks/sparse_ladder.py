@@ -36,11 +36,12 @@ from phoneme_moe.transcription.quality import read_quality
 
 RUNGS = (
     "dense",
+    "top_2",
+    "switch",
+    "noisy_topk",
     "deepseek",
     "hierarchical",
     "speaker_routed",
-    "noisy_topk",
-    "switch",
     "expert_choice",
     "soft",
     "upcycled",

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from benchmarks.ladder_page import BASELINE
+from benchmarks.sparse_ladder import RUNGS
 from phoneme_moe.encoder.build import build_encoder
 from phoneme_moe.encoder.cost import cost_of
 from phoneme_moe.recipe import EncoderSection, load_recipe
@@ -14,16 +16,7 @@ WIDTH, HIDDEN, BOTTLENECK, FEATURES, OUTPUTS = 8, 12, 4, 5, 3
 INPUT = 3 * FEATURES * WIDTH
 TIME = WIDTH * BOTTLENECK + 3 * BOTTLENECK * WIDTH
 OUTPUT = WIDTH * OUTPUTS
-LADDER = (
-    "deepseek",
-    "switch",
-    "noisy_topk",
-    "expert_choice",
-    "soft",
-    "hierarchical",
-    "speaker_routed",
-    "upcycled",
-)
+LADDER = [name for name in RUNGS if name != BASELINE]
 
 
 def section(sparse: dict[str, Any] | None) -> EncoderSection:

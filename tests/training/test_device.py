@@ -65,6 +65,7 @@ class SaysWhere(TorchFunctionMode):
         "soft",
         "speaker_routed",
         "switch",
+        "top_2",
         "upcycled",
     ],
 )
