@@ -24,7 +24,6 @@ from phoneme_moe.recipe import Recipe
 from phoneme_moe.recognizer import Recognizer
 from phoneme_moe.speech.audio import Waveform, add_noise, resample
 
-
 SAMPLES_AT_ONCE = 1 << 21
 """Samples, padding included, whose features are computed together: their spectra take 20 times as
 much memory, and more of them at once are no faster."""
