@@ -14,19 +14,17 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 
+from phoneme_moe.build_experts import Given, build_experts, build_gate
 from phoneme_moe.encoder.build import build_encoder
 from phoneme_moe.encoder.encoder import Encoder
 from phoneme_moe.errors import InputError
 from phoneme_moe.mixture.combine import join
-from phoneme_moe.mixture.feed_forward import FeedForward
-from phoneme_moe.mixture.functions import FunctionNetwork, fixed, registered
-from phoneme_moe.mixture.networks import Experts, Gate, StackTDNN
+from phoneme_moe.mixture.layer_routing import LayerRouting
+from phoneme_moe.mixture.networks import Experts, Gate
 from phoneme_moe.mixture.reach import reach_of
 from phoneme_moe.mixture.routing import Routing, fixed_routing
-from phoneme_moe.mixture.sparse import LayerRouting
-from phoneme_moe.mixture.token_networks import TokenTDNN
 from phoneme_moe.mixture.what_if import WhatIf
-from phoneme_moe.recipe import Features, Gating, Model, Network, Task
+from phoneme_moe.recipe import Features, Model, Task
 from phoneme_moe.speech.features import LogMel, stack_frames
 from phoneme_moe.speech.phonemes import PhonemeSet
 from phoneme_moe.timing import TimingNet
@@ -100,62 +98,14 @@ class Recognizer(nn.Module):
         if model.encoder is not None:
             self.encoder = build_encoder(model.encoder, features.n_mels * features.stack, outputs)
             return
-        num_networks = len(experts) - len(model.functions)
-        if model.expert.kind == "function":
-            network: nn.Module = self._expert_function(model.expert.function, "expert.function")
-        else:
-            network = self._network(model.expert, num_networks, outputs)
-        functions = [self._expert_function(name, "functions") for name in model.functions]
-        self.experts = Experts(network, num_networks, functions)
-        if model.gate is not None and not self.asks_speaker:
-            self.gate = self._gate(model.gate)
-
-    def _expert_function(self, name: str | None, key: str) -> FunctionNetwork:
-        assert name is not None
-        function = registered("expert", name, f"model.{key}")
-        return FunctionNetwork(name, function, self.phonemes.num_outputs, self._sees_tokens)
-
-    def _gate(self, gating: Gating) -> Gate:
-        num_experts = len(self.expert_names)
-        if gating.kind == "fixed":
-            assert gating.weights is not None
-            if len(gating.weights) != num_experts:
-                raise InputError(
-                    f"model.gate.weights: found {len(gating.weights)}, expected {num_experts}, one "
-                    f"for each of {', '.join(self.expert_names)}"
-                )
-            function = fixed(gating.weights)
-        elif gating.kind == "function":
-            assert gating.function is not None
-            function = registered("gate", gating.function, "model.gate.function")
-        else:
-            return Gate(self._network(gating, 1, num_experts), gating.activation)
-        name = gating.function or gating.kind
-        network = FunctionNetwork(name, function, num_experts, self._sees_tokens)
-        return Gate(network, gating.activation)
-
-    def _network(self, layers: Network | Gating, num_copies: int, outputs: int) -> nn.Module:
-        num_features = self.log_mel.n_mels * self.stack
-        token_frames = self.log_mel.num_frames(self.token_samples)
-        if layers.kind in {"linear", "feed_forward"}:
-            hidden = layers.hidden if layers.kind == "feed_forward" else ()
-            whole = token_frames if self._sees_tokens else None
-            return FeedForward(num_copies, num_features, outputs, hidden, layers.kernel, whole)
-        if layers.kind == "tdnn_1989":
-            first, second = layers.hidden
-            return TokenTDNN(
-                num_copies, num_features, token_frames, outputs, (first, second), layers.windows
-            )
-        return StackTDNN(
-            num_copies,
-            num_features,
-            outputs,
-            layers.width,
-            layers.dilations,
-            layers.kernel,
-            layers.dropout,
-            layers.bottleneck,
+        given = Given(
+            features.n_mels * features.stack,
+            self.log_mel.num_frames(self.token_samples),
+            task.kind == "classify",
         )
+        self.experts = build_experts(model, experts, given, outputs)
+        if model.gate is not None and not self.asks_speaker:
+            self.gate = build_gate(model.gate, experts, given)
 
     def routed_layer(self, layer: str | None = None) -> tuple[str | None, tuple[str, ...]]:
         """A sparse layer and its experts by name; None and the gate's experts without such layers.
@@ -175,10 +125,6 @@ class Recognizer(nn.Module):
             return None, self.expert_names
         chosen = found[names.index(layer) if layer is not None else -1]
         return chosen.name, tuple(f"expert_{i}" for i in range(chosen.experts.num_experts))
-
-    @property
-    def _sees_tokens(self) -> bool:
-        return self.task.kind == "classify"
 
     @property
     def token_samples(self) -> int:

@@ -10,9 +10,10 @@ from phoneme_moe.encoder.build import build_encoder
 from phoneme_moe.encoder.encoder import Block, DenseFeedForward, Encoder
 from phoneme_moe.errors import InputError
 from phoneme_moe.mixture.functions import register_gate
+from phoneme_moe.mixture.layer_routing import LayerRouting, Surroundings
 from phoneme_moe.mixture.routers import HashScores, LinearScores, TokenChoice, TreeChoice
 from phoneme_moe.mixture.soft import SoftFeedForward
-from phoneme_moe.mixture.sparse import BalanceWeights, LayerRouting, SparseFeedForward, Surroundings
+from phoneme_moe.mixture.sparse import BalanceWeights, SparseFeedForward
 from phoneme_moe.recipe import EncoderSection, Router, Sparse
 
 FEATURES, OUTPUTS, EXPERTS = 6, 5, 8

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from phoneme_moe.mixture.layer_routing import LayerRouting, Surroundings
 from phoneme_moe.mixture.reach import reach_of
 from phoneme_moe.mixture.soft import SoftFeedForward
-from phoneme_moe.mixture.sparse import LayerRouting, SparseFeedForward, Surroundings
+from phoneme_moe.mixture.sparse import SparseFeedForward
 from phoneme_moe.mixture.time_delay import splice
 from phoneme_moe.mixture.what_if import WhatIf
 

@@ -13,8 +13,8 @@ from torch.nn import functional
 
 from phoneme_moe.errors import InputError
 from phoneme_moe.mixture.grouped import ExpertFeedForward
+from phoneme_moe.mixture.layer_routing import CHOOSING, LayerRouting, Surroundings
 from phoneme_moe.mixture.layout import Assignment
-from phoneme_moe.mixture.sparse import CHOOSING, LayerRouting, Surroundings
 
 
 class SoftFeedForward(nn.Module):

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from phoneme_moe.mixture.balance import squared_variation
+from phoneme_moe.mixture.layer_routing import LayerRouting
 from phoneme_moe.mixture.soft import SoftFeedForward
-from phoneme_moe.mixture.sparse import LayerRouting, SparseFeedForward
+from phoneme_moe.mixture.sparse import SparseFeedForward
 from phoneme_moe.recipe import Sparse
 
 DEAD_PART = 0.1

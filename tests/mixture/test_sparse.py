@@ -18,6 +18,7 @@ from phoneme_moe.mixture.balance import (
 )
 from phoneme_moe.mixture.functions import FunctionNetwork
 from phoneme_moe.mixture.grouped import ExpertFeedForward
+from phoneme_moe.mixture.layer_routing import LayerRouting, Surroundings
 from phoneme_moe.mixture.routers import (
     ContextWindow,
     HashScores,
@@ -27,7 +28,7 @@ from phoneme_moe.mixture.routers import (
     mean_over_frames,
 )
 from phoneme_moe.mixture.soft import SoftFeedForward
-from phoneme_moe.mixture.sparse import BalanceWeights, LayerRouting, SparseFeedForward, Surroundings
+from phoneme_moe.mixture.sparse import BalanceWeights, SparseFeedForward
 
 WIDTH, HIDDEN, EXPERTS = 8, 12, 6
 LENGTHS = [9, 4, 1]

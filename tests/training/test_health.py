@@ -11,9 +11,10 @@ from torch import Tensor
 
 from phoneme_moe.corpora import PreparedCorpus
 from phoneme_moe.mixture.grouped import ExpertFeedForward
+from phoneme_moe.mixture.layer_routing import LayerRouting, Surroundings
 from phoneme_moe.mixture.layout import Assignment
 from phoneme_moe.mixture.routers import TokenChoice
-from phoneme_moe.mixture.sparse import LayerRouting, SparseFeedForward, Surroundings
+from phoneme_moe.mixture.sparse import SparseFeedForward
 from phoneme_moe.recipe import Balance, Router, Sparse, load_recipe, validate_recipe
 from phoneme_moe.training.batches import collate
 from phoneme_moe.training.data import load_examples
