@@ -29,8 +29,11 @@ WORTH_A_COPY = 128
 weights are copied side by side. Below, copies cost more than padding, and only neighbours join."""
 
 ROW_STEP = 16
-"""Products in 16 bits have a multiple of this many rows: oneDNN compiles a kernel for every new
-size."""
+"""Products in 16 bits have a multiple of this many rows, and more rows come in greater steps
+(``_rounded``): oneDNN compiles a kernel for every new size, of 0.4 MB, and keeps 1,024."""
+
+STEPS_OF_A_DOUBLING = 8
+"""Sizes from one number of rows to twice as many: at most an eighth is padding."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ class Products(Protocol):
 class _Tile(NamedTuple):
     """One product of several experts."""
 
-    experts: slice | Tensor  # a slice needs no copy of their weights
+    experts: slice  # of them in the order of their rows
     rows: slice  # of them all
     shape: tuple[int, int, int]  # experts, rows of each, as many columns as there are
 
@@ -79,43 +82,58 @@ class _Tile(NamedTuple):
 class _TiledProducts:
     """Products of a few experts at a time; for any sizes, dtypes and devices."""
 
-    def __init__(self, tiles: list[_Tile], empty: list[int], dtype: torch.dtype) -> None:
+    def __init__(
+        self, tiles: list[_Tile], order: list[int] | None, empty: list[int], dtype: torch.dtype
+    ) -> None:
         self.tiles = tiles
-        self.empty = empty  # experts without rows
+        self.order = order  # experts in the order of their rows; None if that is their own
+        self.empty = empty  # places of experts without rows
         self.dtype = dtype
 
     def linear(self, rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         out = rows.new_empty(len(rows), weight.shape[2])
-        dtype, column = self.dtype, bias[:, None]
+        weight, column = self._in_order(weight), self._in_order(bias)[:, None]
         for experts, where, shape in self.tiles:
             torch.baddbmm(
-                column[experts].to(dtype),
+                column[experts].to(self.dtype),
                 rows[where].view(shape),
-                weight[experts].to(dtype),
+                weight[experts].to(self.dtype),
                 out=out[where].view(shape),
             )
         return out
 
     def backward(self, rows: Tensor, weight: Tensor) -> Tensor:
         out = rows.new_empty(len(rows), weight.shape[1])
-        dtype, turned = self.dtype, weight.transpose(1, 2)
+        turned = self._in_order(weight).transpose(1, 2)
         for experts, where, shape in self.tiles:
             torch.bmm(
-                rows[where].view(shape), turned[experts].to(dtype), out=out[where].view(shape)
+                rows[where].view(shape), turned[experts].to(self.dtype), out=out[where].view(shape)
             )
         return out
 
     def outer(self, rows: Tensor, gradient: Tensor, like: Tensor) -> Tensor:
-        out = torch.empty_like(like, memory_format=torch.contiguous_format)
+        dtype = like.dtype if self.order is None else self.dtype
+        out = torch.empty(like.shape, dtype=dtype, device=like.device)
         for experts, where, shape in self.tiles:
             turned = rows[where].view(shape).transpose(1, 2)
-            if like.dtype == self.dtype and isinstance(experts, slice):
+            if dtype == self.dtype:
                 torch.bmm(turned, gradient[where].view(shape), out=out[experts])
             else:
-                out[experts] = torch.bmm(turned, gradient[where].view(shape)).to(like.dtype)
+                out[experts] = torch.bmm(turned, gradient[where].view(shape)).to(dtype)
         if self.empty:
             out[self.empty] = 0
-        return out
+        if self.order is None:
+            return out
+        return torch.empty_like(out, dtype=like.dtype).index_copy_(
+            0, torch.tensor(self.order, device=out.device), out.to(like.dtype)
+        )
+
+    def _in_order(self, parameter: Tensor) -> Tensor:
+        """All experts' in the order of their rows: copied at once, if not in that order already.
+
+        Weights in their own order are converted as they are used: there are many, with few rows.
+        """
+        return parameter if self.order is None else parameter.to(self.dtype)[self.order]
 
 
 class _GroupedProducts:
@@ -226,10 +244,10 @@ def _tile(
         Their products, the experts in the order of their rows, the first row of each in that order,
         and how many rows there are.
     """
-    step = ROW_STEP if dtype.itemsize == 2 else 1
-    order = list(range(len(load)))
+    own_order = list(range(len(load)))
+    order = own_order
     if sum(load) >= WORTH_A_COPY * len(load):
-        order.sort(key=load.__getitem__, reverse=True)
+        order = sorted(own_order, key=load.__getitem__, reverse=True)
     tiles: list[_Tile] = []
     first_rows: list[int] = []
     start = first = 0
@@ -240,18 +258,21 @@ def _tile(
             if not rows or max(most - rows, (rows - most) * (last - first)) > SPARE_ROWS:
                 break
             most, last = max(most, rows), last + 1
-        together, rows = order[first:last], -(-most // step) * step
-        stop = start + len(together) * rows
+        count, rows = last - first, _rounded(most) if dtype.itemsize == 2 else most
+        stop = start + count * rows
         if rows:
-            neighbours = range(together[0], together[0] + len(together))
-            experts: slice | Tensor = slice(neighbours.start, neighbours.stop)
-            if together != list(neighbours):
-                experts = torch.tensor(together)
-            tiles.append(_Tile(experts, slice(start, stop), (len(together), rows, -1)))
-        first_rows += [start + number * rows for number in range(len(together))]
+            tiles.append(_Tile(slice(first, last), slice(start, stop), (count, rows, -1)))
+        first_rows += [start + number * rows for number in range(count)]
         start, first = stop, last
-    empty = [expert for expert, rows in enumerate(load) if not rows]
-    return _TiledProducts(tiles, empty, dtype), order, first_rows, start
+    empty = [place for place, expert in enumerate(order) if not load[expert]]
+    moved = None if order == own_order else order
+    return _TiledProducts(tiles, moved, empty, dtype), order, first_rows, start
+
+
+def _rounded(rows: int) -> int:
+    """The next number of rows that products in 16 bits have."""
+    step = max(ROW_STEP, (1 << rows.bit_length()) // (2 * STEPS_OF_A_DOUBLING))
+    return -(-rows // step) * step
 
 
 def grouped_mm_applies(weight: Tensor, dtype: torch.dtype) -> bool:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from phoneme_moe.mixture import grouped
+from phoneme_moe.mixture import grouped, layout
 from phoneme_moe.mixture.grouped import ExpertFeedForward, expert_feed_forward
 from phoneme_moe.mixture.layout import Assignment
 
@@ -194,3 +194,30 @@ def test_frozen_experts_get_no_gradient_and_pass_one_on() -> None:
     module(tokens, route(10, [1.0, 1.0, 1.0], 2)).sum().backward()
     assert tokens.grad is not None
     assert module.weight_in.grad is None
+
+
+def test_products_in_16_bits_have_few_sizes_and_little_padding() -> None:
+    loads = range(1, 4097)
+    sizes = [layout._rounded(load) for load in loads]
+    waste = [size - load for size, load in zip(sizes, loads, strict=True)]
+    assert min(waste) == 0
+    assert all(w < 16 or w <= load / 8 for w, load in zip(waste, loads, strict=True))
+    assert all(size % 16 == 0 for size in sizes)
+    # 8 at each of the five doublings after 128, and 8 up to there.
+    assert len(set(sizes)) == 8 * 6
+
+
+@pytest.mark.parametrize("loads", [[0, 300, 17, 290, 0, 900], [500, 400, 300, 200]])
+def test_experts_far_apart_are_computed_together_and_keep_their_own_gradients(
+    loads: list[int],
+) -> None:
+    expert = torch.arange(len(loads)).repeat_interleave(torch.tensor(loads))
+    expert = expert[torch.randperm(len(expert))]
+    assignment = Assignment(torch.arange(len(expert)), expert, torch.randn(len(expert)))
+    tokens, parameters = torch.randn(len(expert), 8), layer(len(loads))
+    for dtype in (torch.float32, torch.bfloat16):
+        bag = layout.lay_out(assignment, len(tokens), len(loads), dtype, grouped=False)
+        sorted_by_load = sorted(range(len(loads)), key=loads.__getitem__, reverse=True)
+        assert bag.experts.tolist() == sorted_by_load
+    found = with_gradients(expert_feed_forward, tokens, assignment, parameters)
+    assert_same(found, with_gradients(all_experts, tokens, assignment, parameters))
