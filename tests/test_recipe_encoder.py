@@ -191,6 +191,8 @@ SPARSE = "model.encoder.sparse"
             "capacity: with router.selection: expert_choice no expert can be too full",
         ),
         ({"capacity": 0}, f"{SPARSE}.capacity", "found 0; "),
+        ({"dropout": 1}, f"{SPARSE}.dropout", "found 1; "),
+        ({"dropout": -0.1}, f"{SPARSE}.dropout", "found -0.1; "),
         # A router that would never learn.
         (
             router(top_k=1),
@@ -525,6 +527,7 @@ SPARSES = st.fixed_dictionaries(
         "segments": st.integers(1, 3),
         "shared": st.integers(0, 2),
         "capacity": st.sampled_from([0.5, 1.25]),
+        "dropout": st.sampled_from([0.0, 0.4]),
         "balance": st.dictionaries(
             st.sampled_from(["switch", "importance", "load", "z", "bias_rate"]),
             st.sampled_from([0.0, 0.1]),

@@ -54,7 +54,9 @@ def build_encoder(section: EncoderSection, num_features: int, num_outputs: int) 
 def _sparse_part(
     sparse: Sparse, name: str, seed: int, width: int
 ) -> SparseFeedForward | SoftFeedForward:
-    experts = ExpertFeedForward(sparse.num_routed, width, sparse.expert_hidden)
+    experts = ExpertFeedForward(
+        sparse.num_routed, width, sparse.expert_hidden, dropout=sparse.dropout
+    )
     shared = None
     if sparse.shared:
         shared = DenseFeedForward(width, sparse.shared * sparse.expert_hidden)

@@ -97,10 +97,24 @@ class ExpertFeedForward(nn.Module):
         num_features: int,
         hidden: int,
         activation: Activation = "relu",
+        dropout: float = 0.0,
     ) -> None:
+        """Plain sizes.
+
+        Args:
+            num_experts: All of one shape.
+            num_features: Of a token.
+            hidden: Units of an expert.
+            activation: Of these.
+            dropout: Share of an expert's units silenced in a step of training (Fedus et al. 2021,
+                sec. 2.4, who draw them for each token; here an expert lacks the same ones for all
+                its tokens, so that it costs a draw for each unit). An expert sees fewer tokens than
+                a dense layer and fits them sooner.
+        """
         super().__init__()
         self.num_experts = num_experts
         self.activation: Activation = activation
+        self.dropout = dropout
         inner, outer = num_features**-0.5, hidden**-0.5
         self.weight_in = nn.Parameter(_uniform(inner, num_experts, num_features, hidden))
         self.bias_in = nn.Parameter(_uniform(inner, num_experts, hidden))
@@ -114,7 +128,7 @@ class ExpertFeedForward(nn.Module):
             assignment,
             self.weight_in,
             self.bias_in,
-            self.weight_out,
+            self._weight_out(),
             self.bias_out,
             self.activation,
         )
@@ -130,7 +144,14 @@ class ExpertFeedForward(nn.Module):
         """
         hidden = rows @ self.weight_in + self.bias_in[:, None]
         hidden = functional.relu(hidden) if self.activation == "relu" else functional.silu(hidden)
-        return hidden @ self.weight_out + self.bias_out[:, None]
+        return hidden @ self._weight_out() + self.bias_out[:, None]
+
+    def _weight_out(self) -> Tensor:
+        """From the hidden units, those that are silenced left out."""
+        if not self.training or self.dropout == 0:
+            return self.weight_out
+        kept = torch.empty_like(self.weight_out[:, :, :1]).bernoulli_(1 - self.dropout)
+        return self.weight_out * (kept / (1 - self.dropout))
 
 
 def _uniform(bound: float, *shape: int) -> Tensor:

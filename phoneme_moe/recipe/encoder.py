@@ -23,6 +23,7 @@ class Sparse(Section):
         shared: Of the chosen, after cutting, so many are the same for all frames and always on.
         capacity: In training an expert takes at most this times its equal share of a batch; what
             comes too late is passed on by the residual. Left out, nothing is dropped.
+        dropout: Share of an expert's hidden units silenced in a step of training.
         router: Who chooses.
         balance: Left out: ``switch: 0.01, z: 0.001`` for routers that learn to choose (a tree: no
             z), nothing for the others.
@@ -34,6 +35,7 @@ class Sparse(Section):
     segments: Count = 1
     shared: Annotated[int, Field(ge=0)] = 0
     capacity: Annotated[float, Field(gt=0)] | None = None
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     router: Router = Router()
     balance: Balance | None = None
 

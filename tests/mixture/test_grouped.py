@@ -221,3 +221,40 @@ def test_experts_far_apart_are_computed_together_and_keep_their_own_gradients(
         assert bag.experts.tolist() == sorted_by_load
     found = with_gradients(expert_feed_forward, tokens, assignment, parameters)
     assert_same(found, with_gradients(all_experts, tokens, assignment, parameters))
+
+
+def test_silenced_units_are_silent_for_all_tokens_of_an_expert_in_one_step_only() -> None:
+    experts = ExpertFeedForward(3, 8, 200, dropout=0.4).train()
+    tokens = torch.randn(60, 8)
+    assignment = Assignment(torch.arange(60), torch.arange(60) % 3, torch.ones(60))
+    with torch.no_grad():
+        experts.bias_in.fill_(9.0)  # so that every unit answers
+    silent = []
+    for _ in range(2):
+        experts.zero_grad()
+        experts(tokens, assignment).sum().backward()
+        assert experts.weight_out.grad is not None
+        gone = (experts.weight_out.grad == 0).all(dim=2)  # (E, H)
+        silent.append(gone)
+        # A unit that is silent learns nothing; one that is not has heard all of its tokens.
+        assert experts.weight_in.grad is not None
+        assert torch.equal((experts.weight_in.grad == 0).all(dim=1), gone)
+        assert 0.3 < gone.float().mean() < 0.5
+    assert not torch.equal(*silent)
+
+
+def test_silencing_units_changes_no_expectation_and_nothing_in_use() -> None:
+    experts = ExpertFeedForward(2, 4, 16, dropout=0.5)
+    tokens = torch.randn(10, 4)
+    assignment = Assignment(torch.arange(10), torch.arange(10) % 2, torch.ones(10))
+    in_use = experts.eval()(tokens, assignment)
+    assert torch.equal(in_use, experts(tokens, assignment))
+    experts.train()
+    drawn = torch.stack([experts(tokens, assignment).detach() for _ in range(4000)])
+    assert drawn.std(dim=0).min() > 0.01
+    torch.testing.assert_close(drawn.mean(dim=0), in_use, atol=0.05, rtol=0)
+    equal_groups = tokens.reshape(2, 5, 4)
+    rows = torch.stack([experts.of_equal_groups(equal_groups).detach() for _ in range(4000)])
+    wanted = experts.eval().of_equal_groups(equal_groups)
+    assert rows.std(dim=0).min() > 0.01
+    torch.testing.assert_close(rows.mean(dim=0), wanted, atol=0.05, rtol=0)
