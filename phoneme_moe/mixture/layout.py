@@ -2,7 +2,8 @@
 
 Rows are laid out expert by expert. A GPU does all experts' products as one (``grouped_mm``). On a
 CPU that computes one expert after the other, and small products keep two cores badly busy. There,
-a few experts that have about equally many rows are one batched product, with some rows of padding.
+two experts that have about equally many rows are one batched product, with a few rows of padding:
+any two lie at a fixed distance in memory, so that nothing is copied for it.
 
 Legend: N tokens, A assignments, S rows (slots) of all experts, E experts, C features, H hidden.
 """
@@ -18,15 +19,8 @@ from torch import Tensor
 from torch.nn import functional
 
 SPARE_ROWS = 64
-"""An expert joins its neighbours' product if that adds no more rows of padding than this, about
-what a product of its own costs beyond its arithmetic."""
-
-MOST_TOGETHER = 8
-"""Experts in one product; more gained nothing."""
-
-WORTH_A_COPY = 128
-"""From so many rows an expert, experts of equal load are computed together wherever they are: their
-weights are copied side by side. Below, copies cost more than padding, and only neighbours join."""
+"""Two experts are one product if that adds no more rows of padding than this, about what a product
+of its own costs beyond its arithmetic."""
 
 ROW_STEP = 16
 """Products in 16 bits have a multiple of this many rows, and more rows come in greater steps
@@ -72,68 +66,53 @@ class Products(Protocol):
 
 
 class _Tile(NamedTuple):
-    """One product of several experts."""
+    """One product of one or two experts."""
 
-    experts: slice  # of them in the order of their rows
+    experts: slice
     rows: slice  # of them all
     shape: tuple[int, int, int]  # experts, rows of each, as many columns as there are
 
 
 class _TiledProducts:
-    """Products of a few experts at a time; for any sizes, dtypes and devices."""
+    """Products of one or two experts at a time; for any sizes, dtypes and devices."""
 
-    def __init__(
-        self, tiles: list[_Tile], order: list[int] | None, empty: list[int], dtype: torch.dtype
-    ) -> None:
+    def __init__(self, tiles: list[_Tile], empty: list[int], dtype: torch.dtype) -> None:
         self.tiles = tiles
-        self.order = order  # experts in the order of their rows; None if that is their own
-        self.empty = empty  # places of experts without rows
+        self.empty = empty  # experts without rows
         self.dtype = dtype
 
     def linear(self, rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         out = rows.new_empty(len(rows), weight.shape[2])
-        weight, column = self._in_order(weight), self._in_order(bias)[:, None]
+        dtype, column = self.dtype, bias[:, None]
         for experts, where, shape in self.tiles:
             torch.baddbmm(
-                column[experts].to(self.dtype),
+                column[experts].to(dtype),
                 rows[where].view(shape),
-                weight[experts].to(self.dtype),
+                weight[experts].to(dtype),
                 out=out[where].view(shape),
             )
         return out
 
     def backward(self, rows: Tensor, weight: Tensor) -> Tensor:
         out = rows.new_empty(len(rows), weight.shape[1])
-        turned = self._in_order(weight).transpose(1, 2)
+        dtype, turned = self.dtype, weight.transpose(1, 2)
         for experts, where, shape in self.tiles:
             torch.bmm(
-                rows[where].view(shape), turned[experts].to(self.dtype), out=out[where].view(shape)
+                rows[where].view(shape), turned[experts].to(dtype), out=out[where].view(shape)
             )
         return out
 
     def outer(self, rows: Tensor, gradient: Tensor, like: Tensor) -> Tensor:
-        dtype = like.dtype if self.order is None else self.dtype
-        out = torch.empty(like.shape, dtype=dtype, device=like.device)
+        out = torch.empty_like(like, memory_format=torch.contiguous_format)
         for experts, where, shape in self.tiles:
             turned = rows[where].view(shape).transpose(1, 2)
-            if dtype == self.dtype:
+            if like.dtype == self.dtype:
                 torch.bmm(turned, gradient[where].view(shape), out=out[experts])
             else:
-                out[experts] = torch.bmm(turned, gradient[where].view(shape)).to(dtype)
+                out[experts] = torch.bmm(turned, gradient[where].view(shape)).to(like.dtype)
         if self.empty:
             out[self.empty] = 0
-        if self.order is None:
-            return out
-        return torch.empty_like(out, dtype=like.dtype).index_copy_(
-            0, torch.tensor(self.order, device=out.device), out.to(like.dtype)
-        )
-
-    def _in_order(self, parameter: Tensor) -> Tensor:
-        """All experts' in the order of their rows: copied at once, if not in that order already.
-
-        Weights in their own order are converted as they are used: there are many, with few rows.
-        """
-        return parameter if self.order is None else parameter.to(self.dtype)[self.order]
+        return out
 
 
 class _GroupedProducts:
@@ -244,29 +223,26 @@ def _tile(
         Their products, the experts in the order of their rows, the first row of each in that order,
         and how many rows there are.
     """
-    own_order = list(range(len(load)))
-    order = own_order
-    if sum(load) >= WORTH_A_COPY * len(load):
-        order = sorted(own_order, key=load.__getitem__, reverse=True)
+    order = sorted(range(len(load)), key=load.__getitem__, reverse=True)
     tiles: list[_Tile] = []
     first_rows: list[int] = []
     start = first = 0
     while first < len(order):
-        most, last = load[order[first]], first + 1
-        while most and last < min(len(order), first + MOST_TOGETHER):
-            rows = load[order[last]]
-            if not rows or max(most - rows, (rows - most) * (last - first)) > SPARE_ROWS:
-                break
-            most, last = max(most, rows), last + 1
-        count, rows = last - first, _rounded(most) if dtype.itemsize == 2 else most
-        stop = start + count * rows
+        most = load[order[first]]
+        together = order[first : first + 2]
+        if not load[together[-1]] or most - load[together[-1]] > SPARE_ROWS:
+            together = together[:1]
+        together.sort()  # as a slice has them
+        count, last = len(together), first + len(together)
+        rows = _rounded(most) if dtype.itemsize == 2 else most
         if rows:
-            tiles.append(_Tile(slice(first, last), slice(start, stop), (count, rows, -1)))
+            experts = slice(together[0], together[-1] + 1, max(1, together[-1] - together[0]))
+            tiles.append(_Tile(experts, slice(start, start + count * rows), (count, rows, -1)))
+        order[first:last] = together
         first_rows += [start + number * rows for number in range(count)]
-        start, first = stop, last
-    empty = [place for place, expert in enumerate(order) if not load[expert]]
-    moved = None if order == own_order else order
-    return _TiledProducts(tiles, moved, empty, dtype), order, first_rows, start
+        start, first = start + count * rows, last
+    empty = [expert for expert, rows in enumerate(load) if not rows]
+    return _TiledProducts(tiles, empty, dtype), order, first_rows, start
 
 
 def _rounded(rows: int) -> int:
