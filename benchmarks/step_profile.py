@@ -44,7 +44,7 @@ def main() -> None:
     """Measures both, prints a table, writes the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--quick", action="store_true", help="few steps, nothing kept")
-    parser.add_argument("--sparse", default="deepseek", help="the sparse recipe")
+    parser.add_argument("--sparse", default="top_2", help="the sparse recipe")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
