@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from benchmarks import page, results, workers
-from phoneme_moe.corpora import load_corpus, prepare_corpus
+from phoneme_moe.corpora import PreparedCorpus, load_corpus, prepare_corpus
 from phoneme_moe.encoder.cost import cost_of
 from phoneme_moe.inference import read_phonemes, recognize_examples
 from phoneme_moe.recipe import load_recipe
@@ -32,7 +32,8 @@ from phoneme_moe.training.callbacks import read_rows
 from phoneme_moe.training.data import Example, load_examples
 from phoneme_moe.training.stages import train_stages
 from phoneme_moe.transcription.calibrate import calibrate
-from phoneme_moe.transcription.quality import read_quality
+from phoneme_moe.transcription.listened import listen, read
+from phoneme_moe.transcription.quality import BEAM
 
 RUNGS = (
     "dense",
@@ -89,15 +90,15 @@ def measure(recipe_name: str, seed: int, quick: bool, folder: Path) -> dict[str,
     began = time.perf_counter()
     errors, lengths = count_errors(run, examples)
     used = time.perf_counter() - began
-    quality = read_quality(calibrate(run, corpus))
-    assert quality is not None
+    beam_errors = count_beam_errors(calibrate(run, corpus), corpus)
     assert recognizer.encoder is not None
     cost = cost_of(recognizer.encoder)
     return {
         "errors": errors,
         "lengths": lengths,
         "per": sum(errors) / sum(lengths),
-        "per_beam": quality["test"]["per_beam"],
+        "errors_beam": beam_errors,
+        "per_beam": sum(beam_errors) / sum(lengths),
         "seconds": seconds,
         "epochs": epochs,
         "training_frames_per_second": trained_frames / seconds,
@@ -121,6 +122,18 @@ def count_errors(run: Run, examples: list[Example]) -> tuple[list[int], list[int
             found[example.utterance] = (score.errors, score.num_reference)
     ordered = [found[name] for name in sorted(found)]
     return [errors for errors, _ in ordered], [length for _, length in ordered]
+
+
+def count_beam_errors(run: Run, corpus: PreparedCorpus) -> list[int]:
+    """Errors of each test utterance with the run's n-gram, ordered by the utterance's name."""
+    test = listen(run, corpus, "test")
+    readings = read(run, test, run.decoding, BEAM)
+    decode = run.recognizer.phonemes.decode
+    found = {
+        example.utterance: score_utterance(example.phonemes, decode(reading.outputs)).errors
+        for example, reading in zip(test.examples, readings, strict=True)
+    }
+    return [found[name] for name in sorted(found)]
 
 
 def layers_of(run: Run, examples: list[Example]) -> list[dict[str, Any]]:
