@@ -26,7 +26,7 @@ def runs_of(figures: dict[str, Any], recipe: str) -> list[dict[str, Any]]:
 
 
 def compare(
-    found: list[dict[str, Any]], baseline: list[dict[str, Any]]
+    found: list[dict[str, Any]], baseline: list[dict[str, Any]], errors: str = "errors"
 ) -> tuple[float, float, float, float]:
     """Paired bootstrap of two recipes over utterances (Bisani & Ney 2004).
 
@@ -35,13 +35,14 @@ def compare(
     Args:
         found: Figures of a recipe's seeds.
         baseline: Of the other's.
+        errors: Key of the errors that are compared.
 
     Returns:
         Relative change of PER, its 95 % interval, and the two-sided p-value.
     """
     seeds = min(len(found), len(baseline))
     lengths = np.array(baseline[0]["lengths"], dtype=np.float64)
-    one, other = (_mean_errors(runs[:seeds]) for runs in (found, baseline))
+    one, other = (_mean_errors(runs[:seeds], errors) for runs in (found, baseline))
     generator = np.random.default_rng(0)
     even = np.full(len(lengths), 1 / len(lengths))
     counts = generator.multinomial(len(lengths), even, size=DRAWS)
@@ -52,8 +53,8 @@ def compare(
     return whole, float(low), float(high), min(1.0, max(2 * float(beyond), 1 / DRAWS))
 
 
-def _mean_errors(runs: list[dict[str, Any]]) -> NDArray[np.float64]:
-    errors: NDArray[np.float64] = np.mean([run["errors"] for run in runs], axis=0)
+def _mean_errors(runs: list[dict[str, Any]], key: str) -> NDArray[np.float64]:
+    errors: NDArray[np.float64] = np.mean([run[key] for run in runs], axis=0)
     return errors
 
 
@@ -136,13 +137,17 @@ def _bars(figures: dict[str, Any], baseline: list[dict[str, Any]], order: tuple[
     lines = []
     best = best_of(figures, order)
     if best is not None:
-        whole, low, high, p = compare(runs_of(figures, best), baseline)
-        met = "met" if whole <= -FEWER_ERRORS and p < 0.05 else "**not met**"
-        lines.append(
+        line = (
             f"`{best}`, the best sparse one, at least {100 * FEWER_ERRORS:.0f} % fewer errors than "
-            f"`dense`, p < 0.05: {100 * whole:+.1f} % ({100 * low:+.1f} to {100 * high:+.1f}), "
-            f"p = {p:.4f}, {met}."
+            f"`dense`, p < 0.05: {_saved(runs_of(figures, best), baseline, 'errors')}"
         )
+        own, other = (
+            [run for run in runs if "errors_beam" in run]
+            for runs in (runs_of(figures, best), baseline)
+        )
+        if own and other:
+            line += f"; with beam {_saved(own, other, 'errors_beam')}"
+        lines.append(f"{line}.")
     greedy = mean(run["per"] for run in baseline)
     met = "met" if greedy <= DENSE_PER else "**not met**"
     line = f"`dense`, at most {100 * DENSE_PER:.0f} %: {100 * greedy:.2f} % greedy, {met}"
@@ -151,6 +156,14 @@ def _bars(figures: dict[str, Any], baseline: list[dict[str, Any]], order: tuple[
         line += f"; {100 * beam:.2f} % with beam, {'met' if beam <= DENSE_PER else '**not met**'}"
     lines.append(f"{line}.")
     return "\n" + "".join(f"- {line}\n" for line in lines)
+
+
+def _saved(found: list[dict[str, Any]], baseline: list[dict[str, Any]], errors: str) -> str:
+    whole, low, high, p = compare(found, baseline, errors)
+    met = "met" if whole <= -FEWER_ERRORS and p < 0.05 else "**not met**"
+    seeds = min(len(found), len(baseline))
+    shown = f"{100 * whole:+.1f} % ({100 * low:+.1f} to {100 * high:+.1f}), p = {p:.4f}"
+    return f"{shown}, {seeds} seed{'s' * (seeds > 1)}, {met}"
 
 
 def first_epochs(runs: list[dict[str, Any]]) -> int:

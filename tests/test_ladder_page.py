@@ -94,8 +94,16 @@ def test_bars_are_called_met_or_not() -> None:
     few, many = [3, 4, 2, 3] * 20, [4, 5, 3, 4] * 20
     text = section({"dense/0": run(many), "switch/0": run(few)}, ("dense", "switch"))
     assert "`switch`, the best sparse one" in text
-    assert "p = 0.0001, met" in text
+    assert "p = 0.0001, 1 seed, met" in text
     assert "`dense`, at most 42 %: 40.00 % greedy, met." in text
+    figures = {
+        "dense/0": run(many),
+        "dense/1": run(many, errors_beam=few),
+        "switch/0": run(few, errors_beam=few),
+        "switch/1": run(few),
+    }
+    text = section(figures, ("dense", "switch"))
+    assert "2 seeds, met; with beam +0.0 % (+0.0 to +0.0), p = 1.0000, 1 seed, **not met**." in text
     text = section({"dense/0": run(few), "switch/0": run(many, per_beam=0.3)}, ("dense", "switch"))
     assert "+33.3 % (" in text
     assert "**not met**" in text
