@@ -120,7 +120,8 @@ def evaluate(
         split: ``train``, ``dev`` or ``test``.
         corpus: Another prepared corpus than the run's own.
         expert: Let this expert alone answer, instead of the gate.
-        beam: Readings that a beam search with the run's n-gram keeps; None takes the best path.
+        beam: Readings that a beam search with the run's n-gram keeps, 0 for the best path; as the
+            run does when left out.
         asked: Other experts than the gate or the routers would ask.
 
     Raises:
@@ -166,6 +167,6 @@ def evaluate(
         total=total_score([score for own_scores in scores.values() for score in own_scores]),
         by_speaker={speaker: total_score(scores[speaker]) for speaker in sorted(scores)},
         unseen=tuple(s for s in sorted(scores) if not own or s not in trained),
-        beam=beam,
+        beam=run.decoding.keeps(beam),
         utterances=utterances,
     )

@@ -89,13 +89,15 @@ def read_phonemes(
         recognizer: Says which phonemes, and whether there is a blank.
         log_posteriors: Shape (batch, frames, outputs).
         num_frames: Real frames of each, length batch.
-        decoding: The run's, for a beam search.
-        beam: Readings that it keeps; None takes the best path.
+        decoding: How; as the recogniser's run does when left out.
+        beam: Readings that a beam search keeps, 0 for the best path; as ``decoding`` says when left
+            out.
     """
     if recognizer.task.kind == "classify":
         return [recognizer.phonemes.decode([i]) for i in log_posteriors[:, 0].argmax(-1).tolist()]
+    decoding = decoding or recognizer.decoding
+    beam = decoding.keeps(beam)
     if beam is not None:
-        decoding = decoding or Decoding()
         said = log_posteriors.float().cpu().numpy()
         several = beam_search(
             said,

@@ -25,6 +25,7 @@ from phoneme_moe.mixture.reach import reach_of
 from phoneme_moe.mixture.routing import Routing, fixed_routing
 from phoneme_moe.mixture.what_if import WhatIf
 from phoneme_moe.recipe import Features, Model, Task
+from phoneme_moe.speech.decoding import Decoding
 from phoneme_moe.speech.features import LogMel, stack_frames
 from phoneme_moe.speech.phonemes import PhonemeSet
 from phoneme_moe.timing import TimingNet
@@ -92,6 +93,8 @@ class Recognizer(nn.Module):
         outputs = self.phonemes.num_outputs
         self.timing: TimingNet | None = None
         """Says when phonemes begin; put there once it is trained."""
+        self.decoding = Decoding()
+        """How phonemes are read off; put there once it is found."""
         self.encoder: Encoder | None = None
         self.experts: Experts | None = None
         self.gate: Gate | None = None

@@ -190,7 +190,7 @@ def load_run(folder: str | Path, device: str = "cpu") -> Run:
             f"{weights_path}: {name}: found shape {found.get(name)}, expected {expected.get(name)}"
         )
     recognizer.load_state_dict(weights, strict=False)
-    decoding = read_decoding(folder)
+    recognizer.decoding = decoding = read_decoding(folder)
     return Run(folder, recipe, recognizer.to(choose_device(device)).eval(), decoding)
 
 

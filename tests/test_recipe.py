@@ -287,6 +287,7 @@ FIXED = {"kind": "fixed", "weights": [1, 1, 1]}
             "model.combine: product has only one expert to combine",
         ),
         (RECOGNIZE, stage(0, objective="mse"), "objective: found mse, which is for task.kind clas"),
+        (RECOGNIZE, stage(0, objective="crf"), "objective: crf is for an encoder (model.encoder)"),
         (RECOGNIZE, stage(0, objective="speaker"), "objective: speaker is for the gate alone: fo"),
         (RECOGNIZE, stage(1, **SID), "blend: utterance blends probabilities: found objective: sp"),
         (

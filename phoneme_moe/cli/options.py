@@ -6,7 +6,9 @@ from typing import Annotated
 
 import typer
 
-Beam = Annotated[int | None, typer.Option(min=1, help="Beam search with the run's n-gram.")]
+Beam = Annotated[
+    int | None, typer.Option(min=0, help="Beam search with the run's n-gram; 0 for none.")
+]
 OnlyExpert = Annotated[
     str | None, typer.Option(help="Ask these experts alone (names with commas between).")
 ]

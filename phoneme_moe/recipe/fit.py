@@ -89,6 +89,8 @@ def _problem(recipe: Recipe, stage: Stage) -> str | None:
         return "blend and balance are for a gate"
     if stage.objective == "speaker" and not by_speaker:
         return "objective: speaker needs model.num_experts: speakers"
+    if stage.objective == "crf":
+        return "objective: crf is for an encoder (model.encoder); expected cross_entropy or speaker"
     if stage.objective in {"mse", "cfm"} and recipe.task.kind != "classify":
         return (
             f"objective: found {stage.objective}, which is for task.kind classify; expected "
@@ -112,13 +114,17 @@ def _problem_of_encoder(encoder: EncoderSection, stage: Stage) -> str | None:
     if stage.train != ("encoder",):
         return f"train: found [{', '.join(stage.train)}], expected [encoder]"
     for key, found, expected in (
-        ("objective", stage.objective, "cross_entropy"),
         ("optimizer", stage.optimizer, "adamw"),
         ("blend", stage.blend, "frame"),
         ("balance", stage.balance, 0.0),
     ):
         if found != expected:
             return f"{key}: found {found}, but an encoder (model.encoder) has only {expected}"
+    if stage.objective not in {"cross_entropy", "crf"}:
+        return (
+            f"objective: found {stage.objective}, but an encoder (model.encoder) has only "
+            "cross_entropy and crf"
+        )
     if stage.route == "speaker":
         return "route: speaker is for experts that bear speakers' names, not for an encoder"
     if stage.route == "shared":

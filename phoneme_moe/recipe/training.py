@@ -10,7 +10,7 @@ from phoneme_moe.recipe.strict import Section
 
 Route = Literal["shared", "speaker", "gate"]
 Part = Literal["experts", "gate", "encoder"]
-Objective = Literal["cross_entropy", "mse", "cfm", "speaker"]
+Objective = Literal["cross_entropy", "crf", "mse", "cfm", "speaker"]
 
 
 class Augmentation(Section):
@@ -44,10 +44,12 @@ class Stage(Section):
         train: The parts whose weights change; the rest is frozen.
         route: ``speaker`` sends each utterance to its own speaker's expert, ``gate`` asks the gate;
             ``shared`` trains one expert on everybody, and all experts begin as copies of it.
-        objective: What is made small. ``cross_entropy`` is the surprise at the right phonemes; for
-            tokens there are also ``mse``, the squared error of the posteriors, and ``cfm``, how
-            little the right one is ahead (Hampshire & Waibel 1990). ``speaker`` teaches the gate
-            who speaks, whatever is said (SID).
+        objective: What is made small. ``cross_entropy`` is the surprise at the right phonemes;
+            ``crf`` is the surprise at them among all that could have been said, by the model and a
+            phoneme trigram together (``speech.sequence_crf``): of an encoder, which is then read by
+            beam search. For tokens there are also ``mse``, the squared error of the posteriors, and
+            ``cfm``, how little the right one is ahead (Hampshire & Waibel 1990). ``speaker``
+            teaches the gate who speaks, whatever is said (SID).
         optimizer: ``adamw``, in steps of a batch; or ``em``, expectation maximisation on the whole
             training set, an epoch each, for linear experts behind a linear gate (Jordan & Jacobs
             1994).
@@ -184,6 +186,11 @@ class Training(Section):
     def augmentation_of(self, stage: Stage) -> Augmentation:
         """What is changed at random in a stage."""
         return self.augmentation if stage.augmentation is None else stage.augmentation
+
+    @property
+    def learns_with_ngram(self) -> bool:
+        """Whether the posteriors say only what an n-gram does not know."""
+        return self.stages[-1].objective == "crf"
 
     @model_validator(mode="after")
     def _stage_names_differ(self) -> Training:

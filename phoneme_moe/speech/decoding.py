@@ -47,12 +47,23 @@ class Decoding:
         language_model: N-gram of the run's training phonemes; None of old runs.
         weight: Power of its probabilities in a beam search.
         bonus: Added to a reading's score for each phoneme.
+        beam: Readings that a beam search keeps where nobody says; None of runs that are read by the
+            best path.
     """
 
     temperature: float = 1.0
     language_model: PhonemeNgram | None = None
     weight: float = 0.0
     bonus: float = 0.0
+    beam: int | None = None
+
+    def keeps(self, asked: int | None) -> int | None:
+        """Readings that a beam search keeps; None is the best path.
+
+        Args:
+            asked: What the user wants: 0 is the best path, None leaves it to the run.
+        """
+        return (self.beam if asked is None else asked) or None
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -62,6 +73,7 @@ class Decoding:
             "temperature": self.temperature,
             "weight": self.weight,
             "bonus": self.bonus,
+            "beam": self.beam,
             "language_model": None if model is None else model.to_json(),
         }
 
@@ -86,9 +98,12 @@ class Decoding:
             if not (number and least <= value <= 100):
                 raise InputError(f"{where}: {key}: found {value!r}, expected {least:g} to 100")
             numbers[key] = float(value)
+        beam = data.get("beam")
+        if beam is not None and not (type(beam) is int and beam >= 1):
+            raise InputError(f"{where}: beam: found {beam!r}, expected null or 1 or more")
         model = data.get("language_model")
         ngram = None if model is None else PhonemeNgram.from_json(model, where)
-        return cls(language_model=ngram, **numbers)
+        return cls(language_model=ngram, beam=beam, **numbers)
 
 
 def best_path(log_posteriors: NDArray[np.float32]) -> tuple[list[int], NDArray[np.int64]]:

@@ -23,6 +23,8 @@ from phoneme_moe.files import atomic_path
 from phoneme_moe.recipe import Recipe, Stage
 from phoneme_moe.recognizer import Recognizer
 from phoneme_moe.run import choose_device
+from phoneme_moe.speech.language_model import PhonemeNgram
+from phoneme_moe.speech.sequence_crf import ORDER
 from phoneme_moe.training.batches import BalancedBatches, Batch, collate
 from phoneme_moe.training.callbacks import (
     AtomicCheckpointIO,
@@ -175,7 +177,11 @@ def _fit_by_gradient(
     batches = BalancedBatches(train, recipe.training.batch_size, recipe.seed * 1000 + index)
     dev_order = sorted(range(len(dev)), key=lambda i: len(dev[i].features))
     dev_batches = [dev_order[i : i + PLAIN_BATCH] for i in range(0, len(dev), PLAIN_BATCH)]
-    module = StageModule(recognizer, recipe, index)
+    ngram = None
+    if stage.objective == "crf":
+        said = [example.phonemes for example in train]
+        ngram = PhonemeNgram.estimate(said, recognizer.phonemes.symbols, ORDER)
+    module = StageModule(recognizer, recipe, index, ngram)
     callbacks: list[Callback] = [
         metrics,
         _checkpoint(stage_folder.best, monitor=module.monitored),

@@ -13,13 +13,20 @@ from phoneme_moe.mixture.routing import imbalance
 from phoneme_moe.recipe import Recipe, Stage
 from phoneme_moe.recognizer import Recognition, Recognizer
 from phoneme_moe.speech.augmentation import Augment
+from phoneme_moe.speech.decoding import Decoding
+from phoneme_moe.speech.language_model import PhonemeNgram
 from phoneme_moe.speech.scoring import score_utterance
+from phoneme_moe.speech.sequence_crf import Trigram
 from phoneme_moe.training.batches import Batch
 from phoneme_moe.training.health import RouterHealth
 from phoneme_moe.training.objectives import stage_loss
 
 WARMUP_SHARE = 0.1
 """Share of a stage's steps in which a cosine schedule climbs to its peak."""
+
+
+DEV_BEAM = 4
+"""Readings that are kept on dev where training is with an n-gram, after every epoch."""
 
 
 def share_held_back(step: int, num_steps: int) -> float:
@@ -38,13 +45,20 @@ def share_held_back(step: int, num_steps: int) -> float:
 class StageModule(pl.LightningModule):
     """Trains the parts that a stage names, along the route that it names."""
 
-    def __init__(self, recognizer: Recognizer, recipe: Recipe, stage_index: int) -> None:
+    def __init__(
+        self,
+        recognizer: Recognizer,
+        recipe: Recipe,
+        stage_index: int,
+        ngram: PhonemeNgram | None = None,
+    ) -> None:
         """Freezes what the stage does not train.
 
         Args:
             recognizer: The model; its weights change in place.
             recipe: Where the stage stands.
             stage_index: Which of its stages.
+            ngram: Of the training phonemes, for the objective ``crf``.
         """
         super().__init__()
         self.recognizer = recognizer
@@ -72,6 +86,12 @@ class StageModule(pl.LightningModule):
         for name, part in self.parts.items():
             if part is not None:
                 part.requires_grad_(name in self.stage.train)
+        self.trigram: Trigram | None = None
+        self.decoding: Decoding | None = None
+        if self.stage.objective == "crf":
+            assert ngram is not None
+            self.trigram = Trigram.of(ngram)
+            self.decoding = Decoding(language_model=ngram, weight=1.0, beam=DEV_BEAM)
         self._load = torch.zeros(len(recognizer.expert_names))
         self._loss = torch.zeros(())
         self.num_steps = 0
@@ -98,6 +118,8 @@ class StageModule(pl.LightningModule):
 
     def on_train_start(self) -> None:
         """Notes which experts are new: after a checkpoint is loaded, on the device."""
+        if self.trigram is not None:
+            self.trigram = self.trigram.to(self.device)
         self._entering = [
             (offset, offset.clone())
             for name, offset in self.recognizer.named_buffers()
@@ -130,7 +152,7 @@ class StageModule(pl.LightningModule):
 
     def loss(self, recognition: Recognition, batch: Batch) -> Tensor:
         """What the stage minimises."""
-        loss = stage_loss(recognition, batch, self.task.kind, self.stage)
+        loss = stage_loss(recognition, batch, self.task.kind, self.stage, self.trigram)
         if self.stage.balance:
             loss = loss + self.stage.balance * imbalance(recognition.routing)
         for layer in recognition.layers:
@@ -175,6 +197,7 @@ class StageModule(pl.LightningModule):
             self.recognizer,
             recognition.log_posteriors,
             recognition.routing.mask.sum(dim=1).tolist(),
+            self.decoding,
         )
         for example, hypothesis in zip(batch.examples, hypotheses, strict=True):
             score = score_utterance(example.phonemes, hypothesis)

@@ -22,6 +22,7 @@ from phoneme_moe.mixture.routing import Routing
 from phoneme_moe.recipe import Stage
 from phoneme_moe.recognizer import Recognition
 from phoneme_moe.speech.phonemes import BLANK
+from phoneme_moe.speech.sequence_crf import Trigram, log_sum_of_all
 from phoneme_moe.training.batches import Batch
 
 
@@ -65,11 +66,18 @@ def sequence_log_probability(
     )
 
 
+CTC_SHARE = 0.1
+"""Of plain CTC in the objective ``crf``, to hold on to (Xiang & Ou 2019, sec. 3)."""
+
 LOG_PROBABILITIES = {"classify": token_log_probability, "recognize": sequence_log_probability}
 
 
 def stage_loss(
-    recognition: Recognition, batch: Batch, kind: Literal["classify", "recognize"], stage: Stage
+    recognition: Recognition,
+    batch: Batch,
+    kind: Literal["classify", "recognize"],
+    stage: Stage,
+    trigram: Trigram | None = None,
 ) -> Tensor:
     """A stage's objective.
 
@@ -78,12 +86,36 @@ def stage_loss(
         batch: What was said, and by whom.
         kind: The task.
         stage: Names the objective.
+        trigram: Of the training phonemes, for the objective ``crf``.
     """
+    if stage.objective == "crf":
+        assert trigram is not None
+        return crf_loss(recognition, batch, trigram)
     if stage.objective == "speaker":
         return speaker_loss(recognition.routing, batch.speaker)
     if stage.objective == "cross_entropy":
         return phoneme_loss(recognition, batch, kind, stage.blend)
     return token_error(recognition.log_posteriors, batch.targets, stage.objective)
+
+
+def crf_loss(recognition: Recognition, batch: Batch, trigram: Trigram) -> Tensor:
+    """Mean surprise at the phonemes among all that could have been said, per phoneme (nats).
+
+    CTC-CRF (Xiang & Ou 2019, eq. 5), and a little of CTC. An utterance with more phonemes than its
+    frames can hold teaches nothing.
+
+    Args:
+        recognition: What the model said.
+        batch: What was said.
+        trigram: Of the training phonemes.
+    """
+    mask = recognition.routing.mask
+    said = recognition.log_posteriors
+    by_ctc = sequence_log_probability(said, mask.sum(dim=1), batch.targets, batch.target_lengths)
+    by_ngram = trigram.log_probability(batch.targets, batch.target_lengths)
+    found = by_ctc + by_ngram - log_sum_of_all(said, mask, trigram)
+    found = torch.where(by_ctc < 0, found + CTC_SHARE * by_ctc, 0)
+    return -(found / batch.target_lengths.clamp(min=1)).mean()
 
 
 def speaker_loss(routing: Routing, speaker: Tensor) -> Tensor:

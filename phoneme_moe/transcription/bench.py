@@ -91,7 +91,7 @@ def bench(
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "files": len(used),
         "sound_seconds": seconds,
-        "beam": beam,
+        "beam": engine.card.decoding.keeps(beam),
         "stages": {
             "read audio": reading,
             "features": features,

@@ -58,8 +58,10 @@ def calibrate(run: Run, corpus: PreparedCorpus | None = None) -> Run:
         ]
         ngram = PhonemeNgram.estimate(said, run.recognizer.phonemes.symbols, ORDER)
         decoding = _weigh_ngram(run, dev, Decoding(language_model=ngram))
-    decoding = replace(decoding, temperature=_temperature(run, dev))
+    beam = BEAM if run.recipe.training.learns_with_ngram else None
+    decoding = replace(decoding, temperature=_temperature(run, dev), beam=beam)
     run = replace(run, decoding=decoding)
+    run.recognizer.decoding = decoding
     save_decoding(run.folder, decoding)
     write_json(run.folder / QUALITY, measure(run, corpus, dev, test))
     return run

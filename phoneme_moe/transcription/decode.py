@@ -71,9 +71,11 @@ def decode(
     Args:
         heard: Of each recording by itself, batch size 1.
         card: Of the model.
-        beam: Readings that a beam search with the run's n-gram keeps; None takes the best path.
+        beam: Readings that a beam search with the run's n-gram keeps, 0 for the best path; as the
+            run does when left out.
         nbest: How many readings to tell, where there is a beam.
     """
+    beam = card.decoding.keeps(beam)
     pieces = [piece for owner, own in enumerate(heard) for piece in _cut(owner, own, card)]
     pieces.sort(key=lambda piece: piece.last - piece.first)
     found: dict[_Piece, Reading] = {}

@@ -64,6 +64,7 @@ def model_card(run: Run) -> dict[str, Any]:
             ),
             "ngram_weight": run.decoding.weight,
             "bonus": run.decoding.bonus,
+            "beam": run.decoding.beam,
         },
         "quality": read_quality(run),
         "speed": _read(run.folder / SPEED),
@@ -96,10 +97,15 @@ def card_lines(card: dict[str, Any]) -> list[tuple[str, str]]:
     else:
         test = quality["test"]
         name = "error" if card["task"] == "classify" else "PER"
-        text = f"{100 * test['per']:.2f} % on {test['utterances']} test utterances"
-        text += f", fold: none ({len(card['phonemes'])} phonemes)"
+        usual, other = (test["per"], "best path"), None
         if "per_beam" in test:
-            text += f"; {100 * test['per_beam']:.2f} % with --beam {quality['beam']}"
+            other = (test["per_beam"], f"--beam {quality['beam']}")
+        if other is not None and card["decoding"]["beam"] is not None:
+            usual, other = other, (test["per"], "--beam 0")
+        text = f"{100 * usual[0]:.2f} % on {test['utterances']} test utterances"
+        text += f", fold: none ({len(card['phonemes'])} phonemes)"
+        if other is not None:
+            text += f"; {100 * other[0]:.2f} % with {other[1]}"
         lines.append((name, text))
         raw, calibrated = (100 * test[f"calibration_error_{key}"] for key in ("raw", "calibrated"))
         lines.append(

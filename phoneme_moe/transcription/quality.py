@@ -28,7 +28,7 @@ QUALITY = "quality.json"
 """In the run folder (docs/schemas/quality.schema.json)."""
 
 BEAM = 16
-"""Readings that a beam search keeps where nobody says."""
+"""Readings that the beam search of ``per_beam`` keeps."""
 
 BINS = 10
 """Of confidence, in its expected calibration error."""

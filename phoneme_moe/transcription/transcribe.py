@@ -45,7 +45,7 @@ class Options:
     """How recordings are transcribed.
 
     Attributes:
-        beam: Readings that a beam search keeps; None takes the best path.
+        beam: Readings that a beam search keeps, 0 for the best path; as the run does when left out.
         nbest: Readings to tell; more than one needs a beam.
         symbols: ``arpabet`` or ``ipa``; as the run has them when left out.
         fold: Phoneme set to fold onto (``speech.symbols``).
@@ -94,7 +94,7 @@ def transcribe_files(
     """
     options = options or Options()
     card = engine.card
-    if options.nbest > 1 and options.beam is None:
+    if options.nbest > 1 and card.decoding.keeps(options.beam) is None:
         raise InputError(f"--nbest: found {options.nbest} without --beam; expected --beam N too")
     names = symbol_map(card.phonemes.symbols, options.symbols, options.fold)
     vectors = _embeddings(card, options)

@@ -93,7 +93,7 @@ def test_nothing_but_blanks_is_nothing() -> None:
 
 def test_decoding_goes_through_json() -> None:
     ngram = PhonemeNgram.estimate([["a", "b"], ["b"]], ("a", "b"), 2)
-    decoding = Decoding(0.7, ngram, 0.4, -0.5)
+    decoding = Decoding(0.7, ngram, 0.4, -0.5, 8)
     assert Decoding.from_json(decoding.to_json(), "here") == decoding
     assert Decoding.from_json(Decoding().to_json(), "here") == Decoding()
 
@@ -109,6 +109,9 @@ def test_decoding_goes_through_json() -> None:
         ("bonus", None),
         ("bonus", True),
         ("language_model", []),
+        ("beam", 0),
+        ("beam", True),
+        ("beam", 2.5),
     ],
 )
 def test_decoding_that_does_not_hold_is_refused_by_its_key(key: str, value: object) -> None:

@@ -10,8 +10,16 @@ from torch import Tensor
 
 from phoneme_moe.mixture.routing import Routing, combine, dense_routing
 from phoneme_moe.recognizer import Recognition
+from phoneme_moe.speech.language_model import PhonemeNgram
+from phoneme_moe.speech.sequence_crf import Trigram
 from phoneme_moe.training.batches import Batch
-from phoneme_moe.training.objectives import phoneme_loss, speaker_loss, token_error
+from phoneme_moe.training.objectives import (
+    CTC_SHARE,
+    crf_loss,
+    phoneme_loss,
+    speaker_loss,
+    token_error,
+)
 
 
 def batch_of(targets: list[list[int]]) -> Batch:
@@ -170,3 +178,36 @@ def test_errors_of_a_token_worked_by_hand() -> None:
 
     merits = [(ahead(0.5) + ahead(0.6)) / 2, (ahead(0.0) + ahead(-0.1)) / 2]
     assert float(token_error(log_posteriors, targets, "cfm")) == pytest.approx(-np.mean(merits))
+
+
+def test_crf_is_the_share_of_what_was_said_among_all_that_could_be() -> None:
+    log_posteriors = random_posteriors(2, 4, 3)
+    mask = torch.tensor([[True] * 4, [True] * 3 + [False]])
+    ngram = PhonemeNgram.estimate(["ab", "ba", "aab"], "ab", 3)
+    targets = [[1, 2], [2]]
+    routing = Routing(log_posteriors.new_zeros(0), log_posteriors.new_zeros(0), mask)
+    found = crf_loss(Recognition(log_posteriors, routing), batch_of(targets), Trigram.of(ngram))
+    expected = 0.0
+    for target, row, frames in zip(targets, log_posteriors.double().numpy(), (4, 3), strict=True):
+        every = [list(said) for n in range(frames + 1) for said in product((1, 2), repeat=n)]
+        weights = {
+            tuple(said): path_sum(row[:frames], said)
+            * np.exp(ngram.log_probability(["_ab"[output] for output in said]))
+            for said in every
+        }
+        own = np.log(weights[tuple(target)] / sum(weights.values()))
+        own += CTC_SHARE * np.log(path_sum(row[:frames], target))
+        expected -= own / len(target) / 2
+    assert found.item() == pytest.approx(expected, abs=1e-5)
+
+
+def test_crf_learns_nothing_from_what_does_not_fit_into_its_frames() -> None:
+    log_posteriors = random_posteriors(1, 2, 3).requires_grad_()
+    mask = torch.ones(1, 2, dtype=torch.bool)
+    ngram = PhonemeNgram.estimate(["ab"], "ab", 3)
+    routing = Routing(log_posteriors.new_zeros(0), log_posteriors.new_zeros(0), mask)
+    loss = crf_loss(Recognition(log_posteriors, routing), batch_of([[1, 1]]), Trigram.of(ngram))
+    loss.backward()
+    assert loss.item() == 0
+    assert log_posteriors.grad is not None
+    assert not log_posteriors.grad.any()

@@ -1,0 +1,130 @@
+"""Runs trained among all that could have been said: read by beam search wherever they are read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import jsonschema
+import pytest
+import tiny
+import torch
+
+from phoneme_moe.corpora import PreparedCorpus
+from phoneme_moe.evaluation import evaluate
+from phoneme_moe.inference import read_phonemes, recognize_examples
+from phoneme_moe.recipe import load_recipe
+from phoneme_moe.run import load_run
+from phoneme_moe.speech.decoding import Decoding
+from phoneme_moe.speech.language_model import PhonemeNgram
+from phoneme_moe.speech.scoring import score_utterance
+from phoneme_moe.training.batches import collate
+from phoneme_moe.training.callbacks import read_rows
+from phoneme_moe.training.data import load_examples
+from phoneme_moe.training.module import DEV_BEAM, StageModule
+from phoneme_moe.training.stages import build_recognizer
+from phoneme_moe.training.train import Trained, train
+from phoneme_moe.transcription.quality import BEAM
+
+if TYPE_CHECKING:
+    from conftest import Outcome
+
+SPARSE = tiny.RECIPES / "tiny_sparse.yaml"
+CRF = "training.stages.joint.objective=crf"
+SCHEMAS = Path(__file__).parents[2] / "docs" / "schemas"
+
+
+@pytest.fixture(scope="module")
+def crf(tones: PreparedCorpus, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    return train(SPARSE, tmp_path_factory.mktemp("runs") / "crf", changes=[CRF], device="cpu")
+
+
+def test_it_learns_and_is_read_with_its_beam(crf: Trained) -> None:
+    assert crf.evaluation.total.error_rate < 0.2
+    assert crf.evaluation.beam == BEAM
+    loaded = load_run(crf.run.folder)
+    assert loaded.decoding == loaded.recognizer.decoding == crf.run.decoding
+    assert loaded.decoding.beam == BEAM
+    assert evaluate(loaded).total == evaluate(loaded, beam=BEAM).total == crf.evaluation.total
+    plain = evaluate(loaded, beam=0)
+    assert plain.beam is None
+    quality = json.loads((crf.run.folder / "quality.json").read_text())
+    assert plain.total.error_rate == pytest.approx(quality["test"]["per"])
+    assert crf.evaluation.total.error_rate == pytest.approx(quality["test"]["per_beam"])
+
+
+def test_files_hold_to_their_schemas(crf: Trained) -> None:
+    for name in ("decoding", "evaluation", "quality"):
+        found = json.loads((crf.run.folder / f"{name}.json").read_text())
+        schema = json.loads((SCHEMAS / f"{name}.schema.json").read_text())
+        jsonschema.validate(found, schema, jsonschema.Draft202012Validator)
+
+
+def test_dev_is_read_with_the_trigram_of_training(crf: Trained, tones: PreparedCorpus) -> None:
+    recipe = load_recipe(SPARSE, [CRF])
+    recognizer = crf.run.recognizer
+    train_examples = load_examples(recipe, tones, "train", recognizer)
+    dev = load_examples(recipe, tones, "dev", recognizer)
+    said = [example.phonemes for example in train_examples]
+    ngram = PhonemeNgram.estimate(said, recognizer.phonemes.symbols, 3)
+    decoding = Decoding(language_model=ngram, weight=1.0, beam=DEV_BEAM)
+    errors = phonemes = 0
+    for batch, recognition in recognize_examples(recognizer, dev):
+        frames = recognition.routing.mask.sum(dim=1).tolist()
+        read = read_phonemes(recognizer, recognition.log_posteriors, frames, decoding)
+        for example, hypothesis in zip(batch.examples, read, strict=True):
+            score = score_utterance(example.phonemes, hypothesis)
+            errors, phonemes = errors + score.errors, phonemes + score.num_reference
+    rows = read_rows(crf.run.folder / "metrics.csv")
+    assert min(row["dev_error"] for row in rows) == pytest.approx(errors / phonemes)
+
+
+def test_a_step_makes_what_was_said_likelier_among_all(tones: PreparedCorpus) -> None:
+    recipe = load_recipe(SPARSE, [CRF, "training.augmentation={}"])
+    recognizer = build_recognizer(recipe, tones)
+    examples = load_examples(recipe, tones, "train", recognizer)[:8]
+    ngram = PhonemeNgram.estimate([e.phonemes for e in examples], recognizer.phonemes.symbols, 3)
+    module = StageModule(recognizer, recipe, 0, ngram)
+    module.recognizer.eval()
+    batch = collate(examples, recognizer, {name: i for i, name in enumerate(["encoder"])})
+    optimizer = torch.optim.SGD(recognizer.parameters(), lr=0.01)
+    losses = []
+    for _ in range(6):
+        loss = module.loss(module.recognize(batch, batch.features, batch.mask), batch)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses == sorted(losses, reverse=True)
+
+
+def test_commands_read_it_with_its_beam(
+    crf: Trained, tones: PreparedCorpus, tmp_path: Path, phoneme_moe: Callable[..., Outcome]
+) -> None:
+    folder = crf.run.folder
+    sound = tones.cuts("test")[0].recording.sources[0].source
+    usual = phoneme_moe("transcribe", folder, sound)
+    assert usual.code == 0
+    assert usual.out == phoneme_moe("transcribe", folder, sound, "--beam", str(BEAM)).out
+    several = phoneme_moe("transcribe", folder, sound, "--nbest", "3", "--format", "json")
+    assert several.code == 0
+    assert "alternatives" in several.out
+    refused = phoneme_moe("transcribe", folder, sound, "--nbest", "3", "--beam", "0")
+    assert (refused.code, refused.err.count("\n")) == (1, 1)
+    assert "--beam 0" in phoneme_moe("model", folder).out
+    outcome = phoneme_moe("evaluate", folder, "--beam", "0", "--json", tmp_path / "plain.json")
+    assert outcome.code == 0
+    assert json.loads((tmp_path / "plain.json").read_text())["beam"] is None
+
+
+def test_an_old_decoding_is_read_by_the_best_path() -> None:
+    data = Decoding(beam=8).to_json()
+    assert Decoding.from_json(data, "here").keeps(None) == 8
+    assert Decoding.from_json(data, "here").keeps(3) == 3
+    assert Decoding.from_json(data, "here").keeps(0) is None
+    del data["beam"]
+    assert Decoding.from_json(data, "here").keeps(None) is None
+    assert replace(Decoding(), beam=4).keeps(None) == 4
