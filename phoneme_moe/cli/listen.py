@@ -63,6 +63,9 @@ def listen(
     engine = open_engine(run, device)
     listener = Listener(engine, Pace(step, look_ahead))
     wanted = listener.front_end.sample_rate
+    if engine.card.decoding.beam is not None:
+        said = "was trained to be read by beam search, which live there is none of"
+        print(f"listen: {run} {said}: expect more errors", file=sys.stderr)
 
     def show(found: list[LivePhoneme]) -> None:
         for one in found:

@@ -114,9 +114,10 @@ class _LogSum(torch.autograd.Function):
         steps, batch, _ = frames.shape
         size = follows.shape[2]
         again = _again(follows)
-        sums = frames.new_zeros(steps + 1, 2, size + 1, batch, size + 1)
-        scales = frames.new_empty(steps, batch)
+        sums = frames.new_empty(steps + 1, 2, size + 1, batch, size + 1)
+        sums[0], sums[:, 0, 0] = 0, 0
         sums[0, 1, 0, :, 0] = 1  # nothing but blanks so far
+        scales = frames.new_empty(steps, batch)
         for step, frame in enumerate(frames):
             in_phoneme, in_blank = sums[step]
             either = in_phoneme + in_blank
