@@ -33,10 +33,11 @@ def draw(figures: dict[str, Any], order: tuple[str, ...], folder: Path) -> None:
     best = best_of(figures, order)
     figure = Figure(figsize=(9, 0.9 + 0.32 * max(6, len(found))), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.15))
-    changes = {r: compare(runs_of(figures, r), baseline) for r in found}
-    ranked = sorted(found, key=lambda r: changes[r][0], reverse=True)
+    changes = {r: change for r in found if (change := compare(figures, r)) is not None}
+    ranked = sorted(changes, key=lambda r: changes[r].whole, reverse=True)
     for row, recipe in enumerate(ranked):
-        whole, low, high, _ = (100 * value for value in changes[recipe])
+        change = changes[recipe]
+        whole, low, high = (100 * value for value in (change.whole, change.low, change.high))
         colour = BEST if recipe == best else "black"
         left.plot([low, high], [row, row], color=colour, linewidth=2, solid_capstyle="round")
         left.plot(whole, row, "o", color=colour)

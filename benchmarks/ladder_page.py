@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from statistics import mean, stdev
 from typing import Any
 
@@ -25,24 +26,57 @@ def runs_of(figures: dict[str, Any], recipe: str) -> list[dict[str, Any]]:
     return [found for key, found in sorted(figures.items()) if key.split("/")[0] == recipe]
 
 
+@dataclass(frozen=True)
+class Change:
+    """How one recipe's errors differ from another's.
+
+    Attributes:
+        whole: Relative change of PER.
+        low: Lower end of its 95 % interval.
+        high: Upper end.
+        p: Two-sided.
+        seeds: That both have, of which errors are the mean.
+    """
+
+    whole: float
+    low: float
+    high: float
+    p: float
+    seeds: int
+
+    @property
+    def interval(self) -> str:
+        """In %, with its interval."""
+        return f"{100 * self.whole:+.1f} ({100 * self.low:+.1f} to {100 * self.high:+.1f})"
+
+
 def compare(
-    found: list[dict[str, Any]], baseline: list[dict[str, Any]], errors: str = "errors"
-) -> tuple[float, float, float, float]:
+    figures: dict[str, Any], recipe: str, baseline: str = BASELINE, errors: str = "errors"
+) -> Change | None:
     """Paired bootstrap of two recipes over utterances (Bisani & Ney 2004).
 
-    Errors of an utterance are the mean over seeds, of as many seeds as both have.
+    Errors of an utterance are the mean over the seeds that both have.
 
     Args:
-        found: Figures of a recipe's seeds.
-        baseline: Of the other's.
+        figures: As ``benchmarks.sparse_ladder`` keeps them.
+        recipe: Name of the one.
+        baseline: Of the other.
         errors: Key of the errors that are compared.
 
     Returns:
-        Relative change of PER, its 95 % interval, and the two-sided p-value.
+        None where there is no seed of both.
     """
-    seeds = min(len(found), len(baseline))
-    lengths = np.array(baseline[0]["lengths"], dtype=np.float64)
-    one, other = (_mean_errors(runs[:seeds], errors) for runs in (found, baseline))
+    pairs = [
+        (run, other)
+        for key, run in figures.items()
+        if key.split("/")[0] == recipe
+        and errors in run
+        and errors in (other := figures.get(f"{baseline}/{key.split('/')[1]}", {}))
+    ]
+    if not pairs:
+        return None
+    lengths = np.array(pairs[0][0]["lengths"], dtype=np.float64)
+    one, other = (_mean_errors([pair[side] for pair in pairs], errors) for side in (0, 1))
     generator = np.random.default_rng(0)
     even = np.full(len(lengths), 1 / len(lengths))
     counts = generator.multinomial(len(lengths), even, size=DRAWS)
@@ -50,7 +84,8 @@ def compare(
     low, high = np.quantile(change, [0.025, 0.975])
     beyond = min((change >= 0).mean(), (change <= 0).mean())
     whole = float(one.sum() / other.sum() - 1)
-    return whole, float(low), float(high), min(1.0, max(2 * float(beyond), 1 / DRAWS))
+    p = min(1.0, max(2 * float(beyond), 1 / DRAWS))
+    return Change(whole, float(low), float(high), p, len(pairs))
 
 
 def _mean_errors(runs: list[dict[str, Any]], key: str) -> NDArray[np.float64]:
@@ -74,14 +109,8 @@ def section(figures: dict[str, Any], order: tuple[str, ...]) -> str:
         if not runs:
             continue
         first = runs[0]
-        if recipe == BASELINE:
-            change = ["", ""]
-        else:
-            whole, low, high, p = compare(runs, baseline)
-            change = [
-                f"{100 * whole:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})",
-                f"{p:.4f}",
-            ]
+        found = None if recipe == BASELINE else compare(figures, recipe)
+        change = ["", ""] if found is None else [found.interval, f"{found.p:.4f}"]
         rows.append(
             [
                 f"`{recipe}`",
@@ -127,9 +156,10 @@ def section(figures: dict[str, Any], order: tuple[str, ...]) -> str:
 
 
 def best_of(figures: dict[str, Any], order: tuple[str, ...]) -> str | None:
-    """The sparse recipe with the fewest errors; None where none was run."""
-    sparse = [recipe for recipe in order if recipe != BASELINE and runs_of(figures, recipe)]
-    return min(sparse, key=lambda r: mean(run["per"] for run in runs_of(figures, r)), default=None)
+    """The sparse recipe that saves most errors, seed by seed; None where none was run."""
+    found = {recipe: compare(figures, recipe) for recipe in order if recipe != BASELINE}
+    changes = {recipe: change.whole for recipe, change in found.items() if change is not None}
+    return min(changes, key=changes.__getitem__, default=None)
 
 
 def _bars(figures: dict[str, Any], baseline: list[dict[str, Any]], order: tuple[str, ...]) -> str:
@@ -137,16 +167,14 @@ def _bars(figures: dict[str, Any], baseline: list[dict[str, Any]], order: tuple[
     lines = []
     best = best_of(figures, order)
     if best is not None:
+        greedy, with_beam = (compare(figures, best, errors=e) for e in ("errors", "errors_beam"))
+        assert greedy is not None
         line = (
             f"`{best}`, the best sparse one, at least {100 * FEWER_ERRORS:.0f} % fewer errors than "
-            f"`dense`, p < 0.05: {_saved(runs_of(figures, best), baseline, 'errors')}"
+            f"`dense`, p < 0.05: {_saved(greedy)}"
         )
-        own, other = (
-            [run for run in runs if "errors_beam" in run]
-            for runs in (runs_of(figures, best), baseline)
-        )
-        if own and other:
-            line += f"; with beam {_saved(own, other, 'errors_beam')}"
+        if with_beam is not None:
+            line += f"; with beam {_saved(with_beam)}"
         lines.append(f"{line}.")
     greedy = mean(run["per"] for run in baseline)
     met = "met" if greedy <= DENSE_PER else "**not met**"
@@ -158,12 +186,10 @@ def _bars(figures: dict[str, Any], baseline: list[dict[str, Any]], order: tuple[
     return "\n" + "".join(f"- {line}\n" for line in lines)
 
 
-def _saved(found: list[dict[str, Any]], baseline: list[dict[str, Any]], errors: str) -> str:
-    whole, low, high, p = compare(found, baseline, errors)
-    met = "met" if whole <= -FEWER_ERRORS and p < 0.05 else "**not met**"
-    seeds = min(len(found), len(baseline))
-    shown = f"{100 * whole:+.1f} % ({100 * low:+.1f} to {100 * high:+.1f}), p = {p:.4f}"
-    return f"{shown}, {seeds} seed{'s' * (seeds > 1)}, {met}"
+def _saved(change: Change) -> str:
+    met = "met" if change.whole <= -FEWER_ERRORS and change.p < 0.05 else "**not met**"
+    seeds = f"{change.seeds} seed{'s' * (change.seeds > 1)}"
+    return f"{change.interval} %, p = {change.p:.4f}, {seeds}, {met}"
 
 
 def first_epochs(runs: list[dict[str, Any]]) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks.ladder_figure import draw
-from benchmarks.ladder_page import collapse_section, compare, section
+from benchmarks.ladder_page import Change, collapse_section, compare, section
 
 
 def run(errors: list[int], **more: Any) -> dict[str, Any]:
@@ -30,33 +30,50 @@ def run(errors: list[int], **more: Any) -> dict[str, Any]:
     }
 
 
+def against(found: list[int], baseline: list[int]) -> Change:
+    change = compare({"dense/0": run(baseline), "switch/0": run(found)}, "switch")
+    assert change is not None
+    return change
+
+
 def test_the_same_errors_are_no_difference() -> None:
-    change, low, high, p = compare([run([3, 1, 4])], [run([3, 1, 4])])
-    assert (change, low, high, p) == (0, 0, 0, 1)
+    assert against([3, 1, 4], [3, 1, 4]) == Change(0, 0, 0, 1, 1)
 
 
 def test_fewer_errors_everywhere_are_certain_and_the_change_is_their_ratio() -> None:
     baseline = [4, 6, 8, 2] * 10
-    change, low, high, p = compare([run([e // 2 for e in baseline])], [run(baseline)])
-    assert change == pytest.approx(-0.5)
-    assert low == pytest.approx(-0.5)
-    assert high == pytest.approx(-0.5)
-    assert p <= 0.0002
+    change = against([e // 2 for e in baseline], baseline)
+    assert change.whole == pytest.approx(-0.5)
+    assert change.low == pytest.approx(-0.5)
+    assert change.high == pytest.approx(-0.5)
+    assert change.p <= 0.0002
 
 
 def test_a_difference_within_chance_has_a_large_p_and_an_interval_around_nothing() -> None:
     generator = np.random.default_rng(1)
     one, other = (generator.integers(0, 9, 200).tolist() for _ in range(2))
-    change, low, high, p = compare([run(one)], [run(other)])
-    assert low < 0 < high
-    assert p > 0.05
-    assert low < change < high
+    change = against(one, other)
+    assert change.low < 0 < change.high
+    assert change.p > 0.05
+    assert change.low < change.whole < change.high
 
 
-def test_seeds_are_averaged_utterance_by_utterance_as_many_as_both_have() -> None:
-    found = [run([2, 4]), run([4, 2])]
-    baseline = [run([3, 3]), run([3, 3]), run([100, 100])]
-    assert compare(found, baseline)[0] == pytest.approx(0)
+def test_seeds_that_both_have_are_averaged_utterance_by_utterance() -> None:
+    figures = {
+        "dense/0": run([90, 90]),
+        "dense/1": run([3, 3], errors_beam=[2, 2]),
+        "dense/2": run([3, 3]),
+        "switch/1": run([2, 4], errors_beam=[1, 1]),
+        "switch/2": run([4, 2], errors_beam=[9, 9]),
+        "switch/3": run([90, 90], errors_beam=[9, 9]),
+    }
+    change = compare(figures, "switch")
+    assert change is not None
+    assert (change.whole, change.seeds) == (pytest.approx(0), 2)
+    change = compare(figures, "switch", errors="errors_beam")
+    assert change is not None
+    assert (change.whole, change.seeds) == (pytest.approx(-0.5), 1)
+    assert compare(figures, "soft") is None
 
 
 def test_the_page_has_a_row_for_each_recipe_that_was_run() -> None:
@@ -99,11 +116,11 @@ def test_bars_are_called_met_or_not() -> None:
     figures = {
         "dense/0": run(many),
         "dense/1": run(many, errors_beam=few),
-        "switch/0": run(few, errors_beam=few),
-        "switch/1": run(few),
+        "switch/0": run(few),
+        "switch/1": run(few, errors_beam=few),
     }
     text = section(figures, ("dense", "switch"))
-    assert "2 seeds, met; with beam +0.0 % (+0.0 to +0.0), p = 1.0000, 1 seed, **not met**." in text
+    assert "2 seeds, met; with beam +0.0 (+0.0 to +0.0) %, p = 1.0000, 1 seed, **not met**." in text
     text = section({"dense/0": run(few), "switch/0": run(many, per_beam=0.3)}, ("dense", "switch"))
     assert "+33.3 % (" in text
     assert "**not met**" in text
