@@ -122,7 +122,7 @@ def test_bars_are_called_met_or_not() -> None:
     text = section(figures, ("dense", "switch"))
     assert "2 seeds, met; with beam +0.0 (+0.0 to +0.0) %, p = 1.0000, 1 seed, **not met**." in text
     text = section({"dense/0": run(few), "switch/0": run(many, per_beam=0.3)}, ("dense", "switch"))
-    assert "+33.3 % (" in text
+    assert "+33.3 (" in text
     assert "**not met**" in text
 
 
