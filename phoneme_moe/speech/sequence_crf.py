@@ -81,6 +81,8 @@ class Trigram:
 def log_sum_of_all(log_posteriors: Tensor, mask: Tensor, trigram: Trigram) -> Tensor:
     """Logarithm of the sum, over all phoneme sequences, of CTC probability times the n-gram's.
 
+    Until its gradient is taken it holds 13 kB a frame and utterance, with 39 phonemes.
+
     Args:
         log_posteriors: Natural logarithms, blank first, shape (batch, frames, outputs).
         mask: Real frames, which come first, shape (batch, frames).
