@@ -23,7 +23,7 @@ from phoneme_moe.transcription.listened import (
     score,
     sure_and_right,
 )
-from phoneme_moe.transcription.quality import BEAM, QUALITY, measure
+from phoneme_moe.transcription.quality import BEAM, QUALITY, WIDE_BEAM, measure
 
 ORDER = 5
 """Of the phoneme n-gram."""
@@ -58,7 +58,7 @@ def calibrate(run: Run, corpus: PreparedCorpus | None = None) -> Run:
         ]
         ngram = PhonemeNgram.estimate(said, run.recognizer.phonemes.symbols, ORDER)
         decoding = _weigh_ngram(run, dev, Decoding(language_model=ngram))
-    beam = BEAM if run.recipe.training.learns_with_ngram else None
+    beam = WIDE_BEAM if run.recipe.training.learns_with_ngram else None
     decoding = replace(decoding, temperature=_temperature(run, dev), beam=beam)
     run = replace(run, decoding=decoding)
     run.recognizer.decoding = decoding

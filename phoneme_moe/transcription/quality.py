@@ -28,7 +28,10 @@ QUALITY = "quality.json"
 """In the run folder (docs/schemas/quality.schema.json)."""
 
 BEAM = 16
-"""Readings that the beam search of ``per_beam`` keeps."""
+"""Readings that the beam search of ``per_beam`` keeps, where the run has no beam of its own."""
+
+WIDE_BEAM = 48
+"""Of runs that were trained with an n-gram, which the best readings depend on more."""
 
 BINS = 10
 """Of confidence, in its expected calibration error."""
@@ -53,21 +56,21 @@ def calibration_error(sure: NDArray[np.float64], right: NDArray[np.bool_]) -> fl
 def measure(run: Run, corpus: PreparedCorpus, dev: Listened, test: Listened) -> dict[str, Any]:
     """The figures of ``quality.json``."""
     decoding = run.decoding
-    found: dict[str, Any] = {"version": 1, "corpus": run.recipe.corpus.name}
+    kept = decoding.beam or BEAM
+    found: dict[str, Any] = {"version": 1, "corpus": run.recipe.corpus.name, "beam": kept}
     tokens = run.recognizer.task.kind == "classify"
     for name, split in (("dev", dev), ("test", test)):
         readings = best_paths(run, split)
         part: dict[str, Any] = {"utterances": len(split)}
         part["per"] = score(run, split, readings).error_rate
         if not tokens:
-            beam = read(run, split, decoding, BEAM)
+            beam = read(run, split, decoding, kept)
             part["per_beam"] = score(run, split, beam).error_rate
         for key, temperature in (("raw", 1.0), ("calibrated", decoding.temperature)):
             sure, right = sure_and_right(run, split, readings, temperature)
             part[f"calibration_error_{key}"] = calibration_error(sure, right)
         part["times"] = time_errors(run, corpus, name)
         found[name] = part
-    found["beam"] = BEAM
     return found
 
 

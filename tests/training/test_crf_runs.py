@@ -27,7 +27,7 @@ from phoneme_moe.training.data import load_examples
 from phoneme_moe.training.module import DEV_BEAM, StageModule
 from phoneme_moe.training.stages import build_recognizer
 from phoneme_moe.training.train import Trained, train
-from phoneme_moe.transcription.quality import BEAM
+from phoneme_moe.transcription.quality import WIDE_BEAM
 
 if TYPE_CHECKING:
     from conftest import Outcome
@@ -44,11 +44,11 @@ def crf(tones: PreparedCorpus, tmp_path_factory: pytest.TempPathFactory) -> Trai
 
 def test_it_learns_and_is_read_with_its_beam(crf: Trained) -> None:
     assert crf.evaluation.total.error_rate < 0.2
-    assert crf.evaluation.beam == BEAM
+    assert crf.evaluation.beam == WIDE_BEAM
     loaded = load_run(crf.run.folder)
     assert loaded.decoding == loaded.recognizer.decoding == crf.run.decoding
-    assert loaded.decoding.beam == BEAM
-    assert evaluate(loaded).total == evaluate(loaded, beam=BEAM).total == crf.evaluation.total
+    assert loaded.decoding.beam == WIDE_BEAM
+    assert evaluate(loaded).total == evaluate(loaded, beam=WIDE_BEAM).total == crf.evaluation.total
     plain = evaluate(loaded, beam=0)
     assert plain.beam is None
     quality = json.loads((crf.run.folder / "quality.json").read_text())
@@ -108,7 +108,7 @@ def test_commands_read_it_with_its_beam(
     sound = tones.cuts("test")[0].recording.sources[0].source
     usual = phoneme_moe("transcribe", folder, sound)
     assert usual.code == 0
-    assert usual.out == phoneme_moe("transcribe", folder, sound, "--beam", str(BEAM)).out
+    assert usual.out == phoneme_moe("transcribe", folder, sound, "--beam", str(WIDE_BEAM)).out
     several = phoneme_moe("transcribe", folder, sound, "--nbest", "3", "--format", "json")
     assert several.code == 0
     assert "alternatives" in several.out
