@@ -67,7 +67,7 @@ def sequence_log_probability(
 
 
 CTC_SHARE = 0.1
-"""Of plain CTC in the objective ``crf``, to hold on to (Xiang & Ou 2019, sec. 3)."""
+"""Of plain CTC in the objective ``crf``, to hold on to, as Xiang & Ou (2019) have."""
 
 LOG_PROBABILITIES = {"classify": token_log_probability, "recognize": sequence_log_probability}
 
@@ -101,7 +101,7 @@ def stage_loss(
 def crf_loss(recognition: Recognition, batch: Batch, trigram: Trigram) -> Tensor:
     """Mean surprise at the phonemes among all that could have been said, per phoneme (nats).
 
-    CTC-CRF (Xiang & Ou 2019, eq. 5), and a little of CTC. An utterance with more phonemes than its
+    CTC-CRF (Xiang & Ou 2019), and a little of CTC. An utterance with more phonemes than its
     frames can hold teaches nothing.
 
     Args:
