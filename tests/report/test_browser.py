@@ -25,6 +25,8 @@ SCROLL = """async () => {
   scrollTo(0, 0);
   return plots.filter((plot) => plot.dataset.drawn === undefined).map((plot) => plot.id);
 }"""
+SPEAKERS_IN_VIEW = """document.getElementById("heat-speakers").scrollIntoView(
+  {block: "nearest", behavior: "instant"})"""
 #: Share of pixels with colour on the canvases inside an element; shadow roots are looked into.
 INKED = """(id) => {
   const found = [];
@@ -84,7 +86,10 @@ class Visit:
         self.page.on("dialog", lambda dialog: self.said.append(f"dialog {dialog.message}"))
         self.page.on("request", lambda request: self.asked.append(request.url))
         self.page.goto(file.as_uri())
+        # A plot is drawn when it comes near the screen; long names on a narrow one push it away.
+        self.page.evaluate(SPEAKERS_IN_VIEW)
         self.page.wait_for_selector("#heat-speakers[data-drawn]", state="attached")
+        self.page.evaluate("scrollTo({top: 0, behavior: 'instant'})")
 
     def until(self, code: str, seconds: float = 8.0) -> None:
         """Wait for an expression to become true; the page's policy forbids Playwright's own way."""
