@@ -11,7 +11,6 @@ from torch import Tensor
 from phoneme_moe.errors import InputError
 from phoneme_moe.mixture.what_if import WhatIf
 from phoneme_moe.recognizer import Recognition, Recognizer
-from phoneme_moe.speech.beam_search import beam_search
 from phoneme_moe.speech.decoding import Decoding
 from phoneme_moe.training.batches import Batch, collate
 from phoneme_moe.training.data import Example
@@ -99,14 +98,7 @@ def read_phonemes(
     beam = decoding.keeps(beam)
     if beam is not None:
         said = log_posteriors.float().cpu().numpy()
-        several = beam_search(
-            said,
-            np.asarray(num_frames),
-            beam,
-            decoding.language_model,
-            decoding.weight,
-            decoding.bonus,
-        )
+        several = decoding.search(said, np.asarray(num_frames), beam)
         return [recognizer.phonemes.decode(found[0].outputs) for found in several]
     best = log_posteriors.argmax(dim=-1).cpu().numpy()
     phonemes = []

@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phoneme_moe.errors import InputError
+from phoneme_moe.speech.beam_search import Hypothesis, beam_search
 from phoneme_moe.speech.language_model import PhonemeNgram
+from phoneme_moe.speech.minimum_risk import by_expected_errors
 from phoneme_moe.speech.phonemes import BLANK
 
 DECODING_VERSION = 1
@@ -49,6 +51,8 @@ class Decoding:
         bonus: Added to a reading's score for each phoneme.
         beam: Readings that a beam search keeps where nobody says; None of runs that are read by the
             best path.
+        least_risk: A beam search gives the reading with the fewest errors to be expected, not the
+            likeliest (``speech.minimum_risk``).
     """
 
     temperature: float = 1.0
@@ -56,6 +60,7 @@ class Decoding:
     weight: float = 0.0
     bonus: float = 0.0
     beam: int | None = None
+    least_risk: bool = False
 
     def keeps(self, asked: int | None) -> int | None:
         """Readings that a beam search keeps; None is the best path.
@@ -64,6 +69,34 @@ class Decoding:
             asked: What the user wants: 0 is the best path, None leaves it to the run.
         """
         return (self.beam if asked is None else asked) or None
+
+    def search(
+        self,
+        log_posteriors: NDArray[np.float32],
+        num_frames: NDArray[np.int64],
+        beam: int,
+        nbest: int = 1,
+    ) -> list[list[Hypothesis]]:
+        """Readings of each utterance by beam search, best first.
+
+        With ``least_risk`` the best is the one with the fewest errors to be expected.
+
+        Args:
+            log_posteriors: Natural logarithms, shape (batch, frames, outputs).
+            num_frames: Real frames of each utterance, shape (batch,).
+            beam: Prefixes that are kept from frame to frame, 1 or more.
+            nbest: Most readings of an utterance.
+        """
+        found = beam_search(
+            log_posteriors,
+            num_frames,
+            beam,
+            self.language_model,
+            self.weight,
+            self.bonus,
+            beam if self.least_risk else nbest,
+        )
+        return [by_expected_errors(own)[:nbest] for own in found] if self.least_risk else found
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -74,6 +107,7 @@ class Decoding:
             "weight": self.weight,
             "bonus": self.bonus,
             "beam": self.beam,
+            "least_risk": self.least_risk,
             "language_model": None if model is None else model.to_json(),
         }
 
@@ -101,9 +135,12 @@ class Decoding:
         beam = data.get("beam")
         if beam is not None and not (type(beam) is int and beam >= 1):
             raise InputError(f"{where}: beam: found {beam!r}, expected null or 1 or more")
+        least_risk = data.get("least_risk", False)
+        if not isinstance(least_risk, bool):
+            raise InputError(f"{where}: least_risk: found {least_risk!r}, expected true or false")
         model = data.get("language_model")
         ngram = None if model is None else PhonemeNgram.from_json(model, where)
-        return cls(language_model=ngram, beam=beam, **numbers)
+        return cls(language_model=ngram, beam=beam, least_risk=least_risk, **numbers)
 
 
 def best_path(log_posteriors: NDArray[np.float32]) -> tuple[list[int], NDArray[np.int64]]:

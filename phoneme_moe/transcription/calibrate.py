@@ -58,8 +58,9 @@ def calibrate(run: Run, corpus: PreparedCorpus | None = None) -> Run:
         ]
         ngram = PhonemeNgram.estimate(said, run.recognizer.phonemes.symbols, ORDER)
         decoding = _weigh_ngram(run, dev, Decoding(language_model=ngram))
-    beam = WIDE_BEAM if run.recipe.training.learns_with_ngram else None
-    decoding = replace(decoding, temperature=_temperature(run, dev), beam=beam)
+    decoding = replace(decoding, temperature=_temperature(run, dev))
+    if run.recipe.training.learns_with_ngram:
+        decoding = replace(decoding, beam=WIDE_BEAM, least_risk=True)
     run = replace(run, decoding=decoding)
     run.recognizer.decoding = decoding
     save_decoding(run.folder, decoding)

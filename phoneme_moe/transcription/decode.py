@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from phoneme_moe.speech.beam_search import beam_search
 from phoneme_moe.speech.decoding import Segment, best_path, confidences
 from phoneme_moe.speech.phonemes import BLANK
 from phoneme_moe.speech.viterbi import Spans, force_align, share_gaps
@@ -112,17 +111,8 @@ def _decode_pieces(
         read = [best_path(own) for own in said]
         outputs, spans = [o for o, _ in read], [s for _, s in read]
     else:
-        decoding = card.decoding
         padded = side_by_side(said)
-        several = beam_search(
-            padded,
-            np.array(lengths),
-            beam,
-            decoding.language_model,
-            decoding.weight,
-            decoding.bonus,
-            nbest,
-        )
+        several = card.decoding.search(padded, np.array(lengths), beam, nbest)
         outputs = [list(hypotheses[0].outputs) for hypotheses in several]
         spans = force_align(padded, lengths, outputs)
         if nbest > 1:

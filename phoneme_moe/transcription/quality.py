@@ -30,7 +30,7 @@ QUALITY = "quality.json"
 BEAM = 16
 """Readings that the beam search of ``per_beam`` keeps, where the run has no beam of its own."""
 
-WIDE_BEAM = 48
+WIDE_BEAM = 256
 """Of runs that were trained with an n-gram, which the best readings depend on more."""
 
 BINS = 10
