@@ -62,6 +62,7 @@ def _sections() -> list[str]:
     if ladder:
         ladder_figure.draw(ladder, sparse_ladder.RUNGS, PAGE.parent / "images")
         parts.append(ladder_page.section(ladder, sparse_ladder.RUNGS))
+        parts.append(ladder_page.longest_section(ladder, sparse_ladder.LONGEST))
         parts.append(ladder_page.collapse_section(ladder, sparse_ladder.COLLAPSE))
     for name, module in (
         ("flat_cost", flat_cost),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks.ladder_figure import draw
-from benchmarks.ladder_page import Change, collapse_section, compare, section
+from benchmarks.ladder_page import Change, collapse_section, compare, longest_section, section
 
 
 def run(errors: list[int], **more: Any) -> dict[str, Any]:
@@ -96,6 +96,17 @@ def test_the_page_has_a_row_for_each_recipe_that_was_run() -> None:
     assert "| `switch` | block_2 | 16 | 0.50 | 1 | 0.250 | 1.500 |" in text
     assert "soft" not in text
     assert section({}, ("dense",)) == ""
+
+
+def test_the_longest_is_called_met_if_it_is_good_and_in_time() -> None:
+    good = run([9, 9], errors_beam=[3, 3], per_beam=0.3, beam=256, seconds=7200.0)
+    text = longest_section({"english/0": good, "dense/0": run([1, 1])}, ("english",))
+    assert "| `english` | 30.00 | 30.00 to 30.00 | 256 | 90.00 | 3 | 120 |" in text
+    assert "30.00 % in 120, met." in text
+    for worse in ({"per_beam": 0.35}, {"seconds": 7300.0}):
+        text = longest_section({"english/0": good | worse}, ("english",))
+        assert "**not met**" in text
+    assert longest_section({}, ("english",)) == ""
 
 
 def test_collapse_is_shown_beside_its_cure() -> None:
