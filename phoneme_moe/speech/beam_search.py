@@ -136,7 +136,7 @@ class _Search:
         # The same phoneme twice has a blank between.
         with_output[all_rows, slots, last] = in_blank + again
         # What another prefix becomes and is in the beam already is added there.
-        row, child, parent = np.nonzero(self.parent[on, :, None] == self.hash[on, None, :])
+        row, child, parent = _families(self.parent[on], self.hash[on])
         met = (row, parent, last[row, child])
         stays_in_phoneme[row, child] = np.logaddexp(stays_in_phoneme[row, child], with_output[met])
         with_output[met] = _NEVER
@@ -200,6 +200,25 @@ class _Search:
             ]
             for row, several in enumerate(zip(score, acoustic, language, strict=True))
         ]
+
+
+def _families(
+    parents: NDArray[np.uint64], prefixes: NDArray[np.uint64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Which prefixes have their parent in the beam: utterance, place of the child, of the parent.
+
+    Args:
+        parents: Hash of each prefix's parent, shape (batch, beam).
+        prefixes: Hash of each prefix, of which no two of an utterance are the same.
+    """
+    batch, beam = prefixes.shape
+    # Sorted and looked up all at once, as a wide beam is too many to compare with one another.
+    apart = np.arange(batch, dtype=np.uint64)[:, None] * _FACTOR
+    hashes, wanted = (prefixes + apart).ravel(), (parents + apart).ravel()
+    order = np.argsort(hashes)
+    place = order[np.searchsorted(hashes, wanted, sorter=order).clip(max=len(order) - 1)]
+    (child,) = (hashes[place] == wanted).nonzero()
+    return child // beam, child % beam, place[child] % beam
 
 
 def _best(scores: NDArray[np.float64], count: int) -> NDArray[np.int64]:
