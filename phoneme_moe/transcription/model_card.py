@@ -65,6 +65,7 @@ def model_card(run: Run) -> dict[str, Any]:
             "ngram_weight": run.decoding.weight,
             "bonus": run.decoding.bonus,
             "beam": run.decoding.beam,
+            "least_risk": run.decoding.least_risk,
         },
         "quality": read_quality(run),
         "speed": _read(run.folder / SPEED),

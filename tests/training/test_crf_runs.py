@@ -48,6 +48,7 @@ def test_it_learns_and_is_read_with_its_beam(crf: Trained) -> None:
     loaded = load_run(crf.run.folder)
     assert loaded.decoding == loaded.recognizer.decoding == crf.run.decoding
     assert loaded.decoding.beam == WIDE_BEAM
+    assert loaded.decoding.least_risk
     assert evaluate(loaded).total == evaluate(loaded, beam=WIDE_BEAM).total == crf.evaluation.total
     plain = evaluate(loaded, beam=0)
     assert plain.beam is None
