@@ -62,6 +62,9 @@ CONTESTANTS = {
 INFERENCE_BATCHES = (8, 32)
 """Utterances side by side when inference is timed; the faster one counts, for each contestant."""
 
+SAYS_NOTHING = 0.95
+"""PER from which a model is still at the beginning, where CTC answers with blanks."""
+
 FEWER_ERRORS = 0.20
 TIMES_FASTER = 3.0
 
@@ -333,6 +336,12 @@ def _verdict(ours: dict[str, Any], narrow: dict[str, Any], minutes: float) -> st
         f"{100 * FEWER_ERRORS:.0f} %) at {faster:.1f} times its training throughput\n(bar: "
         f"{TIMES_FASTER:.0f} times; {without:.1f} times without the copies): {reached}.\n"
     )
+    if narrow["per"] >= SAYS_NOTHING:
+        text += (
+            f"In its {narrow['epochs']:.1f} passes over the speech the narrowed one has not begun "
+            "to say phonemes: this compares how fast the two learn\non this machine, not what they "
+            "come to when they have the time.\n"
+        )
     if ours["seconds"] > 60 * minutes:
         text += f"Ours took {ours['seconds'] / 60 - minutes:.1f} minutes more than its budget.\n"
     return text
