@@ -48,7 +48,7 @@ RUNGS = (
     "upcycled",
 )
 COLLAPSE = ("collapse", "collapse_cured")
-LONGEST = ("english",)
+LONGEST = ("english", "english_dense")
 """Trained for up to two hours, for as few errors as there can be; not of the ladder's compute."""
 SEEDS = {"dense": 3, "top_2": 3}
 """More than one where the comparison hangs on it: the dense one and the best sparse one."""
