@@ -2,7 +2,7 @@
 
 The likeliest sequence is the one that is right as a whole most often. What is counted are wrong
 phonemes, and of those the reading has fewest that differs least, on average, from all readings
-(Stolcke, Koenig & Weintraub 1997; Goel & Byrne 2000, eq. 3 with N-best lists). That asks for scores
+(Stolcke, Koenig & Weintraub 1997; Goel & Byrne 2000, with N-best lists). That asks for scores
 that are logarithms of probabilities, as those of CTC-CRF are; CTC beside an n-gram with a weight
 of its own gives none, and gains nothing here (benchmarks/notes.md).
 """
