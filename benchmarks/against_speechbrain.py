@@ -221,8 +221,7 @@ def answer_ours(
         waveforms, _ = side_by_side(batch)
         num_samples = torch.tensor([len(sound.waveform) for sound in batch])
         recognition = recognizer.recognize_waveforms(waveforms, num_samples)
-        lengths = recognition.routing.mask.sum(dim=1).tolist()
-        answers += read_phonemes(recognizer, recognition.log_posteriors, lengths)
+        answers += read_phonemes(recognizer, recognition)
     return answers
 
 

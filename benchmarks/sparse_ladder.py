@@ -119,8 +119,7 @@ def count_errors(run: Run, examples: list[Example]) -> tuple[list[int], list[int
     """Errors and reference phonemes of each utterance by the best path, ordered by its name."""
     found = {}
     for batch, recognition in recognize_examples(run.recognizer, examples):
-        frames = recognition.routing.mask.sum(dim=1).tolist()
-        said = read_phonemes(run.recognizer, recognition.log_posteriors, frames, beam=0)
+        said = read_phonemes(run.recognizer, recognition, beam=0)
         for example, hypothesis in zip(batch.examples, said, strict=True):
             score = score_utterance(example.phonemes, hypothesis)
             found[example.utterance] = (score.errors, score.num_reference)
@@ -133,7 +132,7 @@ def count_beam_errors(run: Run, corpus: PreparedCorpus) -> list[int]:
 
     In the run's own beam, where it has one.
     """
-    test = listen(run, corpus, "test")
+    test = listen(run, corpus, "test", hearings=run.decoding.hearings(run.decoding.beam))
     readings = read(run, test, run.decoding, run.decoding.beam or BEAM)
     decode = run.recognizer.phonemes.decode
     found = {

@@ -144,14 +144,11 @@ def evaluate(
     chosen = None if expert is None else names.index(expert)
     scores: dict[str, list[UtteranceScore]] = {}
     utterances: dict[str, UtteranceScore] = {}
-    for batch, recognition in recognize_examples(run.recognizer, examples, chosen, what_if=asked):
-        hypotheses = read_phonemes(
-            run.recognizer,
-            recognition.log_posteriors,
-            recognition.routing.mask.sum(dim=1).tolist(),
-            run.decoding,
-            beam,
-        )
+    hearings = run.decoding.hearings(beam)
+    for batch, recognition in recognize_examples(
+        run.recognizer, examples, chosen, what_if=asked, hearings=hearings
+    ):
+        hypotheses = read_phonemes(run.recognizer, recognition, run.decoding, beam)
         for example, hypothesis in zip(batch.examples, hypotheses, strict=True):
             score = score_utterance(example.phonemes, hypothesis)
             scores.setdefault(example.speaker, []).append(score)

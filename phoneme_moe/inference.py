@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from phoneme_moe.errors import InputError
 from phoneme_moe.mixture.what_if import WhatIf
 from phoneme_moe.recognizer import Recognition, Recognizer
 from phoneme_moe.speech.decoding import Decoding
+from phoneme_moe.speech.features import delay
 from phoneme_moe.training.batches import Batch, collate
 from phoneme_moe.training.data import Example
 
@@ -23,6 +24,7 @@ def recognize_examples(
     expert: int | None = None,
     batch_size: int = 128,
     what_if: WhatIf | None = None,
+    hearings: int = 1,
 ) -> Iterator[tuple[Batch, Recognition]]:
     """Recognises examples in batches of similar length.
 
@@ -32,6 +34,8 @@ def recognize_examples(
         expert: Index of the expert that everything is sent to; the gate is asked when left out.
         batch_size: Examples side by side.
         what_if: Other experts than the gate or the routers would ask.
+        hearings: How often each is recognised, each time a feature frame later
+            (``Decoding.hearings``): the first as the recognition, the others as its ``delayed``.
 
     Yields:
         Each batch with what the model says of it, on the CPU.
@@ -49,16 +53,16 @@ def recognize_examples(
         chosen = on_device.speaker if recognizer.asks_speaker and what_if is None else None
         if expert is not None:
             chosen = torch.full_like(on_device.speaker, expert)
-        yield (
-            batch,
+        first, *others = (
             recognizer(
-                on_device.features,
-                on_device.mask,
+                *delay(on_device.features, on_device.mask, frames),
                 chosen,
                 embedding=on_device.embedding,
                 what_if=what_if,
-            ),
+            )
+            for frames in range(hearings)
         )
+        yield batch, replace(first, delayed=tuple(others))
 
 
 def check_speakers_have_experts(recognizer: Recognizer, examples: Sequence[Example]) -> None:
@@ -77,32 +81,34 @@ def check_speakers_have_experts(recognizer: Recognizer, examples: Sequence[Examp
 
 def read_phonemes(
     recognizer: Recognizer,
-    log_posteriors: Tensor,
-    num_frames: Sequence[int],
+    recognition: Recognition,
     decoding: Decoding | None = None,
     beam: int | None = None,
 ) -> list[list[str]]:
-    """The phonemes that a batch of posteriors stands for.
+    """The phonemes that a batch was recognised as.
 
     Args:
         recognizer: Says which phonemes, and whether there is a blank.
-        log_posteriors: Shape (batch, frames, outputs).
-        num_frames: Real frames of each, length batch.
+        recognition: What it said of the batch.
         decoding: How; as the recogniser's run does when left out.
         beam: Readings that a beam search keeps, 0 for the best path; as ``decoding`` says when left
             out.
     """
+    log_posteriors = recognition.log_posteriors
     if recognizer.task.kind == "classify":
         return [recognizer.phonemes.decode([i]) for i in log_posteriors[:, 0].argmax(-1).tolist()]
     decoding = decoding or recognizer.decoding
     beam = decoding.keeps(beam)
     if beam is not None:
-        said = log_posteriors.float().cpu().numpy()
-        several = decoding.search(said, np.asarray(num_frames), beam)
+        said, *delayed = (
+            (own.log_posteriors.float().cpu().numpy(), own.num_frames.cpu().numpy())
+            for own in (recognition, *recognition.delayed)
+        )
+        several = decoding.search(*said, beam, delayed=delayed)
         return [recognizer.phonemes.decode(found[0].outputs) for found in several]
     best = log_posteriors.argmax(dim=-1).cpu().numpy()
     phonemes = []
-    for row, frames in zip(best, num_frames, strict=True):
+    for row, frames in zip(best, recognition.num_frames.tolist(), strict=True):
         path = row[:frames]
         starts = np.flatnonzero(np.diff(path, prepend=-1))
         phonemes.append(recognizer.phonemes.decode(path[starts].tolist()))

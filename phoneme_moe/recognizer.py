@@ -41,12 +41,20 @@ class Recognition:
         expert_log_posteriors: Of every expert, shape (batch, frames, experts, outputs); None where
             each utterance was sent to one expert only.
         layers: Who was asked in each sparse layer of an encoder.
+        delayed: What it says of the same sound a feature frame later, two later and so on, where
+            that was asked for (``inference.recognize_examples``).
     """
 
     log_posteriors: Tensor
     routing: Routing
     expert_log_posteriors: Tensor | None = None
     layers: tuple[LayerRouting, ...] = ()
+    delayed: tuple[Recognition, ...] = ()
+
+    @property
+    def num_frames(self) -> Tensor:
+        """Real frames of each utterance, shape (batch,)."""
+        return self.routing.mask.sum(dim=1)
 
     def routing_of(self, layer: str | None) -> Routing:
         """The routing of a sparse layer; of the gate, or of the whole, when None."""

@@ -62,8 +62,7 @@ def test_an_evaluation_is_the_score_of_each_utterance_alone(
     for example in examples:
         # One at a time: no padding, no neighbours.
         ((_, found),) = recognize_examples(run.recognizer, [example])
-        frames = found.routing.mask.sum(dim=1).tolist()
-        heard = read_phonemes(run.recognizer, found.log_posteriors, frames)[0]
+        heard = read_phonemes(run.recognizer, found)[0]
         scores.append(score_utterance(example.phonemes, heard))
     alone = total_score(scores)
     together = evaluate(run).total
@@ -104,8 +103,7 @@ def test_one_expert_alone_is_scored_with_its_own_posteriors(
                 features = example.features[None]
                 mask = torch.ones(features.shape[:2], dtype=torch.bool)
                 found = run.recognizer(features, mask, torch.tensor([index]))
-                frames = [found.log_posteriors.shape[1]]
-                heard = read_phonemes(run.recognizer, found.log_posteriors, frames)[0]
+                heard = read_phonemes(run.recognizer, found)[0]
                 scores.append(score_utterance(example.phonemes, heard))
         alone = evaluate(run, expert=name).total
         assert alone.error_rate == pytest.approx(total_score(scores).error_rate)

@@ -130,9 +130,9 @@ def recognize_otherwise(
 ) -> dict[str, UtteranceScore]:
     """Errors of each utterance, by identifier, with other experts than the model would ask."""
     found: dict[str, UtteranceScore] = {}
-    for batch, said in recognize_examples(recognizer, examples, what_if=asked):
-        frames = said.routing.mask.sum(dim=1).tolist()
-        heard = read_phonemes(recognizer, said.log_posteriors, frames)
+    hearings = recognizer.decoding.hearings(None)
+    for batch, said in recognize_examples(recognizer, examples, what_if=asked, hearings=hearings):
+        heard = read_phonemes(recognizer, said)
         for example, hypothesis in zip(batch.examples, heard, strict=True):
             found[example.utterance] = score_utterance(example.phonemes, hypothesis)
     return found

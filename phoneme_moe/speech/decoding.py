@@ -5,7 +5,7 @@ Legend: T frames, P outputs with the blank first.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,10 +15,13 @@ from numpy.typing import NDArray
 from phoneme_moe.errors import InputError
 from phoneme_moe.speech.beam_search import Hypothesis, beam_search
 from phoneme_moe.speech.language_model import PhonemeNgram
-from phoneme_moe.speech.minimum_risk import by_expected_errors
+from phoneme_moe.speech.minimum_risk import by_expected_errors, pool
 from phoneme_moe.speech.phonemes import BLANK
 
 DECODING_VERSION = 1
+
+MOST_PHASES = 8
+"""As many feature frames as may be one frame of posteriors."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,8 @@ class Decoding:
             best path.
         least_risk: A beam search gives the reading with the fewest errors to be expected, not the
             likeliest (``speech.minimum_risk``).
+        phases: Hearings that such a search pools. Several feature frames are one frame of
+            posteriors, which may begin at any of them: each hearing is delayed by one more.
     """
 
     temperature: float = 1.0
@@ -61,6 +66,7 @@ class Decoding:
     bonus: float = 0.0
     beam: int | None = None
     least_risk: bool = False
+    phases: int = 1
 
     def keeps(self, asked: int | None) -> int | None:
         """Readings that a beam search keeps; None is the best path.
@@ -70,12 +76,21 @@ class Decoding:
         """
         return (self.beam if asked is None else asked) or None
 
+    def hearings(self, asked: int | None) -> int:
+        """How often an utterance is heard, each time a feature frame later, to be read.
+
+        Args:
+            asked: As for ``keeps``.
+        """
+        return self.phases if self.least_risk and self.keeps(asked) is not None else 1
+
     def search(
         self,
         log_posteriors: NDArray[np.float32],
         num_frames: NDArray[np.int64],
         beam: int,
         nbest: int = 1,
+        delayed: Sequence[tuple[NDArray[np.float32], NDArray[np.int64]]] = (),
     ) -> list[list[Hypothesis]]:
         """Readings of each utterance by beam search, best first.
 
@@ -86,17 +101,26 @@ class Decoding:
             num_frames: Real frames of each utterance, shape (batch,).
             beam: Prefixes that are kept from frame to frame, 1 or more.
             nbest: Most readings of an utterance.
+            delayed: Posteriors and frames of further hearings of the same utterances, which
+                ``least_risk`` pools (``hearings``).
         """
-        found = beam_search(
-            log_posteriors,
-            num_frames,
-            beam,
-            self.language_model,
-            self.weight,
-            self.bonus,
-            beam if self.least_risk else nbest,
-        )
-        return [by_expected_errors(own)[:nbest] for own in found] if self.least_risk else found
+        heard = [(log_posteriors, num_frames), *(delayed if self.least_risk else ())]
+        found = [
+            beam_search(
+                posteriors,
+                frames,
+                beam,
+                self.language_model,
+                self.weight,
+                self.bonus,
+                beam if self.least_risk else nbest,
+            )
+            for posteriors, frames in heard
+        ]
+        if not self.least_risk:
+            return found[0]
+        of_utterances = found[0] if len(found) == 1 else map(pool, zip(*found, strict=True))
+        return [by_expected_errors(own)[:nbest] for own in of_utterances]
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -108,6 +132,7 @@ class Decoding:
             "bonus": self.bonus,
             "beam": self.beam,
             "least_risk": self.least_risk,
+            "phases": self.phases,
             "language_model": None if model is None else model.to_json(),
         }
 
@@ -138,9 +163,12 @@ class Decoding:
         least_risk = data.get("least_risk", False)
         if not isinstance(least_risk, bool):
             raise InputError(f"{where}: least_risk: found {least_risk!r}, expected true or false")
+        phases = data.get("phases", 1)
+        if not (type(phases) is int and 1 <= phases <= MOST_PHASES):
+            raise InputError(f"{where}: phases: found {phases!r}, expected 1 to {MOST_PHASES}")
         model = data.get("language_model")
         ngram = None if model is None else PhonemeNgram.from_json(model, where)
-        return cls(language_model=ngram, beam=beam, least_risk=least_risk, **numbers)
+        return cls(language_model=ngram, beam=beam, least_risk=least_risk, phases=phases, **numbers)
 
 
 def best_path(log_posteriors: NDArray[np.float32]) -> tuple[list[int], NDArray[np.int64]]:

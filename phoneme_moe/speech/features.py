@@ -125,6 +125,20 @@ class LogMel(nn.Module):
         return centred / scale.clamp_min(1e-3)
 
 
+def delay(features: Tensor, mask: Tensor, frames: int) -> tuple[Tensor, Tensor]:
+    """The same sound some frames later: the first frame lasts longer.
+
+    Args:
+        features: Shape (batch, frames, features), zero where masked.
+        mask: Real frames, shape (batch, frames).
+        frames: How much later.
+    """
+    if not frames:
+        return features, mask
+    first = features[:, :1].expand(-1, frames, -1)
+    return torch.cat([first, features], dim=1), torch.cat([mask[:, :1].expand(-1, frames), mask], 1)
+
+
 def stack_frames(features: Tensor, mask: Tensor, stack: int) -> tuple[Tensor, Tensor]:
     """Joins adjacent frames, so that a model takes fewer, wider steps.
 

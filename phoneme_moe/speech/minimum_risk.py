@@ -10,10 +10,45 @@ of its own gives none, and gains nothing here (benchmarks/notes.md).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from phoneme_moe.speech.beam_search import Hypothesis
+
+
+def pool(groups: Sequence[Sequence[Hypothesis]]) -> list[Hypothesis]:
+    """Readings by several hearings of one utterance, which count equally; the likeliest first.
+
+    A reading's probability is the mean of its probabilities among the readings of each hearing, 0
+    where a search did not keep it (a mixture; cf. ROVER, Fiscus 1997, which votes on phonemes).
+
+    Args:
+        groups: Of each hearing, as ``beam_search`` gives them; no group is empty.
+
+    Returns:
+        Each reading once, as the first group that has it gives it, but for its score: the logarithm
+        of that mean.
+    """
+    first: dict[tuple[int, ...], Hypothesis] = {}
+    scores: dict[tuple[int, ...], float] = {}
+    for group in groups:
+        total = np.logaddexp.reduce([own.score for own in group]) + np.log(len(groups))
+        for own in group:
+            first.setdefault(own.outputs, own)
+            so_far = scores.get(own.outputs, -np.inf)
+            scores[own.outputs] = float(np.logaddexp(so_far, own.score - total))
+    pooled = [replace(own, score=scores[outputs]) for outputs, own in first.items()]
+    return sorted(pooled, key=lambda own: -own.score)
+
+
+def _shares(hypotheses: Sequence[Hypothesis]) -> NDArray[np.float64]:
+    """Probability of each among them."""
+    scores = np.array([own.score for own in hypotheses])
+    probabilities: NDArray[np.float64] = np.exp(scores - scores.max())
+    probabilities /= probabilities.sum()
+    return probabilities
 
 
 def by_expected_errors(hypotheses: Sequence[Hypothesis]) -> list[Hypothesis]:
@@ -28,10 +63,8 @@ def by_expected_errors(hypotheses: Sequence[Hypothesis]) -> list[Hypothesis]:
     from rapidfuzz.distance import Levenshtein
     from rapidfuzz.process import cdist
 
-    scores = np.array([own.score for own in hypotheses])
-    probabilities = np.exp(scores - scores.max())
     # As text: a character for each phoneme, which is compared many at a time.
     texts = ["".join(map(chr, own.outputs)) for own in hypotheses]
     distances = cdist(texts, texts, scorer=Levenshtein.distance, dtype=np.uint16)
-    expected = distances @ (probabilities / probabilities.sum())
+    expected = distances @ _shares(hypotheses)
     return [hypotheses[place] for place in np.argsort(expected, kind="stable")]

@@ -182,7 +182,7 @@ def _scores(
     total, frames = torch.zeros(len(recognizer.expert_names)), 0
     for batch, said in recognize_examples(recognizer, examples):
         mask = said.routing.mask
-        read = read_phonemes(recognizer, said.log_posteriors, mask.sum(dim=1).tolist())
+        read = read_phonemes(recognizer, said)
         for example, hypothesis in zip(batch.examples, read, strict=True):
             found[example.utterance] = score_utterance(example.phonemes, hypothesis)
         total += said.routing.weights[mask].sum(dim=0)

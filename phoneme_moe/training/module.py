@@ -199,12 +199,7 @@ class StageModule(pl.LightningModule):
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Counts the errors of a batch."""
         recognition = self.recognize(batch, batch.features, batch.mask)
-        hypotheses = read_phonemes(
-            self.recognizer,
-            recognition.log_posteriors,
-            recognition.routing.mask.sum(dim=1).tolist(),
-            self.decoding,
-        )
+        hypotheses = read_phonemes(self.recognizer, recognition, self.decoding)
         for example, hypothesis in zip(batch.examples, hypotheses, strict=True):
             score = score_utterance(example.phonemes, hypothesis)
             self._errors += score.errors

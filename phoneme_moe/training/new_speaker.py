@@ -71,7 +71,7 @@ def _scores_of_expert(
 ) -> list[UtteranceScore]:
     found = []
     for batch, said in recognize_examples(recognizer, examples, expert):
-        read = read_phonemes(recognizer, said.log_posteriors, said.routing.mask.sum(dim=1).tolist())
+        read = read_phonemes(recognizer, said)
         found += [
             score_utterance(example.phonemes, hypothesis)
             for example, hypothesis in zip(batch.examples, read, strict=True)

@@ -73,7 +73,7 @@ def bench(
         full = recording is None or (len(batch) + 1) * recording.num_frames > BATCH_FRAMES
         if batch and full:
             began = time.perf_counter()
-            heard = hear(engine, batch)
+            heard = hear(engine, batch, hearings=engine.card.decoding.hearings(beam))
             network += time.perf_counter() - began
             began = time.perf_counter()
             for own, said, reading_of in zip(

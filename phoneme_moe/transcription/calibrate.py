@@ -45,8 +45,10 @@ def calibrate(run: Run, corpus: PreparedCorpus | None = None) -> Run:
     """
     corpus = corpus or load_corpus(run.recipe.corpus.name)
     speakers = corpus_speakers(run.recipe, corpus)
-    dev = listen(run, corpus, "dev", speakers)
-    test = listen(run, corpus, "test")
+    by_ngram = run.recipe.training.learns_with_ngram
+    hearings = run.recognizer.stack if by_ngram else 1
+    dev = listen(run, corpus, "dev", speakers, hearings)
+    test = listen(run, corpus, "test", hearings=hearings)
     decoding = Decoding()
     tokens = run.recognizer.task.kind == "classify"
     if not tokens:
@@ -59,8 +61,8 @@ def calibrate(run: Run, corpus: PreparedCorpus | None = None) -> Run:
         ngram = PhonemeNgram.estimate(said, run.recognizer.phonemes.symbols, ORDER)
         decoding = _weigh_ngram(run, dev, Decoding(language_model=ngram))
     decoding = replace(decoding, temperature=_temperature(run, dev))
-    if run.recipe.training.learns_with_ngram:
-        decoding = replace(decoding, beam=WIDE_BEAM, least_risk=True)
+    if by_ngram:
+        decoding = replace(decoding, beam=WIDE_BEAM, least_risk=True, phases=hearings)
     run = replace(run, decoding=decoding)
     run.recognizer.decoding = decoding
     save_decoding(run.folder, decoding)

@@ -86,11 +86,14 @@ class Heard:
         weights: Of the experts, shape (batch, frames, experts).
         timing: Scores of the net that finds times, shape (batch, feature frames, outputs); None
             without one.
+        delayed: Log posteriors of the same sound a feature frame later, two later and so on, where
+            a reading pools them (``Decoding.hearings``); shape (batch, frames, outputs) each.
     """
 
     log_posteriors: Floats
     weights: Floats
     timing: Scores | None
+    delayed: tuple[Floats, ...] = ()
 
 
 class Engine(Protocol):
@@ -99,7 +102,11 @@ class Engine(Protocol):
     card: Card
 
     def hear(
-        self, features: Floats, num_frames: NDArray[np.int64], embedding: Floats | None = None
+        self,
+        features: Floats,
+        num_frames: NDArray[np.int64],
+        embedding: Floats | None = None,
+        timed: bool = True,
     ) -> Heard:
         """Recognises utterances.
 
@@ -107,6 +114,7 @@ class Engine(Protocol):
             features: Shape (batch, feature frames, mel bands), zero beyond each one's end.
             num_frames: Feature frames of each, shape (batch,).
             embedding: A vector of each from outside, shape (batch, size), where it needs one.
+            timed: Asks the net that finds times too, where there is one.
         """
         ...
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from phoneme_moe.speech.decoding import Segment, best_path, confidences
 from phoneme_moe.speech.phonemes import BLANK
 from phoneme_moe.speech.viterbi import Spans, force_align, share_gaps
-from phoneme_moe.transcription.card import Card, Heard, Scores, side_by_side
+from phoneme_moe.transcription.card import Card, Floats, Heard, Scores, side_by_side
 from phoneme_moe.transcription.recording import Recording
 from phoneme_moe.transcription.transcript import Alternative, Transcript
 
@@ -112,7 +112,11 @@ def _decode_pieces(
         outputs, spans = [o for o, _ in read], [s for _, s in read]
     else:
         padded = side_by_side(said)
-        several = card.decoding.search(padded, np.array(lengths), beam, nbest)
+        delayed = []
+        for number in range(card.decoding.hearings(beam) - 1):
+            later = [_later(piece, heard[piece.owner], number) for piece in pieces]
+            delayed.append((side_by_side(later), np.array([len(own) for own in later])))
+        several = card.decoding.search(padded, np.array(lengths), beam, nbest, delayed)
         outputs = [list(hypotheses[0].outputs) for hypotheses in several]
         spans = force_align(padded, lengths, outputs)
         if nbest > 1:
@@ -132,6 +136,14 @@ def _decode_pieces(
             timing.append(of_owner[0, piece.first * card.stack : piece.last * card.stack])
     times = find_times(outputs, spans, timing, card)
     return [Reading(*parts) for parts in zip(outputs, spans, times, alternatives, strict=True)]
+
+
+def _later(piece: _Piece, heard: Heard, number: int) -> Floats:
+    """A piece in another hearing, which may be a frame longer at the end."""
+    own = heard.delayed[number][0]
+    ends = piece.last == heard.log_posteriors.shape[1]
+    later: Floats = own[piece.first : None if ends else piece.last]
+    return later
 
 
 def find_times(

@@ -33,7 +33,10 @@ SILENT_PENALTY = 8.0
 
 
 def hear(
-    engine: Engine, recordings: Sequence[Recording], embeddings: Floats | None = None
+    engine: Engine,
+    recordings: Sequence[Recording],
+    embeddings: Floats | None = None,
+    hearings: int = 1,
 ) -> list[Heard]:
     """What a model says of recordings, each by itself.
 
@@ -41,12 +44,17 @@ def hear(
         engine: The model.
         recordings: Together no more than a batch, or a single one of any length.
         embeddings: A vector of each, shape (recordings, size), where the model needs one.
+        hearings: How often each is heard, each time a feature frame later.
     """
     if len(recordings) == 1 and recordings[0].num_frames > BATCH_FRAMES:
-        return [_hear_long(engine, recordings[0], embeddings)]
+        return [_hear_long(engine, recordings[0], embeddings, hearings)]
     lengths = np.array([recording.num_frames for recording in recordings])
     features = side_by_side([recording.features() for recording in recordings])
     heard = engine.hear(features, lengths, embeddings)
+    delayed = [
+        engine.hear(_delay(features, frames), lengths + frames, embeddings, timed=False)
+        for frames in range(1, hearings)
+    ]
     stack = engine.card.stack
     if heard.timing is not None:
         for row, (n, recording) in enumerate(zip(lengths.tolist(), recordings, strict=True)):
@@ -56,9 +64,23 @@ def hear(
             heard.log_posteriors[row : row + 1, : -(-n // stack)],
             heard.weights[row : row + 1, : -(-n // stack)],
             None if heard.timing is None else heard.timing[row : row + 1, :n],
+            tuple(
+                own.log_posteriors[row : row + 1, : -(-(n + frames) // stack)]
+                for frames, own in enumerate(delayed, start=1)
+            ),
         )
         for row, n in enumerate(lengths.tolist())
     ]
+
+
+def _delay(features: Floats, frames: int) -> Floats:
+    """The same sound some frames later, as ``speech.features.delay`` has it for training's tensors.
+
+    Args:
+        features: Shape (batch, feature frames, mel bands).
+        frames: How much later.
+    """
+    return np.concatenate([np.repeat(features[:, :1], frames, axis=1), features], axis=1)
 
 
 def _hush(timing: Scores, recording: Recording) -> None:
@@ -72,23 +94,38 @@ def _hush(timing: Scores, recording: Recording) -> None:
         timing[:, first : max(first, last), BLANK + 1 :] -= SILENT_PENALTY
 
 
-def _hear_long(engine: Engine, recording: Recording, embeddings: Floats | None) -> Heard:
+def _hear_long(
+    engine: Engine, recording: Recording, embeddings: Floats | None, hearings: int
+) -> Heard:
     """The same in windows, with what the model looks at beside them."""
     card = engine.card
     step = card.feature_seconds * card.stack
     context = card.context if card.context is not None else round(CONTEXT_SECONDS / step)
     size = round(WINDOW_SECONDS / step)
-    total = -(-recording.num_frames // card.stack)
     outputs = card.phonemes.num_outputs
-    log_posteriors = np.empty((1, total, outputs), np.float32)
+    totals = [-(-(recording.num_frames + delay) // card.stack) for delay in range(hearings)]
+    log_posteriors, *delayed = (np.empty((1, own, outputs), np.float32) for own in totals)
+    total = totals[0]
     weights = np.empty((1, total, len(card.experts)), np.float32)
     timing: NDArray[np.float16] | None = None
-    for first in range(0, total, size):
-        last = min(first + size, total)
+    for first in range(0, max(totals), size):
+        last = first + size
         begin = max(0, first - context)
-        features = recording.features(begin * card.stack, (last + context) * card.stack)
-        said = engine.hear(features[None], np.array([len(features)]), embeddings)
         own = slice(first - begin, last - begin)
+        for delay, posteriors in enumerate(delayed, start=1):
+            if first >= posteriors.shape[1]:
+                continue
+            start, stop = (frame * card.stack - delay for frame in (begin, last + context))
+            features = recording.features(max(0, start), stop)[None]
+            if start < 0:
+                features = _delay(features, delay)
+            shape = np.array([features.shape[1]])
+            said = engine.hear(features, shape, embeddings, timed=False)
+            posteriors[:, first:last] = said.log_posteriors[:, own]
+        if first >= total:  # a frame that only a delay has
+            break
+        features = recording.features(begin * card.stack, (last + context) * card.stack)[None]
+        said = engine.hear(features, np.array([features.shape[1]]), embeddings)
         log_posteriors[:, first:last] = said.log_posteriors[:, own]
         weights[:, first:last] = said.weights[:, own]
         if said.timing is not None:
@@ -100,4 +137,4 @@ def _hear_long(engine: Engine, recording: Recording, embeddings: Floats | None) 
     if timing is not None:
         timing = timing[:, : recording.num_frames]
         _hush(timing, recording)
-    return Heard(log_posteriors, weights, timing)
+    return Heard(log_posteriors, weights, timing, tuple(delayed))

@@ -40,7 +40,11 @@ class Listened:
 
 
 def listen(
-    run: Run, corpus: PreparedCorpus, split: str, speakers: Sequence[str] | None = None
+    run: Run,
+    corpus: PreparedCorpus,
+    split: str,
+    speakers: Sequence[str] | None = None,
+    hearings: int = 1,
 ) -> Listened:
     """What a run says of a split.
 
@@ -49,6 +53,7 @@ def listen(
         corpus: Its corpus.
         split: ``train``, ``dev`` or ``test``.
         speakers: Whose utterances; all that the recipe names when left out.
+        hearings: How often each is heard, each time a feature frame later.
 
     Raises:
         InputError: Nothing of the split can be used.
@@ -59,14 +64,16 @@ def listen(
     examples = load_examples(run.recipe, corpus, split, recognizer, speakers)
     ordered: list[Example] = []
     heard = []
-    for batch, said in recognize_examples(recognizer, examples):
-        posteriors = said.log_posteriors.float().cpu().numpy()
-        frames = said.routing.mask.sum(dim=1).tolist()
-        nothing = np.empty((1, 0, 0), np.float32)
-        heard += [
-            Heard(posteriors[row : row + 1, :n].copy(), nothing, None)
-            for row, n in enumerate(frames)
+    nothing = np.empty((1, 0, 0), np.float32)
+    for batch, said in recognize_examples(recognizer, examples, hearings=hearings):
+        several = [
+            (own.log_posteriors.float().cpu().numpy(), own.num_frames.tolist())
+            for own in (said, *said.delayed)
         ]
+        for row in range(len(batch.examples)):
+            # Copies: views would keep the padding of the whole batch.
+            first, *others = (own[row : row + 1, : n[row]].copy() for own, n in several)
+            heard.append(Heard(first, nothing, None, tuple(others)))
         ordered += batch.examples
     return Listened(ordered, heard)
 

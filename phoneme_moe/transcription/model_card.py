@@ -66,6 +66,7 @@ def model_card(run: Run) -> dict[str, Any]:
             "bonus": run.decoding.bonus,
             "beam": run.decoding.beam,
             "least_risk": run.decoding.least_risk,
+            "phases": run.decoding.phases,
         },
         "quality": read_quality(run),
         "speed": _read(run.folder / SPEED),

@@ -89,7 +89,11 @@ class OnnxEngine:
         self._outputs = [n for n in ("log_posteriors", "weights", "timing") if n in outputs]
 
     def hear(
-        self, features: Floats, num_frames: NDArray[np.int64], embedding: Floats | None = None
+        self,
+        features: Floats,
+        num_frames: NDArray[np.int64],
+        embedding: Floats | None = None,
+        timed: bool = True,
     ) -> Heard:
         """As ``transcription.card.Engine`` says."""
         given = {"features": features, "num_frames": np.asarray(num_frames, np.int64)}
@@ -97,7 +101,8 @@ class OnnxEngine:
             given["embedding"] = embedding
         given = {name: value for name, value in given.items() if name in self._inputs}
         try:
-            log_posteriors, weights, *timing = self.session.run(self._outputs, given)
+            wanted = self._outputs if timed else self._outputs[:2]
+            log_posteriors, weights, *timing = self.session.run(wanted, given)
         except Exception as error:  # of a file that was changed: onnxruntime has many kinds
             problem = str(error).splitlines()[0]
             raise InputError(f"{self.card.source}: the model cannot be run: {problem}") from error

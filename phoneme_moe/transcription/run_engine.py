@@ -44,7 +44,11 @@ class RunEngine:
 
     @torch.inference_mode()
     def hear(
-        self, features: Floats, num_frames: NDArray[np.int64], embedding: Floats | None = None
+        self,
+        features: Floats,
+        num_frames: NDArray[np.int64],
+        embedding: Floats | None = None,
+        timed: bool = True,
     ) -> Heard:
         """As ``transcription.card.Engine`` says."""
         recognizer = self.run.recognizer
@@ -54,7 +58,9 @@ class RunEngine:
         mask = torch.arange(sound.shape[1], device=device) < lengths[:, None]
         vectors = None if embedding is None else torch.from_numpy(embedding).to(device)
         said = recognizer(sound, mask, embedding=vectors, what_if=self.what_if)
-        timing = None if recognizer.timing is None else recognizer.timing(sound, mask)
+        timing = None
+        if timed and recognizer.timing is not None:
+            timing = recognizer.timing(sound, mask)
         return Heard(
             said.log_posteriors.float().cpu().numpy(),
             said.routing_of(self.layer).weights.float().cpu().numpy(),

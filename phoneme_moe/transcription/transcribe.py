@@ -194,7 +194,8 @@ def transcribe_recordings(
         options: How.
         embeddings: A vector of each, shape (recordings, size), where the model needs one.
     """
-    heard = hear(engine, recordings, embeddings)
+    hearings = engine.card.decoding.hearings(options.beam)
+    heard = hear(engine, recordings, embeddings, hearings)
     readings = decode(heard, engine.card, options.beam, options.nbest)
     return [
         transcribe_heard(recording, said, reading, engine.card)

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phoneme_moe.speech.features import LogMel, stack_frames
+from phoneme_moe.speech.features import LogMel, delay, stack_frames
 
 RATE = 8_000
 
@@ -186,3 +186,14 @@ def test_stacking_keeps_every_frame_in_its_place(frames: int, real: int, stack: 
     unstacked = stacked.reshape(1, steps * stack, 3)
     assert torch.equal(unstacked[:, :frames], features)
     assert (unstacked[:, frames:] == 0).all()
+
+
+@given(frames=st.integers(1, 9), real=st.integers(1, 9), later=st.integers(0, 3))
+def test_a_delay_holds_the_first_frame_longer(frames: int, real: int, later: int) -> None:
+    mask = (torch.arange(frames) < real)[None]
+    features = (torch.arange(frames * 3.0).reshape(1, frames, 3) + 1) * mask[..., None]
+    delayed, delayed_mask = delay(features, mask, later)
+    assert torch.equal(delayed[:, later:], features)
+    assert torch.equal(delayed_mask[:, later:], mask)
+    assert torch.equal(delayed[:, :later], features[:, :1].expand(-1, later, -1))
+    assert delayed_mask[:, :later].all()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from phoneme_moe.errors import InputError
 from phoneme_moe.speech.beam_search import Hypothesis
 from phoneme_moe.speech.decoding import Decoding
-from phoneme_moe.speech.minimum_risk import by_expected_errors
+from phoneme_moe.speech.minimum_risk import by_expected_errors, pool
 from phoneme_moe.speech.phonemes import BLANK
 from phoneme_moe.speech.scoring import score_utterance
 
@@ -65,6 +65,57 @@ def test_of_all_readings_it_has_the_fewest_expected_errors(
     assert len(found) == 2
     assert expected[found[0].outputs] == pytest.approx(min(expected.values()), abs=1e-4)
     assert expected[found[0].outputs] <= expected[found[1].outputs] + 1e-4
+
+
+def test_hearings_count_equally_by_hand() -> None:
+    # Scores of a hearing may all be off by a constant: only shares count.
+    one = [guess((1, 2), 0.6e-9), guess((1,), 0.4e-9)]
+    other = [guess((3,), 0.5), guess((1,), 0.3), guess((), 0.2)]
+    found = pool([one, other])
+    assert [own.outputs for own in found] == [(1,), (1, 2), (3,), ()]
+    np.testing.assert_allclose(np.exp([own.score for own in found]), [0.35, 0.3, 0.25, 0.1])
+
+
+@given(seed=st.integers(0, 10_000))
+def test_the_same_hearing_twice_is_one(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    shares = random.dirichlet(np.ones(5))
+    group = [guess(tuple(random.integers(1, 4, size=n)), p) for n, p in enumerate(shares)]
+    group.sort(key=lambda own: -own.score)
+    found = pool([group, group])
+    assert [own.outputs for own in found] == [own.outputs for own in group]
+    np.testing.assert_allclose([own.score for own in found], [own.score for own in group])
+
+
+def test_what_is_next_to_impossible_keeps_a_score() -> None:
+    sure = [guess((1,), 1.0), Hypothesis((2,), -5000.0, 0.0, 0.0)]
+    assert pool([sure, sure])[1].score == pytest.approx(-5000.0)
+
+
+def test_a_search_pools_its_hearings_where_the_fewest_errors_are_wanted() -> None:
+    random = np.random.default_rng(0)
+    first, second = np.log(random.dirichlet(np.ones(3), (2, 2, 6))).astype(np.float32)
+    lengths, later = np.array([6, 4]), np.array([6, 5])
+    alone = Decoding(least_risk=False)
+    parts = [
+        alone.search(said, frames, 400, 400) for said, frames in ((first, lengths), (second, later))
+    ]
+    found = Decoding(least_risk=True).search(first, lengths, 400, 400, [(second, later)])
+    for row in range(2):
+        assert found[row] == by_expected_errors(pool([part[row] for part in parts]))
+    assert alone.search(first, lengths, 400, 1, [(second, later)]) == [own[:1] for own in parts[0]]
+
+
+def test_phases_are_heard_where_they_are_pooled() -> None:
+    decoding = Decoding(beam=8, least_risk=True, phases=4)
+    assert [decoding.hearings(beam) for beam in (None, 3, 0)] == [4, 4, 1]
+    assert Decoding(beam=8, phases=4).hearings(None) == 1
+    data = decoding.to_json()
+    assert Decoding.from_json(data, "here") == decoding
+    del data["phases"]
+    assert Decoding.from_json(data, "here").phases == 1
+    with pytest.raises(InputError, match="phases: found 9, expected 1 to 8"):
+        Decoding.from_json(data | {"phases": 9}, "here")
 
 
 def test_it_is_a_setting_of_the_run() -> None:

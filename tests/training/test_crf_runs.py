@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import jsonschema
+import numpy as np
 import pytest
 import tiny
 import torch
@@ -28,7 +29,13 @@ from phoneme_moe.training.module import DEV_BEAM, StageModule
 from phoneme_moe.training.objectives import VIEWS, inconsistency
 from phoneme_moe.training.stages import build_recognizer
 from phoneme_moe.training.train import Trained, train
+from phoneme_moe.transcription import hear
+from phoneme_moe.transcription.export import export_onnx
+from phoneme_moe.transcription.onnx_engine import OnnxEngine
 from phoneme_moe.transcription.quality import WIDE_BEAM
+from phoneme_moe.transcription.recording import record
+from phoneme_moe.transcription.run_engine import RunEngine
+from phoneme_moe.transcription.transcribe import transcribe_file
 
 if TYPE_CHECKING:
     from conftest import Outcome
@@ -50,6 +57,7 @@ def test_it_learns_and_is_read_with_its_beam(crf: Trained) -> None:
     assert loaded.decoding == loaded.recognizer.decoding == crf.run.decoding
     assert loaded.decoding.beam == WIDE_BEAM
     assert loaded.decoding.least_risk
+    assert loaded.decoding.phases == crf.run.recognizer.stack == 2
     assert evaluate(loaded).total == evaluate(loaded, beam=WIDE_BEAM).total == crf.evaluation.total
     plain = evaluate(loaded, beam=0)
     assert plain.beam is None
@@ -75,13 +83,67 @@ def test_dev_is_read_with_the_trigram_of_training(crf: Trained, tones: PreparedC
     decoding = Decoding(language_model=ngram, weight=1.0, beam=DEV_BEAM)
     errors = phonemes = 0
     for batch, recognition in recognize_examples(recognizer, dev):
-        frames = recognition.routing.mask.sum(dim=1).tolist()
-        read = read_phonemes(recognizer, recognition.log_posteriors, frames, decoding)
+        read = read_phonemes(recognizer, recognition, decoding)
         for example, hypothesis in zip(batch.examples, read, strict=True):
             score = score_utterance(example.phonemes, hypothesis)
             errors, phonemes = errors + score.errors, phonemes + score.num_reference
     rows = read_rows(crf.run.folder / "metrics.csv")
     assert min(row["dev_error"] for row in rows) == pytest.approx(errors / phonemes)
+
+
+def test_every_phase_is_the_same_sound_a_frame_later(crf: Trained, tones: PreparedCorpus) -> None:
+    recognizer = crf.run.recognizer
+    examples = load_examples(crf.run.recipe, tones, "test", recognizer)[:5]
+    ((_, said),) = recognize_examples(recognizer, examples, hearings=2)
+    later = [replace(own, features=torch.cat([own.features[:1], own.features])) for own in examples]
+    ((_, expected),) = recognize_examples(recognizer, later)
+    (found,) = said.delayed
+    real = expected.routing.mask
+    assert torch.equal(found.routing.mask, real)
+    torch.testing.assert_close(found.log_posteriors[real], expected.log_posteriors[real])
+
+
+@pytest.mark.parametrize("odd", [0, 1])
+@pytest.mark.parametrize("window", [0.5, 1.23])
+def test_long_recordings_are_heard_in_every_phase_whatever_the_seams(
+    crf: Trained, window: float, odd: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = RunEngine(crf.run)
+    front_end = engine.card.front_end()
+    sound, _ = tiny.speak(list("asimasasi"), "ann", np.random.default_rng(3))
+    hop = round(front_end.frame_seconds * tiny.RATE)
+    length = (len(sound) // (2 * hop)) * 2 * hop - odd * hop
+    long = record(sound[:length].astype(np.float32), Path("long.wav"), front_end)
+    (whole,) = hear.hear(engine, [long], hearings=2)
+    monkeypatch.setattr(hear, "BATCH_FRAMES", 10)
+    monkeypatch.setattr(hear, "WINDOW_SECONDS", window)
+    (found,) = hear.hear(engine, [long], hearings=2)
+    assert len(whole.delayed) == 1
+    assert whole.delayed[0].shape[1] == -(-(long.num_frames + 1) // 2)
+    for name in ("log_posteriors", "weights"):
+        np.testing.assert_allclose(getattr(found, name), getattr(whole, name), atol=1e-4)
+    np.testing.assert_allclose(found.delayed[0], whole.delayed[0], atol=1e-4)
+    features = long.features()
+    features = np.concatenate([features[:1], features])
+    expected = engine.hear(features[None], np.array([len(features)])).log_posteriors
+    np.testing.assert_allclose(whole.delayed[0], expected, atol=1e-5)
+
+
+def test_files_are_read_as_the_corpus_is(
+    crf: Trained, tones: PreparedCorpus, tmp_path: Path
+) -> None:
+    """The same phonemes from a run, from the file it is exported to, and in evaluation."""
+    path = tmp_path / "crf.onnx"
+    export_onnx(crf.run, path)
+    scores = evaluate(crf.run).utterances
+    engines = RunEngine(crf.run), OnnxEngine(path)
+    assert engines[1].card.decoding == crf.run.decoding
+    for cut in tones.cuts("test")[:10]:
+        sound = Path(cut.recording.sources[0].source)
+        mine, theirs = (transcribe_file(engine, sound).phonemes for engine in engines)
+        assert mine == theirs
+        truth = cut.supervisions[0].custom["phonemes"]
+        assert score_utterance(truth, list(mine)).errors == scores[cut.id].errors
 
 
 def test_a_step_makes_what_was_said_likelier_among_all(tones: PreparedCorpus) -> None:

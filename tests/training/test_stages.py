@@ -97,8 +97,7 @@ def error_rate(
         for example in examples:
             batch = collate([example], recognizer, names)
             found = recognizer(batch.features, batch.mask, batch.speaker if by_speaker else None)
-            frames = found.routing.mask.sum(dim=1).tolist()
-            heard = read_phonemes(recognizer, found.log_posteriors, frames)[0]
+            heard = read_phonemes(recognizer, found)[0]
             score = score_utterance(example.phonemes, heard)
             errors += score.errors
             phonemes += score.num_reference

@@ -126,11 +126,12 @@ def find_clips(
     layer, experts = recognizer.routed_layer(layer)
     chosen = None if cell.expert is None else experts.index(cell.expert)
     looked = looked if looked is not None else Looked()
-    for batch, recognition in recognize_examples(recognizer, examples):
-        num_frames = recognition.routing.mask.sum(dim=1).tolist()
+    hearings = recognizer.decoding.hearings(None)
+    for batch, recognition in recognize_examples(recognizer, examples, hearings=hearings):
+        num_frames = recognition.num_frames.tolist()
         log_posteriors = recognition.log_posteriors.float().cpu()
         weights = recognition.routing_of(layer).weights.float().cpu().numpy()  # (B, T, E)
-        hypotheses = read_phonemes(recognizer, log_posteriors, num_frames)
+        hypotheses = read_phonemes(recognizer, recognition)
         for row, (example, hypothesis) in enumerate(zip(batch.examples, hypotheses, strict=True)):
             frames = num_frames[row]
             own = weights[row, :frames]

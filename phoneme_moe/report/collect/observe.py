@@ -65,13 +65,14 @@ def observe(
     layer, _ = recognizer.routed_layer(layer)
     names = phoneme_names(recognizer, examples)
     index = {phoneme: number for number, phoneme in enumerate(names)}
-    for batch, recognition in recognize_examples(recognizer, examples):
+    hearings = recognizer.decoding.hearings(None)
+    for batch, recognition in recognize_examples(recognizer, examples, hearings=hearings):
         weights = {
             name: recognition.routing_of(name).weights.cpu().float().numpy()
             for name in {own.layer for own in recognition.layers} | {layer}
         }
-        frames = recognition.routing.mask.sum(dim=1).tolist()
-        hypotheses = read_phonemes(recognizer, recognition.log_posteriors, frames)
+        frames = recognition.num_frames.tolist()
+        hypotheses = read_phonemes(recognizer, recognition)
         best = recognition.log_posteriors.argmax(dim=-1).cpu().numpy()
         experts = recognition.expert_log_posteriors
         for row, (example, hypothesis) in enumerate(zip(batch.examples, hypotheses, strict=True)):

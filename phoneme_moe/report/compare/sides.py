@@ -41,11 +41,12 @@ class Side:
     def hear(self, examples: list[Example]) -> None:
         """Recognises the examples and keeps what is said of each."""
         recognizer = self.run.recognizer
-        for batch, recognition in recognize_examples(recognizer, examples):
-            num_frames = recognition.routing.mask.sum(dim=1).tolist()
-            hypotheses = read_phonemes(
-                recognizer, recognition.log_posteriors, num_frames, self.run.decoding
-            )
+        decoding = self.run.decoding
+        for batch, recognition in recognize_examples(
+            recognizer, examples, hearings=decoding.hearings(None)
+        ):
+            num_frames = recognition.num_frames.tolist()
+            hypotheses = read_phonemes(recognizer, recognition, decoding)
             for example, hypothesis in zip(batch.examples, hypotheses, strict=True):
                 self.hypotheses[example.utterance] = hypothesis
             if not self.routes:
