@@ -171,6 +171,26 @@ def limit(dtype: torch.dtype) -> list[float]:
     return [2 * forward, 2 * (time.perf_counter() - start)]
 
 
+def beyond(num_experts: int, dtype: torch.dtype) -> list[float]:
+    """Seconds of what grows with the number of experts, even at best, as passes of their own.
+
+    The router's product with its gradients, weights that are read (once forward, once for the
+    gradient of the frames), and gradients of the weights that are written.
+    """
+    frames = torch.randn(UTTERANCES * FRAMES, WIDTH).to(dtype)
+    router = torch.randn(WIDTH, num_experts).to(dtype)
+    weights = torch.randn(num_experts, 2 * WIDTH, HIDDEN)
+    gradients = torch.empty_like(weights)
+    gradients.zero_()
+    start = time.perf_counter()
+    scores = frames @ router
+    weights.sum()
+    forward = time.perf_counter() - start
+    for _ in (scores @ router.T, frames.T @ scores, gradients.copy_(weights)):
+        pass
+    return [forward, time.perf_counter() - start]
+
+
 def measure(sizes: tuple[int, ...], rounds: int) -> dict[str, Any]:
     """Times all contestants at all sizes.
 
@@ -200,12 +220,14 @@ def measure(sizes: tuple[int, ...], rounds: int) -> dict[str, Any]:
     for dtype_name, dtype in DTYPES.items():
         taken: dict[tuple[str, int], list[list[float]]] = {}
         limits: list[list[float]] = []
+        further: dict[int, list[list[float]]] = {size: [] for size in sizes}
         waiting = list(layers)
         for number in range(rounds + 1):
             order.shuffle(waiting)
             for key in list(waiting):
                 now = functools.partial(step, layers[key], frames[number % 4], gradient, dtype)
                 limits.append(limit(dtype))
+                further[key[1]].append(beyond(key[1], dtype))
                 try:
                     seconds = now()
                 except RuntimeError as error:
@@ -219,6 +241,7 @@ def measure(sizes: tuple[int, ...], rounds: int) -> dict[str, Any]:
             print(f"{dtype_name}: round {number} of {rounds}", flush=True)
         figures[dtype_name] = {
             "limit": _summary(limits),
+            "beyond": {str(size): _summary(values) for size, values in further.items()},
             "layers": {
                 name: {
                     str(size): _summary(taken[name, size][1:])
@@ -260,6 +283,9 @@ def section(figures: dict[str, Any]) -> str:
         "input and all\nparameters. bf16 is autocast over float32 parameters. ms, median "
         "(least) of rounds in which all take turns. The limit is what\nthe same products take "
         "as plain products with one matrix, share = limit / layer, medians. "
+        "What\ngrows with the experts at best is the router's product, weights that are read and "
+        "gradients that are written: the row\nbelow the limit adds the times of these, each by "
+        "itself. "
         "Other libraries keep their own\ndefaults but hidden size and top-2: "
         "`mixture-of-experts` (ReLU, no biases, capacity 1.25, drops second choices at random),\n"
         "`st-moe-pytorch` (GEGLU and Mixtral SwiGLU: half as many products again; capacity 1.25; "
@@ -281,6 +307,10 @@ def section(figures: dict[str, Any]) -> str:
 def _rows(figures: dict[str, Any], sizes: list[str], kind: str) -> list[list[str]]:
     least = figures["limit"][kind]
     rows = [["limit", *[f"{least['median_ms']:.0f} ({least['min_ms']:.0f})"] * len(sizes)]]
+    if "beyond" in figures:
+        sums = [least["median_ms"] + figures["beyond"][s][kind]["median_ms"] for s in sizes]
+        rows.append(["limit, router and weights in and out", *(f"{t:.0f}" for t in sums)])
+        rows.append([f"the same: times {sizes[0]} experts", *(f"{t / sums[0]:.2f}" for t in sums)])
     for name, of_sizes in figures["layers"].items():
         cells = [of_sizes[size][kind] if size in of_sizes else None for size in sizes]
         shown = [f"{c['median_ms']:,.0f} ({c['min_ms']:,.0f})" if c else "-" for c in cells]

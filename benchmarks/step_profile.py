@@ -1,6 +1,7 @@
-"""Share of a training step in matrix products, of the dense encoder and a sparse one.
+"""Share of a training step in matrix products, of the dense encoder and sparse ones.
 
-``python -m benchmarks.step_profile [--sparse NAME]`` profiles optimiser steps on speechocean762.
+``python -m benchmarks.step_profile [--sparse NAME ...]`` profiles optimiser steps on
+speechocean762.
 The share is of self CPU time in matrix products and convolutions; at least half is wanted.
 """
 
@@ -41,17 +42,19 @@ def section(figures: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Measures both, prints a table, writes the page."""
+    """Measures them, prints a table, writes the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--quick", action="store_true", help="few steps, nothing kept")
-    parser.add_argument("--sparse", default="top_2", help="the sparse recipe")
+    parser.add_argument(
+        "--sparse", nargs="+", default=["top_2", "english"], help="the sparse recipes"
+    )
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     keep_freed_memory()
     changes = ["corpus.max_utterances=2"] if arguments.quick else []
     rows = []
-    for name in ("dense", arguments.sparse):
+    for name in ("dense", *arguments.sparse):
         row = measure_stage(load_recipe(name, changes), 0, 3 if arguments.quick else 40)
         rows.append(row)
         show(row)

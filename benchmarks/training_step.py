@@ -18,6 +18,8 @@ from torch.profiler import ProfilerActivity, profile
 from benchmarks import page, results
 from phoneme_moe.corpora import load_corpus
 from phoneme_moe.recipe import Recipe, load_recipe
+from phoneme_moe.speech.language_model import PhonemeNgram
+from phoneme_moe.speech.sequence_crf import ORDER
 from phoneme_moe.training.batches import BalancedBatches
 from phoneme_moe.training.data import corpus_speakers, load_examples
 from phoneme_moe.training.fit import ExampleBatches
@@ -61,7 +63,12 @@ def measure_stage(recipe: Recipe, index: int, steps: int, device: str = "cpu") -
         examples = list(with_expert_posteriors(examples, recognizer))
     batches = list(BalancedBatches(examples, recipe.training.batch_size, 0))
     data = ExampleBatches(examples, recognizer)
-    module = StageModule(recognizer, recipe, index).to(device)
+    ngram = None
+    if stage.objective == "crf":
+        said = [example.phonemes for example in examples]
+        ngram = PhonemeNgram.estimate(said, recognizer.phonemes.symbols, ORDER)
+    module = StageModule(recognizer, recipe, index, ngram).to(device)
+    module.on_train_start()
     module.freeze_parts()
     learning = [p for p in recognizer.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(learning, lr=1e-3, fused=True)
