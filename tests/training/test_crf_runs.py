@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jsonschema
 import numpy as np
@@ -29,7 +29,7 @@ from phoneme_moe.training.module import DEV_BEAM, StageModule
 from phoneme_moe.training.objectives import VIEWS, inconsistency
 from phoneme_moe.training.stages import build_recognizer
 from phoneme_moe.training.train import Trained, train
-from phoneme_moe.transcription import hear
+from phoneme_moe.transcription import decode, hear
 from phoneme_moe.transcription.export import export_onnx
 from phoneme_moe.transcription.onnx_engine import OnnxEngine
 from phoneme_moe.transcription.quality import WIDE_BEAM
@@ -127,6 +127,34 @@ def test_long_recordings_are_heard_in_every_phase_whatever_the_seams(
     features = np.concatenate([features[:1], features])
     expected = engine.hear(features[None], np.array([len(features)])).log_posteriors
     np.testing.assert_allclose(whole.delayed[0], expected, atol=1e-5)
+
+
+def test_pieces_of_a_hearing_are_all_of_it(crf: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = RunEngine(crf.run)
+    sound, _ = tiny.speak(list("asimasasi"), "ann", np.random.default_rng(3))
+    front_end = engine.card.front_end()
+    hop = round(front_end.frame_seconds * tiny.RATE)
+    recordings = [
+        record(sound[: len(sound) - cut].astype(np.float32), Path("a.wav"), front_end)
+        for cut in (0, hop)
+    ]
+    assert {own.num_frames % 2 for own in recordings} == {0, 1}
+    heard = hear.hear(engine, recordings, hearings=2)
+    pieces: list[np.ndarray] = []
+    search = Decoding.search
+
+    def spied(self: Decoding, said: Any, num: Any, beam: int, nbest: int, delayed: Any) -> Any:
+        ((posteriors, frames),) = delayed
+        pieces.extend(row[:n] for row, n in zip(posteriors, frames, strict=True))
+        return search(self, said, num, beam, nbest, delayed)
+
+    monkeypatch.setattr(Decoding, "search", spied)
+    monkeypatch.setattr(decode, "PIECE_SECONDS", 0.4)
+    decode.decode(heard, engine.card)
+    assert len(pieces) > len(heard)
+    every = np.concatenate([own.delayed[0][0] for own in heard])
+    found = np.concatenate(pieces)
+    np.testing.assert_array_equal(np.sort(found, axis=0), np.sort(every, axis=0))
 
 
 def test_files_are_read_as_the_corpus_is(
