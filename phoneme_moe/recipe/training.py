@@ -69,9 +69,6 @@ class Stage(Section):
         balance: Weight of a penalty on unequal load of the experts (``mixture.routing.imbalance``);
             without it a gate may leave an expert alone before it can tell speakers apart. Sparse
             layers have ``model.encoder.sparse.balance`` instead.
-        consistency: Weight of how unlike two random changes of an utterance are read (CR-CTC, Yao
-            et al. 2024, who take 0.2; ``training.objectives.inconsistency``): a step then has every
-            utterance of its batch twice, and takes twice as long. 0 has it once.
         average: Decay of an exponential moving average of the weights, which is what dev measures
             and the stage ends with (Polyak & Juditsky 1992); 0 for none.
     """
@@ -89,7 +86,6 @@ class Stage(Section):
     augmentation: Augmentation | None = None
     blend: Literal["frame", "utterance"] = "frame"
     balance: Annotated[float, Field(ge=0)] = 0.0
-    consistency: Annotated[float, Field(ge=0)] = 0.0
     average: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
     @property
@@ -115,11 +111,6 @@ class Stage(Section):
                 f"route: {self.route} and train: [{', '.join(self.train)}], "
                 "expected route: gate and train: [gate]"
             )
-        if self.consistency and self.objective in {"speaker", "mse", "cfm"}:
-            raise ValueError(
-                "consistency is of what utterances are read as: found "
-                f"objective: {self.objective}, expected cross_entropy or crf"
-            )
         if self.blend == "utterance" and self.objective != "cross_entropy":
             raise ValueError(
                 f"blend: utterance blends probabilities: found objective: {self.objective}, "
@@ -143,11 +134,10 @@ class Stage(Section):
                 f"route: {self.route} and train: [{', '.join(self.train)}], "
                 "expected route: gate and train: [experts, gate]"
             )
-        others = self.balance or self.consistency
-        if self.objective != "cross_entropy" or self.blend != "frame" or others:
+        if self.objective != "cross_entropy" or self.blend != "frame" or self.balance:
             raise ValueError(
                 "optimizer: em raises the likelihood and nothing else: expected "
-                "objective: cross_entropy, blend: frame, no balance and no consistency"
+                "objective: cross_entropy, blend: frame and no balance"
             )
         return self
 

@@ -37,25 +37,20 @@ class Augment:
     band_masks: int = 0
     band_mask_bands: int = 6
 
-    def __call__(self, features: Tensor, mask: Tensor, views: int = 1) -> tuple[Tensor, Tensor]:
+    def __call__(self, features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Changes a batch.
 
         Args:
             features: Shape (batch, frames, mel bands), zero where masked.
             mask: Real frames, shape (batch, frames).
-            views: How often each utterance comes, with the same things said in the same frames: all
-                its views have one speed and one length, and the rest is drawn for each.
 
         Returns:
-            Features and mask of the same kind, with other numbers of frames if speed changes; of
-            several views the first of all utterances, then the second, and so on.
+            Features and mask of the same kind, with other numbers of frames if speed changes.
         """
         if self.quiet_ends:
             features, mask = cut_quiet_ends(features, mask, self.quiet_ends)
         if self.speed:
             features, mask = change_speed(features, mask, self.speed)
-        if views > 1:
-            features, mask = features.repeat(views, 1, 1), mask.repeat(views, 1)
         if self.vocal_tract:
             features = warp_bands(features, self.vocal_tract)
         if self.time_masks:

@@ -56,24 +56,6 @@ class Batch:
             None if embedding is None else embedding.to(device),
         )
 
-    def repeated(self, times: int) -> Batch:
-        """All utterances of the batch, and then all of them again."""
-
-        def again(values: Tensor) -> Tensor:
-            return values.repeat(times, *[1] * (values.dim() - 1))
-
-        known, embedding = self.expert_log_posteriors, self.embedding
-        return Batch(
-            again(self.features),
-            again(self.mask),
-            again(self.speaker),
-            again(self.targets),
-            again(self.target_lengths),
-            self.examples * times,
-            None if known is None else again(known),
-            None if embedding is None else again(embedding),
-        )
-
 
 def collate(examples: Sequence[Example], recognizer: Recognizer, experts: dict[str, int]) -> Batch:
     """Puts examples side by side.

@@ -19,7 +19,7 @@ from phoneme_moe.speech.scoring import score_utterance
 from phoneme_moe.speech.sequence_crf import Trigram
 from phoneme_moe.training.batches import Batch
 from phoneme_moe.training.health import RouterHealth
-from phoneme_moe.training.objectives import VIEWS, inconsistency, stage_loss
+from phoneme_moe.training.objectives import stage_loss
 
 WARMUP_SHARE = 0.1
 """Share of a stage's steps in which a cosine schedule climbs to its peak."""
@@ -153,8 +153,6 @@ class StageModule(pl.LightningModule):
     def loss(self, recognition: Recognition, batch: Batch) -> Tensor:
         """What the stage minimises."""
         loss = stage_loss(recognition, batch, self.task.kind, self.stage, self.trigram)
-        if self.stage.consistency:
-            loss = loss + self.stage.consistency * inconsistency(recognition, batch)
         if self.stage.balance:
             loss = loss + self.stage.balance * imbalance(recognition.routing)
         for layer in recognition.layers:
@@ -163,11 +161,7 @@ class StageModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Loss of a batch."""
-        views = VIEWS if self.stage.consistency else 1
-        features, mask = self.augment(batch.features, batch.mask, views)
-        if views > 1:
-            batch = batch.repeated(views)
-        recognition = self.recognize(batch, features, mask)
+        recognition = self.recognize(batch, *self.augment(batch.features, batch.mask))
         loss = self.loss(recognition, batch)
         self._load += recognition.routing.mean_weights().detach()
         self._loss += loss.detach()

@@ -118,34 +118,6 @@ def crf_loss(recognition: Recognition, batch: Batch, trigram: Trigram) -> Tensor
     return -(found / batch.target_lengths.clamp(min=1)).mean()
 
 
-VIEWS = 2
-"""Of an utterance in a step, where a stage asks for ``consistency``."""
-
-
-def inconsistency(recognition: Recognition, batch: Batch) -> Tensor:
-    """How unlike the two views of each utterance are read, per phoneme (nats).
-
-    Consistency regularisation (CR-CTC: Yao et al. 2024, sec. 3): in every frame each view's
-    posteriors are held against the other's, which stand still for it,
-    ``(KL(sg(p_2) || p_1) + KL(sg(p_1) || p_2)) / 2``, summed over frames. What one view blanks out
-    is learned from the other, at frames in which the phonemes alone would not teach it.
-
-    Args:
-        recognition: What the model said of the first views, then of the second.
-        batch: What was said, twice.
-    """
-    first, second = recognition.log_posteriors.float().chunk(VIEWS)
-    mask = recognition.routing.mask.chunk(VIEWS)[0]
-    apart = _divergence(second.detach(), first) + _divergence(first.detach(), second)  # (B, T)
-    lengths = batch.target_lengths.chunk(VIEWS)[0].clamp(min=1)
-    return ((apart / VIEWS).masked_fill(~mask, 0).sum(dim=1) / lengths).mean()
-
-
-def _divergence(of: Tensor, from_: Tensor) -> Tensor:
-    """``KL(of || from_)`` of log probabilities along the last axis."""
-    return functional.kl_div(from_, of, reduction="none", log_target=True).sum(dim=-1)
-
-
 def speaker_loss(routing: Routing, speaker: Tensor) -> Tensor:
     """Mean negative log weight of the speaker's own expert over real frames, in nats.
 

@@ -26,7 +26,6 @@ from phoneme_moe.training.batches import collate
 from phoneme_moe.training.callbacks import read_rows
 from phoneme_moe.training.data import load_examples
 from phoneme_moe.training.module import DEV_BEAM, StageModule
-from phoneme_moe.training.objectives import VIEWS, inconsistency
 from phoneme_moe.training.stages import build_recognizer
 from phoneme_moe.training.train import Trained, train
 from phoneme_moe.transcription import decode, hear
@@ -191,40 +190,6 @@ def test_a_step_makes_what_was_said_likelier_among_all(tones: PreparedCorpus) ->
         optimizer.step()
         losses.append(loss.item())
     assert losses == sorted(losses, reverse=True)
-
-
-def test_a_step_with_two_views_makes_what_was_said_likelier_and_views_alike(
-    tones: PreparedCorpus,
-) -> None:
-    """The same two views in every step."""
-    changes = [CRF, "training.stages.joint.consistency=0.5"]
-    recipe = load_recipe(SPARSE, changes)
-    recognizer = build_recognizer(recipe, tones)
-    examples = load_examples(recipe, tones, "train", recognizer)[:8]
-    ngram = PhonemeNgram.estimate([e.phonemes for e in examples], recognizer.phonemes.symbols, 3)
-    module = StageModule(recognizer, recipe, 0, ngram)
-    module.recognizer.eval()
-    batch = collate(examples, recognizer, {name: i for i, name in enumerate(["encoder"])})
-    features, mask = module.augment(batch.features, batch.mask, VIEWS)
-    twice = batch.repeated(VIEWS)
-    optimizer = torch.optim.SGD(recognizer.parameters(), lr=0.01)
-    losses = []
-    for _ in range(6):
-        recognition = module.recognize(twice, features, mask)
-        loss = module.loss(recognition, twice)
-        without = loss - 0.5 * inconsistency(recognition, twice)
-        assert without < loss
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    assert losses == sorted(losses, reverse=True)
-
-
-def test_a_run_with_two_views_learns(tones: PreparedCorpus, tmp_path: Path) -> None:
-    changes = [CRF, "training.stages.joint.consistency=0.2"]
-    trained = train(SPARSE, tmp_path / "run", changes=changes, device="cpu")
-    assert trained.evaluation.total.error_rate < 0.2
 
 
 def test_commands_read_it_with_its_beam(
