@@ -92,6 +92,7 @@ def measure(recipe_name: str, seed: int, quick: bool, folder: Path) -> dict[str,
     began = time.perf_counter()
     errors, lengths = count_errors(run, examples)
     used = time.perf_counter() - began
+    layers = layers_of(run, examples)  # before reading takes a wide search
     calibrated = calibrate(run, corpus)
     beam_errors = count_beam_errors(calibrated, corpus)
     assert recognizer.encoder is not None
@@ -111,7 +112,7 @@ def measure(recipe_name: str, seed: int, quick: bool, folder: Path) -> dict[str,
         "total": cost.total,
         "active": cost.active,
         "multiply_adds": cost.multiply_adds,
-        "layers": layers_of(run, examples),
+        "layers": layers,
         "history": history_of(out),
     }
 
