@@ -188,7 +188,8 @@ class SparseFeedForward(nn.Module):
         elif self.sees == "rule":
             assert self.beside is not None
             frames = self.beside(around.features[None], mask[None])[0]
-        return frames.flatten(0, 1)[rows]
+        # Not [rows], whose gradient is added up row by row.
+        return frames.flatten(0, 1).index_select(0, rows)
 
     def _loss(self, choice: Choice) -> Tensor:
         """Balancing losses by their weights; those of weight 0 are not computed."""
