@@ -197,9 +197,11 @@ def measure_ours(asked: Asked) -> dict[str, Any]:
     epochs = sum(stage.epochs for stage in recipe.training.stages)
     frames = epochs * sum(sound.num_frames for sound in load_sounds(recipe, corpus, "train"))
     test = load_sounds(recipe, corpus, "test")
-    dev_error = evaluate(trained.run, "dev").total.error_rate
+    # Greedy decoding, as theirs.
+    dev_error = evaluate(trained.run, "dev", beam=0).total.error_rate
+    test_errors = evaluate(trained.run, beam=0).total
     shutil.rmtree(folder)
-    return figures_of(trained.evaluation.total, dev_error, seconds, epochs) | {
+    return figures_of(test_errors, dev_error, seconds, epochs) | {
         "parameters": num_parameters(recognizer),
         "frames_per_second": frames / seconds,
         "corpus_frames_per_second": frames / seconds,
@@ -221,7 +223,7 @@ def answer_ours(
         waveforms, _ = side_by_side(batch)
         num_samples = torch.tensor([len(sound.waveform) for sound in batch])
         recognition = recognizer.recognize_waveforms(waveforms, num_samples)
-        answers += read_phonemes(recognizer, recognition)
+        answers += read_phonemes(recognizer, recognition, beam=0)
     return answers
 
 

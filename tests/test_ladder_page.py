@@ -19,6 +19,8 @@ def run(errors: list[int], **more: Any) -> dict[str, Any]:
         "errors": errors,
         "lengths": [10] * len(errors),
         "per": sum(errors) / (10 * len(errors)),
+        "errors_beam": errors,
+        "per_beam": sum(errors) / (10 * len(errors)),
         "seconds": 600.0,
         "epochs": 3,
         "training_frames_per_second": 1000.0,
@@ -64,17 +66,18 @@ def test_seeds_that_both_have_are_averaged_utterance_by_utterance() -> None:
     figures = {
         "dense/0": run([90, 90]),
         "dense/1": run([3, 3], errors_beam=[2, 2]),
-        "dense/2": run([3, 3]),
-        "switch/1": run([2, 4], errors_beam=[1, 1]),
-        "switch/2": run([4, 2], errors_beam=[9, 9]),
-        "switch/3": run([90, 90], errors_beam=[9, 9]),
+        "dense/2": run([3, 3], errors_beam=[2, 2]),
+        "switch/1": run([2, 4], errors_beam=[2, 0]),
+        "switch/2": run([4, 2], errors_beam=[0, 2]),
+        "switch/3": run([90, 90]),
     }
-    change = compare(figures, "switch")
+    change = compare(figures, "switch", errors="errors")
     assert change is not None
     assert (change.whole, change.seeds) == (pytest.approx(0), 2)
-    change = compare(figures, "switch", errors="errors_beam")
+    change = compare(figures, "switch")
     assert change is not None
-    assert (change.whole, change.seeds) == (pytest.approx(-0.5), 1)
+    assert (change.whole, change.seeds) == (pytest.approx(-0.5), 2)
+    assert change.interval == "-50.0 (-50.0 to -50.0)"  # both utterances have one error on average
     assert compare(figures, "soft") is None
 
 
@@ -88,13 +91,13 @@ def test_the_page_has_a_row_for_each_recipe_that_was_run() -> None:
         "phoneme_bits": 1.5,
     }
     figures = {
-        "dense/0": run([5, 5]),
-        "dense/1": run([7, 7]),
-        "switch/0": run([4, 4], layers=[layer]),
+        "dense/0": run([5, 5], per=0.5),
+        "dense/1": run([7, 7], per=0.8),
+        "switch/0": run([4, 4], per=0.45, layers=[layer]) | {"errors": [4, 5]},
     }
     text = section(figures, ("dense", "switch", "soft"))
-    assert "| `dense` | 60.00 ± 14.14 (2 seeds) |" in text
-    assert "| `switch` | 40.00 | -20.0 (-20.0 to -20.0) |" in text
+    assert "| `dense` | 60.00 ± 14.14 (2 seeds) |  |  | 65.00 ± 21.21 (2 seeds) |" in text
+    assert "| `switch` | 40.00 | -20.0 (-20.0 to -20.0) | 0.0001 | 45.00 | -10.0 (" in text
     assert "| `switch` | block_2 | 16 | 0.50 | 1 | 0.250 | 1.500 |" in text
     assert "soft" not in text
     assert section({}, ("dense",)) == ""
@@ -138,16 +141,17 @@ def test_bars_are_called_met_or_not() -> None:
     text = section({"dense/0": run(many), "switch/0": run(few)}, ("dense", "switch"))
     assert "`switch`, the best sparse one" in text
     assert "p = 0.0001, 1 seed, met" in text
-    assert "`dense`, at most 42 %: 40.00 % greedy, met." in text
+    assert "`dense`, at most 42 %: 40.00 %, met; by the best path 40.00 %, met." in text
     figures = {
-        "dense/0": run(many),
-        "dense/1": run(many, errors_beam=few),
+        "dense/0": run(many, per=0.45),
+        "dense/1": run(many) | {"errors": few},
         "switch/0": run(few),
-        "switch/1": run(few, errors_beam=few),
+        "switch/1": run(few),
     }
     text = section(figures, ("dense", "switch"))
-    assert "2 seeds, met; with beam +0.0 (+0.0 to +0.0) %, p = 1.0000, 1 seed, **not met**." in text
-    text = section({"dense/0": run(few), "switch/0": run(many, per_beam=0.3)}, ("dense", "switch"))
+    assert "2 seeds, met; by the best path -14.3 (" in text
+    assert "`dense`, at most 42 %: 40.00 %, met; by the best path 42.50 %, **not met**." in text
+    text = section({"dense/0": run(few), "switch/0": run(many)}, ("dense", "switch"))
     assert "+33.3 (" in text
     assert "**not met**" in text
 

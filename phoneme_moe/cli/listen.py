@@ -64,7 +64,7 @@ def listen(
     listener = Listener(engine, Pace(step, look_ahead))
     wanted = listener.front_end.sample_rate
     if engine.card.decoding.beam is not None:
-        said = "was trained to be read by beam search, which live there is none of"
+        said = "is read by beam search elsewhere, but live by the best path"
         print(f"listen: {run} {said}: expect more errors", file=sys.stderr)
 
     def show(found: list[LivePhoneme]) -> None:

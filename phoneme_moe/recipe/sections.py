@@ -66,12 +66,16 @@ class Task(Section):
         kind: ``classify`` names the phoneme of an excised token; ``recognize`` writes down the
             phonemes of an utterance (CTC).
         phonemes: The phonemes to tell apart; all of the corpus when left out (``recognize`` only).
+        beam: Readings that a beam search with the phoneme n-gram of the training phonemes keeps
+            wherever the run is read and nobody says otherwise (``recognize`` only). Left out, runs
+            are read by the best path, and those trained with ``objective: crf`` by a wide beam.
         token_ms: Length of a token in milliseconds.
         onset_ms: Where in the token the phoneme begins, in milliseconds.
     """
 
     kind: Literal["classify", "recognize"]
     phonemes: tuple[str, ...] | None = None
+    beam: Annotated[int, Field(ge=1)] | None = None
     token_ms: Annotated[float, Field(gt=0)] = 150.0
     onset_ms: Annotated[float, Field(ge=0)] = 60.0
 
@@ -81,6 +85,11 @@ class Task(Section):
             raise ValueError("task.phonemes must list the phonemes to tell apart")
         if self.phonemes and len(set(self.phonemes)) != len(self.phonemes):
             raise ValueError("task.phonemes names a phoneme twice")
+        if self.kind == "classify" and self.beam is not None:
+            raise ValueError(
+                f"task.beam: found {self.beam}, but tokens (task.kind: classify) have no beam "
+                "search; expected none"
+            )
         return self
 
 

@@ -87,7 +87,8 @@ class StageModule(pl.LightningModule):
             if part is not None:
                 part.requires_grad_(name in self.stage.train)
         self.trigram: Trigram | None = None
-        self.decoding: Decoding | None = None
+        # Dev is read by the best path, whatever the run is read by: it is looked at every epoch.
+        self.decoding = Decoding()
         if self.stage.objective == "crf":
             assert ngram is not None
             self.trigram = Trigram.of(ngram)

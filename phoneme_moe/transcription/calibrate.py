@@ -61,8 +61,11 @@ def calibrate(run: Run, corpus: PreparedCorpus | None = None) -> Run:
         ngram = PhonemeNgram.estimate(said, run.recognizer.phonemes.symbols, ORDER)
         decoding = _weigh_ngram(run, dev, Decoding(language_model=ngram))
     decoding = replace(decoding, temperature=_temperature(run, dev))
+    beam = run.recipe.task.beam
     if by_ngram:
-        decoding = replace(decoding, beam=WIDE_BEAM, least_risk=True, phases=hearings)
+        beam = beam or WIDE_BEAM
+        decoding = replace(decoding, least_risk=True, phases=hearings)
+    decoding = replace(decoding, beam=beam)
     run = replace(run, decoding=decoding)
     run.recognizer.decoding = decoding
     save_decoding(run.folder, decoding)

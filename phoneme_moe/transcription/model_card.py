@@ -99,15 +99,17 @@ def card_lines(card: dict[str, Any]) -> list[tuple[str, str]]:
     else:
         test = quality["test"]
         name = "error" if card["task"] == "classify" else "PER"
-        usual, other = (test["per"], "best path"), None
+        text, other = f"{100 * test['per']:.2f} %", None
         if "per_beam" in test:
-            other = (test["per_beam"], f"--beam {quality['beam']}")
-        if other is not None and card["decoding"]["beam"] is not None:
-            usual, other = other, (test["per"], "--beam 0")
-        text = f"{100 * usual[0]:.2f} % on {test['utterances']} test utterances"
+            read, beam = f"{100 * test['per_beam']:.2f} %", quality["beam"]
+            if card["decoding"]["beam"] is None:
+                other = f"{read} with --beam {beam}"
+            else:
+                text, other = f"{read} with a beam of {beam}", f"{text} with --beam 0"
+        text += f" on {test['utterances']} test utterances"
         text += f", fold: none ({len(card['phonemes'])} phonemes)"
         if other is not None:
-            text += f"; {100 * other[0]:.2f} % with {other[1]}"
+            text += f"; {other}"
         lines.append((name, text))
         raw, calibrated = (100 * test[f"calibration_error_{key}"] for key in ("raw", "calibrated"))
         lines.append(

@@ -31,7 +31,8 @@ BEAM = 16
 """Readings that the beam search of ``per_beam`` keeps, where the run has no beam of its own."""
 
 WIDE_BEAM = 256
-"""Of runs that were trained with an n-gram, which the best readings depend on more."""
+"""Of runs that were trained with an n-gram, which the best readings depend on more, if their recipe
+does not say."""
 
 BINS = 10
 """Of confidence, in its expected calibration error."""
