@@ -42,8 +42,8 @@ def section(figures: dict[str, Any]) -> str:
         "## Where a training step of an encoder goes\n\n`python -m benchmarks.step_profile`, on "
         f"{figures['machine']}; 24 utterances a step.\nArithmetic is the share of self CPU "
         f"time in matrix products ({100 * BAR:.0f} % wanted). The recipes train in bf16-mixed; "
-        "32-true is shown beside it,\nas a processor with matrix units for bfloat16 (AMX) has its products "
-        "done sooner, and the less of a step is left in them.\n\n"
+        "32-true is shown beside it,\nas a processor with matrix units for bfloat16 (AMX) has its "
+        "products done sooner, and the less of a step is left in them.\n\n"
         + table(["recipe", "precision", "ms a step", "frames/s", "arithmetic, %"], rows)
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -17,3 +18,16 @@ GateFrom = Annotated[str | None, typer.Option(help="A speaker's mean gate weight
 AskedLayer = Annotated[
     str | None, typer.Option(help="The sparse layer whose experts are meant; all alike.")
 ]
+
+
+def named_path(text: str) -> Path:
+    """A path with a name; an empty one, as of a variable that is not set, would be this folder.
+
+    Raises:
+        typer.BadParameter: It has none.
+    """
+    if not text:
+        raise typer.BadParameter(
+            "found an empty name, expected an audio file, a folder, a pattern or -"
+        )
+    return Path(text)

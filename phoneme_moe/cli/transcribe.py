@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from phoneme_moe.cli.options import AskedLayer, Beam, GateFrom, OnlyExpert, WithoutExpert
+from phoneme_moe.cli.options import (
+    AskedLayer,
+    Beam,
+    GateFrom,
+    OnlyExpert,
+    WithoutExpert,
+    named_path,
+)
 from phoneme_moe.errors import InputError
 
 if TYPE_CHECKING:
@@ -42,7 +49,11 @@ def transcribe(
     audio: Annotated[
         list[Path],
         # Not looked at here: one that cannot be read must not stop the others.
-        typer.Argument(help="Audio files, folders, patterns, or - for stdin.", readable=False),
+        typer.Argument(
+            help="Audio files, folders, patterns, or - for stdin.",
+            parser=named_path,
+            metavar="audio",
+        ),
     ],
     format: Annotated[
         TranscriptFormat, typer.Option(help="all: every format, into --out.")

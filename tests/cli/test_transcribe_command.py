@@ -211,6 +211,13 @@ def test_bad_recordings_are_named_and_all_others_done(
     assert json.loads((out / "zeros.json").read_text())["silences"] == [[0.0, 1.0]]
 
 
+def test_an_empty_name_is_not_this_folder(phoneme_moe: Command, recognized: Trained) -> None:
+    result = phoneme_moe("transcribe", recognized.run.folder, "")
+    assert result.code == 2
+    assert result.out == ""
+    assert "found an empty name" in " ".join(result.err.split())
+
+
 def test_a_channel_is_chosen(phoneme_moe: Command, recognized: Trained, tmp_path: Path) -> None:
     run, random = recognized.run.folder, np.random.default_rng(1)
     samples, _ = tiny.speak(["a", "s", "i", "m"], "ann", random)
