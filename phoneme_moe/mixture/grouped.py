@@ -193,7 +193,7 @@ class _FeedForward(torch.autograd.Function):
         products = layout.products
         activate, _ = _ACTIVATIONS[activation]
         with torch.autocast(tokens.device.type, enabled=False):
-            rows = tokens.index_select(0, layout.token).to(products.dtype)  # (S, C)
+            rows = layout.spread(tokens.to(products.dtype))  # (S, C)
             before = products.linear(rows, weight_in, bias_in)  # (S, H)
             after = activate(before)
             said = products.linear(after, weight_out, bias_out)  # (S, C)
@@ -212,11 +212,9 @@ class _FeedForward(torch.autograd.Function):
         needed = ctx.needs_input_grad
         for_tokens = for_weight = for_in = for_bias_in = for_out = for_bias_out = None
         with torch.autocast(tokens.device.type, enabled=False):
-            of_said = gradient.index_select(0, layout.token)  # (S, C)
             if needed[1]:
-                for_weight = (said * of_said).sum(dim=1)[layout.row]
-            row_weight = weight.new_zeros(len(of_said)).index_copy_(0, layout.row, weight)
-            of_said = of_said.mul_(row_weight[:, None])
+                for_weight = layout.dot(said.to(weight.dtype), gradient)
+            of_said = layout.spread(gradient, weight)  # (S, C)
             if needed[5]:
                 for_bias_out = layout.sum_experts(of_said, bias_out)
             of_said = of_said.to(products.dtype)
@@ -228,7 +226,7 @@ class _FeedForward(torch.autograd.Function):
                 if needed[3]:
                     for_bias_in = layout.sum_experts(of_before, bias_in)
                 if needed[2]:
-                    rows = tokens.index_select(0, layout.token).to(products.dtype)
+                    rows = layout.spread(tokens.to(products.dtype))
                     for_in = products.outer(rows, of_before, weight_in)
                 if needed[0]:
                     of_rows = products.backward(of_before, weight_in)  # (S, C)

@@ -145,6 +145,7 @@ class Layout:
     Attributes:
         products: Of the experts on their rows.
         token: Of each row, shape (rows,).
+        token_of: Of each assignment, shape (assignments,).
         row: Of each assignment, shape (assignments,).
         sorting: What brings assignments into the order of tokens; None if they come so.
         bags: Place of each token's first assignment in that order, shape (tokens,).
@@ -154,6 +155,7 @@ class Layout:
 
     products: Products
     token: Tensor
+    token_of: Tensor
     row: Tensor
     sorting: Tensor | None
     bags: Tensor
@@ -169,6 +171,25 @@ class Layout:
         if weight is not None:
             weight = self.by_token(weight)
         return _sum_bags(rows, self.by_token(self.row), self.bags, weight)
+
+    def spread(self, values: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Each row's token, times the weight of its assignment: (N, C), (A,) to (S, C).
+
+        Rows of padding are zeros where there are weights.
+        """
+        if weight is None:
+            return values.index_select(0, self.token)
+        every = torch.arange(len(self.token), device=values.device)
+        of_rows = weight.new_zeros(len(every)).index_copy_(0, self.row, weight)
+        return _sum_bags(values, self.token, every, of_rows)  # in one pass
+
+    def dot(self, rows: Tensor, values: Tensor) -> Tensor:
+        """Of each assignment, its row times its token: (S, C), (N, C) to (A,), in one dtype."""
+        # What embedding_bag does for the gradient of its weights: no products are written down.
+        found: Tensor = torch.ops.aten._embedding_bag_per_sample_weights_backward(
+            values, rows, self.row, self.bags, self.token_of, 0
+        )
+        return found
 
     def sum_experts(self, rows: Tensor, like: Tensor) -> Tensor:
         """Each expert's sum of its rows: (S, H) to (E, H)."""
@@ -211,7 +232,7 @@ def lay_out(
         sorting = torch.argsort(token, stable=True)
     per_token = torch.bincount(token, minlength=num_tokens)
     bags = per_token.cumsum(0) - per_token
-    return Layout(products, row_token, row, sorting, bags, experts, starts)
+    return Layout(products, row_token, token, row, sorting, bags, experts, starts)
 
 
 def _tile(
