@@ -116,7 +116,11 @@ def section(figures: dict[str, Any], order: tuple[str, ...]) -> str:
         changes = []
         for key, errors in (("per_beam", READ), ("per", BEST_PATH)):
             found = None if recipe == BASELINE else compare(figures, recipe, errors=errors)
-            change = ["", ""] if found is None else [found.interval, f"{found.p:.4f}"]
+            change = ["", ""]
+            if found is not None:
+                change = [found.interval, f"{found.p:.4f}"]
+            elif recipe != BASELINE:
+                change = ["readings not kept", ""]
             changes += [_rates(runs, key), *change]
         rows.append(
             [
