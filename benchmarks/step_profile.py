@@ -1,8 +1,7 @@
 """Share of a training step in matrix products, of the dense encoder and sparse ones.
 
 ``python -m benchmarks.step_profile [--sparse NAME ...]`` profiles optimiser steps on
-speechocean762, in the precision of the recipes and in float32: the faster products are, the less
-of a step is left in them.
+speechocean762, in the precision of the recipes and in float32.
 The share is of self CPU time in matrix products and convolutions; at least half is wanted.
 """
 
@@ -42,8 +41,8 @@ def section(figures: dict[str, Any]) -> str:
         "## Where a training step of an encoder goes\n\n`python -m benchmarks.step_profile`, on "
         f"{figures['machine']}; 24 utterances a step.\nArithmetic is the share of self CPU "
         f"time in matrix products ({100 * BAR:.0f} % wanted). The recipes train in bf16-mixed; "
-        "32-true is shown beside it,\nas a processor with matrix units for bfloat16 (AMX) has its "
-        "products done sooner, and the less of a step is left in them.\n\n"
+        "32-true is shown beside it,\nto tell what units for bfloat16 products (AMX) do to the "
+        "share.\n\n"
         + table(["recipe", "precision", "ms a step", "frames/s", "arithmetic, %"], rows)
     )
 
