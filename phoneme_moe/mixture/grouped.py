@@ -189,25 +189,27 @@ class _FeedForward(torch.autograd.Function):
         activation: Activation,
         layout: Layout,
     ) -> Tensor:
-        ctx.activation, ctx.layout = activation, layout
+        ctx.activation, ctx.layout, ctx.dtype = activation, layout, weight_in.dtype
         products = layout.products
         activate, _ = _ACTIVATIONS[activation]
         with torch.autocast(tokens.device.type, enabled=False):
-            rows = layout.spread(tokens.to(products.dtype))  # (S, C)
-            before = products.linear(rows, weight_in, bias_in)  # (S, H)
-            after = activate(before)
-            said = products.linear(after, weight_out, bias_out)  # (S, C)
-            ctx.save_for_backward(
-                tokens, weight, weight_in, bias_in, weight_out, bias_out, before, after, said
+            # Cast once, for the gradient too.
+            w_in, b_in, w_out, b_out = (
+                part.to(products.dtype) for part in (weight_in, bias_in, weight_out, bias_out)
             )
+            rows = layout.spread(tokens.to(products.dtype))  # (S, C)
+            before = products.linear(rows, w_in, b_in)  # (S, H)
+            after = activate(before)
+            said = products.linear(after, w_out, b_out)  # (S, C)
+            ctx.save_for_backward(tokens, weight, w_in, w_out, before, after, said)
             return layout.combine(said.to(weight.dtype), weight)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         saved = ctx.saved_tensors
-        tokens, weight, weight_in, bias_in, weight_out, bias_out, before, after, said = saved
-        layout, products = ctx.layout, ctx.layout.products
+        tokens, weight, w_in, w_out, before, after, said = saved
+        layout, products, dtype = ctx.layout, ctx.layout.products, ctx.dtype
         _, activation_backward = _ACTIVATIONS[ctx.activation]
         needed = ctx.needs_input_grad
         for_tokens = for_weight = for_in = for_bias_in = for_out = for_bias_out = None
@@ -216,19 +218,19 @@ class _FeedForward(torch.autograd.Function):
                 for_weight = layout.dot(said.to(weight.dtype), gradient)
             of_said = layout.spread(gradient, weight)  # (S, C)
             if needed[5]:
-                for_bias_out = layout.sum_experts(of_said, bias_out)
+                for_bias_out = layout.sum_experts(of_said, dtype)
             of_said = of_said.to(products.dtype)
             if needed[4]:
-                for_out = products.outer(after, of_said, weight_out)
+                for_out = products.outer(after, of_said, w_out, dtype)
             if any(needed[:1] + needed[2:4]):
-                of_after = products.backward(of_said, weight_out)  # (S, H)
+                of_after = products.backward(of_said, w_out)  # (S, H)
                 of_before = activation_backward(of_after, before, after)
                 if needed[3]:
-                    for_bias_in = layout.sum_experts(of_before, bias_in)
+                    for_bias_in = layout.sum_experts(of_before, dtype)
                 if needed[2]:
                     rows = layout.spread(tokens.to(products.dtype))
-                    for_in = products.outer(rows, of_before, weight_in)
+                    for_in = products.outer(rows, of_before, w_in, dtype)
                 if needed[0]:
-                    of_rows = products.backward(of_before, weight_in)  # (S, C)
+                    of_rows = products.backward(of_before, w_in)  # (S, C)
                     for_tokens = layout.combine(of_rows.to(tokens.dtype))
         return for_tokens, for_weight, for_in, for_bias_in, for_out, for_bias_out, None, None

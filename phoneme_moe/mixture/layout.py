@@ -48,7 +48,7 @@ class Assignment:
 
 
 class Products(Protocol):
-    """The products of all experts, each on its own rows."""
+    """The products of all experts, each on its own rows; all operands are of ``dtype``."""
 
     dtype: torch.dtype
 
@@ -60,8 +60,8 @@ class Products(Protocol):
         """``rows @ weight.T``: (S, H), (E, C, H) to (S, C)."""
         ...
 
-    def outer(self, rows: Tensor, gradient: Tensor, like: Tensor) -> Tensor:
-        """``rows.T @ gradient``: (S, C), (S, H) to (E, C, H), in the dtype of ``like``."""
+    def outer(self, rows: Tensor, gradient: Tensor, like: Tensor, dtype: torch.dtype) -> Tensor:
+        """``rows.T @ gradient``: (S, C), (S, H) to (E, C, H), of the shape of ``like``."""
         ...
 
 
@@ -83,33 +83,31 @@ class _TiledProducts:
 
     def linear(self, rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         out = rows.new_empty(len(rows), weight.shape[2])
-        dtype, column = self.dtype, bias[:, None]
+        column = bias[:, None]
         for experts, where, shape in self.tiles:
             torch.baddbmm(
-                column[experts].to(dtype),
+                column[experts],
                 rows[where].view(shape),
-                weight[experts].to(dtype),
+                weight[experts],
                 out=out[where].view(shape),
             )
         return out
 
     def backward(self, rows: Tensor, weight: Tensor) -> Tensor:
         out = rows.new_empty(len(rows), weight.shape[1])
-        dtype, turned = self.dtype, weight.transpose(1, 2)
+        turned = weight.transpose(1, 2)
         for experts, where, shape in self.tiles:
-            torch.bmm(
-                rows[where].view(shape), turned[experts].to(dtype), out=out[where].view(shape)
-            )
+            torch.bmm(rows[where].view(shape), turned[experts], out=out[where].view(shape))
         return out
 
-    def outer(self, rows: Tensor, gradient: Tensor, like: Tensor) -> Tensor:
-        out = torch.empty_like(like, memory_format=torch.contiguous_format)
+    def outer(self, rows: Tensor, gradient: Tensor, like: Tensor, dtype: torch.dtype) -> Tensor:
+        out = torch.empty_like(like, dtype=dtype, memory_format=torch.contiguous_format)
         for experts, where, shape in self.tiles:
             turned = rows[where].view(shape).transpose(1, 2)
-            if like.dtype == self.dtype:
+            if dtype == self.dtype:
                 torch.bmm(turned, gradient[where].view(shape), out=out[experts])
             else:
-                out[experts] = torch.bmm(turned, gradient[where].view(shape)).to(like.dtype)
+                out[experts] = torch.bmm(turned, gradient[where].view(shape))
         if self.empty:
             out[self.empty] = 0
         return out
@@ -123,19 +121,18 @@ class _GroupedProducts:
         self.dtype = dtype
 
     def linear(self, rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        out: Tensor = functional.grouped_mm(rows, weight.to(self.dtype), offs=self.ends)
+        out: Tensor = functional.grouped_mm(rows, weight, offs=self.ends)
         places = torch.arange(len(rows), device=rows.device, dtype=self.ends.dtype)
         expert = torch.searchsorted(self.ends, places, right=True)
-        return out.add_(bias.to(self.dtype)[expert])
+        return out.add_(bias[expert])
 
     def backward(self, rows: Tensor, weight: Tensor) -> Tensor:
-        turned = weight.to(self.dtype).transpose(1, 2)
-        out: Tensor = functional.grouped_mm(rows, turned, offs=self.ends)
+        out: Tensor = functional.grouped_mm(rows, weight.transpose(1, 2), offs=self.ends)
         return out
 
-    def outer(self, rows: Tensor, gradient: Tensor, like: Tensor) -> Tensor:
+    def outer(self, rows: Tensor, gradient: Tensor, like: Tensor, dtype: torch.dtype) -> Tensor:
         out: Tensor = functional.grouped_mm(rows.T, gradient, offs=self.ends)
-        return out.to(like.dtype)
+        return out.to(dtype)
 
 
 @dataclass(frozen=True)
@@ -191,11 +188,11 @@ class Layout:
         )
         return found
 
-    def sum_experts(self, rows: Tensor, like: Tensor) -> Tensor:
+    def sum_experts(self, rows: Tensor, dtype: torch.dtype) -> Tensor:
         """Each expert's sum of its rows: (S, H) to (E, H)."""
         every = torch.arange(len(rows), device=rows.device)
-        found = _sum_bags(rows, every, self.starts).to(like.dtype)
-        return torch.empty_like(like).index_copy_(0, self.experts, found)
+        found = _sum_bags(rows, every, self.starts).to(dtype)
+        return torch.empty_like(found).index_copy_(0, self.experts, found)
 
 
 def _sum_bags(rows: Tensor, index: Tensor, bags: Tensor, weight: Tensor | None = None) -> Tensor:
