@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -89,6 +89,15 @@ def test_what_is_killed_is_not_usable_and_says_so(recognized: Trained, tmp_path:
         load_run(folder)
 
 
+@pytest.fixture
+def heeding_interrupts() -> Iterator[None]:
+    """A shell starts what runs in its background deaf to interrupts, which processes inherit."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeding_interrupts")
 def test_an_interrupt_says_how_to_go_on_and_that_works(recognized: Trained, tmp_path: Path) -> None:
     folder = tmp_path / "a run"
     command = [sys.executable, "-m", "phoneme_moe"]
