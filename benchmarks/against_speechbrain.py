@@ -46,12 +46,12 @@ from benchmarks.speechbrain_model import (
 from benchmarks.tables import table
 from phoneme_moe.corpora import PreparedCorpus, load_corpus
 from phoneme_moe.corpora.splits import fewer_of_each_speaker
+from phoneme_moe.decoding.phonemes import PhonemeSet
+from phoneme_moe.decoding.scoring import Score
 from phoneme_moe.errors import InputError
+from phoneme_moe.features.audio import resample
+from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.recipe import Recipe, load_recipe
-from phoneme_moe.recognizer import Recognizer
-from phoneme_moe.speech.audio import resample
-from phoneme_moe.speech.phonemes import PhonemeSet
-from phoneme_moe.speech.scoring import Score
 
 NAME = "against_speechbrain"
 CONTESTANTS = {
@@ -108,7 +108,7 @@ class Asked:
 
 def load_sounds(recipe: Recipe, corpus: PreparedCorpus, split: str) -> list[Sound]:
     """The utterances that ``load_examples`` gives our recipe, as sound."""
-    from phoneme_moe.training.data import corpus_speakers
+    from phoneme_moe.data.examples import corpus_speakers
 
     wanted = corpus.speakers if split == "test" else corpus_speakers(recipe, corpus)
     cuts = [cut for cut in corpus.cuts(split) if cut.supervisions[0].speaker in wanted]
@@ -182,8 +182,8 @@ def measure_theirs(asked: Asked, full: bool) -> dict[str, Any]:
 
 def measure_ours(asked: Asked) -> dict[str, Any]:
     """Trains our recipe as ``phoneme-moe train`` does."""
-    from phoneme_moe.evaluation import evaluate
-    from phoneme_moe.training.train import train
+    from phoneme_moe.evaluation.errors import evaluate
+    from phoneme_moe.pipeline import train
 
     recipe = load_recipe(asked.recipe, asked.changes)
     folder = Path("runs/benchmarks") / NAME

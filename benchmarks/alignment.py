@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 from benchmarks import page, results
-from phoneme_moe.reproduce.alignment import Aligner
-from phoneme_moe.reproduce.alignment_errors import alignment_errors
+from phoneme_moe.reproductions.alignment import Aligner
+from phoneme_moe.reproductions.alignment_errors import alignment_errors
 
 
 def main() -> None:

@@ -23,11 +23,11 @@ from torch import Tensor, nn
 
 from benchmarks import page, results
 from benchmarks.tables import table
-from phoneme_moe.mixture.grouped import ExpertFeedForward
-from phoneme_moe.mixture.layer_routing import Surroundings
-from phoneme_moe.mixture.layout import Assignment
-from phoneme_moe.mixture.routers import LinearScores, TokenChoice
-from phoneme_moe.mixture.sparse import SparseFeedForward
+from phoneme_moe.mixture.sparse.expert_feed_forward import ExpertFeedForward
+from phoneme_moe.mixture.sparse.expert_rows import Assignment
+from phoneme_moe.mixture.sparse.layer import SparseFeedForward
+from phoneme_moe.mixture.sparse.layer_routing import Surroundings
+from phoneme_moe.mixture.sparse.routers import LinearScores, TokenChoice
 from phoneme_moe.training.stages import keep_freed_memory
 
 UTTERANCES, FRAMES, WIDTH, HIDDEN, TOP_K = 8, 1000, 256, 256, 2

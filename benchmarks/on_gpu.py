@@ -32,9 +32,9 @@ from benchmarks.sparse_ladder import RUNGS
 from benchmarks.tables import table
 from benchmarks.training_step import finish, measure_stage
 from phoneme_moe.corpora import load_corpus
+from phoneme_moe.data.examples import load_examples
 from phoneme_moe.inference import recognize_examples
 from phoneme_moe.recipe import Recipe, load_recipe
-from phoneme_moe.training.data import load_examples
 from phoneme_moe.training.stages import build_recognizer
 
 NAME = "on_gpu"

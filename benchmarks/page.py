@@ -97,7 +97,7 @@ def _alignment(figures: dict[str, Any]) -> str:
     return (
         "## Onsets found by forced alignment\n\nTokens of the experiments on real digits are cut "
         "by a CTC model with label priors, trained on FSDD\nand on speechocean762 beside it "
-        "(`phoneme_moe/reproduce/alignment.py`; `python -m benchmarks.alignment`). On the "
+        "(`phoneme_moe/reproductions/alignment.py`; `python -m benchmarks.alignment`). On the "
         "announcers, whose times\nare exact, the same model of their own words. FSDD has no times: "
         "there the onset of the second phoneme of *two* to *seven*\nis held against the rise of "
         "power between 150 and 900 Hz, which knows nothing of the model, but says nothing of other "

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from phoneme_moe.files import write_text
-from phoneme_moe.reproduce import EXPERIMENTS
-from phoneme_moe.reproduce.files import markdown
-from phoneme_moe.reproduce.runner import reproduce
+from phoneme_moe.reproductions import EXPERIMENTS
+from phoneme_moe.reproductions.files import markdown
+from phoneme_moe.reproductions.runner import reproduce
 
 RESULTS = Path(__file__).parent / "results" / "reproduction"
 DOCS = Path(__file__).parent.parent / "docs"

@@ -97,7 +97,7 @@ class Stopwatch:
 
 def stream(one_by_one: Iterator[UtteranceRouting], path: Path, part: str) -> Any:
     """What is summed of the routing, if it is, and the file of it, if it is written."""
-    from phoneme_moe.report.tally import Tally
+    from phoneme_moe.report.routing_sums import Tally
 
     tally = Tally(EXPERTS, PHONEMES)
     with ExitStack() as stack:

@@ -20,9 +20,9 @@ import numpy as np
 
 from benchmarks import page, results, workers
 from phoneme_moe.corpora import load_corpus, prepare_corpus
-from phoneme_moe.evaluation import Evaluation, evaluate
+from phoneme_moe.evaluation.errors import Evaluation, evaluate
+from phoneme_moe.pipeline import train
 from phoneme_moe.recipe import load_recipe
-from phoneme_moe.training.train import train
 
 PAIRS = (
     ("hampshire_waibel", "hampshire_waibel_pooled"),

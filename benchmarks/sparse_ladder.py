@@ -21,19 +21,19 @@ import torch
 
 from benchmarks import page, results, workers
 from phoneme_moe.corpora import PreparedCorpus, load_corpus, prepare_corpus
-from phoneme_moe.encoder.cost import cost_of
+from phoneme_moe.data.examples import Example, load_examples
+from phoneme_moe.decoding.scoring import score_utterance
+from phoneme_moe.evaluation.calibrate import calibrate
+from phoneme_moe.evaluation.quality import BEAM
+from phoneme_moe.evaluation.split_outputs import listen, read
 from phoneme_moe.inference import read_phonemes, recognize_examples
+from phoneme_moe.model.cost import cost_of
 from phoneme_moe.recipe import load_recipe
 from phoneme_moe.report.collect.observe import collect_routing
 from phoneme_moe.report.information import information_about
 from phoneme_moe.run import Run
-from phoneme_moe.speech.scoring import score_utterance
 from phoneme_moe.training.callbacks import read_rows
-from phoneme_moe.training.data import Example, load_examples
 from phoneme_moe.training.stages import train_stages
-from phoneme_moe.transcription.calibrate import calibrate
-from phoneme_moe.transcription.listened import listen, read
-from phoneme_moe.transcription.quality import BEAM
 
 RUNGS = (
     "dense",

@@ -43,9 +43,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from phoneme_moe.decoding.phonemes import BLANK, PhonemeSet
+from phoneme_moe.decoding.scoring import Score, score_utterance, total_score
 from phoneme_moe.errors import InputError
-from phoneme_moe.speech.phonemes import BLANK, PhonemeSet
-from phoneme_moe.speech.scoring import Score, score_utterance, total_score
 
 SAMPLE_RATE = 16_000
 FRAME_SAMPLES = 160

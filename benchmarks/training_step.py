@@ -17,14 +17,14 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks import page, results
 from phoneme_moe.corpora import load_corpus
+from phoneme_moe.data.examples import corpus_speakers, load_examples
+from phoneme_moe.decoding.ctc_crf import ORDER
+from phoneme_moe.decoding.ngram import PhonemeNgram
 from phoneme_moe.recipe import Recipe, load_recipe
-from phoneme_moe.speech.language_model import PhonemeNgram
-from phoneme_moe.speech.sequence_crf import ORDER
-from phoneme_moe.training.batches import BalancedBatches
-from phoneme_moe.training.data import corpus_speakers, load_examples
+from phoneme_moe.training.cached_experts import experts_repeat_themselves, with_expert_posteriors
 from phoneme_moe.training.fit import ExampleBatches
-from phoneme_moe.training.frozen import experts_repeat_themselves, with_expert_posteriors
 from phoneme_moe.training.module import StageModule
+from phoneme_moe.training.sampler import BalancedBatches
 from phoneme_moe.training.stages import build_recognizer, keep_freed_memory, lone_expert
 
 ARITHMETIC = (

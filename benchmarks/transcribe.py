@@ -26,10 +26,10 @@ from benchmarks.tables import table
 from phoneme_moe.cli.transcribe import open_engine
 from phoneme_moe.corpora import load_corpus
 from phoneme_moe.corpora.arpabet import fold_arpabet
+from phoneme_moe.decoding.scoring import score_utterance, total_score
+from phoneme_moe.evaluation import quality
+from phoneme_moe.features.audio import load_waveform
 from phoneme_moe.run import load_run
-from phoneme_moe.speech.audio import load_waveform
-from phoneme_moe.speech.scoring import score_utterance, total_score
-from phoneme_moe.transcription import quality
 from phoneme_moe.transcription.bench import bench
 from phoneme_moe.transcription.export import export_onnx
 from phoneme_moe.transcription.live import Listener, Pace, recognize_as_live

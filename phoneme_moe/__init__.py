@@ -22,14 +22,14 @@ _HOMES = {
     "Run": "phoneme_moe.run",
     "load": "phoneme_moe.run",
     "load_run": "phoneme_moe.run",
-    "train": "phoneme_moe.training.train",
-    "evaluate": "phoneme_moe.evaluation",
+    "train": "phoneme_moe.pipeline",
+    "evaluate": "phoneme_moe.evaluation.errors",
     "transcribe": "phoneme_moe.transcription.run_engine",
     "report_run": "phoneme_moe.report.run",
     "prepare_corpus": "phoneme_moe.corpora",
     "load_corpus": "phoneme_moe.corpora",
-    "register_expert": "phoneme_moe.mixture.functions",
-    "register_gate": "phoneme_moe.mixture.functions",
+    "register_expert": "phoneme_moe.mixture.networks.functions",
+    "register_gate": "phoneme_moe.mixture.networks.functions",
 }
 
 __all__ = sorted(["__version__", *_HOMES])

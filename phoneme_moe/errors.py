@@ -1,4 +1,4 @@
-"""The one exception for what a user gave us: a file, a key, a name."""
+"""What a command tells its user in one line: unusable input, or training that was stopped."""
 
 from __future__ import annotations
 
@@ -28,3 +28,7 @@ def suggest(found: str, known: Iterable[str]) -> str:
     names = sorted(known)
     close = difflib.get_close_matches(found, names, n=1)
     return f" (did you mean {close[0]!r}?)" if close else f" (known: {', '.join(names)})"
+
+
+class TrainingInterruptedError(Exception):
+    """Training was stopped from the keyboard; the run folder can be resumed."""

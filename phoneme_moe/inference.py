@@ -8,13 +8,13 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from phoneme_moe.data.batches import Batch, collate
+from phoneme_moe.data.examples import Example
+from phoneme_moe.decoding.decoder import Decoding
 from phoneme_moe.errors import InputError
-from phoneme_moe.mixture.what_if import WhatIf
-from phoneme_moe.recognizer import Recognition, Recognizer
-from phoneme_moe.speech.decoding import Decoding
-from phoneme_moe.speech.features import delay
-from phoneme_moe.training.batches import Batch, collate
-from phoneme_moe.training.data import Example
+from phoneme_moe.features.log_mel import delay
+from phoneme_moe.mixture.override import WhatIf
+from phoneme_moe.model.recognizer import Recognition, Recognizer
 
 
 @torch.no_grad()

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from phoneme_moe.decoding.decoder import Decoding
 from phoneme_moe.errors import InputError
 from phoneme_moe.files import atomic_path, write_json, write_text
 from phoneme_moe.recipe import Features, Model, Recipe, Task, validate_recipe
-from phoneme_moe.speech.decoding import Decoding
 
 if TYPE_CHECKING:
-    from phoneme_moe.recognizer import Recognizer
+    from phoneme_moe.model.recognizer import Recognizer
     from phoneme_moe.transcription.transcribe import Options
     from phoneme_moe.transcription.transcript import Transcript
 
@@ -138,8 +138,8 @@ def load_run(folder: str | Path, device: str = "cpu") -> Run:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    from phoneme_moe.recognizer import Recognizer
-    from phoneme_moe.timing import TimingNet
+    from phoneme_moe.model.recognizer import Recognizer
+    from phoneme_moe.model.timing_net import TimingNet
 
     folder = Path(folder)
     recipe = read_recipe(folder)

@@ -17,8 +17,8 @@ from hypothesis import settings
 
 if TYPE_CHECKING:
     from phoneme_moe.corpora import PreparedCorpus
+    from phoneme_moe.pipeline import Trained
     from phoneme_moe.recipe import Recipe
-    from phoneme_moe.training.train import Trained
 
 
 # The same examples every time, on machines of any speed.
@@ -93,7 +93,7 @@ def recognized(
     tones: PreparedCorpus, recognize_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory
 ) -> Trained:
     """A run that writes down utterances: three speaker experts, a gate, three stages."""
-    from phoneme_moe.training.train import train
+    from phoneme_moe.pipeline import train
 
     folder = tmp_path_factory.mktemp("runs") / "recognize"
     return train(recognize_recipe, folder, device="cpu")
@@ -104,7 +104,7 @@ def classified(
     tones: PreparedCorpus, classify_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory
 ) -> Trained:
     """A run that names tokens; the speaker dan is held out."""
-    from phoneme_moe.training.train import train
+    from phoneme_moe.pipeline import train
 
     folder = tmp_path_factory.mktemp("runs") / "classify"
     return train(classify_recipe, folder, device="cpu")

@@ -14,14 +14,14 @@ from pydantic import ValidationError
 from phoneme_moe.errors import InputError
 from phoneme_moe.recipe import (
     Recipe,
+    data,
     load_recipe,
     model,
-    sections,
     shipped_recipes,
     training,
     validate_recipe,
 )
-from phoneme_moe.recipe.strict import Section
+from phoneme_moe.recipe.section import Section
 
 RECOGNIZE = tiny.RECIPES / "tiny_recognize.yaml"
 CLASSIFY = tiny.RECIPES / "tiny_classify.yaml"
@@ -423,7 +423,7 @@ def test_a_recipe_that_is_not_there_is_refused(tmp_path: Path) -> None:
 def test_every_section_documents_all_its_keys() -> None:
     found = {
         value
-        for module in (model, sections, training)
+        for module in (model, data, training)
         for value in vars(module).values()
         if isinstance(value, type) and issubclass(value, Section) and value not in {Section, Recipe}
     }

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from phoneme_moe.encoder.build import build_encoder
 from phoneme_moe.errors import InputError
-from phoneme_moe.mixture.functions import register_gate, uniform
+from phoneme_moe.mixture.networks.functions import register_gate, uniform
+from phoneme_moe.model.build_encoder import build_encoder
 from phoneme_moe.recipe import (
     Balance,
     EncoderSection,
@@ -24,7 +24,7 @@ from phoneme_moe.recipe import (
     load_recipe,
     validate_recipe,
 )
-from phoneme_moe.recipe.strict import Section
+from phoneme_moe.recipe.section import Section
 
 RECOGNIZE = tiny.RECIPES / "tiny_recognize.yaml"
 CLASSIFY = tiny.RECIPES / "tiny_classify.yaml"

@@ -11,13 +11,13 @@ import tiny
 import torch
 
 from phoneme_moe.corpora import PreparedCorpus
+from phoneme_moe.data.examples import Example, load_examples
 from phoneme_moe.errors import InputError
+from phoneme_moe.pipeline import Trained, train
 from phoneme_moe.recipe import load_recipe
 from phoneme_moe.report.collect.observe import collect_routing
 from phoneme_moe.report.collect.stored import read_routing
 from phoneme_moe.report.run import report_run
-from phoneme_moe.training.data import Example, load_examples
-from phoneme_moe.training.train import Trained, train
 
 FILES = {
     "routing.json",

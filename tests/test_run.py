@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from phoneme_moe.errors import InputError
+from phoneme_moe.pipeline import Trained
 from phoneme_moe.recipe import Recipe
 from phoneme_moe.run import (
     MODEL_VERSION,
@@ -26,7 +27,6 @@ from phoneme_moe.run import (
     write_json,
     write_text,
 )
-from phoneme_moe.training.train import Trained
 
 SCHEMAS = Path(__file__).parents[1] / "docs" / "schemas"
 WAVEFORM = torch.randn(2, 6000, generator=torch.Generator().manual_seed(0))

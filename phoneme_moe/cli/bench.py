@@ -31,10 +31,10 @@ def bench(
     from rich.table import Table
 
     from phoneme_moe.cli.transcribe import open_engine
+    from phoneme_moe.evaluation.model_card import SPEED, test_files
     from phoneme_moe.files import write_json
     from phoneme_moe.transcription.bench import bench as measure
     from phoneme_moe.transcription.find_audio import find_audio
-    from phoneme_moe.transcription.model_card import SPEED, test_files
 
     engine = open_engine(run, device, threads)
     files = find_audio(audio) if audio else test_files(engine.card.corpus)

@@ -31,9 +31,9 @@ def evaluate(
     """
     from rich.console import Console
 
-    from phoneme_moe.asked import what_if
     from phoneme_moe.cli.tables import print_change, print_evaluation
-    from phoneme_moe.evaluation import evaluate as evaluate_run
+    from phoneme_moe.evaluation.errors import evaluate as evaluate_run
+    from phoneme_moe.routing_override import what_if
     from phoneme_moe.run import load_run
 
     loaded = load_run(run, device)

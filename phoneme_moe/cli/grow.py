@@ -25,9 +25,10 @@ def grow(
 ) -> None:
     """Add experts to a trained run, copies of its busiest, and train on."""
     from phoneme_moe.cli.train import print_trained
+    from phoneme_moe.errors import TrainingInterruptedError
+    from phoneme_moe.pipeline import train
     from phoneme_moe.run import load_run
     from phoneme_moe.training.grow import prepare_grown
-    from phoneme_moe.training.train import TrainingInterruptedError, train
 
     folder = out if out is not None else run.with_name(f"{run.resolve().name}_grown")
     recipe = prepare_grown(load_run(run), folder, experts, epochs, learning_rate)

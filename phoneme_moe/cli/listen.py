@@ -15,7 +15,7 @@ import typer
 from phoneme_moe.errors import InputError
 
 if TYPE_CHECKING:
-    from phoneme_moe.speech.audio import Waveform
+    from phoneme_moe.features.audio import Waveform
 
 
 class SampleFormat(StrEnum):

@@ -16,9 +16,9 @@ def model(
     from rich.console import Console
     from rich.table import Table
 
+    from phoneme_moe.evaluation.model_card import card_lines, model_card
     from phoneme_moe.files import write_json
     from phoneme_moe.run import load_run
-    from phoneme_moe.transcription.model_card import card_lines, model_card
 
     card = model_card(load_run(run))
     if json is not None:

@@ -12,8 +12,8 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from phoneme_moe.reproduce.experiment import Table
-    from phoneme_moe.reproduce.runner import Reproduction
+    from phoneme_moe.reproductions.experiment import Table
+    from phoneme_moe.reproductions.runner import Reproduction
 
 
 def reproduce(
@@ -30,7 +30,7 @@ def reproduce(
     quick: Annotated[bool, typer.Option("--quick", help="Under a minute, fewer runs.")] = False,
 ) -> None:
     """Do a published experiment again; print its figures and ours side by side."""
-    from phoneme_moe.reproduce import EXPERIMENTS, load_experiment
+    from phoneme_moe.reproductions import EXPERIMENTS, load_experiment
 
     if name == "list":
         width = max(map(len, EXPERIMENTS))
@@ -41,7 +41,7 @@ def reproduce(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from phoneme_moe.cli.tables import progress_console
-    from phoneme_moe.reproduce.runner import reproduce as run_experiment
+    from phoneme_moe.reproductions.runner import reproduce as run_experiment
 
     columns = (TextColumn(name), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=progress_console(), transient=True) as bar:
@@ -89,7 +89,7 @@ def _print_table(console: Console, table: Table) -> None:
     from rich import box
     from rich.table import Table as Grid
 
-    from phoneme_moe.reproduce.files import cell_text
+    from phoneme_moe.reproductions.files import cell_text
 
     columns = [
         [cell_text(row[i], table.digits).replace(" ± ", "±") for row in table.rows]

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from phoneme_moe.evaluation import Evaluation
+    from phoneme_moe.evaluation.errors import Evaluation
     from phoneme_moe.report.statistics import RoutingReport
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from phoneme_moe.training.train import Trained
+    from phoneme_moe.pipeline import Trained
 
 
 def train(
@@ -32,8 +32,8 @@ def train(
 
     # Before the slow imports: a misspelt key should be said at once.
     resolved = load_recipe(recipe, changes or [])
-    from phoneme_moe.training.train import TrainingInterruptedError
-    from phoneme_moe.training.train import train as train_recipe
+    from phoneme_moe.errors import TrainingInterruptedError
+    from phoneme_moe.pipeline import train as train_recipe
 
     try:
         trained = train_recipe(resolved, out, resume=resume, device=device)

@@ -20,7 +20,7 @@ from phoneme_moe.cli.options import (
 from phoneme_moe.errors import InputError
 
 if TYPE_CHECKING:
-    from phoneme_moe.transcription.card import Engine
+    from phoneme_moe.transcription.model_spec import Engine
 
 
 class TranscriptFormat(StrEnum):
@@ -91,12 +91,12 @@ def transcribe(
     """
     from phoneme_moe.cli.progress import progress
     from phoneme_moe.transcription.find_audio import find_audio
-    from phoneme_moe.transcription.formats import FORMATS, output_names
     from phoneme_moe.transcription.transcribe import (
         Failure,
         Options,
         transcribe_files,
     )
+    from phoneme_moe.transcription.writers.transcripts import FORMATS, output_names
 
     if format == "all" and out is None:
         raise InputError("--format all: expected --out FOLDER too, one file a format")
@@ -171,7 +171,7 @@ def open_engine(
         return OnnxEngine(run, threads)
     import torch
 
-    from phoneme_moe.asked import what_if
+    from phoneme_moe.routing_override import what_if
     from phoneme_moe.run import load_run
     from phoneme_moe.transcription.run_engine import RunEngine
 

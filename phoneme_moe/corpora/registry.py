@@ -64,7 +64,7 @@ _SOURCES = (
         description="Six synthetic announcers (4 male, 2 female) speak Japanese words with b, d, g",
         licence="our word list: Apache-2.0; voices: eSpeak NG inside Praat (GPL-3), run here",
         needs_source=False,
-        module="phoneme_moe.corpora.announcers",
+        module="phoneme_moe.corpora.announcers.corpus",
     ),
     CorpusSource(
         name="fsdd",

@@ -4,11 +4,11 @@ A recipe is one YAML file that stands alone. Nothing in it is code; an unknown k
 names the key. ``load_recipe`` finds a recipe by the name it ships under or by path.
 """
 
+from phoneme_moe.recipe.data import Corpus, Features, Recipe, Task
 from phoneme_moe.recipe.encoder import EncoderSection, Sparse
 from phoneme_moe.recipe.load import load_recipe, shipped_recipes, validate_recipe
 from phoneme_moe.recipe.model import Gating, Model, Network
 from phoneme_moe.recipe.router import Balance, Router
-from phoneme_moe.recipe.sections import Corpus, Features, Recipe, Task
 from phoneme_moe.recipe.training import Augmentation, Part, Route, Stage, Timing, Training
 
 __all__ = [

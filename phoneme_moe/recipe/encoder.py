@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from phoneme_moe.recipe.router import NO_BALANCE, Balance, Router
-from phoneme_moe.recipe.strict import Count, Section
+from phoneme_moe.recipe.section import Count, Section
 
 
 class Sparse(Section):
@@ -149,7 +149,7 @@ class Sparse(Section):
 
 
 class EncoderSection(Section):
-    """Blocks of a time-delay part and a feed-forward part (``encoder.encoder``).
+    """Blocks of a time-delay part and a feed-forward part (``model.encoder``).
 
     Attributes:
         width: Channels.

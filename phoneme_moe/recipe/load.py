@@ -10,8 +10,8 @@ import yaml
 from pydantic import ValidationError
 
 from phoneme_moe.errors import InputError, suggest
-from phoneme_moe.recipe.sections import Recipe
-from phoneme_moe.recipe.strict import Section
+from phoneme_moe.recipe.data import Recipe
+from phoneme_moe.recipe.section import Section
 
 
 def shipped_recipes() -> dict[str, Path]:

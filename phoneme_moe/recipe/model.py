@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from phoneme_moe.recipe.encoder import EncoderSection
-from phoneme_moe.recipe.strict import Section
+from phoneme_moe.recipe.section import Section
 
 Combination = Literal["weighted_sum", "product", "maximum", "vote"]
 
@@ -21,7 +21,7 @@ class Layers(Section):
             summed over time (Waibel 1989); ``tdnn``: a stack of residual layers over a whole
             utterance; ``linear`` and ``feed_forward``: a linear map, or layers of rectified units,
             of a whole token, or of each frame of an utterance with its neighbours; ``function``: a
-            function without weights (``phoneme_moe.mixture.functions``).
+            function without weights (``phoneme_moe.mixture.networks.functions``).
         hidden: Units of the two layers of a ``tdnn_1989``, or of every layer of a
             ``feed_forward``, which must name them.
         windows: Frames that each of the two layers of a ``tdnn_1989`` looks at.
@@ -120,7 +120,7 @@ class Model(Section):
         expert: The network of every expert.
         functions: Names of registered functions that are experts too, after the networks.
         gate: The gate; none for a single expert.
-        combine: What the experts say together (``mixture.combine``): ``weighted_sum`` of their
+        combine: What the experts say together (``mixture.combination``): ``weighted_sum`` of their
             probabilities; their ``product``, each to the power of its weight; ``maximum``, the
             expert with the greatest weight alone; ``vote``, a (weighted) vote for each one's best.
         encoder: Instead of all these: blocks of layers over whole utterances, some of them of

@@ -6,11 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from phoneme_moe.recipe.strict import Amount, Count, Section
+from phoneme_moe.recipe.section import Amount, Count, Section
 
 
 class Router(Section):
-    """Who chooses the experts of a sparse layer (``mixture.routers``, ``selection``, ``soft``).
+    """The router of a sparse layer (``mixture.sparse``: routers, selection, soft).
 
     Attributes:
         kind: What gives the scores. ``linear``: a learned map; ``tree``: first a group, then an
@@ -112,7 +112,7 @@ class Router(Section):
 
 
 class Balance(Section):
-    """What keeps the experts equally busy (``mixture.balance``).
+    """What keeps the experts equally busy (``mixture.sparse.balance``).
 
     Attributes:
         switch: Weight of the loss of Switch and GShard; at every level of a tree.

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from phoneme_moe.recipe.strict import Section
+from phoneme_moe.recipe.section import Section
 
 Route = Literal["shared", "speaker", "gate"]
 Part = Literal["experts", "gate", "encoder"]
@@ -46,7 +46,7 @@ class Stage(Section):
             ``shared`` trains one expert on everybody, and all experts begin as copies of it.
         objective: What is made small. ``cross_entropy`` is the surprise at the right phonemes;
             ``crf`` is the surprise at them among all that could have been said, by the model and a
-            phoneme trigram together (``speech.sequence_crf``): of an encoder, which is then read by
+            phoneme trigram together (``decoding.ctc_crf``): of an encoder, which is then read by
             beam search. For tokens there are also ``mse``, the squared error of the posteriors, and
             ``cfm``, how little the right one is ahead (Hampshire & Waibel 1990). ``speaker``
             teaches the gate who speaks, whatever is said (SID).
@@ -143,7 +143,7 @@ class Stage(Section):
 
 
 class Timing(Section):
-    """The small net that finds when each phoneme begins (``phoneme_moe.timing``).
+    """The small net that finds when each phoneme begins (``phoneme_moe.model.timing_net``).
 
     It is trained after the stages, on the same utterances, and changes nothing of what is
     recognised.

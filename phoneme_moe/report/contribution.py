@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from phoneme_moe.data.examples import Example
+from phoneme_moe.decoding.scoring import Change, UtteranceScore, change, total_score
 from phoneme_moe.errors import InputError
-from phoneme_moe.mixture.what_if import WhatIf
-from phoneme_moe.recognizer import Recognizer
+from phoneme_moe.mixture.override import WhatIf
+from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.report.removal import Removal, recognize_otherwise, remove_each, sample
-from phoneme_moe.speech.scoring import Change, UtteranceScore, change, total_score
-from phoneme_moe.training.data import Example
 
 
 @dataclass(frozen=True)

@@ -7,15 +7,15 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from phoneme_moe.encoder.cost import cost_of
-from phoneme_moe.recognizer import Recognizer
+from phoneme_moe.model.cost import cost_of
+from phoneme_moe.model.recognizer import Recognizer
 
 
 def price_of(recognizer: Recognizer) -> dict[str, Any]:
     """Counts, as in docs/schemas/routing.schema.json; the timing net is not part of it.
 
     Multiply-adds are those of linear maps and convolutions for one frame of posteriors, or one
-    token. An encoder's are counted by ``encoder.cost``, which knows who is left out; experts behind
+    token. An encoder's are counted by ``model.cost``, which knows who is left out; experts behind
     a gate all answer every frame, and theirs are counted while they do.
 
     Args:

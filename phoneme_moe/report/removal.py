@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from phoneme_moe.data.examples import Example
+from phoneme_moe.decoding.scoring import BOOTSTRAP_DRAWS, UtteranceScore, score_utterance
 from phoneme_moe.inference import read_phonemes, recognize_examples
-from phoneme_moe.mixture.what_if import WhatIf
-from phoneme_moe.recognizer import Recognizer
-from phoneme_moe.speech.scoring import BOOTSTRAP_DRAWS, UtteranceScore, score_utterance
-from phoneme_moe.training.data import Example
+from phoneme_moe.mixture.override import WhatIf
+from phoneme_moe.model.recognizer import Recognizer
 
 FRAMES = 1_500_000
 """Feature frames of all recognitions without an expert together: four hours of speech."""

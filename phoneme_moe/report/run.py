@@ -9,21 +9,21 @@ from pathlib import Path
 from typing import Any
 
 from phoneme_moe.corpora import PreparedCorpus, load_corpus
+from phoneme_moe.data.examples import Example, load_examples, load_sounds
+from phoneme_moe.decoding.scoring import UtteranceScore
+from phoneme_moe.report.caveats import what_is_missing
 from phoneme_moe.report.collect.observe import Observation, observe, phoneme_names
 from phoneme_moe.report.contribution import contribution_of
 from phoneme_moe.report.document import means_of
 from phoneme_moe.report.history import training_history
-from phoneme_moe.report.in_time import audio_file, brief, choose, view
 from phoneme_moe.report.layers import LayerTally
-from phoneme_moe.report.missing import what_is_missing
 from phoneme_moe.report.price import price_of
+from phoneme_moe.report.routing_sums import Tally
 from phoneme_moe.report.specialisation import Specialisation, specialise
 from phoneme_moe.report.statistics import RoutingReport, Unit, summarize
-from phoneme_moe.report.tally import Tally
+from phoneme_moe.report.utterance_views import audio_file, brief, choose, view
 from phoneme_moe.report.verdict import verdict
 from phoneme_moe.run import Run
-from phoneme_moe.speech.scoring import UtteranceScore
-from phoneme_moe.training.data import Example, load_examples, load_sounds
 
 Progress = Callable[[str], None]
 

@@ -33,7 +33,7 @@ from phoneme_moe.report.information import (
     cramers_v,
     mutual_information,
 )
-from phoneme_moe.report.tally import Counts, Floats, Masses, Tallied
+from phoneme_moe.report.routing_sums import Counts, Floats, Masses, Tallied
 
 #: Tests that know phonemes are made with a random choice of so many utterances.
 MOST_UTTERANCES = 5_000

@@ -14,9 +14,9 @@ from scipy.cluster.hierarchy import leaves_list, linkage, optimal_leaf_ordering
 from scipy.spatial.distance import pdist
 from scipy.special import ndtr, stdtrit
 
+from phoneme_moe.report.routing_sums import Counts, Floats, Masses, Tallied
 from phoneme_moe.report.significance import SignificanceTest, by_name, significance_tests
 from phoneme_moe.report.statistics import RoutingReport, summarize
-from phoneme_moe.report.tally import Counts, Floats, Masses, Tallied
 
 #: Chance that the mean of a speaker's next utterances lies in its interval.
 CONFIDENCE = 0.95

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phoneme_moe.report.collect.table import RoutingTable
-from phoneme_moe.report.tally import Tallied, tally_table
+from phoneme_moe.report.routing_sums import Tallied, tally_table
 
 Unit = Literal["frame", "token"]
 Floats = NDArray[np.float64]

@@ -19,15 +19,15 @@ from typing import Any, Literal
 import torch
 
 from phoneme_moe.corpora import load_corpus
+from phoneme_moe.data.examples import Example, corpus_speakers, load_examples
+from phoneme_moe.decoding.scoring import UtteranceScore, change, score_utterance, total_score
 from phoneme_moe.errors import InputError
 from phoneme_moe.files import write_json
 from phoneme_moe.inference import read_phonemes, recognize_examples
-from phoneme_moe.recognizer import Recognizer
+from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.run import Run, load_run, save_decoding, save_model, save_recipe
-from phoneme_moe.speech.scoring import UtteranceScore, change, score_utterance, total_score
-from phoneme_moe.training.data import Example, corpus_speakers, load_examples
+from phoneme_moe.training.labelled_folder import spoken_examples
 from phoneme_moe.training.new_speaker import teach_gate, with_new_expert
-from phoneme_moe.training.spoken import spoken_examples
 
 Way = Literal["gate", "expert"]
 

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from phoneme_moe.files import atomic_path, write_text
 from phoneme_moe.recipe import Sparse
-from phoneme_moe.training.health import advice
 from phoneme_moe.training.module import StageModule
+from phoneme_moe.training.router_metrics import advice
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

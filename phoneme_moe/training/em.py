@@ -1,8 +1,8 @@
 """Expectation maximisation as a stage: linear experts behind a linear gate (Jordan & Jacobs 1994).
 
-A recognizer of such parts is a tree of one level (``mixture.hierarchy``). Its weights become that
-tree's, in float64, take a step of EM on all tokens at once in each epoch, and come back. Nothing is
-random, so a stage that was killed is simply done again.
+A recognizer of such parts is a tree of one level (``mixture.trees.hierarchy``). Its weights become
+that tree's, in float64, take a step of EM on all tokens at once in each epoch, and come back.
+Nothing is random, so a stage that was killed is simply done again.
 
 Legend: C cases (tokens), F inputs, E experts, P classes.
 """
@@ -14,16 +14,16 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from phoneme_moe.data.batches import collate
+from phoneme_moe.data.examples import Example
 from phoneme_moe.errors import InputError
 from phoneme_moe.inference import recognize_examples
-from phoneme_moe.mixture.em import em_step
-from phoneme_moe.mixture.feed_forward import FeedForward
-from phoneme_moe.mixture.hierarchy import HierarchicalMixture, balanced_tree
-from phoneme_moe.mixture.time_delay import ExpertLinear
+from phoneme_moe.mixture.networks.feed_forward import FeedForward
+from phoneme_moe.mixture.networks.time_delay import ExpertLinear
+from phoneme_moe.mixture.trees.em import em_step
+from phoneme_moe.mixture.trees.hierarchy import HierarchicalMixture, balanced_tree
+from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.recipe import Stage
-from phoneme_moe.recognizer import Recognizer
-from phoneme_moe.training.batches import collate
-from phoneme_moe.training.data import Example
 
 LARGEST_BYTES = 4 << 30
 """Memory that the products of all inputs of all tokens may take."""
@@ -90,7 +90,7 @@ def as_tree(recognizer: Recognizer) -> HierarchicalMixture:
 
 
 def _linear_parts(recognizer: Recognizer) -> tuple[FeedForward, FeedForward]:
-    """What the recipe has checked (``recipe.fit``)."""
+    """What the recipe has checked (``recipe.cross_checks``)."""
     assert recognizer.experts is not None
     assert recognizer.gate is not None
     network, gate = recognizer.experts.network, recognizer.gate.network

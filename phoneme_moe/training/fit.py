@@ -19,13 +19,20 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from phoneme_moe.data.batches import Batch, collate
+from phoneme_moe.data.examples import Example
+from phoneme_moe.decoding.ctc_crf import ORDER
+from phoneme_moe.decoding.ngram import PhonemeNgram
+from phoneme_moe.errors import TrainingInterruptedError
 from phoneme_moe.files import atomic_path
+from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.recipe import Recipe, Stage
-from phoneme_moe.recognizer import Recognizer
 from phoneme_moe.run import choose_device
-from phoneme_moe.speech.language_model import PhonemeNgram
-from phoneme_moe.speech.sequence_crf import ORDER
-from phoneme_moe.training.batches import BalancedBatches, Batch, collate
+from phoneme_moe.training.cached_experts import (
+    experts_repeat_themselves,
+    posteriors_fit,
+    with_expert_posteriors,
+)
 from phoneme_moe.training.callbacks import (
     AtomicCheckpointIO,
     MetricsFile,
@@ -34,15 +41,9 @@ from phoneme_moe.training.callbacks import (
     average_of_weights,
     read_rows,
 )
-from phoneme_moe.training.data import Example
 from phoneme_moe.training.em import em_epochs
-from phoneme_moe.training.frozen import (
-    experts_repeat_themselves,
-    posteriors_fit,
-    with_expert_posteriors,
-)
 from phoneme_moe.training.module import StageModule
-from phoneme_moe.training.train import TrainingInterruptedError
+from phoneme_moe.training.sampler import BalancedBatches
 
 PLAIN_BATCH = 128
 """Examples side by side where nothing is learned."""

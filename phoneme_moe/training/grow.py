@@ -15,14 +15,14 @@ import torch
 from torch import Tensor
 
 from phoneme_moe.corpora import load_corpus
+from phoneme_moe.data.examples import corpus_speakers, load_examples
 from phoneme_moe.errors import InputError
 from phoneme_moe.files import atomic_path
 from phoneme_moe.inference import recognize_examples
-from phoneme_moe.mixture.soft import SoftFeedForward
+from phoneme_moe.mixture.sparse.soft import SoftFeedForward
+from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.recipe import Recipe
-from phoneme_moe.recognizer import Recognizer
 from phoneme_moe.run import Run, save_recipe
-from phoneme_moe.training.data import corpus_speakers, load_examples
 
 START = "start.safetensors"
 """Weights that a run folder's training begins with, where it does not begin afresh."""

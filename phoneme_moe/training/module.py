@@ -8,18 +8,18 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
+from phoneme_moe.data.batches import Batch
+from phoneme_moe.decoding.ctc_crf import Trigram
+from phoneme_moe.decoding.decoder import Decoding
+from phoneme_moe.decoding.ngram import PhonemeNgram
+from phoneme_moe.decoding.scoring import score_utterance
+from phoneme_moe.features.augmentation import Augment
 from phoneme_moe.inference import read_phonemes
 from phoneme_moe.mixture.routing import imbalance
+from phoneme_moe.model.recognizer import Recognition, Recognizer
 from phoneme_moe.recipe import Recipe, Stage
-from phoneme_moe.recognizer import Recognition, Recognizer
-from phoneme_moe.speech.augmentation import Augment
-from phoneme_moe.speech.decoding import Decoding
-from phoneme_moe.speech.language_model import PhonemeNgram
-from phoneme_moe.speech.scoring import score_utterance
-from phoneme_moe.speech.sequence_crf import Trigram
-from phoneme_moe.training.batches import Batch
-from phoneme_moe.training.health import RouterHealth
 from phoneme_moe.training.objectives import stage_loss
+from phoneme_moe.training.router_metrics import RouterHealth
 
 WARMUP_SHARE = 0.1
 """Share of a stage's steps in which a cosine schedule climbs to its peak."""

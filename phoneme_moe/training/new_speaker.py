@@ -8,15 +8,15 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from phoneme_moe.data.batches import collate
+from phoneme_moe.data.examples import Example
+from phoneme_moe.decoding.scoring import UtteranceScore, score_utterance
+from phoneme_moe.features.augmentation import Augment
 from phoneme_moe.inference import read_phonemes, recognize_examples
+from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.recipe import Model
-from phoneme_moe.recognizer import Recognizer
 from phoneme_moe.run import Run
-from phoneme_moe.speech.augmentation import Augment
-from phoneme_moe.speech.scoring import UtteranceScore, score_utterance
-from phoneme_moe.training.batches import collate
-from phoneme_moe.training.data import Example
-from phoneme_moe.training.minimize import Schedule, fit
+from phoneme_moe.training.minibatch import Schedule, fit
 from phoneme_moe.training.objectives import phoneme_loss
 
 HELD_BACK = 4.0

@@ -17,13 +17,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from phoneme_moe.mixture.objectives import NET_OBJECTIVES
+from phoneme_moe.data.batches import Batch
+from phoneme_moe.decoding.ctc_crf import Trigram, log_sum_of_all
+from phoneme_moe.decoding.phonemes import BLANK
 from phoneme_moe.mixture.routing import Routing
+from phoneme_moe.model.recognizer import Recognition
 from phoneme_moe.recipe import Stage
-from phoneme_moe.recognizer import Recognition
-from phoneme_moe.speech.phonemes import BLANK
-from phoneme_moe.speech.sequence_crf import Trigram, log_sum_of_all
-from phoneme_moe.training.batches import Batch
+from phoneme_moe.training.token_objectives import NET_OBJECTIVES
 
 
 def token_log_probability(
@@ -132,7 +132,7 @@ def speaker_loss(routing: Routing, speaker: Tensor) -> Tensor:
 def token_error(
     log_posteriors: Tensor, targets: Tensor, objective: Literal["mse", "cfm"]
 ) -> Tensor:
-    """Mean error of the tokens' posteriors (``mixture.objectives.NET_OBJECTIVES``).
+    """Mean error of the tokens' posteriors (``training.token_objectives.NET_OBJECTIVES``).
 
     Args:
         log_posteriors: Shape (batch, 1, outputs).

@@ -13,16 +13,16 @@ import torch
 from safetensors.torch import load_file
 
 from phoneme_moe.corpora import PreparedCorpus
+from phoneme_moe.data.examples import Example, corpus_phonemes, corpus_speakers, load_examples
 from phoneme_moe.errors import InputError
+from phoneme_moe.model.recognizer import Recognizer
+from phoneme_moe.model.timing_net import TimingNet
 from phoneme_moe.recipe import Model, Recipe, Router, Sparse, Timing
-from phoneme_moe.recognizer import Recognizer
 from phoneme_moe.run import choose_device, save_model, save_recipe
-from phoneme_moe.timing import TimingNet
-from phoneme_moe.training.data import Example, corpus_phonemes, corpus_speakers, load_examples
 from phoneme_moe.training.fit import StageFolder, fit_stage
 from phoneme_moe.training.grow import START
-from phoneme_moe.training.minimize import Schedule
-from phoneme_moe.training.timing import fit_timing_net
+from phoneme_moe.training.minibatch import Schedule
+from phoneme_moe.training.timing_net import fit_timing_net
 
 FEWEST_TIMING_STEPS = 200
 """A small corpus is gone through more often until the timing net has had so many."""

@@ -13,15 +13,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from phoneme_moe.decoding.label_priors import frames_needed
+from phoneme_moe.decoding.phonemes import BLANK
+from phoneme_moe.decoding.viterbi import Spans, force_align, share_gaps
 from phoneme_moe.errors import InputError
-from phoneme_moe.speech.alignment import frames_needed
-from phoneme_moe.speech.phonemes import BLANK
-from phoneme_moe.speech.viterbi import Spans, force_align, share_gaps
-from phoneme_moe.transcription.card import Engine, Heard
-from phoneme_moe.transcription.decode import Reading, find_times, transcribe_heard
-from phoneme_moe.transcription.hear import hear
+from phoneme_moe.transcription.model_spec import Engine, Heard
+from phoneme_moe.transcription.pieces import Reading, find_times, transcribe_heard
 from phoneme_moe.transcription.recording import Recording, read_recording
 from phoneme_moe.transcription.transcript import Transcript
+from phoneme_moe.transcription.windowing import hear
 
 NEIGHBOURS = 4
 """Phonemes to either side that are looked at with one when others are put in its place."""
@@ -70,7 +70,7 @@ def align_phonemes(
         engine: The model; one that recognises utterances.
         path: The audio file.
         phonemes: In order, at least one.
-        channel: As ``speech.audio.load_waveform`` takes it.
+        channel: As ``features.audio.load_waveform`` takes it.
 
     Raises:
         InputError: The file cannot be used, a phoneme is not one of the model's, there are more of
@@ -95,7 +95,7 @@ def align_text(
         path: The audio file.
         text: Words with spaces between; case and punctuation around words do not count.
         lexicon: Pronunciations of each word, in lower case.
-        channel: As ``speech.audio.load_waveform`` takes it.
+        channel: As ``features.audio.load_waveform`` takes it.
 
     Raises:
         InputError: As ``align_phonemes``; or a word is not in the lexicon.

@@ -17,12 +17,12 @@ import numpy as np
 import soundfile
 
 from phoneme_moe.errors import InputError
-from phoneme_moe.speech.audio import Waveform, load_waveform
-from phoneme_moe.transcription.card import Engine
-from phoneme_moe.transcription.decode import decode, transcribe_heard
-from phoneme_moe.transcription.hear import BATCH_FRAMES, hear
+from phoneme_moe.features.audio import Waveform, load_waveform
+from phoneme_moe.transcription.model_spec import Engine
+from phoneme_moe.transcription.pieces import decode, transcribe_heard
 from phoneme_moe.transcription.recording import record
 from phoneme_moe.transcription.transcribe import Failure, Options, transcribe_files
+from phoneme_moe.transcription.windowing import BATCH_FRAMES, hear
 
 COLD_SECONDS = 5.0
 """Length of the recording of the cold start."""

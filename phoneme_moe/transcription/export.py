@@ -3,9 +3,9 @@
 The file holds the network; ``metadata_props`` hold what is around it as JSON: features, phonemes,
 experts, how phonemes are read off (docs/schemas/onnx.schema.json). ``onnx_engine`` runs it.
 
-Inputs: ``features`` (batch, feature frames, mel bands) as ``speech.front_end`` makes them, zero
-beyond each utterance's end; ``num_frames`` (batch,); ``embedding`` (batch, size) where routers see
-one. Outputs: ``log_posteriors`` (batch, frames, outputs); ``weights`` (batch, frames, experts);
+Inputs: ``features`` (batch, feature frames, mel bands) as ``features.log_mel_numpy`` makes them,
+zero beyond each utterance's end; ``num_frames`` (batch,); ``embedding`` (batch, size) where routers
+see one. Outputs: ``log_posteriors`` (batch, frames, outputs); ``weights`` (batch, frames, experts);
 ``timing`` (batch, feature frames, outputs) where there is a net that finds times.
 """
 
@@ -22,10 +22,10 @@ from torch import Tensor, nn
 
 from phoneme_moe.errors import InputError
 from phoneme_moe.files import atomic_path
-from phoneme_moe.mixture.sparse import SparseFeedForward
-from phoneme_moe.recognizer import Recognizer
+from phoneme_moe.mixture.sparse.layer import SparseFeedForward
+from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.run import Run
-from phoneme_moe.transcription.card import Card
+from phoneme_moe.transcription.model_spec import Card
 from phoneme_moe.transcription.onnx_engine import FORMAT, VERSION
 from phoneme_moe.transcription.run_engine import card_of
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from phoneme_moe.errors import InputError
-from phoneme_moe.speech.audio import AUDIO_SUFFIXES
+from phoneme_moe.features.audio import AUDIO_SUFFIXES
 
 
 def find_audio(

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from phoneme_moe.decoding.phonemes import BLANK
 from phoneme_moe.errors import InputError
-from phoneme_moe.speech.audio import Waveform
-from phoneme_moe.speech.front_end import FrontEnd
-from phoneme_moe.speech.phonemes import BLANK
-from phoneme_moe.transcription.card import Card, Engine, Floats, side_by_side
+from phoneme_moe.features.audio import Waveform
+from phoneme_moe.features.log_mel_numpy import FrontEnd
+from phoneme_moe.transcription.model_spec import Card, Engine, Floats, side_by_side
 
 
 @dataclass(frozen=True)

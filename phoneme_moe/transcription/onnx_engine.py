@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from phoneme_moe.decoding.decoder import Decoding
+from phoneme_moe.decoding.phonemes import PhonemeSet
 from phoneme_moe.errors import InputError
-from phoneme_moe.speech.decoding import Decoding
-from phoneme_moe.speech.phonemes import PhonemeSet
-from phoneme_moe.transcription.card import Card, Floats, Heard
+from phoneme_moe.transcription.model_spec import Card, Floats, Heard
 
 FORMAT, VERSION = "phoneme_moe.onnx", 1
 
 
 class OnnxEngine:
-    """An ONNX file of ``transcription.export`` (``transcription.card.Engine``)."""
+    """An ONNX file of ``transcription.export`` (``transcription.model_spec.Engine``)."""
 
     def __init__(self, path: Path, threads: int | None = None) -> None:
         """Opens the file.
@@ -95,7 +95,7 @@ class OnnxEngine:
         embedding: Floats | None = None,
         timed: bool = True,
     ) -> Heard:
-        """As ``transcription.card.Engine`` says."""
+        """As ``transcription.model_spec.Engine`` says."""
         given = {"features": features, "num_frames": np.asarray(num_frames, np.int64)}
         if embedding is not None:
             given["embedding"] = embedding

@@ -12,8 +12,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from phoneme_moe.speech.audio import Waveform, audio_seconds, load_waveform, waveform_blocks
-from phoneme_moe.speech.front_end import Floats, FrontEnd, Level
+from phoneme_moe.features.audio import Waveform, audio_seconds, load_waveform, waveform_blocks
+from phoneme_moe.features.log_mel_numpy import Floats, FrontEnd, Level
 
 LONG_SECONDS = 120.0
 """Longer recordings are read in pieces, and what is known of their frames lies in a file."""
@@ -118,7 +118,7 @@ def read_recording(path: Path, front_end: FrontEnd, channel: int | None = None) 
     """Reads an audio file.
 
     Args:
-        path: As ``speech.audio.load_waveform`` takes it.
+        path: As ``features.audio.load_waveform`` takes it.
         front_end: Makes the features.
         channel: As in ``load_waveform``.
 

@@ -11,15 +11,15 @@ import torch
 from numpy.typing import NDArray
 
 from phoneme_moe.errors import InputError
-from phoneme_moe.mixture.what_if import WhatIf
+from phoneme_moe.mixture.override import WhatIf
 from phoneme_moe.run import Run
-from phoneme_moe.transcription.card import Card, Floats, Heard
+from phoneme_moe.transcription.model_spec import Card, Floats, Heard
 from phoneme_moe.transcription.transcribe import Options, transcribe_file
 from phoneme_moe.transcription.transcript import Transcript
 
 
 class RunEngine:
-    """A run folder's model, ready to listen (``transcription.card.Engine``)."""
+    """A run folder's model, ready to listen (``transcription.model_spec.Engine``)."""
 
     def __init__(self, run: Run, what_if: WhatIf | None = None) -> None:
         """Opens nothing; the run is loaded.
@@ -50,7 +50,7 @@ class RunEngine:
         embedding: Floats | None = None,
         timed: bool = True,
     ) -> Heard:
-        """As ``transcription.card.Engine`` says."""
+        """As ``transcription.model_spec.Engine`` says."""
         recognizer = self.run.recognizer
         device = recognizer.device
         sound = torch.from_numpy(features).to(device)
@@ -69,7 +69,7 @@ class RunEngine:
 
     @contextmanager
     def leave_cores(self, number: int) -> Iterator[None]:
-        """As ``transcription.card.Engine`` says."""
+        """As ``transcription.model_spec.Engine`` says."""
         threads = torch.get_num_threads()
         torch.set_num_threads(max(1, threads - number))
         try:

@@ -18,17 +18,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from phoneme_moe.decoding.symbols import symbol_map
 from phoneme_moe.errors import InputError
-from phoneme_moe.speech.symbols import symbol_map
-from phoneme_moe.transcription.card import Card, Engine, Floats
-from phoneme_moe.transcription.decode import decode, renamed, transcribe_heard
-from phoneme_moe.transcription.hear import BATCH_FRAMES, hear
+from phoneme_moe.transcription.model_spec import Card, Engine, Floats
+from phoneme_moe.transcription.pieces import decode, renamed, transcribe_heard
 from phoneme_moe.transcription.recording import Recording, read_recording
-from phoneme_moe.transcription.tokens import transcribe_token
+from phoneme_moe.transcription.single_token import transcribe_token
 from phoneme_moe.transcription.transcript import Transcript
+from phoneme_moe.transcription.windowing import BATCH_FRAMES, hear
 
 if TYPE_CHECKING:
-    from phoneme_moe.embeddings import Embeddings
+    from phoneme_moe.data.embeddings import Embeddings
 
 MOST_PADDING = 1.25
 """The longest recording of a batch is at most so many times the shortest."""
@@ -48,7 +48,7 @@ class Options:
         beam: Readings that a beam search keeps, 0 for the best path; as the run does when left out.
         nbest: Readings to tell; more than one needs a beam.
         symbols: ``arpabet`` or ``ipa``; as the run has them when left out.
-        fold: Phoneme set to fold onto (``speech.symbols``).
+        fold: Phoneme set to fold onto (``decoding.symbols``).
         channel: Which channel, from 1; the mean of all when left out.
         embeddings: A safetensors file with a vector for each recording, by its name without ending,
             for runs whose routers see one.
@@ -227,7 +227,7 @@ def _embeddings(card: Card, options: Options) -> Embeddings | None:
             f"{card.source}: its routers see an embedding of {card.embedding_size} numbers for "
             "each recording; expected --embeddings FILE"
         )
-    from phoneme_moe.embeddings import Embeddings  # imports torch
+    from phoneme_moe.data.embeddings import Embeddings  # imports torch
 
     return Embeddings(options.embeddings, card.embedding_size)
 

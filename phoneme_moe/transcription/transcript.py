@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from phoneme_moe.speech.decoding import Segment
+from phoneme_moe.decoding.decoder import Segment
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from phoneme_moe.errors import InputError
+from phoneme_moe.pipeline import Trained
 from phoneme_moe.report.clips import run as clips_run
-from phoneme_moe.training.train import Trained
 
 Command = Callable[..., Any]
 WRITTEN = {"index.html", "clips.csv", "clips"}

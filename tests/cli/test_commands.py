@@ -14,7 +14,7 @@ import soundfile
 import tiny
 
 from phoneme_moe.corpora import PreparedCorpus
-from phoneme_moe.training.train import Trained
+from phoneme_moe.pipeline import Trained
 
 Command = Callable[..., Any]
 COMMANDS = [

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from phoneme_moe.training.train import Trained
+from phoneme_moe.pipeline import Trained
 
 Command = Callable[..., Any]
 

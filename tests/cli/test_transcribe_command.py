@@ -17,8 +17,8 @@ import pytest
 import soundfile
 import tiny
 
-from phoneme_moe.training.train import Trained
-from phoneme_moe.transcription.formats import FORMATS
+from phoneme_moe.pipeline import Trained
+from phoneme_moe.transcription.writers.transcripts import FORMATS
 
 if TYPE_CHECKING:
     from conftest import Outcome

@@ -12,7 +12,7 @@ pytest.importorskip("parselmouth")
 
 import soundfile
 
-from phoneme_moe.corpora.announcers import (
+from phoneme_moe.corpora.announcers.corpus import (
     MIN_TOKENS,
     STOPS,
     divide,
@@ -22,8 +22,8 @@ from phoneme_moe.corpora.announcers import (
     speak_corpus,
     word_list,
 )
+from phoneme_moe.corpora.announcers.voices import ANNOUNCERS, FOLD, fold_labels
 from phoneme_moe.corpora.registry import Preparation
-from phoneme_moe.corpora.voices import ANNOUNCERS, FOLD, fold_labels
 from phoneme_moe.errors import InputError
 
 WORDS = ["だいがく", "ばら", "がか", "でぐち", "ぶどう", "ごぼう", "あご", "うで", "かべ", "かど",

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phoneme_moe.mixture.balance import (
+from phoneme_moe.mixture.sparse.balance import (
     SelectionBias,
     count_decisions,
     importance_loss,

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from phoneme_moe.mixture.feed_forward import FeedForward
-from phoneme_moe.mixture.time_delay import ExpertLinear
+from phoneme_moe.mixture.networks.feed_forward import FeedForward
+from phoneme_moe.mixture.networks.time_delay import ExpertLinear
 
 LENGTHS = torch.tensor([9, 4, 7])
 

@@ -8,9 +8,9 @@ from torch import Tensor
 
 import phoneme_moe
 from phoneme_moe.errors import InputError
-from phoneme_moe.mixture import functions
-from phoneme_moe.mixture.functions import FunctionNetwork, fixed, registered, uniform
-from phoneme_moe.mixture.networks import Gate
+from phoneme_moe.mixture.gate import Gate
+from phoneme_moe.mixture.networks import functions
+from phoneme_moe.mixture.networks.functions import FunctionNetwork, fixed, registered, uniform
 
 MASK = torch.arange(5) < torch.tensor([[5], [3]])
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 from torch import Tensor
 
-from phoneme_moe.mixture.em import em_step, gradient_step
-from phoneme_moe.mixture.hierarchy import (
+from phoneme_moe.mixture.trees.em import em_step, gradient_step
+from phoneme_moe.mixture.trees.hierarchy import (
     HierarchicalMixture,
     active_paths,
     balanced_tree,
@@ -21,7 +21,7 @@ from phoneme_moe.mixture.hierarchy import (
     prune,
     split_leaf,
 )
-from phoneme_moe.mixture.perceptrons import PerceptronMixture
+from phoneme_moe.reproductions.perceptrons import PerceptronMixture
 
 BRANCHINGS = st.lists(st.integers(1, 3), max_size=3).map(tuple)
 

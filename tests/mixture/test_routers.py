@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from phoneme_moe.mixture.balance import SelectionBias
-from phoneme_moe.mixture.routers import (
+from phoneme_moe.mixture.sparse.balance import SelectionBias
+from phoneme_moe.mixture.sparse.routers import (
     ContextWindow,
     HashScores,
     LinearScores,
@@ -21,7 +21,7 @@ from phoneme_moe.mixture.routers import (
     TreeChoice,
     mean_over_frames,
 )
-from phoneme_moe.mixture.selection import Choice, Weighting
+from phoneme_moe.mixture.sparse.selection import Choice, Weighting
 
 # Odds of 1 : 2 : 5, so that probabilities are eighths and sigmoids are 1/2, 2/3 and 5/6.
 ODDS = torch.tensor([[1.0, 2.0, 5.0]]).log()

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from phoneme_moe.mixture.selection import (
+from phoneme_moe.mixture.sparse.selection import (
     Score,
     Weighting,
     balance_by_transport,

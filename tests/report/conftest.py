@@ -13,9 +13,9 @@ import pytest
 from phoneme_moe.report.collect.table import RoutingTable
 from phoneme_moe.report.contribution import Contribution
 from phoneme_moe.report.document import means_of
+from phoneme_moe.report.routing_sums import tally_table
 from phoneme_moe.report.specialisation import specialise
 from phoneme_moe.report.statistics import RoutingReport, summarize
-from phoneme_moe.report.tally import tally_table
 from phoneme_moe.report.verdict import verdict
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")

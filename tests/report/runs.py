@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
+from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.recipe import Recipe
-from phoneme_moe.recognizer import Recognizer
 from phoneme_moe.run import Run, load_run, save_model, save_recipe
 
 

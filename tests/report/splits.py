@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from phoneme_moe.report.collect.utterance import UtteranceRouting
-from phoneme_moe.report.tally import Tallied, Tally
+from phoneme_moe.report.routing_sums import Tallied, Tally
 
 
 def tallied(

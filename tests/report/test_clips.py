@@ -17,17 +17,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phoneme_moe.corpora import PreparedCorpus
-from phoneme_moe.evaluation import evaluate
+from phoneme_moe.data.examples import Example, load_examples
+from phoneme_moe.decoding.scoring import score_utterance
+from phoneme_moe.evaluation.errors import evaluate
+from phoneme_moe.pipeline import Trained
 from phoneme_moe.report.clips.find import Cell, Clip, Looked, draw_clips, find_clips
 from phoneme_moe.report.clips.page import Card, render_clips
 from phoneme_moe.report.clips.run import RunClips, clips_of_run
 from phoneme_moe.report.clips.sounds import FADE_SECONDS, cut_sound
+from phoneme_moe.report.collect.frame_phonemes import heard_phonemes
 from phoneme_moe.report.collect.observe import collect_routing
-from phoneme_moe.report.collect.spoken import heard_phonemes
 from phoneme_moe.report.statistics import summarize
-from phoneme_moe.speech.scoring import score_utterance
-from phoneme_moe.training.data import Example, load_examples
-from phoneme_moe.training.train import Trained
 
 BOTH = pytest.mark.parametrize("fixture", ["recognized", "classified"])
 NASTY = (

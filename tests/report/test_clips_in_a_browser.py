@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from phoneme_moe.pipeline import Trained
 from phoneme_moe.report.clips.find import Cell
 from phoneme_moe.report.clips.run import clips_of_run
-from phoneme_moe.training.train import Trained
 
 
 def test_clips_play_and_are_found(chromium: Any, recognized: Trained, tmp_path: Path) -> None:

@@ -15,14 +15,14 @@ from runs import fresh_run, permuted_copy, permuted_layers
 
 from phoneme_moe.corpora import PreparedCorpus
 from phoneme_moe.errors import InputError
-from phoneme_moe.evaluation import evaluate
+from phoneme_moe.evaluation.errors import evaluate
+from phoneme_moe.pipeline import Trained
 from phoneme_moe.recipe import Recipe, load_recipe, validate_recipe
 from phoneme_moe.report.compare.page import render_comparison
 from phoneme_moe.report.compare.run import STEPS, compare_runs
 from phoneme_moe.report.compare.terminal import comparison_text
 from phoneme_moe.report.compare.text import verdict
 from phoneme_moe.run import Run
-from phoneme_moe.training.train import Trained
 
 SCHEMA = json.loads(
     (Path(__file__).parents[2] / "docs" / "schemas" / "comparison.schema.json").read_text()

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from runs import fresh_run
 
+from phoneme_moe.pipeline import Trained
 from phoneme_moe.recipe import Recipe
 from phoneme_moe.report.compare.page import render_comparison
 from phoneme_moe.report.compare.run import compare_runs
-from phoneme_moe.training.train import Trained
 
 
 def test_the_page_is_silent_and_fits_every_screen(

@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from phoneme_moe.corpora import PreparedCorpus
-from phoneme_moe.evaluation import evaluate
-from phoneme_moe.mixture.what_if import WhatIf
+from phoneme_moe.data.examples import Example, load_examples
+from phoneme_moe.evaluation.errors import evaluate
+from phoneme_moe.mixture.override import WhatIf
+from phoneme_moe.pipeline import Trained
 from phoneme_moe.report.collect.observe import observe
 from phoneme_moe.report.contribution import contribution_of
 from phoneme_moe.report.removal import sample
-from phoneme_moe.training.data import Example, load_examples
-from phoneme_moe.training.train import Trained
 
 
 @pytest.mark.parametrize("fixture", ["recognized", "classified"])
@@ -98,7 +98,7 @@ def test_edges_are_first_and_last_rows_of_phonemes(
 
 
 def test_one_expert_cannot_be_removed(recognized: Trained, tones: PreparedCorpus) -> None:
-    from phoneme_moe.recognizer import Recognizer
+    from phoneme_moe.model.recognizer import Recognizer
 
     recipe = recognized.run.recipe
     model = recipe.model.model_copy(update={"gate": None})

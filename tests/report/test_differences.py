@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from phoneme_moe.decoding.scoring import score_utterance
 from phoneme_moe.report.compare.differences import (
     controlled,
     most_different,
@@ -14,7 +15,6 @@ from phoneme_moe.report.compare.differences import (
     side_by_side,
     turns,
 )
-from phoneme_moe.speech.scoring import score_utterance
 
 phonemes = st.lists(st.sampled_from("aims"), max_size=8)
 

@@ -15,12 +15,12 @@ from splits import dependent_utterances, tallied, utterance
 from phoneme_moe.report import significance
 from phoneme_moe.report.collect.utterance import UtteranceRouting
 from phoneme_moe.report.information import mutual_information
+from phoneme_moe.report.routing_sums import Tallied
 from phoneme_moe.report.significance import (
     SignificanceTest,
     false_discovery_rates,
     significance_tests,
 )
-from phoneme_moe.report.tally import Tallied
 
 PHONEMES = "abcde"
 #: Experts that bear the names of two speakers, so that there are own shares to test.

@@ -13,9 +13,9 @@ from scipy.stats import binom
 from splits import dependent_utterances, tallied, utterance
 
 from phoneme_moe.report.collect.utterance import UtteranceRouting
+from phoneme_moe.report.routing_sums import Tallied
 from phoneme_moe.report.specialisation import Specialisation, specialise
 from phoneme_moe.report.statistics import summarize
-from phoneme_moe.report.tally import Tallied
 
 PHONEMES = "abcde"
 EXPERTS = ("ann", "bob", "y", "z")

@@ -9,14 +9,14 @@ from pathlib import Path
 
 #: Imports torch and lightning once; its children start from there in no time.
 context = multiprocessing.get_context("forkserver")
-context.set_forkserver_preload(["phoneme_moe.training.stages", "phoneme_moe.training.train"])
+context.set_forkserver_preload(["phoneme_moe.training.stages", "phoneme_moe.pipeline"])
 
 
 def train_until(recipe: Path, folder: Path, data: str, write: int | None, after: bool) -> None:
     """Trains, resuming what is there; kills itself before or after the given write of a file."""
     import torch
 
-    from phoneme_moe.training.train import train
+    from phoneme_moe.pipeline import train
 
     torch.set_num_threads(1)
     os.environ["PHONEME_MOE_DATA"] = data

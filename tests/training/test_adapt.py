@@ -14,12 +14,12 @@ import tiny
 import torch
 
 from phoneme_moe.errors import InputError
-from phoneme_moe.evaluation import evaluate
+from phoneme_moe.evaluation.errors import evaluate
+from phoneme_moe.pipeline import Trained
 from phoneme_moe.run import load_run
 from phoneme_moe.training import new_speaker
 from phoneme_moe.training.adapt import adapt
-from phoneme_moe.training.spoken import spoken_examples
-from phoneme_moe.training.train import Trained
+from phoneme_moe.training.labelled_folder import spoken_examples
 
 if TYPE_CHECKING:
     from conftest import Outcome

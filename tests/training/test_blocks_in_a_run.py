@@ -15,14 +15,14 @@ from torch import Tensor
 
 import phoneme_moe
 from phoneme_moe.corpora import PreparedCorpus
+from phoneme_moe.data.examples import load_examples
 from phoneme_moe.errors import InputError
-from phoneme_moe.evaluation import evaluate
+from phoneme_moe.evaluation.errors import evaluate
 from phoneme_moe.inference import recognize_examples
-from phoneme_moe.mixture import functions
+from phoneme_moe.mixture.networks import functions
+from phoneme_moe.pipeline import Trained, train
 from phoneme_moe.run import load_run
 from phoneme_moe.training.callbacks import read_rows
-from phoneme_moe.training.data import load_examples
-from phoneme_moe.training.train import Trained, train
 from phoneme_moe.transcription.run_engine import transcribe
 
 RECOGNIZE = tiny.RECIPES / "tiny_recognize.yaml"

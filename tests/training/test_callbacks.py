@@ -9,9 +9,9 @@ from rich.console import Console
 from torch.utils.data import DataLoader
 
 from phoneme_moe.corpora import PreparedCorpus
+from phoneme_moe.data.examples import load_examples
 from phoneme_moe.recipe import load_recipe
 from phoneme_moe.training.callbacks import StageProgressBar
-from phoneme_moe.training.data import load_examples
 from phoneme_moe.training.fit import ExampleBatches
 from phoneme_moe.training.module import StageModule
 from phoneme_moe.training.stages import build_recognizer

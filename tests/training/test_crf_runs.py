@@ -15,23 +15,23 @@ import tiny
 import torch
 
 from phoneme_moe.corpora import PreparedCorpus
-from phoneme_moe.evaluation import evaluate
+from phoneme_moe.data.batches import collate
+from phoneme_moe.data.examples import load_examples
+from phoneme_moe.decoding.decoder import Decoding
+from phoneme_moe.decoding.ngram import PhonemeNgram
+from phoneme_moe.decoding.scoring import score_utterance
+from phoneme_moe.evaluation.errors import evaluate
+from phoneme_moe.evaluation.quality import WIDE_BEAM
 from phoneme_moe.inference import read_phonemes, recognize_examples
+from phoneme_moe.pipeline import Trained, train
 from phoneme_moe.recipe import load_recipe
 from phoneme_moe.run import load_run
-from phoneme_moe.speech.decoding import Decoding
-from phoneme_moe.speech.language_model import PhonemeNgram
-from phoneme_moe.speech.scoring import score_utterance
-from phoneme_moe.training.batches import collate
 from phoneme_moe.training.callbacks import read_rows
-from phoneme_moe.training.data import load_examples
 from phoneme_moe.training.module import DEV_BEAM, StageModule
 from phoneme_moe.training.stages import build_recognizer
-from phoneme_moe.training.train import Trained, train
-from phoneme_moe.transcription import decode, hear
+from phoneme_moe.transcription import windowing
 from phoneme_moe.transcription.export import export_onnx
 from phoneme_moe.transcription.onnx_engine import OnnxEngine
-from phoneme_moe.transcription.quality import WIDE_BEAM
 from phoneme_moe.transcription.recording import record
 from phoneme_moe.transcription.run_engine import RunEngine
 from phoneme_moe.transcription.transcribe import transcribe_file
@@ -113,10 +113,10 @@ def test_long_recordings_are_heard_in_every_phase_whatever_the_seams(
     hop = round(front_end.frame_seconds * tiny.RATE)
     length = (len(sound) // (2 * hop)) * 2 * hop - odd * hop
     long = record(sound[:length].astype(np.float32), Path("long.wav"), front_end)
-    (whole,) = hear.hear(engine, [long], hearings=2)
-    monkeypatch.setattr(hear, "BATCH_FRAMES", 10)
-    monkeypatch.setattr(hear, "WINDOW_SECONDS", window)
-    (found,) = hear.hear(engine, [long], hearings=2)
+    (whole,) = windowing.hear(engine, [long], hearings=2)
+    monkeypatch.setattr(windowing, "BATCH_FRAMES", 10)
+    monkeypatch.setattr(windowing, "WINDOW_SECONDS", window)
+    (found,) = windowing.hear(engine, [long], hearings=2)
     assert len(whole.delayed) == 1
     assert whole.delayed[0].shape[1] == -(-(long.num_frames + 1) // 2)
     for name in ("log_posteriors", "weights"):
@@ -138,7 +138,7 @@ def test_pieces_of_a_hearing_are_all_of_it(crf: Trained, monkeypatch: pytest.Mon
         for cut in (0, hop)
     ]
     assert {own.num_frames % 2 for own in recordings} == {0, 1}
-    heard = hear.hear(engine, recordings, hearings=2)
+    heard = windowing.hear(engine, recordings, hearings=2)
     pieces: list[np.ndarray] = []
     search = Decoding.search
 
@@ -148,8 +148,8 @@ def test_pieces_of_a_hearing_are_all_of_it(crf: Trained, monkeypatch: pytest.Mon
         return search(self, said, num, beam, nbest, delayed)
 
     monkeypatch.setattr(Decoding, "search", spied)
-    monkeypatch.setattr(decode, "PIECE_SECONDS", 0.4)
-    decode.decode(heard, engine.card)
+    monkeypatch.setattr(pieces, "PIECE_SECONDS", 0.4)
+    pieces.decode(heard, engine.card)
     assert len(pieces) > len(heard)
     every = np.concatenate([own.delayed[0][0] for own in heard])
     found = np.concatenate(pieces)

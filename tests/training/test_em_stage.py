@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from phoneme_moe.corpora import PreparedCorpus
+from phoneme_moe.data.examples import Example, load_examples
 from phoneme_moe.errors import InputError
 from phoneme_moe.inference import recognize_examples
+from phoneme_moe.model.recognizer import Recognizer
+from phoneme_moe.pipeline import Trained, train
 from phoneme_moe.recipe import Recipe, load_recipe
-from phoneme_moe.recognizer import Recognizer
 from phoneme_moe.training import em
 from phoneme_moe.training.callbacks import read_rows
-from phoneme_moe.training.data import Example, load_examples
 from phoneme_moe.training.stages import build_recognizer
-from phoneme_moe.training.train import Trained, train
 
 CHANGES = [
     "features.n_mels=8",

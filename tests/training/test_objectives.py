@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from phoneme_moe.data.batches import Batch
+from phoneme_moe.decoding.ctc_crf import Trigram
+from phoneme_moe.decoding.ngram import PhonemeNgram
 from phoneme_moe.mixture.routing import Routing, combine, dense_routing
-from phoneme_moe.recognizer import Recognition
-from phoneme_moe.speech.language_model import PhonemeNgram
-from phoneme_moe.speech.sequence_crf import Trigram
-from phoneme_moe.training.batches import Batch
+from phoneme_moe.model.recognizer import Recognition
 from phoneme_moe.training.objectives import (
     CTC_SHARE,
     crf_loss,

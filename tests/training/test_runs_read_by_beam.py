@@ -14,10 +14,10 @@ import tiny
 
 from phoneme_moe.corpora import PreparedCorpus
 from phoneme_moe.errors import InputError
-from phoneme_moe.evaluation import evaluate
+from phoneme_moe.evaluation.errors import evaluate
+from phoneme_moe.pipeline import Trained, train
 from phoneme_moe.recipe import load_recipe
 from phoneme_moe.run import load_run
-from phoneme_moe.training.train import Trained, train
 
 if TYPE_CHECKING:
     from conftest import Outcome

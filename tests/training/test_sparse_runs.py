@@ -15,16 +15,16 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from phoneme_moe.corpora import PreparedCorpus
+from phoneme_moe.data.examples import load_examples
 from phoneme_moe.errors import InputError
-from phoneme_moe.evaluation import evaluate
+from phoneme_moe.evaluation.errors import evaluate
+from phoneme_moe.pipeline import Trained, train
 from phoneme_moe.recipe import load_recipe
 from phoneme_moe.report.collect.observe import collect_routing
 from phoneme_moe.run import Run, load_run
 from phoneme_moe.training.callbacks import read_rows
-from phoneme_moe.training.data import load_examples
 from phoneme_moe.training.grow import OFFSET, START, grown_recipe, prepare_grown
 from phoneme_moe.training.module import share_held_back
-from phoneme_moe.training.train import Trained, train
 from phoneme_moe.transcription.run_engine import transcribe
 
 if TYPE_CHECKING:

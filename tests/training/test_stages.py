@@ -11,17 +11,17 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from phoneme_moe.corpora import PreparedCorpus
+from phoneme_moe.data.batches import collate
+from phoneme_moe.data.examples import Example, load_examples
+from phoneme_moe.decoding.scoring import score_utterance
 from phoneme_moe.errors import InputError
-from phoneme_moe.evaluation import evaluate
+from phoneme_moe.evaluation.errors import evaluate
 from phoneme_moe.inference import read_phonemes
+from phoneme_moe.pipeline import Trained, train
 from phoneme_moe.recipe import load_recipe
-from phoneme_moe.speech.scoring import score_utterance
-from phoneme_moe.training.batches import collate
 from phoneme_moe.training.callbacks import read_rows, write_rows
-from phoneme_moe.training.data import Example, load_examples
 from phoneme_moe.training.module import StageModule
 from phoneme_moe.training.stages import build_recognizer
-from phoneme_moe.training.train import Trained, train
 
 RECOGNIZE = tiny.RECIPES / "tiny_recognize.yaml"
 CLASSIFY = tiny.RECIPES / "tiny_classify.yaml"

@@ -16,7 +16,7 @@ import torch
 from praatio import textgrid
 
 from phoneme_moe.errors import InputError
-from phoneme_moe.training.train import Trained
+from phoneme_moe.pipeline import Trained
 from phoneme_moe.transcription.align import (
     align_phonemes,
     align_text,

@@ -22,16 +22,16 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from praatio import textgrid as praatio_textgrid
 
-from phoneme_moe.speech.decoding import Segment
-from phoneme_moe.transcription.formats import (
+from phoneme_moe.decoding.decoder import Segment
+from phoneme_moe.transcription.transcript import Alternative, Transcript
+from phoneme_moe.transcription.writers.milliseconds import rounded
+from phoneme_moe.transcription.writers.transcripts import (
     CUE_PHONEMES,
     CUE_SECONDS,
     FORMATS,
     output_names,
     to_dict,
 )
-from phoneme_moe.transcription.milliseconds import rounded
-from phoneme_moe.transcription.transcript import Alternative, Transcript
 
 SCHEMA = json.loads(
     (Path(__file__).parents[2] / "docs" / "schemas" / "transcript.schema.json").read_text()
@@ -348,7 +348,7 @@ def test_standard_input_has_a_name() -> None:
 
 def test_formats_and_symbols_do_without_torch() -> None:
     code = (
-        "import sys, phoneme_moe.transcription.formats, phoneme_moe.speech.symbols;"
+        "import sys, phoneme_moe.transcription.writers.transcripts, phoneme_moe.decoding.symbols;"
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -16,9 +16,9 @@ import tiny
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from phoneme_moe.decoding.scoring import score_utterance
 from phoneme_moe.errors import InputError
-from phoneme_moe.speech.scoring import score_utterance
-from phoneme_moe.training.train import Trained
+from phoneme_moe.pipeline import Trained
 from phoneme_moe.transcription.live import Listener, LivePhoneme, Pace, recognize_as_live
 from phoneme_moe.transcription.run_engine import RunEngine
 

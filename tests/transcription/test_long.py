@@ -10,8 +10,8 @@ import soundfile
 import tiny
 
 from phoneme_moe.errors import InputError
-from phoneme_moe.training.train import Trained
-from phoneme_moe.transcription import decode, hear, recording, transcribe
+from phoneme_moe.pipeline import Trained
+from phoneme_moe.transcription import pieces, recording, transcribe, windowing
 from phoneme_moe.transcription.run_engine import RunEngine
 from phoneme_moe.transcription.transcript import Transcript
 
@@ -35,8 +35,8 @@ def in_windows(
     monkeypatch: pytest.MonkeyPatch, engine: RunEngine, path: Path, window: float
 ) -> Transcript:
     monkeypatch.setattr(recording, "LONG_SECONDS", 1.0)
-    monkeypatch.setattr(hear, "BATCH_FRAMES", 100)
-    monkeypatch.setattr(hear, "WINDOW_SECONDS", window)
+    monkeypatch.setattr(windowing, "BATCH_FRAMES", 100)
+    monkeypatch.setattr(windowing, "WINDOW_SECONDS", window)
     return transcribe.transcribe_file(engine, path)
 
 
@@ -74,7 +74,7 @@ def test_pieces_are_cut_where_nothing_is_said(
 ) -> None:
     engine = RunEngine(recognized.run)
     whole = transcribe.transcribe_file(engine, minute)
-    monkeypatch.setattr(decode, "PIECE_SECONDS", 4.0)
+    monkeypatch.setattr(pieces, "PIECE_SECONDS", 4.0)
     assert transcribe.transcribe_file(engine, minute).phonemes == whole.phonemes
 
 

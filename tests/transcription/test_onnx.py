@@ -19,10 +19,10 @@ import tiny
 import torch
 
 from phoneme_moe.errors import InputError
+from phoneme_moe.model.recognizer import Recognizer
+from phoneme_moe.pipeline import Trained
 from phoneme_moe.recipe import load_recipe, shipped_recipes
-from phoneme_moe.recognizer import Recognizer
 from phoneme_moe.run import Run, load_run
-from phoneme_moe.training.train import Trained
 from phoneme_moe.transcription.export import export_onnx
 from phoneme_moe.transcription.onnx_engine import OnnxEngine
 from phoneme_moe.transcription.run_engine import RunEngine, transcribe

@@ -11,12 +11,12 @@ import tiny
 
 from phoneme_moe.corpora import PreparedCorpus
 from phoneme_moe.errors import InputError
+from phoneme_moe.pipeline import Trained
 from phoneme_moe.run import load_run
-from phoneme_moe.training.train import Trained
 from phoneme_moe.transcription.find_audio import find_audio
-from phoneme_moe.transcription.formats import output_names, to_dict, to_json
 from phoneme_moe.transcription.run_engine import transcribe
 from phoneme_moe.transcription.transcript import Transcript
+from phoneme_moe.transcription.writers.transcripts import output_names, to_dict, to_json
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "schemas" / "transcript.schema.json"
 

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from phoneme_moe.data.examples import Example
 from phoneme_moe.inference import read_phonemes, recognize_examples
-from phoneme_moe.recognizer import Recognizer
-from phoneme_moe.report.collect.spoken import heard_phonemes, spoken_rows
-from phoneme_moe.training.data import Example
+from phoneme_moe.model.recognizer import Recognizer
+from phoneme_moe.report.collect.frame_phonemes import heard_phonemes, spoken_rows
 
 SEED = 0
 """Of the draw where there are more clips than are wanted."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from phoneme_moe.corpora import PreparedCorpus, load_corpus
 from phoneme_moe.corpora.progress import follow
+from phoneme_moe.data.examples import Example, load_examples
 from phoneme_moe.errors import InputError, suggest
 from phoneme_moe.report.clips.find import Cell, Clip, Looked, draw_clips, find_clips
 from phoneme_moe.report.clips.folder import (
@@ -22,7 +23,6 @@ from phoneme_moe.report.clips.folder import (
 from phoneme_moe.report.clips.page import Card, render_clips
 from phoneme_moe.report.clips.sounds import cut_sounds, in_recordings
 from phoneme_moe.run import Run
-from phoneme_moe.training.data import Example, load_examples
 
 
 @dataclass(frozen=True)

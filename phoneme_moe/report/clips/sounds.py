@@ -16,8 +16,8 @@ import soundfile
 from numpy.typing import NDArray
 
 from phoneme_moe.errors import InputError
+from phoneme_moe.features.audio import Waveform
 from phoneme_moe.report.clips.find import Clip
-from phoneme_moe.speech.audio import Waveform
 
 if TYPE_CHECKING:
     from lhotse import CutSet

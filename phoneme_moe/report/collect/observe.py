@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from phoneme_moe.data.examples import Example
+from phoneme_moe.decoding.scoring import UtteranceScore, score_utterance
 from phoneme_moe.inference import read_phonemes, recognize_examples
-from phoneme_moe.recognizer import Recognizer
-from phoneme_moe.report.collect.spoken import spoken_rows
+from phoneme_moe.model.recognizer import Recognizer
+from phoneme_moe.report.collect.frame_phonemes import spoken_rows
 from phoneme_moe.report.collect.table import RoutingTable
 from phoneme_moe.report.collect.utterance import UtteranceRouting
-from phoneme_moe.speech.scoring import UtteranceScore, score_utterance
-from phoneme_moe.training.data import Example
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +28,7 @@ class Observation:
         hypothesis: The phonemes that were recognised (best path).
         score: Its errors.
         spoken: Number of the phoneme spoken in each row among the utterance's, shape (rows,); -1
-            for none (``report.collect.spoken``).
+            for none (``report.collect.frame_phonemes``).
     """
 
     example: Example

@@ -150,7 +150,7 @@ def _against(
 
 def distance_of(a: Sequence[str], b: Sequence[str]) -> float:
     """Levenshtein distance of two hypotheses over the length of the longer, 0..1."""
-    from phoneme_moe.speech.scoring import score_utterance
+    from phoneme_moe.decoding.scoring import score_utterance
 
     return score_utterance(a, b).errors / max(len(a), len(b), 1)
 

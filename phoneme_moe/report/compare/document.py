@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from phoneme_moe.data.examples import Example
+from phoneme_moe.decoding.scoring import UtteranceScore, change, score_utterance, total_score
 from phoneme_moe.report.compare.differences import (
     controlled,
     distance_of,
@@ -18,6 +20,7 @@ from phoneme_moe.report.compare.differences import (
     side_by_side,
 )
 from phoneme_moe.report.compare.matching import Counts
+from phoneme_moe.report.compare.paired_runs import Side, same_phonemes
 from phoneme_moe.report.compare.routing import (
     Routings,
     agreement_json,
@@ -26,10 +29,7 @@ from phoneme_moe.report.compare.routing import (
     pair_routings,
     speakers_json,
 )
-from phoneme_moe.report.compare.sides import Side, same_phonemes
 from phoneme_moe.report.compare.text import verdict
-from phoneme_moe.speech.scoring import UtteranceScore, change, score_utterance, total_score
-from phoneme_moe.training.data import Example
 
 SCHEMA_VERSION = 1
 """Version of ``comparison.json`` (docs/schemas/comparison.schema.json)."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from phoneme_moe.data.examples import Example
 from phoneme_moe.report.compare.agreement import SHUFFLES, agreements
 from phoneme_moe.report.compare.differences import controlled, routing_change, turns
 from phoneme_moe.report.compare.matching import (
@@ -23,8 +24,7 @@ from phoneme_moe.report.compare.matching import (
     match,
     pair_rows,
 )
-from phoneme_moe.report.compare.sides import Side
-from phoneme_moe.training.data import Example
+from phoneme_moe.report.compare.paired_runs import Side
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ from rich.console import RenderableType
 
 from phoneme_moe.corpora import load_corpus
 from phoneme_moe.files import write_json, write_text
-from phoneme_moe.report.compare.sides import (
+from phoneme_moe.report.compare.paired_runs import (
     check_comparable,
     common_corpus,
     open_side,

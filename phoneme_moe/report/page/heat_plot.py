@@ -11,8 +11,8 @@ import numpy as np
 from bokeh.core.properties import value
 from bokeh.models import ColumnDataSource, FixedTicker
 
-from phoneme_moe.report.page.heat_beside import draw_bars, draw_tree
 from phoneme_moe.report.page.heat_map import TREE, HeatMap
+from phoneme_moe.report.page.heat_margins import draw_bars, draw_tree
 from phoneme_moe.report.page.plots import (
     FONT,
     frame,

@@ -1,0 +1,1 @@
+"""The built-in corpus: synthetic announcers who speak Japanese words."""

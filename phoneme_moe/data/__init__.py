@@ -1,0 +1,1 @@
+"""What models are shown: examples of a split and batches of them."""

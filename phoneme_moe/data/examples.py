@@ -1,0 +1,241 @@
+"""From a prepared corpus to examples with features (``data.batches`` puts them together).
+
+Features are computed once, by the model's own ``LogMel``, and kept: there is nothing random between
+the sound and the network, so computing them again every epoch would be work done twice.
+
+Legend: T frames, F features of a frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from phoneme_moe.corpora import PreparedCorpus
+from phoneme_moe.corpora.splits import fewer_of_each_speaker
+from phoneme_moe.data.embeddings import Embeddings
+from phoneme_moe.errors import InputError, suggest
+from phoneme_moe.features.audio import Waveform, add_noise, resample
+from phoneme_moe.model.recognizer import Recognizer
+from phoneme_moe.recipe import Recipe
+
+SAMPLES_AT_ONCE = 1 << 21
+"""Samples, padding included, whose features are computed together: their spectra take 20 times as
+much memory, and more of them at once are no faster."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """What the model is shown: an utterance, or a token cut out of one.
+
+    Attributes:
+        utterance: Identifier of the utterance.
+        speaker: Who speaks.
+        phonemes: What is said.
+        features: Log mel features, shape (frames, features).
+        spans: ``(phoneme, start, end)`` in seconds from the first frame, where times are known.
+        expert_log_posteriors: What every expert says of it, shape (frames, experts, outputs), where
+            that is fixed (``training.cached_experts``).
+        embedding: A vector of the utterance or its speaker from outside, shape (size,).
+    """
+
+    utterance: str
+    speaker: str
+    phonemes: tuple[str, ...]
+    features: Tensor
+    spans: tuple[tuple[str, float, float], ...] = ()
+    expert_log_posteriors: Tensor | None = None
+    embedding: Tensor | None = None
+
+
+def corpus_speakers(recipe: Recipe, corpus: PreparedCorpus) -> tuple[str, ...]:
+    """Speakers that a recipe trains on, in the corpus's order.
+
+    Raises:
+        InputError: The recipe names a speaker that the corpus does not have.
+    """
+    wanted = recipe.corpus.speakers
+    for name in (*(wanted or ()), *recipe.corpus.held_out_speakers):
+        if name not in corpus.speakers:
+            raise InputError(
+                f"corpus.speakers: {corpus.name} has no speaker {name!r}"
+                f"{suggest(name, corpus.speakers)}"
+            )
+    chosen = corpus.speakers if wanted is None else wanted
+    speakers = tuple(s for s in chosen if s not in recipe.corpus.held_out_speakers)
+    if not speakers:
+        raise InputError("corpus.held_out_speakers: no speaker is left to train on")
+    return speakers
+
+
+def corpus_phonemes(recipe: Recipe, corpus: PreparedCorpus) -> tuple[str, ...]:
+    """Phonemes that a recipe's model tells apart.
+
+    Raises:
+        InputError: The recipe names a phoneme that the corpus does not have.
+    """
+    for phoneme in recipe.task.phonemes or ():
+        if phoneme not in corpus.phonemes:
+            raise InputError(
+                f"task.phonemes: {corpus.name} has no phoneme {phoneme!r}"
+                f"{suggest(phoneme, corpus.phonemes)}"
+            )
+    return recipe.task.phonemes or corpus.phonemes
+
+
+def load_examples(
+    recipe: Recipe,
+    corpus: PreparedCorpus,
+    split: str,
+    recognizer: Recognizer,
+    speakers: Sequence[str] | None = None,
+) -> list[Example]:
+    """Everything of a split that the recipe asks for, as features.
+
+    Args:
+        recipe: Says which speakers, how much noise, and how tokens are cut.
+        corpus: The prepared corpus.
+        split: ``train``, ``dev`` or ``test``.
+        recognizer: Whose features are computed.
+        speakers: Whose utterances; all of the corpus when left out.
+
+    Raises:
+        InputError: Nothing is left of the split, or an utterance has no embedding where routers see
+            one.
+    """
+    if not set(corpus.phonemes) & set(recognizer.phonemes.symbols):
+        raise InputError(
+            f"corpus {corpus.name}: none of its phonemes ({', '.join(corpus.phonemes[:8])} ...) is "
+            f"a phoneme of the model ({', '.join(recognizer.phonemes.symbols[:8])} ...)"
+        )
+    cuts = corpus.cuts(split)
+    wanted = set(speakers if speakers is not None else corpus.speakers)
+    chosen = [cut for cut in cuts if cut.supervisions[0].speaker in wanted]
+    if recipe.corpus.max_utterances:
+        chosen = fewer_of_each_speaker(chosen, recipe.corpus.max_utterances)
+    size, file = recognizer.embedding_size, recipe.corpus.embeddings
+    embeddings = None if size is None or file is None else Embeddings(file, size)
+    sounds: list[tuple[Example, Waveform]] = []
+    for cut in chosen:
+        sounds.extend(_cut_examples(recipe, recognizer, cut, cut.supervisions[0]))
+    if not sounds:
+        raise InputError(
+            f"corpus {corpus.name}: the {split} split has nothing of the speakers "
+            f"{', '.join(sorted(wanted))} that the recipe can use"
+        )
+    if embeddings is not None:
+        sounds = [
+            (replace(example, embedding=embeddings.of([example.utterance, example.speaker])), sound)
+            for example, sound in sounds
+        ]
+    return _with_features(sounds, recognizer)
+
+
+def load_sounds(
+    recipe: Recipe,
+    corpus: PreparedCorpus,
+    split: str,
+    recognizer: Recognizer,
+    utterances: Collection[str],
+) -> dict[str, Waveform]:
+    """What the model hears of some utterances or tokens, noise and all, before features.
+
+    Args:
+        recipe: Says how much noise, and how tokens are cut.
+        corpus: The prepared corpus.
+        split: ``train``, ``dev`` or ``test``.
+        recognizer: Whose sample rate it is.
+        utterances: Identifiers of examples; those that the split does not have are left out.
+
+    Returns:
+        Samples of each at the model's rate, by identifier.
+    """
+    recordings = {_recording_of(name) for name in utterances} | set(utterances)
+    sounds: dict[str, Waveform] = {}
+    for cut in corpus.cuts(split):
+        if cut.id in recordings:
+            for example, sound in _cut_examples(recipe, recognizer, cut, cut.supervisions[0]):
+                if example.utterance in utterances:
+                    sounds[example.utterance] = sound
+    return sounds
+
+
+def _recording_of(token: str) -> str:
+    """The utterance that a token was cut from."""
+    return token.rpartition("#")[0] or token
+
+
+def _cut_examples(
+    recipe: Recipe, recognizer: Recognizer, cut: Any, supervision: Any
+) -> list[tuple[Example, Waveform]]:
+    """An utterance, or the tokens in it."""
+    rate = recognizer.log_mel.sample_rate
+    waveform = resample(cut.load_audio()[0].astype(np.float32), cut.sampling_rate, rate)
+    spans = [
+        (item.symbol, item.start, item.start + item.duration)
+        for item in (supervision.alignment or {}).get("phoneme", ())
+    ]
+    # A token near the start or the end reaches beyond the recording: into its noise.
+    margin = recognizer.token_samples if recipe.task.kind == "classify" else 0
+    if recipe.corpus.snr_db is not None:
+        waveform = add_noise(
+            waveform, recipe.corpus.snr_db, cut.id, recipe.corpus.noise_seed, margin
+        )
+    elif margin:
+        waveform = np.pad(waveform, margin)
+    if recipe.task.kind == "recognize":
+        phonemes = tuple(supervision.custom["phonemes"])
+        nothing = torch.empty(0)
+        return [(Example(cut.id, supervision.speaker, phonemes, nothing, tuple(spans)), waveform)]
+    tokens = []
+    for number, (symbol, start, end) in enumerate(spans):
+        if symbol not in recognizer.phonemes:
+            continue
+        first = margin + round((start - recipe.task.onset_ms / 1000) * rate)
+        example = Example(
+            f"{cut.id}#{number}",
+            supervision.speaker,
+            (symbol,),
+            torch.empty(0),
+            ((symbol, recipe.task.onset_ms / 1000, recipe.task.onset_ms / 1000 + end - start),),
+        )
+        tokens.append((example, waveform[first : first + recognizer.token_samples]))
+    return tokens
+
+
+def _side_by_side(lengths: Sequence[int]) -> Iterator[list[int]]:
+    """Indices of recordings of like length, together no longer than ``SAMPLES_AT_ONCE``."""
+    chosen: list[int] = []
+    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if chosen and (len(chosen) + 1) * lengths[index] > SAMPLES_AT_ONCE:
+            yield chosen
+            chosen = []
+        chosen.append(index)
+    if chosen:
+        yield chosen
+
+
+@torch.no_grad()
+def _with_features(sounds: list[tuple[Example, Waveform]], recognizer: Recognizer) -> list[Example]:
+    lengths = [len(sound) for _, sound in sounds]
+    examples: list[Example] = [example for example, _ in sounds]
+    for chosen in _side_by_side(lengths):
+        num_samples = torch.tensor([len(sounds[i][1]) for i in chosen])
+        waveforms = torch.zeros(len(chosen), int(num_samples.max()))
+        for row, i in enumerate(chosen):
+            waveforms[row, : len(sounds[i][1])] = torch.from_numpy(sounds[i][1])
+        device = recognizer.device
+        features, mask = recognizer.log_mel(waveforms.to(device), num_samples.to(device))
+        num_frames = mask.sum(dim=1).tolist()
+        features = features.cpu()
+        for row, i in enumerate(chosen):
+            old = examples[i]
+            # Cloned: a view would keep the whole padded batch alive.
+            own = features[row, : num_frames[row]].clone()
+            examples[i] = replace(old, features=own)
+    return examples

@@ -1,0 +1,1 @@
+"""Posteriors to phonemes: decoders, n-grams, alignment, scoring; knows nothing of experts."""

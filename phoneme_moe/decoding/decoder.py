@@ -1,0 +1,211 @@
+"""From posteriors to phonemes, and how sure one may be of them.
+
+Legend: T frames, P outputs with the blank first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phoneme_moe.decoding.bayes_risk import by_expected_errors, pool
+from phoneme_moe.decoding.beam_search import Hypothesis, beam_search
+from phoneme_moe.decoding.ngram import PhonemeNgram
+from phoneme_moe.decoding.phonemes import BLANK
+from phoneme_moe.errors import InputError
+
+DECODING_VERSION = 1
+
+MOST_PHASES = 8
+"""As many feature frames as may be one frame of posteriors."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A decoded phoneme.
+
+    Attributes:
+        phoneme: Its symbol.
+        start: Where it begins, in seconds.
+        end: Where it ends, in seconds; never past the end of the recording.
+        confidence: Probability that it was said, 0..1.
+        experts: Mean weight of each expert over its frames, by name; empty without experts.
+    """
+
+    phoneme: str
+    start: float
+    end: float
+    confidence: float
+    experts: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How phonemes are read off posteriors; found on dev (``evaluation.calibrate``).
+
+    Attributes:
+        temperature: What scores are divided by before they count as confidence.
+        language_model: N-gram of the run's training phonemes; None of old runs.
+        weight: Power of its probabilities in a beam search.
+        bonus: Added to a reading's score for each phoneme.
+        beam: Readings that a beam search keeps where nobody says; None of runs that are read by the
+            best path.
+        least_risk: A beam search gives the reading with the fewest errors to be expected, not the
+            likeliest (``decoding.bayes_risk``).
+        phases: Hearings that such a search pools. Several feature frames are one frame of
+            posteriors, which may begin at any of them: each hearing is delayed by one more.
+    """
+
+    temperature: float = 1.0
+    language_model: PhonemeNgram | None = None
+    weight: float = 0.0
+    bonus: float = 0.0
+    beam: int | None = None
+    least_risk: bool = False
+    phases: int = 1
+
+    def keeps(self, asked: int | None) -> int | None:
+        """Readings that a beam search keeps; None is the best path.
+
+        Args:
+            asked: What the user wants: 0 is the best path, None leaves it to the run.
+        """
+        return (self.beam if asked is None else asked) or None
+
+    def hearings(self, asked: int | None) -> int:
+        """How often an utterance is heard, each time a feature frame later, to be read.
+
+        Args:
+            asked: As for ``keeps``.
+        """
+        return self.phases if self.least_risk and self.keeps(asked) is not None else 1
+
+    def search(
+        self,
+        log_posteriors: NDArray[np.float32],
+        num_frames: NDArray[np.int64],
+        beam: int,
+        nbest: int = 1,
+        delayed: Sequence[tuple[NDArray[np.float32], NDArray[np.int64]]] = (),
+    ) -> list[list[Hypothesis]]:
+        """Readings of each utterance by beam search, best first.
+
+        With ``least_risk`` the best is the one with the fewest errors to be expected.
+
+        Args:
+            log_posteriors: Natural logarithms, shape (batch, frames, outputs).
+            num_frames: Real frames of each utterance, shape (batch,).
+            beam: Prefixes that are kept from frame to frame, 1 or more.
+            nbest: Most readings of an utterance.
+            delayed: Posteriors and frames of further hearings of the same utterances, which
+                ``least_risk`` pools (``hearings``).
+        """
+        heard = [(log_posteriors, num_frames), *(delayed if self.least_risk else ())]
+        found = [
+            beam_search(
+                posteriors,
+                frames,
+                beam,
+                self.language_model,
+                self.weight,
+                self.bonus,
+                beam if self.least_risk else nbest,
+            )
+            for posteriors, frames in heard
+        ]
+        if not self.least_risk:
+            return found[0]
+        of_utterances = found[0] if len(found) == 1 else map(pool, zip(*found, strict=True))
+        return [by_expected_errors(own)[:nbest] for own in of_utterances]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        model = self.language_model
+        return {
+            "version": DECODING_VERSION,
+            "temperature": self.temperature,
+            "weight": self.weight,
+            "bonus": self.bonus,
+            "beam": self.beam,
+            "least_risk": self.least_risk,
+            "phases": self.phases,
+            "language_model": None if model is None else model.to_json(),
+        }
+
+    @classmethod
+    def from_json(cls, data: Any, where: str) -> Decoding:
+        """Reads what ``to_json`` gave.
+
+        Args:
+            data: Plain data.
+            where: The file, for messages.
+
+        Raises:
+            InputError: Names the key that does not hold.
+        """
+        if not isinstance(data, dict) or data.get("version") != DECODING_VERSION:
+            found = data.get("version") if isinstance(data, dict) else data
+            raise InputError(f"{where}: version: found {found!r}, expected {DECODING_VERSION}")
+        numbers = {}
+        for key, least in (("temperature", 1e-3), ("weight", 0.0), ("bonus", -100.0)):
+            value: Any = data.get(key)
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not (number and least <= value <= 100):
+                raise InputError(f"{where}: {key}: found {value!r}, expected {least:g} to 100")
+            numbers[key] = float(value)
+        beam = data.get("beam")
+        if beam is not None and not (type(beam) is int and beam >= 1):
+            raise InputError(f"{where}: beam: found {beam!r}, expected null or 1 or more")
+        least_risk = data.get("least_risk", False)
+        if not isinstance(least_risk, bool):
+            raise InputError(f"{where}: least_risk: found {least_risk!r}, expected true or false")
+        phases = data.get("phases", 1)
+        if not (type(phases) is int and 1 <= phases <= MOST_PHASES):
+            raise InputError(f"{where}: phases: found {phases!r}, expected 1 to {MOST_PHASES}")
+        model = data.get("language_model")
+        ngram = None if model is None else PhonemeNgram.from_json(model, where)
+        return cls(language_model=ngram, beam=beam, least_risk=least_risk, phases=phases, **numbers)
+
+
+def best_path(log_posteriors: NDArray[np.float32]) -> tuple[list[int], NDArray[np.int64]]:
+    """The likeliest output of each frame, runs joined, blanks out (Graves et al. 2006, sec. 3.2).
+
+    Args:
+        log_posteriors: Shape (frames, outputs).
+
+    Returns:
+        The outputs in order, and the first frame of each and the one after its last, shape
+        (phonemes, 2).
+    """
+    best = log_posteriors.argmax(axis=1)
+    edges = np.flatnonzero(np.diff(best, prepend=-1, append=-1))
+    spans = np.stack([edges[:-1], edges[1:]], axis=1)
+    spoken = best[spans[:, 0]] != BLANK
+    return best[spans[spoken, 0]].tolist(), spans[spoken]
+
+
+def confidences(
+    log_posteriors: NDArray[np.float32],
+    outputs: list[int],
+    spans: NDArray[np.int64],
+    temperature: float,
+) -> NDArray[np.float32]:
+    """Probability of each phoneme: the mean over the frames in which it is emitted, 0..1.
+
+    Args:
+        log_posteriors: Shape (frames, outputs).
+        outputs: The phonemes.
+        spans: Their frames, shape (phonemes, 2).
+        temperature: Above 1 makes less sure (Guo et al. 2017).
+    """
+    scaled = log_posteriors / temperature
+    top = scaled.max(axis=1, keepdims=True)
+    log_sum = np.log(np.exp(scaled - top).sum(axis=1)) + top[:, 0]
+    found = np.empty(len(outputs), np.float32)
+    for number, (output, (first, last)) in enumerate(zip(outputs, spans.tolist(), strict=True)):
+        found[number] = np.exp(scaled[first:last, output] - log_sum[first:last]).mean()
+    return np.minimum(found, 1.0)

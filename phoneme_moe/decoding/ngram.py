@@ -1,0 +1,277 @@
+"""Which phonemes follow which: an n-gram with interpolated modified Kneser-Ney smoothing.
+
+Chen & Goodman 1998, section 3. An n-gram is kept as a number in base S + 1 with a digit for each of
+its phonemes: 0 is the edge of the utterance, 1 the first symbol. So the beginning is zeros in
+front, n-grams of all lengths are sorted and looked up as numbers, and one without its first
+phoneme is a remainder.
+
+Legend: S symbols, N states.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phoneme_moe.decoding.phonemes import PhonemeSet
+from phoneme_moe.errors import InputError
+
+NGRAM_VERSION = 1
+MOST_ORDER = 5
+BEGIN, END = "<s>", "</s>"
+
+_MOST_SYMBOLS = 1000  # longest n-grams as numbers stay below 2^63
+_MOST_TIMES = 10**9
+_USUAL_DISCOUNTS = (0.0, 0.5, 1.0, 1.5)  # where counts are too few to tell; those of KenLM
+
+
+@dataclass(frozen=True)
+class PhonemeNgram:
+    """A phoneme n-gram, as tables in which decoders look up many prefixes at once.
+
+    A state is the longest end of what has been said, up to ``order - 1`` phonemes, that was seen in
+    training. What is longer and was never seen has the same probabilities (Kneser & Ney 1995), so
+    that nothing is lost.
+
+    Attributes:
+        symbols: The phonemes in order.
+        order: Phonemes that are looked at, the next one included; 1 to ``MOST_ORDER``.
+        counts: How often each n-gram was seen: its number to its count, 1 or more.
+        log_probabilities: Natural logarithms of what comes next, shape (states, symbols + 1); the
+            last column is the end of the utterance.
+        next_states: State after each symbol, shape (states, symbols).
+        start_state: State before the first phoneme.
+    """
+
+    symbols: tuple[str, ...]
+    order: int
+    counts: Mapping[int, int] = field(repr=False)
+    log_probabilities: NDArray[np.float32] = field(init=False, repr=False, compare=False)
+    next_states: NDArray[np.int64] = field(init=False, repr=False, compare=False)
+    start_state: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        base = len(self.symbols) + 1
+        levels = _levels(self.counts, self.order, base)
+        contexts = [np.union1d(grams // base, [0]) for grams, _ in levels]
+        probabilities, next_states = _tables(levels, contexts, base)
+        object.__setattr__(self, "log_probabilities", np.log(probabilities).astype(np.float32))
+        object.__setattr__(self, "next_states", next_states)
+        # The first of the longest contexts: nothing but the beginning.
+        object.__setattr__(self, "start_state", len(next_states) - len(contexts[-1]))
+
+    @classmethod
+    def estimate(
+        cls, utterances: Iterable[Sequence[str]], symbols: Sequence[str], order: int = 4
+    ) -> PhonemeNgram:
+        """Counts the n-grams of training utterances.
+
+        Args:
+            utterances: The phonemes of each, maybe none; those that are no symbol are left out.
+            symbols: All phonemes that there are.
+            order: 1 to ``MOST_ORDER``.
+        """
+        phonemes = PhonemeSet(tuple(symbols), has_blank=True)  # its outputs are our digits
+        base = phonemes.num_outputs
+        counts: Counter[int] = Counter()
+        for utterance in utterances:
+            gram = 0
+            for digit in [*phonemes.encode(p for p in utterance if p in phonemes), 0]:
+                gram = (gram * base + digit) % base**order
+                counts[gram] += 1
+        return cls(phonemes.symbols, order, dict(counts))
+
+    def next_state(
+        self, states: NDArray[np.int64], symbols: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """States after further phonemes.
+
+        Args:
+            states: Of any shape.
+            symbols: Indices of symbols from 0, of the same shape.
+        """
+        return self.next_states[states, symbols]
+
+    def log_probability(self, phonemes: Sequence[str]) -> float:
+        """Of a whole utterance and its end, natural logarithm.
+
+        Raises:
+            InputError: A phoneme is not among the symbols.
+        """
+        state, total = self.start_state, 0.0
+        for symbol in PhonemeSet(self.symbols, has_blank=False).encode(phonemes):
+            total += float(self.log_probabilities[state, symbol])
+            state = int(self.next_states[state, symbol])
+        return total + float(self.log_probabilities[state, -1])
+
+    def perplexity(self, utterances: Iterable[Sequence[str]]) -> float:
+        """Of phonemes and ends of utterances, each given what was before; 1 or more.
+
+        Args:
+            utterances: The phonemes of each; at least one utterance.
+
+        Raises:
+            InputError: A phoneme is not among the symbols.
+        """
+        several = list(utterances)
+        total = sum(self.log_probability(own) for own in several)
+        return float(np.exp(-total / sum(len(own) + 1 for own in several)))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data: how often what followed each context."""
+        base = len(self.symbols) + 1
+        before, after = (BEGIN, *self.symbols), (END, *self.symbols)
+        counts: dict[str, dict[str, int]] = {}
+        for gram, count in sorted(self.counts.items()):
+            digits = [gram // base**place % base for place in reversed(range(self.order))]
+            key = " ".join(before[digit] for digit in digits[:-1])
+            counts.setdefault(key, {})[after[digits[-1]]] = count
+        return {
+            "version": NGRAM_VERSION,
+            "order": self.order,
+            "symbols": list(self.symbols),
+            "counts": counts,
+        }
+
+    @classmethod
+    def from_json(cls, data: Any, where: str) -> PhonemeNgram:
+        """Reads what ``to_json`` gave.
+
+        Args:
+            data: Plain data.
+            where: The file, for messages.
+
+        Raises:
+            InputError: Names the key that does not hold.
+        """
+        where = f"{where}: language_model"
+        _require(isinstance(data, dict), where, data, "an object")
+        version, order = data.get("version"), data.get("order")
+        _require(_is_whole(version, 1, 1), f"{where}.version", version, f"{NGRAM_VERSION}")
+        _require(_is_whole(order, 1, MOST_ORDER), f"{where}.order", order, f"1 to {MOST_ORDER}")
+        symbols, counts = data.get("symbols"), data.get("counts")
+        holds = isinstance(symbols, list) and 1 <= len(symbols) <= _MOST_SYMBOLS
+        _require(holds, f"{where}.symbols", symbols, f"a list of 1 to {_MOST_SYMBOLS} phonemes")
+        for place, symbol in enumerate(symbols):
+            holds = isinstance(symbol, str) and symbol.split() == [symbol]
+            holds = holds and symbol not in (BEGIN, END, *symbols[:place])
+            _require(holds, f"{where}.symbols[{place}]", symbol, "a phoneme without spaces, once")
+        _require(isinstance(counts, dict), f"{where}.counts", counts, "an object")
+        return cls(tuple(symbols), order, _read_counts(counts, symbols, order, f"{where}.counts"))
+
+
+def _read_counts(
+    counts: dict[str, Any], symbols: list[str], order: int, where: str
+) -> dict[int, int]:
+    """Counts of ``to_json`` as n-grams in numbers."""
+    base = len(symbols) + 1
+    before = {symbol: digit for digit, symbol in enumerate((BEGIN, *symbols))}
+    after = {symbol: digit for digit, symbol in enumerate((END, *symbols))}
+    found: dict[int, int] = {}
+    for key, followers in counts.items():
+        context = key.split()
+        first = next((place for place, own in enumerate(context) if own != BEGIN), order)
+        holds = len(context) == order - 1 and all(own in before for own in context)
+        holds = holds and BEGIN not in context[first:]
+        expected = f"{order - 1} known phonemes, {BEGIN} only in front"
+        _require(holds, where, key, expected)
+        gram = 0
+        for own in context:
+            gram = gram * base + before[own]
+        _require(isinstance(followers, dict), f"{where}[{key!r}]", followers, "an object")
+        for own, count in followers.items():
+            _require(own in after, f"{where}[{key!r}]", own, f"a known phoneme or {END}")
+            holds = _is_whole(count, 1, _MOST_TIMES)
+            _require(holds, f"{where}[{key!r}][{own!r}]", count, f"1 to {_MOST_TIMES}")
+            found[gram * base + after[own]] = count
+    return found
+
+
+def _is_whole(value: Any, least: int, most: int) -> bool:
+    return type(value) is int and least <= value <= most
+
+
+def _require(holds: bool, where: str, found: Any, expected: str) -> None:
+    if not holds:
+        shown = repr(found)
+        shown = shown if len(shown) <= 80 else f"{shown[:80]}..."
+        raise InputError(f"{where}: found {shown}, expected {expected}")
+
+
+_Level = tuple[NDArray[np.int64], NDArray[np.int64]]
+"""N-grams of one length as numbers, and how often each counts."""
+
+
+def _levels(counts: Mapping[int, int], order: int, base: int) -> list[_Level]:
+    """N-grams of all lengths, shortest first.
+
+    The longest count as often as they were seen; so do those from the beginning of an utterance,
+    in front of which nothing can stand. Others count once for each phoneme (or the beginning) in
+    front of which they were seen (Chen & Goodman 1998, section 2.7).
+    """
+    grams = np.fromiter(counts.keys(), np.int64, len(counts))
+    times = np.fromiter(counts.values(), np.int64, len(counts))
+    # In front of its phonemes an n-gram has room for one beginning; more zeros are padding.
+    digits = np.searchsorted(base ** np.arange(order - 1), grams // base, side="right")
+    sizes = np.minimum(digits + 2, order)
+    levels: list[_Level] = []
+    longer = grams[:0]
+    for size in range(order, 0, -1):
+        shorter, kinds = np.unique(longer % base**size, return_counts=True)
+        longer = np.concatenate([grams[sizes == size], shorter])
+        levels.append((longer, np.concatenate([times[sizes == size], kinds])))
+    return levels[::-1]
+
+
+def _tables(
+    levels: list[_Level], contexts: list[NDArray[np.int64]], base: int
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Probabilities of what comes next, and the states then.
+
+    Args:
+        levels: N-grams by length.
+        contexts: Those of each level, ascending; 0 is always one. Together they are the states.
+        base: Symbols + 1.
+
+    Returns:
+        Shapes (states, symbols + 1) and (states, symbols).
+    """
+    rows, follow = [np.full((1, base), 1 / base)], [np.zeros((1, base - 1), np.int64)]
+    shorter, first = contexts[0], 0
+    for size, ((grams, times), own) in enumerate(zip(levels, contexts, strict=True), 1):
+        # Without its first phoneme a context is one of the level before.
+        back = np.searchsorted(shorter, own % base ** max(size - 2, 0))
+        context, following = np.searchsorted(own, grams // base), grams % base - 1
+        discount = _discounts(times)[np.minimum(times, 3)]
+        total = np.bincount(context, times, len(own))
+        freed = np.bincount(context, discount, len(own))
+        share = np.divide(freed, total, out=np.ones(len(own)), where=total > 0)
+        row = share[:, None] * rows[-1][back]
+        row[context, following] += (times - discount) / total[context]
+        rows.append(row)
+        first += len(own)
+        then = follow[-1][back]
+        if size < len(levels):
+            wanted = own[:, None] * base + np.arange(1, base)
+            longer = contexts[size]
+            states = first + np.searchsorted(longer, wanted)
+            then = np.where(np.isin(wanted, longer), states, then)
+        follow.append(then)
+        shorter = own
+    return np.concatenate(rows[1:]), np.concatenate(follow[1:])
+
+
+def _discounts(times: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Taken off n-grams that count 0, 1, 2 and more times (Chen & Goodman 1998, eq. 26)."""
+    n1, n2, n3, n4 = np.bincount(np.minimum(times, 5), minlength=5)[1:5].tolist()
+    if min(n1, n2, n3, n4) > 0:
+        y = n1 / (n1 + 2 * n2)
+        found = np.array([0, 1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3])
+        if (found[1:] > 0).all():
+            return found
+    return np.array(_USUAL_DISCOUNTS)

@@ -1,0 +1,102 @@
+"""Phonemes in other symbols, and folded onto smaller sets: tables beside this file.
+
+A table is a text file of two columns with a tab between; ``#`` and a space begin a remark. ARPABET
+is looked up as it is, else without its stress digit, else in capitals (TIMIT has small letters).
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import unicodedata
+from collections.abc import Sequence
+from importlib.resources import files
+
+from phoneme_moe.errors import InputError, suggest
+
+SYMBOLS = ("arpabet", "ipa")
+"""What phonemes can be written in."""
+
+_STRESSED = re.compile(r"([A-Z]+)[012]")
+_IPA = "arpabet_ipa"
+_PREFIX = "fold_"
+
+
+def symbol_map(
+    phonemes: Sequence[str], symbols: str | None = None, fold: str | None = None
+) -> dict[str, str]:
+    """What each phoneme of a set is written as: first folded, then in other symbols.
+
+    In IPA, ``AH`` and ``ER`` with stress 0 are ə and ɚ, with another or none ʌ and ɝ. ARPABET is
+    written without stress, so ə comes back as ``AH``.
+
+    Args:
+        phonemes: The set.
+        symbols: ``arpabet`` or ``ipa``; what is written in it already stays. As they are when left
+            out.
+        fold: Name of a fold (``fold_names``); none when left out.
+
+    Raises:
+        InputError: There is no such fold or no such symbols, or a phoneme is in no table.
+    """
+    if fold is not None and fold not in fold_names():
+        raise InputError(f"--fold: found {fold!r}{suggest(fold, fold_names())}")
+    if symbols is not None and symbols not in SYMBOLS:
+        raise InputError(f"--symbols: found {symbols!r}{suggest(symbols, SYMBOLS)}")
+    found = {phoneme: phoneme for phoneme in phonemes}
+    if fold is not None:
+        table = _PREFIX + fold
+        found = {phoneme: _table(table)[_entry(phoneme, table)] for phoneme in phonemes}
+    if symbols is not None:
+        found = {phoneme: to_symbols(symbol, symbols) for phoneme, symbol in found.items()}
+    return found
+
+
+def to_symbols(phoneme: str, symbols: str) -> str:
+    """One phoneme as ``symbol_map`` writes it.
+
+    Raises:
+        InputError: The phoneme is neither ARPABET nor IPA of General American.
+    """
+    ipa = unicodedata.normalize("NFC", phoneme)
+    arpabet = _ipa_to_arpabet().get(ipa) or _entry(phoneme, _IPA)
+    return _table(_IPA)[arpabet] if symbols == "ipa" else _without_stress(arpabet)
+
+
+@functools.cache
+def fold_names() -> tuple[str, ...]:
+    """Folds that there are."""
+    names = (entry.name for entry in files("phoneme_moe.decoding").joinpath("tables").iterdir())
+    return tuple(
+        sorted(
+            name.removeprefix(_PREFIX).removesuffix(".tsv")
+            for name in names
+            if name.startswith(_PREFIX)
+        )
+    )
+
+
+def _entry(symbol: str, table: str) -> str:
+    """What a symbol is called in a table."""
+    known = _table(table)
+    for tried in (symbol, _without_stress(symbol), symbol.upper()):
+        if tried in known:
+            return tried
+    raise InputError(f"phoneme {symbol!r} is not in the table {table}{suggest(symbol, known)}")
+
+
+def _without_stress(symbol: str) -> str:
+    match = _STRESSED.fullmatch(symbol)
+    return match[1] if match else symbol
+
+
+@functools.cache
+def _table(name: str) -> dict[str, str]:
+    text = files("phoneme_moe.decoding").joinpath("tables", f"{name}.tsv").read_text("utf-8")
+    return dict(line.split("\t") for line in text.splitlines() if not line.startswith("# "))
+
+
+@functools.cache
+def _ipa_to_arpabet() -> dict[str, str]:
+    # Turned around so that the first of several rows is the last to be put in.
+    return {ipa: arpabet for arpabet, ipa in reversed(_table(_IPA).items())}

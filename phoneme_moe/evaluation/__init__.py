@@ -1,0 +1,1 @@
+"""What a run is worth: errors, calibration, quality, the model card."""

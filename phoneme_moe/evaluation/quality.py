@@ -1,0 +1,154 @@
+"""What transcription with a run is worth: ``quality.json`` in its folder.
+
+Measured on test and dev: phoneme error rate with and without the beam, calibration, and, where the
+corpus has exact times, how far phonemes' starts and ends are off.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phoneme_moe.corpora import PreparedCorpus
+from phoneme_moe.errors import InputError
+from phoneme_moe.evaluation.split_outputs import Listened, best_paths, read, score, sure_and_right
+from phoneme_moe.features.audio import resample
+from phoneme_moe.features.log_mel_numpy import FrontEnd
+from phoneme_moe.run import Run
+from phoneme_moe.transcription.recording import Recording, record
+from phoneme_moe.transcription.run_engine import RunEngine
+from phoneme_moe.transcription.transcribe import Options, transcribe_recordings
+
+QUALITY = "quality.json"
+"""In the run folder (docs/schemas/quality.schema.json)."""
+
+BEAM = 16
+"""Readings that the beam search of ``per_beam`` keeps, where the run has no beam of its own."""
+
+WIDE_BEAM = 256
+"""Of runs that were trained with an n-gram, which the best readings depend on more, if their recipe
+does not say."""
+
+BINS = 10
+"""Of confidence, in its expected calibration error."""
+
+
+def calibration_error(sure: NDArray[np.float64], right: NDArray[np.bool_]) -> float:
+    """Mean distance between confidence and share of right ones, in bins of equal width, 0..1.
+
+    Naeini et al. 2015; weighted by how many fall into a bin.
+    """
+    if not len(sure):
+        return 0.0
+    bins = np.minimum((sure * BINS).astype(int), BINS - 1)
+    error = 0.0
+    for number in range(BINS):
+        own = bins == number
+        if own.any():
+            error += own.mean() * abs(sure[own].mean() - right[own].mean())
+    return float(error)
+
+
+def measure(run: Run, corpus: PreparedCorpus, dev: Listened, test: Listened) -> dict[str, Any]:
+    """The figures of ``quality.json``."""
+    decoding = run.decoding
+    kept = decoding.beam or BEAM
+    found: dict[str, Any] = {"version": 1, "corpus": run.recipe.corpus.name, "beam": kept}
+    tokens = run.recognizer.task.kind == "classify"
+    for name, split in (("dev", dev), ("test", test)):
+        readings = best_paths(run, split)
+        part: dict[str, Any] = {"utterances": len(split)}
+        part["per"] = score(run, split, readings).error_rate
+        if not tokens:
+            beam = read(run, split, decoding, kept)
+            part["per_beam"] = score(run, split, beam).error_rate
+        for key, temperature in (("raw", 1.0), ("calibrated", decoding.temperature)):
+            sure, right = sure_and_right(run, split, readings, temperature)
+            part[f"calibration_error_{key}"] = calibration_error(sure, right)
+        part["times"] = time_errors(run, corpus, name)
+        found[name] = part
+    return found
+
+
+def time_errors(run: Run, corpus: PreparedCorpus, split: str) -> dict[str, Any] | None:
+    """How far starts and ends of rightly recognised phonemes are off, where times are exact."""
+    recognizer = run.recognizer
+    cuts = [cut for cut in corpus.cuts(split) if cut.supervisions[0].alignment]
+    unheard = recognizer.asks_speaker or recognizer.embedding_size is not None
+    if recognizer.task.kind == "classify" or unheard or not cuts:
+        return None
+    engine = RunEngine(run)
+    front_end = engine.card.front_end()
+    errors: list[tuple[float, float]] = []
+    for first in range(0, len(cuts), 64):
+        several = cuts[first : first + 64]
+        recordings = [_record(cut, front_end) for cut in several]
+        transcripts = transcribe_recordings(engine, recordings, Options())
+        for cut, transcript in zip(several, transcripts, strict=True):
+            truth = [
+                (item.symbol, item.start, item.start + item.duration)
+                for item in cut.supervisions[0].alignment["phoneme"]
+            ]
+            found = [(s.phoneme, s.start, s.end) for s in transcript.segments]
+            errors += matched_errors(truth, found)
+    if not errors:
+        return None
+    off = np.abs(np.array(errors)) * 1000
+    return {"phonemes": len(off)} | {
+        key: {
+            "median_ms": float(np.median(off[:, column])),
+            "within_20_ms": float((off[:, column] <= 20).mean()),
+            "within_25_ms": float((off[:, column] <= 25).mean()),
+        }
+        for column, key in enumerate(("start", "end"))
+    }
+
+
+def _record(cut: Any, front_end: FrontEnd) -> Recording:
+    samples = cut.load_audio()[0].astype(np.float32)
+    waveform = resample(samples, cut.sampling_rate, front_end.sample_rate)
+    return record(waveform, Path(cut.id), front_end)
+
+
+def matched_errors(
+    truth: Sequence[tuple[str, float, float]], found: Sequence[tuple[str, float, float]]
+) -> list[tuple[float, float]]:
+    """Start and end of each rightly recognised phoneme, less the true ones, in seconds."""
+    import jiwer
+
+    if not truth or not found:
+        return []
+    alignment = jiwer.process_words(
+        " ".join(p for p, _, _ in truth), " ".join(p for p, _, _ in found)
+    ).alignments[0]
+    return [
+        (found[h][1] - truth[r][1], found[h][2] - truth[r][2])
+        for chunk in alignment
+        if chunk.type == "equal"
+        for r, h in zip(
+            range(chunk.ref_start_idx, chunk.ref_end_idx),
+            range(chunk.hyp_start_idx, chunk.hyp_end_idx),
+            strict=True,
+        )
+    ]
+
+
+def read_quality(run: Run) -> dict[str, Any] | None:
+    """What ``quality.json`` says; None where there is none.
+
+    Raises:
+        InputError: It is not JSON.
+    """
+    path = run.folder / QUALITY
+    if not path.is_file():
+        return None
+    try:
+        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path}: not valid JSON") from error
+    return data

@@ -1,0 +1,120 @@
+"""What a run says of the utterances of a split, and what is read off that.
+
+Legend: T frames, P outputs with the blank first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phoneme_moe.corpora import PreparedCorpus
+from phoneme_moe.data.examples import Example, load_examples
+from phoneme_moe.decoding.decoder import Decoding, confidences
+from phoneme_moe.decoding.scoring import Score, correct_phonemes, score_utterance, total_score
+from phoneme_moe.inference import recognize_examples
+from phoneme_moe.run import Run
+from phoneme_moe.transcription.model_spec import Heard
+from phoneme_moe.transcription.pieces import Reading, decode
+from phoneme_moe.transcription.run_engine import card_of
+
+
+@dataclass(frozen=True)
+class Listened:
+    """What a run says of the utterances of a split.
+
+    Attributes:
+        examples: The utterances.
+        heard: Of each by itself.
+    """
+
+    examples: Sequence[Example]
+    heard: Sequence[Heard]
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+
+def listen(
+    run: Run,
+    corpus: PreparedCorpus,
+    split: str,
+    speakers: Sequence[str] | None = None,
+    hearings: int = 1,
+) -> Listened:
+    """What a run says of a split.
+
+    Args:
+        run: The run.
+        corpus: Its corpus.
+        split: ``train``, ``dev`` or ``test``.
+        speakers: Whose utterances; all that the recipe names when left out.
+        hearings: How often each is heard, each time a feature frame later.
+
+    Raises:
+        InputError: Nothing of the split can be used.
+    """
+    recognizer = run.recognizer
+    if speakers is None and run.recipe.corpus.speakers is not None:
+        speakers = [*run.recipe.corpus.speakers, *run.recipe.corpus.held_out_speakers]
+    examples = load_examples(run.recipe, corpus, split, recognizer, speakers)
+    ordered: list[Example] = []
+    heard = []
+    nothing = np.empty((1, 0, 0), np.float32)
+    for batch, said in recognize_examples(recognizer, examples, hearings=hearings):
+        several = [
+            (own.log_posteriors.float().cpu().numpy(), own.num_frames.tolist())
+            for own in (said, *said.delayed)
+        ]
+        for row in range(len(batch.examples)):
+            # Copies: views would keep the padding of the whole batch.
+            first, *others = (own[row : row + 1, : n[row]].copy() for own, n in several)
+            heard.append(Heard(first, nothing, None, tuple(others)))
+        ordered += batch.examples
+    return Listened(ordered, heard)
+
+
+def read(run: Run, split: Listened, decoding: Decoding, beam: int | None = None) -> list[Reading]:
+    """Readings of all utterances; by the best path without a beam."""
+    return decode(split.heard, replace(card_of(run), decoding=decoding), beam)
+
+
+def score(run: Run, split: Listened, readings: Sequence[Reading]) -> Score:
+    """Errors of readings of all utterances."""
+    phonemes = run.recognizer.phonemes
+    return total_score(
+        [
+            score_utterance(example.phonemes, phonemes.decode(reading.outputs))
+            for example, reading in zip(split.examples, readings, strict=True)
+        ]
+    )
+
+
+def best_paths(run: Run, split: Listened) -> list[Reading]:
+    """Greedy readings; of tokens, their one phoneme."""
+    if run.recognizer.task.kind != "classify":
+        return read(run, split, Decoding())
+    span = np.array([[0, 1]])
+    return [
+        Reading([int(heard.log_posteriors[0, 0].argmax())], span, span) for heard in split.heard
+    ]
+
+
+def sure_and_right(
+    run: Run, split: Listened, readings: Sequence[Reading], temperature: float
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Confidence of every phoneme that is recognised, and whether it was said."""
+    sure: list[NDArray[Any]] = [np.empty(0)]
+    right = [np.empty(0, bool)]
+    phonemes = run.recognizer.phonemes
+    for example, heard, reading in zip(split.examples, split.heard, readings, strict=True):
+        sure.append(
+            confidences(heard.log_posteriors[0], reading.outputs, reading.spans, temperature)
+        )
+        hypothesis = phonemes.decode(reading.outputs)
+        right.append(np.array(correct_phonemes(example.phonemes, hypothesis), bool))
+    return np.concatenate(sure), np.concatenate(right)

@@ -1,0 +1,1 @@
+"""Sound in, log mel features out; knows nothing of models."""

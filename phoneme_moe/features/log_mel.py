@@ -1,0 +1,160 @@
+"""Log mel features, and the arithmetic of frames.
+
+This and ``front_end``, the same without torch, alone know how samples become frames. Frame ``t``
+covers the samples ``t * hop .. (t + 1) * hop``; its analysis window is centred there, with zeros
+beyond the ends, so a recording of n samples has n // hop frames and no frame ends past its end.
+
+Legend: B batch, T frames, F features of a frame.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torchaudio.transforms import MelSpectrogram
+
+from phoneme_moe.features.log_mel_numpy import ACTIVE_RANGE_DB, DYNAMIC_RANGE_DB
+
+WINDOWS = {"hann": torch.hann_window, "hamming": torch.hamming_window}
+
+
+class LogMel(nn.Module):
+    """Waveforms to normalised log mel frames, whatever the recording's level.
+
+    Multiplying a waveform by a constant changes nothing, and neither does padding: a masked frame
+    is exactly zero and no statistic includes it.
+    """
+
+    def __init__(
+        self,
+        sample_rate: int,
+        n_mels: int,
+        window_ms: float = 25.0,
+        hop_ms: float = 10.0,
+        window: str = "hann",
+        normalization: str = "utterance",
+    ) -> None:
+        """Sizes as in ``recipe.Features``."""
+        super().__init__()
+        self.sample_rate = sample_rate
+        self.hop = round(sample_rate * hop_ms / 1000)
+        win_length = round(sample_rate * window_ms / 1000)
+        self.n_fft = 1 << (max(win_length, self.hop) - 1).bit_length()
+        self.normalization = normalization
+        self.n_mels = n_mels
+        self.mel = MelSpectrogram(
+            sample_rate,
+            n_fft=self.n_fft,
+            win_length=win_length,
+            hop_length=self.hop,
+            n_mels=n_mels,
+            center=False,
+            window_fn=WINDOWS[window],
+            mel_scale="htk",
+            norm=None,
+        )
+
+    @property
+    def frame_seconds(self) -> float:
+        """Seconds from one frame to the next."""
+        return self.hop / self.sample_rate
+
+    def num_frames(self, num_samples: int) -> int:
+        """Whole frames in a recording of so many samples."""
+        return num_samples // self.hop
+
+    def mel_energies(self, waveforms: Tensor) -> Tensor:
+        """Power in each mel band, before the logarithm.
+
+        Args:
+            waveforms: Shape (batch, samples), zero beyond each recording's end.
+
+        Returns:
+            Shape (batch, samples // hop, n_mels).
+        """
+        left = (self.n_fft - self.hop) // 2
+        right = self.n_fft - self.hop - left
+        energies: Tensor = self.mel(nn.functional.pad(waveforms, (left, right)))
+        return energies.transpose(1, 2)
+
+    def forward(self, waveforms: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalised log mel frames.
+
+        Args:
+            waveforms: Shape (batch, samples); what lies beyond an end is ignored.
+            num_samples: Samples of each recording, shape (batch,).
+
+        Returns:
+            Features of shape (batch, frames, features), zero where masked, and the mask of real
+            frames, shape (batch, frames), boolean.
+        """
+        positions = torch.arange(waveforms.shape[1], device=waveforms.device)
+        waveforms = waveforms * (positions < num_samples[:, None])
+        if waveforms.shape[1] < self.hop:
+            # Not one whole frame in the batch.
+            batch = len(waveforms)
+            nothing = waveforms.new_zeros(batch, 0, self.n_mels)
+            return nothing, nothing.new_zeros(batch, 0, dtype=torch.bool)
+        energies = self.mel_energies(waveforms)  # (B, T, n_mels)
+        frames = torch.arange(energies.shape[1], device=waveforms.device)
+        mask = frames < (num_samples // self.hop)[:, None]  # (B, T)
+        energies = energies * mask[..., None]
+        floor = energies.amax(dim=(1, 2), keepdim=True) * 10 ** (-DYNAMIC_RANGE_DB / 10)
+        log_mel = torch.log(torch.maximum(energies, floor).clamp_min(1e-30))
+        return self._normalize(log_mel, mask[..., None]), mask
+
+    def _normalize(self, log_mel: Tensor, mask: Tensor) -> Tensor:
+        num_frames = mask.sum(dim=1, keepdim=True).clamp_min(1)  # (B, 1, 1)
+        if self.normalization == "range":
+            # Waibel 1989: a token lies within -1..1 with mean 0 over all its coefficients.
+            mean = (log_mel * mask).sum(dim=(1, 2), keepdim=True) / num_frames / log_mel.shape[2]
+            centred = (log_mel - mean) * mask
+            scale = centred.abs().amax(dim=(1, 2), keepdim=True)
+        else:
+            # Only loud frames count, or the answer would hang on how much silence surrounds a word.
+            level = log_mel.amax(dim=2, keepdim=True)  # (B, T, 1)
+            loudest = level.masked_fill(~mask, -torch.inf).amax(dim=1, keepdim=True)
+            active = mask & (level > loudest - ACTIVE_RANGE_DB / 10 * math.log(10))
+            num_active = active.sum(dim=1, keepdim=True).clamp_min(1)
+            mean = (log_mel * active).sum(dim=1, keepdim=True) / num_active
+            centred = (log_mel - mean) * mask
+            variance = (centred * active).square().sum(dim=(1, 2), keepdim=True) / num_active
+            scale = (variance / log_mel.shape[2]).sqrt()
+        return centred / scale.clamp_min(1e-3)
+
+
+def delay(features: Tensor, mask: Tensor, frames: int) -> tuple[Tensor, Tensor]:
+    """The same sound some frames later: the first frame lasts longer.
+
+    Args:
+        features: Shape (batch, frames, features), zero where masked.
+        mask: Real frames, shape (batch, frames).
+        frames: How much later.
+    """
+    if not frames:
+        return features, mask
+    first = features[:, :1].expand(-1, frames, -1)
+    return torch.cat([first, features], dim=1), torch.cat([mask[:, :1].expand(-1, frames), mask], 1)
+
+
+def stack_frames(features: Tensor, mask: Tensor, stack: int) -> tuple[Tensor, Tensor]:
+    """Joins adjacent frames, so that a model takes fewer, wider steps.
+
+    Args:
+        features: Shape (batch, frames, features), zero where masked.
+        mask: Real frames, shape (batch, frames).
+        stack: Frames to join.
+
+    Returns:
+        Features of shape (batch, frames / stack, stack * features), and their mask: a frame whose
+        first part is real is real, and what it lacks is zero.
+    """
+    if stack == 1:
+        return features, mask
+    missing = (stack - features.shape[1] % stack) % stack  # ONNX has no remainder below 0
+    features = nn.functional.pad(features, (0, 0, 0, missing))
+    mask = nn.functional.pad(mask, (0, missing))
+    batch, frames, width = features.shape
+    return features.reshape(batch, frames // stack, width * stack), mask[:, ::stack]

@@ -1,0 +1,175 @@
+"""Log mel features with NumPy alone: those of ``features.LogMel``, for use without torch.
+
+A test holds the two against each other. Long recordings go through in blocks: energies first, then
+what normalisation must know of the whole recording, then the features of any stretch of it.
+
+Legend: T frames, M mel bands.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.fft
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from phoneme_moe.features.audio import Waveform
+
+DYNAMIC_RANGE_DB = 80.0
+"""Mel energies this far below the loudest of the utterance count as silence. The floor goes with
+the recording's own level, so that a quiet speaker is not cut off (20 dB lie between speakers)."""
+
+ACTIVE_RANGE_DB = 30.0
+"""Frames this far below the loudest one do not count in an utterance's mean and variance."""
+
+_BLOCK = 4096  # frames at a time, so that spectra of a long recording take little memory
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Level:
+    """What normalisation must know of a whole recording.
+
+    Attributes:
+        loudest: Its greatest mel energy.
+        mean: Mean of the log mel of its loud frames, shape (1, mel bands) or (1, 1).
+        scale: What the centred log mel is divided by.
+    """
+
+    loudest: float
+    mean: Floats
+    scale: float
+
+    @property
+    def quiet(self) -> float:
+        """Log mel below which a frame is quiet (``ACTIVE_RANGE_DB``)."""
+        return _log(self.loudest) - ACTIVE_RANGE_DB / 10 * math.log(10)
+
+
+class FrontEnd:
+    """Waveforms to normalised log mel frames."""
+
+    def __init__(
+        self,
+        sample_rate: int,
+        n_mels: int,
+        window_ms: float = 25.0,
+        hop_ms: float = 10.0,
+        window: str = "hann",
+        normalization: str = "utterance",
+    ) -> None:
+        """Sizes as in ``recipe.Features``."""
+        self.sample_rate = sample_rate
+        self.hop = round(sample_rate * hop_ms / 1000)
+        length = round(sample_rate * window_ms / 1000)
+        self.n_fft = 1 << (max(length, self.hop) - 1).bit_length()
+        self.n_mels = n_mels
+        self.normalization = normalization
+        phase = 2 * np.pi * np.arange(length) / length
+        shape = 0.5 - 0.5 * np.cos(phase) if window == "hann" else 0.54 - 0.46 * np.cos(phase)
+        left = (self.n_fft - length) // 2
+        padded = np.pad(shape, (left, self.n_fft - length - left))
+        self._window = padded.astype(np.float32)
+        self._filters = mel_filters(sample_rate, self.n_fft, n_mels)  # (bins, M)
+        self.left = (self.n_fft - self.hop) // 2
+        """Samples that the first frame's window reaches beyond it to either side."""
+
+    @property
+    def frame_seconds(self) -> float:
+        """Seconds from one frame to the next."""
+        return self.hop / self.sample_rate
+
+    def energies(self, waveform: Waveform) -> Floats:
+        """Power in each mel band of every frame, shape (frames, mel bands).
+
+        Args:
+            waveform: The whole recording, shape (samples,).
+        """
+        right = self.n_fft - self.hop - self.left
+        return self.energies_between(np.pad(waveform, (self.left, right)))
+
+    def energies_between(self, samples: Waveform) -> Floats:
+        """The same of a stretch that has the margins of its windows.
+
+        Args:
+            samples: ``left`` samples before the first frame and ``n_fft - hop - left`` after the
+                last one included.
+        """
+        num_frames = max(0, (len(samples) - self.n_fft + self.hop) // self.hop)
+        found = np.empty((num_frames, self.n_mels), np.float32)
+        if num_frames:
+            frames = sliding_window_view(samples, self.n_fft)[:: self.hop]
+            for first in range(0, num_frames, _BLOCK):
+                spectrum = scipy.fft.rfft(frames[first : first + _BLOCK] * self._window, axis=1)
+                power = np.square(spectrum.real) + np.square(spectrum.imag)
+                found[first : first + _BLOCK] = power @ self._filters
+        return found
+
+    def level(self, blocks: Callable[[], Iterable[Floats]]) -> Level:
+        """What normalisation must know, from a recording's energies in blocks.
+
+        Args:
+            blocks: Gives the energies, shape (frames, mel bands) each; they are gone through twice.
+        """
+        loudest = max((float(block.max()) for block in blocks() if block.size), default=0.0)
+        level = Level(loudest, np.zeros((1, 1), np.float32), 1.0)
+        if self.normalization == "range":
+            return self._range(list(blocks()), level)
+        count = 0
+        total = np.zeros(self.n_mels)
+        squares = 0.0
+        for block in blocks():
+            log_mel = self.log_mel(block, loudest)
+            active = log_mel[log_mel.max(axis=1, initial=-np.inf) > level.quiet]
+            count += len(active)
+            total += active.sum(axis=0, dtype=np.float64)
+            squares += float(np.einsum("tm,tm->", active, active, dtype=np.float64))
+        mean = total / max(count, 1)
+        variance = squares / max(count, 1) - float(mean @ mean)
+        scale = math.sqrt(max(variance, 0.0) / self.n_mels)
+        return Level(loudest, mean[None].astype(np.float32), max(scale, 1e-3))
+
+    def _range(self, blocks: list[Floats], level: Level) -> Level:
+        """Waibel 1989: a token lies within -1..1 with mean 0 over all its coefficients."""
+        log_mels = [self.log_mel(block, level.loudest) for block in blocks]
+        size = sum(log_mel.size for log_mel in log_mels)
+        mean = sum(float(log_mel.sum(dtype=np.float64)) for log_mel in log_mels) / max(size, 1)
+        scale = max((float(np.abs(m - mean).max()) for m in log_mels if m.size), default=0.0)
+        return Level(level.loudest, np.full((1, 1), mean, np.float32), max(scale, 1e-3))
+
+    def log_mel(self, energies: Floats, loudest: float) -> Floats:
+        """Logarithm of the energies over the recording's floor, shape as given."""
+        floor = max(loudest * 10 ** (-DYNAMIC_RANGE_DB / 10), 1e-30)
+        found: Floats = np.log(np.maximum(energies, np.float32(floor)))
+        return found
+
+    def normalize(self, energies: Floats, level: Level) -> Floats:
+        """Features of a stretch of a recording, shape (frames, mel bands)."""
+        centred = self.log_mel(energies, level.loudest) - level.mean
+        return centred / np.float32(level.scale)
+
+    def __call__(self, waveform: Waveform) -> Floats:
+        """Features of a whole recording of shape (samples,)."""
+        energies = self.energies(waveform)
+        return self.normalize(energies, self.level(lambda: [energies]))
+
+
+def mel_filters(sample_rate: int, n_fft: int, n_mels: int) -> Floats:
+    """Triangles of equal width on the mel scale of HTK, shape (n_fft // 2 + 1, mel bands)."""
+    bins = np.linspace(0, sample_rate // 2, n_fft // 2 + 1)
+    top = 2595 * math.log10(1 + sample_rate / 2 / 700)
+    edges = 700 * (10 ** (np.linspace(0, top, n_mels + 2) / 2595) - 1)
+    width = np.diff(edges)
+    distance = edges[None] - bins[:, None]  # (bins, n_mels + 2)
+    rising, falling = -distance[:, :-2] / width[:-1], distance[:, 2:] / width[1:]
+    filters: Floats = np.maximum(0, np.minimum(rising, falling)).astype(np.float32)
+    return filters
+
+
+def _log(value: float) -> float:
+    return math.log(max(value, 1e-30))

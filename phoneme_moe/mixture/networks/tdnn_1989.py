@@ -1,0 +1,134 @@
+"""The networks of 1989 for tokens of a fixed number of frames, many of one shape side by side.
+
+Legend: E experts, S tokens (slots) of each, T frames, F features, P classes.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from phoneme_moe.mixture.networks.time_delay import ExpertLinear, splice
+
+
+class TokenTDNN(nn.Module):
+    """The 1989 network: a token of a fixed number of frames to one distribution over classes.
+
+    Two layers of sigmoid units look at ``windows`` frames each; the second has one row of units for
+    each class, which its output sums over time (Waibel et al. 1989; sizes verified by the published
+    count of connections). Scores go through a softmax, where the original has a sigmoid for each
+    class: the mixture needs a distribution.
+
+    The second hidden layer may have more rows than there are classes only in a gate (the original's
+    gate sizes are unknown); then every class sums over all rows.
+    """
+
+    def __init__(
+        self,
+        num_experts: int,
+        num_features: int,
+        num_frames: int,
+        num_outputs: int,
+        hidden: tuple[int, int] = (8, 3),
+        windows: tuple[int, int] = (3, 5),
+    ) -> None:
+        """Plain sizes.
+
+        Args:
+            num_experts: Independent copies.
+            num_features: Features of a frame.
+            num_frames: Frames of a token.
+            num_outputs: Classes.
+            hidden: Units of the two hidden layers.
+            windows: Frames that each of them looks at.
+        """
+        super().__init__()
+        self.windows = windows
+        self.num_positions = (
+            num_frames - windows[0] + 1,
+            num_frames - windows[0] - windows[1] + 2,
+        )
+        if self.num_positions[1] < 1:
+            raise ValueError(f"{num_frames} frames are too few for windows {windows}")
+        self.hidden1: nn.Module = ExpertLinear(num_experts, num_features * windows[0], hidden[0])
+        self.fan_in = num_features * windows[0]
+        self.hidden2 = ExpertLinear(num_experts, hidden[0] * windows[1], hidden[1])
+        self.row_per_class = hidden[1] == num_outputs
+        if self.row_per_class:
+            # One weight, shared by all positions, from a class's own row of units.
+            self.output_weight = nn.Parameter(torch.ones(num_experts, 1, num_outputs))
+            self.output_bias = nn.Parameter(torch.zeros(num_experts, 1, num_outputs))
+        else:
+            self.output = ExpertLinear(num_experts, hidden[1], num_outputs)
+
+    def forward(self, frames: Tensor, mask: Tensor | None) -> Tensor:
+        """Scores of the classes.
+
+        Args:
+            frames: Shape (experts or 1, slots, frames, features).
+            mask: Unused: a token has no padding.
+
+        Returns:
+            Scores before the softmax, shape (experts, slots, 1, outputs).
+        """
+        summed = self.rows(frames)
+        if self.row_per_class:
+            scores = torch.addcmul(self.output_bias, summed, self.output_weight)
+        else:
+            scores = self.output(summed[:, :, None])[:, :, 0]
+        return scores[:, :, None]
+
+    def rows(self, frames: Tensor) -> Tensor:
+        """The second hidden layer, summed over time; what the outputs see.
+
+        Args:
+            frames: Shape (experts or 1, slots, frames, features).
+
+        Returns:
+            Shape (experts, slots, rows).
+        """
+        first = torch.sigmoid(self.hidden1(splice(frames, self.windows[0], padding=False)))
+        second = torch.sigmoid(self.hidden2(splice(first, self.windows[1], padding=False)))
+        return second.sum(dim=2)
+
+    @property
+    def num_weights(self) -> int:
+        """Free weights of one copy: 521 for the published sizes."""
+        return sum(p[0].numel() for p in self.parameters())
+
+    @property
+    def num_connections(self) -> int:
+        """Connections of one copy, counted as published: 6,233 for the published sizes.
+
+        Every unit at every position has its inputs and a bias of its own; an output has one
+        connection to each position of its row, and a bias.
+        """
+        inputs2, units2 = self.hidden2.weight.shape[1:]
+        units1 = inputs2 // self.windows[1]
+        first, second = self.num_positions
+        if self.row_per_class:
+            output = units2 * (second + 1)
+        else:
+            output = self.output.weight.shape[2] * (units2 * second + 1)
+        return first * units1 * (self.fan_in + 1) + second * units2 * (inputs2 + 1) + output
+
+
+Copies = TypeVar("Copies", bound=nn.Module)
+
+
+@torch.no_grad()
+def take(network: Copies, which: Sequence[int]) -> Copies:
+    """Some of the copies that a network holds, as a network of their own.
+
+    Args:
+        network: Whose parameters all have its copies in their first dimension.
+        which: Numbers of the copies, in the order wanted; one may come several times.
+    """
+    taken = copy.deepcopy(network)
+    for parameter in taken.parameters():
+        parameter.data = parameter[list(which)].clone()
+    return taken

@@ -1,0 +1,1 @@
+"""Trees of gates and experts, and EM for them."""

@@ -1,0 +1,260 @@
+"""The model: waveforms to features to experts, behind a gate or in an encoder, to log posteriors.
+
+Here speech and mixture meet. A run folder's ``model.json`` and ``model.safetensors`` are this
+module's sections and weights (``phoneme_moe.run``).
+
+Legend: B batch, T frames (1 for a token), E experts, P outputs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import chain
+
+import torch
+from torch import Tensor, nn
+
+from phoneme_moe.decoding.decoder import Decoding
+from phoneme_moe.decoding.phonemes import PhonemeSet
+from phoneme_moe.errors import InputError
+from phoneme_moe.features.log_mel import LogMel, stack_frames
+from phoneme_moe.mixture.combination import join
+from phoneme_moe.mixture.experts import Experts
+from phoneme_moe.mixture.gate import Gate
+from phoneme_moe.mixture.override import WhatIf
+from phoneme_moe.mixture.receptive_field import reach_of
+from phoneme_moe.mixture.routing import Routing, fixed_routing
+from phoneme_moe.mixture.sparse.layer_routing import LayerRouting
+from phoneme_moe.model.build_encoder import build_encoder
+from phoneme_moe.model.build_experts import Given, build_experts, build_gate
+from phoneme_moe.model.encoder import Encoder
+from phoneme_moe.model.timing_net import TimingNet
+from phoneme_moe.recipe import Features, Model, Task
+
+
+@dataclass(frozen=True)
+class Recognition:
+    """What the model says of a batch.
+
+    Attributes:
+        log_posteriors: Of the mixture, natural logarithm, shape (batch, frames, outputs).
+        routing: Which experts were asked; its mask marks the real frames.
+        expert_log_posteriors: Of every expert, shape (batch, frames, experts, outputs); None where
+            each utterance was sent to one expert only.
+        layers: Who was asked in each sparse layer of an encoder.
+        delayed: What it says of the same sound a feature frame later, two later and so on, where
+            that was asked for (``inference.recognize_examples``).
+    """
+
+    log_posteriors: Tensor
+    routing: Routing
+    expert_log_posteriors: Tensor | None = None
+    layers: tuple[LayerRouting, ...] = ()
+    delayed: tuple[Recognition, ...] = ()
+
+    @property
+    def num_frames(self) -> Tensor:
+        """Real frames of each utterance, shape (batch,)."""
+        return self.routing.mask.sum(dim=1)
+
+    def routing_of(self, layer: str | None) -> Routing:
+        """The routing of a sparse layer; of the gate, or of the whole, when None."""
+        if layer is None:
+            return self.routing
+        return next(own for own in self.layers if own.layer == layer).routing()
+
+
+class Recognizer(nn.Module):
+    """Experts behind a gate, or an encoder with experts inside, on log mel features."""
+
+    def __init__(
+        self,
+        features: Features,
+        task: Task,
+        model: Model,
+        phonemes: tuple[str, ...],
+        experts: tuple[str, ...],
+    ) -> None:
+        """Builds the model with fresh weights.
+
+        Args:
+            features: Section of the recipe.
+            task: Section of the recipe.
+            model: Section of the recipe.
+            phonemes: The phoneme set in order, without the blank.
+            experts: Name of each expert; the speaker's name where an expert has one, the function's
+                where it is one.
+
+        Raises:
+            InputError: A function that the model names is not registered, or the fixed gate has a
+                weight too few or too many.
+        """
+        super().__init__()
+        self.task = task
+        self.phonemes = PhonemeSet(phonemes, has_blank=task.kind == "recognize")
+        self.expert_names = experts
+        self.log_mel = LogMel(**features.model_dump(exclude={"stack"}))
+        self.stack = features.stack
+        self.combination = model.combine
+        self.asks_speaker = model.gate is not None and model.gate.kind == "speaker"
+        sparse = None if model.encoder is None else model.encoder.sparse
+        self.embedding_size = None if sparse is None else sparse.router.embedding_size
+        outputs = self.phonemes.num_outputs
+        self.timing: TimingNet | None = None
+        """Says when phonemes begin; put there once it is trained."""
+        self.decoding = Decoding()
+        """How phonemes are read off; put there once it is found."""
+        self.encoder: Encoder | None = None
+        self.experts: Experts | None = None
+        self.gate: Gate | None = None
+        if model.encoder is not None:
+            self.encoder = build_encoder(model.encoder, features.n_mels * features.stack, outputs)
+            return
+        given = Given(
+            features.n_mels * features.stack,
+            self.log_mel.num_frames(self.token_samples),
+            task.kind == "classify",
+        )
+        self.experts = build_experts(model, experts, given, outputs)
+        if model.gate is not None and not self.asks_speaker:
+            self.gate = build_gate(model.gate, experts, given)
+
+    def routed_layer(self, layer: str | None = None) -> tuple[str | None, tuple[str, ...]]:
+        """A sparse layer and its experts by name; None and the gate's experts without such layers.
+
+        Args:
+            layer: Its name; the last one when left out.
+
+        Raises:
+            InputError: There is no such layer.
+        """
+        found = self.encoder.sparse_layers if self.encoder else []
+        names = [own.name for own in found]
+        if layer is not None and layer not in names:
+            known = f": found {', '.join(names)}" if names else "; this run has no sparse layers"
+            raise InputError(f"--layer: no layer {layer!r}{known}")
+        if not found:
+            return None, self.expert_names
+        chosen = found[names.index(layer) if layer is not None else -1]
+        return chosen.name, tuple(f"expert_{i}" for i in range(chosen.experts.num_experts))
+
+    @property
+    def token_samples(self) -> int:
+        """Samples of an excised token."""
+        return round(self.task.token_ms * self.log_mel.sample_rate / 1000)
+
+    @property
+    def frame_seconds(self) -> float:
+        """Seconds from one frame of posteriors to the next."""
+        return self.log_mel.frame_seconds * self.stack
+
+    @property
+    def context(self) -> int | None:
+        """Frames of posteriors that one of them depends on to either side; None if on all."""
+        if self.encoder is not None:
+            return self.encoder.context
+        networks = [network for network in (self.experts, self.gate) if network is not None]
+        reaches = [reach_of(network) for network in networks]
+        return None if None in reaches else max(r for r in reaches if r is not None)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(chain(self.parameters(), self.buffers())).device
+
+    def forward(
+        self,
+        features: Tensor,
+        mask: Tensor,
+        expert: Tensor | None = None,
+        expert_log_posteriors: Tensor | None = None,
+        embedding: Tensor | None = None,
+        what_if: WhatIf | None = None,
+    ) -> Recognition:
+        """Posteriors and routing of a batch.
+
+        Args:
+            features: From ``log_mel``, shape (batch, frames, features).
+            mask: Real frames, shape (batch, frames).
+            expert: Index of the expert that each utterance is sent to instead of asking the gate,
+                shape (batch,). Only that expert is computed.
+            expert_log_posteriors: What the experts say of these features, where it is known
+                already, shape (batch, frames, experts, outputs); only the gate is computed.
+            embedding: A vector of each utterance from outside, shape (batch, size), where the
+                encoder's routers decide on one.
+            what_if: Other experts than the gate or the routers would ask.
+
+        Raises:
+            InputError: The gate is who speaks, and that was not said; or the routers need an
+                embedding and there is none, or one of another size.
+        """
+        features, mask = stack_frames(features, mask, self.stack)
+        if self.encoder is not None:
+            return self._encode(features, mask, embedding, what_if)
+        assert self.experts is not None
+        if what_if is not None and what_if.only and len(what_if.only) == 1:
+            # Nobody else is computed, and a gate that is who speaks need not know it.
+            expert = features.new_full((len(features),), what_if.only[0], dtype=torch.long)
+        if expert is None and self.asks_speaker:
+            raise InputError(
+                "model.gate is of kind speaker: it must be known which expert's speaker speaks "
+                f"({', '.join(self.expert_names)})"
+            )
+        if expert is None and self.gate is None:
+            expert = torch.zeros(features.shape[0], dtype=torch.long, device=features.device)
+        if expert is not None:
+            if torch.onnx.is_in_onnx_export():  # of its one expert, for batches of any size
+                log_posteriors = self.experts(features, mask)[:, :, 0]
+            else:
+                log_posteriors = self.experts.of_each(features, mask, expert)  # (B, T, P)
+            decisions = mask[:, : log_posteriors.shape[1]]
+            routing = fixed_routing(expert, self.experts.num_experts, decisions)
+            return Recognition(log_posteriors, routing)
+        assert self.gate is not None
+        if expert_log_posteriors is None:
+            expert_log_posteriors = self.experts(features, mask)  # (B, T, E, P)
+        routing = self.gate.route(features, mask)
+        if what_if is not None:
+            routing = what_if.reroute(routing)
+        blend = join(self.combination, routing, expert_log_posteriors)
+        return Recognition(blend, routing, expert_log_posteriors)
+
+    def _encode(
+        self,
+        features: Tensor,
+        mask: Tensor,
+        embedding: Tensor | None,
+        what_if: WhatIf | None = None,
+    ) -> Recognition:
+        assert self.encoder is not None
+        size = None if embedding is None else embedding.shape[-1]
+        if self.embedding_size != size and self.embedding_size is not None:
+            raise InputError(
+                f"the model's routers decide on an embedding of {self.embedding_size} numbers for "
+                f"each utterance: found {size or 'none'}"
+            )
+        scores, layers = self.encoder(features, mask, embedding, what_if)
+        log_posteriors = torch.log_softmax(scores.float(), dim=-1)
+        whole = torch.zeros(features.shape[0], dtype=torch.long, device=features.device)
+        return Recognition(log_posteriors, fixed_routing(whole, 1, mask), layers=layers)
+
+    def recognize_waveforms(
+        self,
+        waveforms: Tensor,
+        num_samples: Tensor,
+        expert: Tensor | None = None,
+        embedding: Tensor | None = None,
+    ) -> Recognition:
+        """The whole way from sound.
+
+        Args:
+            waveforms: Shape (batch, samples), at ``log_mel.sample_rate``.
+            num_samples: Samples of each, shape (batch,).
+            expert: As in ``forward``.
+            embedding: As in ``forward``.
+
+        Raises:
+            InputError: As in ``forward``.
+        """
+        features, mask = self.log_mel(waveforms, num_samples)
+        return self.forward(features, mask, expert, embedding=embedding)

@@ -1,0 +1,40 @@
+"""The small net beside a recogniser that says when each phoneme begins and ends.
+
+A recogniser trained by CTC emits a phoneme in a frame or two, somewhere near it, and its frames may
+be joined to long ones. This net sees single frames of the features, before any are joined, so it
+cannot name a phoneme before it begins or after its end; label priors keep it from peaking
+(``decoding.label_priors``). It never decides what was said.
+
+Legend: B batch, T frames, F features of a frame, P outputs with the blank first.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from phoneme_moe.decoding.label_priors import without_prior
+from phoneme_moe.mixture.networks.tdnn import StackTDNN
+
+
+class TimingNet(nn.Module):
+    """Scores of the outputs in single frames, from which alignments are made."""
+
+    def __init__(
+        self, num_features: int, num_outputs: int, width: int = 96, prior_scale: float = 1.0
+    ) -> None:
+        """Plain sizes; ``prior_scale`` is the power of the label prior."""
+        super().__init__()
+        self.width = width
+        self.prior_scale = prior_scale
+        self.network = StackTDNN(1, num_features, num_outputs, width, dilations=(), kernel=1)
+        self.log_prior: Tensor
+        self.register_buffer("log_prior", torch.full((num_outputs,), -1.0))
+
+    def log_posteriors(self, features: Tensor, mask: Tensor) -> Tensor:
+        """Shape (batch, frames, features) to (batch, frames, outputs), natural logarithms."""
+        return torch.log_softmax(self.network(features[None], mask[None])[0], dim=-1)
+
+    def forward(self, features: Tensor, mask: Tensor) -> Tensor:
+        """Scores that do not favour what is common, shape (batch, frames, outputs)."""
+        return without_prior(self.log_posteriors(features, mask), self.log_prior, self.prior_scale)

@@ -1,0 +1,117 @@
+"""A recipe in, a run folder out: corpus, stages, evaluation, routing report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from phoneme_moe.corpora import ensure_corpus
+from phoneme_moe.errors import InputError
+from phoneme_moe.evaluation.calibrate import calibrate
+from phoneme_moe.evaluation.errors import Evaluation, evaluate
+from phoneme_moe.recipe import Recipe, load_recipe
+from phoneme_moe.report.run import RunReport, report_run
+from phoneme_moe.run import Run, choose_device, load_run, read_recipe
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training leaves.
+
+    Attributes:
+        run: Ready for use.
+        evaluation: On the test split.
+        routing: On the test split.
+    """
+
+    run: Run
+    evaluation: Evaluation
+    routing: RunReport
+
+
+def train(
+    recipe: str | Path | Recipe,
+    out: str | Path | None = None,
+    *,
+    resume: bool = False,
+    changes: Sequence[str] = (),
+    device: str = "auto",
+) -> Trained:
+    """Trains a recipe, evaluates it on test and reports its routing.
+
+    Args:
+        recipe: Name of a shipped recipe, path of a YAML file, or a recipe.
+        out: The run folder; ``runs/NAME`` when left out.
+        resume: Go on where an earlier try in the same folder stopped.
+        changes: Settings to change, each ``section.key=value``.
+        device: ``cpu``, ``cuda`` or ``auto``.
+
+    Returns:
+        The run with its evaluation and routing, also written to ``evaluation.json`` and
+        ``report/`` in its folder.
+
+    Raises:
+        InputError: The recipe, the corpus or the folder cannot be used.
+        TrainingInterruptedError: Stopped from the keyboard; resume later.
+    """
+    if not isinstance(recipe, Recipe):
+        recipe = load_recipe(recipe, changes)
+    folder = Path(out) if out is not None else Path("runs") / recipe.name
+    choose_device(device)
+    _check_folder(folder, recipe, resume)
+    corpus = ensure_corpus(recipe.corpus.name)
+    # Lightning takes seconds to import; what the user gave wrongly should be said before.
+    from phoneme_moe.training.stages import train_stages
+
+    train_stages(recipe, corpus, folder, device)
+    return finish(folder, device)
+
+
+def finish(folder: Path, device: str = "auto") -> Trained:
+    """Calibrates a trained run, evaluates it on test and reports its routing into its folder."""
+    run = calibrate(load_run(folder, device))
+    evaluation = evaluate(run)
+    evaluation.save(folder / "evaluation.json")
+    return Trained(run, evaluation, report_run(run))
+
+
+def _check_folder(folder: Path, recipe: Recipe, resume: bool) -> None:
+    """Refuses to mix two runs in one folder."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise InputError(f"--out {folder}: found a file, expected a folder")
+    if not any(folder.iterdir()):
+        return
+    if not (folder / "recipe.yaml").is_file():
+        # A run killed before its first file has nothing but what the system left there.
+        raise InputError(f"--out {folder}: the folder holds something else than a run")
+    if not resume:
+        raise InputError(
+            f"--out {folder}: there is a run already; add --resume to go on with it, or choose "
+            "another folder"
+        )
+    stored = read_recipe(folder)
+    if stored != recipe:
+        key, found, expected = _first_difference(
+            recipe.model_dump(mode="json"), stored.model_dump(mode="json")
+        )
+        raise InputError(
+            f"--resume: {folder} was begun with another recipe: {key}: found {found!r}, "
+            f"expected {expected!r} as in {folder / 'recipe.yaml'}"
+        )
+
+
+def _first_difference(found: object, expected: object, key: str = "") -> tuple[str, object, object]:
+    if isinstance(found, dict) and isinstance(expected, dict):
+        for name in expected:
+            if found.get(name) != expected[name]:
+                return _first_difference(
+                    found.get(name), expected[name], f"{key}.{name}".strip(".")
+                )
+    if isinstance(found, list) and isinstance(expected, list) and len(found) == len(expected):
+        for index, (one, other) in enumerate(zip(found, expected, strict=True)):
+            if one != other:
+                return _first_difference(one, other, f"{key}.{index}")
+    return key, found, expected

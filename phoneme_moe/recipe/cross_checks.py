@@ -1,0 +1,157 @@
+"""Whether the sections of a recipe fit together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from phoneme_moe.recipe.encoder import EncoderSection
+from phoneme_moe.recipe.training import Augmentation, Stage
+
+if TYPE_CHECKING:
+    from phoneme_moe.recipe.data import Recipe
+
+TDNN = {"classify": "tdnn_1989", "recognize": "tdnn"}
+"""The time-delay network of each task; all other kinds do for both."""
+
+
+def check_networks(recipe: Recipe) -> None:
+    """The networks can do the task.
+
+    Raises:
+        ValueError: Names what does not fit.
+    """
+    task, features, model = recipe.task, recipe.features, recipe.model
+    if model.encoder is not None:
+        if task.kind != "recognize":
+            raise ValueError("model.encoder is for task.kind recognize; tokens have a tdnn_1989")
+        sparse = model.encoder.sparse
+        sees = sparse is not None and sparse.router.sees == "embedding"
+        if sees and recipe.corpus.embeddings is None:
+            raise ValueError(
+                "corpus.embeddings: found none, but model.encoder.sparse.router sees an embedding; "
+                "expected a safetensors file"
+            )
+        return
+    for network in (model.expert, model.gate):
+        if network is None:
+            continue
+        if network.kind in set(TDNN.values()) - {TDNN[task.kind]}:
+            raise ValueError(
+                f"model: a {network.kind} network cannot {task.kind}; use {TDNN[task.kind]}, "
+                "linear or feed_forward"
+            )
+        frames = int(task.token_ms / features.hop_ms + 1e-6)
+        if network.kind == "tdnn_1989" and frames < sum(network.windows) - 1:
+            raise ValueError(
+                f"task.token_ms: found {task.token_ms} ms, {frames} frames; "
+                f"windows {list(network.windows)} need {sum(network.windows) - 1}"
+            )
+    if task.kind == "classify" and features.stack != 1:
+        raise ValueError("features.stack must be 1 for task.kind classify")
+    if model.gate is not None and model.gate.kind == "speaker":
+        if model.num_experts != "speakers":
+            raise ValueError("model.gate: kind: speaker needs model.num_experts: speakers")
+        if recipe.corpus.held_out_speakers:
+            raise ValueError(
+                "corpus.held_out_speakers: model.gate is of kind speaker and has no expert for them"
+            )
+
+
+def check_stage(recipe: Recipe, stage: Stage) -> None:
+    """A stage can train what it names.
+
+    Raises:
+        ValueError: Begins with the stage's name.
+    """
+    problem = _problem(recipe, stage) or (
+        _problem_of_em(recipe, stage) if stage.optimizer == "em" else None
+    )
+    if problem:
+        raise ValueError(f"training.stages.{stage.name}: {problem}")
+
+
+def _problem(recipe: Recipe, stage: Stage) -> str | None:
+    model, gate = recipe.model, recipe.model.gate
+    if model.encoder is not None:
+        return _problem_of_encoder(model.encoder, stage)
+    if "encoder" in stage.train:
+        return "there is no model.encoder to train"
+    by_speaker = model.num_experts == "speakers"
+    if stage.route == "speaker" and not by_speaker:
+        return "route: speaker needs model.num_experts: speakers"
+    if "experts" in stage.train and not model.expert.learns:
+        return "experts of kind: function have no weights to train"
+    if "gate" in stage.train and gate is None:
+        return "there is no gate to train"
+    if "gate" in stage.train and gate is not None and not gate.learns:
+        return f"a gate of kind: {gate.kind} has no weights to train"
+    if (stage.blend == "utterance" or stage.balance) and (gate is None or gate.kind == "speaker"):
+        return "blend and balance are for a gate"
+    if stage.objective == "speaker" and not by_speaker:
+        return "objective: speaker needs model.num_experts: speakers"
+    if stage.objective == "crf":
+        return "objective: crf is for an encoder (model.encoder); expected cross_entropy or speaker"
+    if stage.objective in {"mse", "cfm"} and recipe.task.kind != "classify":
+        return (
+            f"objective: found {stage.objective}, which is for task.kind classify; expected "
+            "cross_entropy or speaker"
+        )
+    if stage.learns_through_the_mixture:
+        if model.combine == "vote":
+            return (
+                "a vote has no gradient (model.combine: vote); train the experts by route: "
+                "speaker or shared, the gate by objective: speaker"
+            )
+        if model.combine == "maximum" and "gate" in stage.train:
+            return (
+                "a maximum has no gradient for the gate (model.combine: maximum); train it by "
+                "objective: speaker or blend: utterance"
+            )
+    return None
+
+
+def _problem_of_encoder(encoder: EncoderSection, stage: Stage) -> str | None:
+    if stage.train != ("encoder",):
+        return f"train: found [{', '.join(stage.train)}], expected [encoder]"
+    for key, found, expected in (
+        ("optimizer", stage.optimizer, "adamw"),
+        ("blend", stage.blend, "frame"),
+        ("balance", stage.balance, 0.0),
+    ):
+        if found != expected:
+            return f"{key}: found {found}, but an encoder (model.encoder) has only {expected}"
+    if stage.objective not in {"cross_entropy", "crf"}:
+        return (
+            f"objective: found {stage.objective}, but an encoder (model.encoder) has only "
+            "cross_entropy and crf"
+        )
+    if stage.route == "speaker":
+        return "route: speaker is for experts that bear speakers' names, not for an encoder"
+    if stage.route == "shared":
+        sparse = encoder.sparse
+        if sparse is None or sparse.router.kind == "soft":
+            return "route: shared trains one expert for many: it needs a model.encoder.sparse"
+        if sparse.segments != 1 or sparse.shared or sparse.num_experts == 1:
+            return (
+                "route: shared makes every expert a copy of one: expected "
+                "model.encoder.sparse.segments: 1, shared: 0 and several num_experts"
+            )
+    return None
+
+
+def _problem_of_em(recipe: Recipe, stage: Stage) -> str | None:
+    model, gate = recipe.model, recipe.model.gate
+    assert gate is not None
+    for key, found, expected in (
+        ("task.kind", recipe.task.kind, "classify"),
+        ("model.expert.kind", model.expert.kind, "linear"),
+        ("model.gate.kind", gate.kind, "linear"),
+        ("model.gate.activation", gate.activation, "softmax"),
+        ("model.combine", model.combine, "weighted_sum"),
+        ("model.functions", list(model.functions), []),
+    ):
+        if found != expected:
+            return f"optimizer: em needs {key}: {expected}, found {found}"
+    if recipe.training.augmentation_of(stage) != Augmentation():
+        return "optimizer: em sees the same features in every epoch: expected augmentation: {}"
+    return None

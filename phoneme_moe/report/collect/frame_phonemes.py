@@ -1,0 +1,89 @@
+"""Which phoneme of the reference is spoken in which row, and what was heard in its place.
+
+Legend: T rows (frames, or one token), P outputs with the blank first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+import torch
+import torchaudio
+from numpy.typing import NDArray
+from torch import Tensor
+
+from phoneme_moe.data.examples import Example
+from phoneme_moe.decoding.phonemes import BLANK
+from phoneme_moe.model.recognizer import Recognizer
+
+
+def spoken_rows(
+    recognizer: Recognizer, example: Example, log_posteriors: Tensor
+) -> NDArray[np.int64]:
+    """Which of an utterance's phonemes is spoken in each row, as the report counts them.
+
+    That is what is spoken at the row's centre where the corpus has times; else what the model's own
+    forced alignment of the reference puts there, a blank between two phonemes with the nearer one.
+
+    Args:
+        recognizer: Whose posteriors they are.
+        example: The utterance or token.
+        log_posteriors: Shape (rows, outputs).
+
+    Returns:
+        Number of the phoneme in the reference, from 0, shape (rows,); -1 for none.
+    """
+    num_rows = len(log_posteriors)
+    numbers = np.full(num_rows, -1)
+    if recognizer.task.kind == "classify":
+        return np.zeros(num_rows, dtype=np.int64)
+    if example.spans:
+        centres = (np.arange(num_rows) + 0.5) * recognizer.frame_seconds
+        for number, (_, start, end) in enumerate(example.spans):
+            first, last = np.searchsorted(centres, (start, end))
+            numbers[first:last] = number
+        return numbers
+    if not example.phonemes or any(p not in recognizer.phonemes for p in example.phonemes):
+        return numbers
+    targets = recognizer.phonemes.encode(example.phonemes)
+    if len(targets) + sum(one == other for one, other in pairwise(targets)) > num_rows:
+        return numbers
+    path, _ = torchaudio.functional.forced_align(
+        log_posteriors[None], torch.tensor([targets]), blank=BLANK
+    )
+    outputs = path[0].numpy()
+    emitted = np.flatnonzero(outputs != BLANK)
+    # Between two of the same phoneme there is always a blank: a change of output is a new one.
+    order = np.cumsum((np.diff(outputs, prepend=BLANK) != 0) & (outputs != BLANK)) - 1
+    inside = np.arange(emitted[0], emitted[-1] + 1)
+    after = np.searchsorted(emitted, inside).clip(max=len(emitted) - 1)
+    before = np.maximum(after - 1, 0)
+    nearer = np.where(inside - emitted[before] <= emitted[after] - inside, before, after)
+    numbers[inside] = order[emitted[nearer]]
+    return numbers
+
+
+def heard_phonemes(reference: Sequence[str], hypothesis: Sequence[str]) -> list[str | None]:
+    """What each phoneme of a reference was taken for, by the alignment that scores it.
+
+    Args:
+        reference: Phonemes that were spoken.
+        hypothesis: Phonemes that were recognised.
+
+    Returns:
+        Of each phoneme of the reference the one heard in its place; None where it was missed.
+    """
+    if list(reference) == list(hypothesis):
+        return list(reference)
+    heard: list[str | None] = [None] * len(reference)
+    if reference and hypothesis:
+        import jiwer
+
+        output = jiwer.process_words(" ".join(reference), " ".join(hypothesis))
+        for chunk in output.alignments[0]:
+            if chunk.type in {"equal", "substitute"}:
+                found = hypothesis[chunk.hyp_start_idx : chunk.hyp_end_idx]
+                heard[chunk.ref_start_idx : chunk.ref_end_idx] = found
+    return heard

@@ -1,1 +1,0 @@
-"""Sound in, symbols out; knows nothing of experts."""

@@ -1,0 +1,157 @@
+"""How the routers of sparse layers fare in an epoch: who is asked, who learns, who has died.
+
+Legend: E experts of a layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from phoneme_moe.mixture.sparse.balance import squared_variation
+from phoneme_moe.mixture.sparse.layer import SparseFeedForward
+from phoneme_moe.mixture.sparse.layer_routing import LayerRouting
+from phoneme_moe.mixture.sparse.soft import SoftFeedForward
+from phoneme_moe.recipe import Sparse
+
+DEAD_PART = 0.1
+"""An expert is dead below this part of the equal share 1 / E (as in ``report.statistics``)."""
+
+GRADIENT_STEPS = 8
+"""Gradients are measured in every so many steps: it means reading all of them once more."""
+
+
+@dataclass(frozen=True)
+class LayerHealth:
+    """How one router fares.
+
+    Attributes:
+        layer: Which layer.
+        load: Share of the choices that each expert got, sum 1, length experts.
+        gradient: Share of the experts' gradient norms that each one has, sum 1, length experts.
+        entropy: Mean entropy of the router's decisions in nats, 0..log(experts).
+        dropped: Share of the choices that found their expert full, 0..1.
+    """
+
+    layer: str
+    load: tuple[float, ...]
+    gradient: tuple[float, ...]
+    entropy: float
+    dropped: float
+
+    @property
+    def variation(self) -> float:
+        """Coefficient of variation of the load: 0 when even, ``sqrt(E - 1)`` when one has all."""
+        return float(squared_variation(torch.tensor(self.load, dtype=torch.float64)).sqrt())
+
+    @property
+    def dead(self) -> tuple[int, ...]:
+        """Experts that get less than ``DEAD_PART`` of an equal share."""
+        least = DEAD_PART / len(self.load)
+        return tuple(i for i, share in enumerate(self.load) if share < least)
+
+    def figures(self) -> dict[str, float]:
+        """All of it by name, as ``metrics.csv`` and TensorBoard have it."""
+        layer = self.layer
+        return {
+            f"{layer}/variation": self.variation,
+            f"{layer}/entropy": self.entropy,
+            f"{layer}/dead": float(len(self.dead)),
+            f"{layer}/dropped": self.dropped,
+            **{f"{layer}/load/{i}": share for i, share in enumerate(self.load)},
+            **{f"{layer}/gradient/{i}": share for i, share in enumerate(self.gradient)},
+        }
+
+
+class RouterHealth:
+    """Adds up what the sparse layers of a model report in the steps of an epoch."""
+
+    def __init__(self, layers: Sequence[SparseFeedForward | SoftFeedForward]) -> None:
+        self.layers = {layer.name: layer for layer in layers}
+        self.reset()
+
+    def reset(self) -> None:
+        """Begins an epoch."""
+        self.steps = 0
+        self.counts: dict[str, Tensor] = {}
+        self.gradients: dict[str, Tensor] = {}
+        self.entropy: dict[str, Tensor] = {}
+        self.dropped: dict[str, Tensor] = {}
+
+    def add(self, routings: Sequence[LayerRouting]) -> None:
+        """Takes in a training step; nothing is moved off the device."""
+        self.steps += 1
+        for routing in routings:
+            name = routing.layer
+            for sums, value in (
+                (self.counts, routing.counts.detach().float()),
+                (self.entropy, routing.entropy),
+                (self.dropped, routing.dropped.detach()),
+            ):
+                sums[name] = sums[name] + value if name in sums else value
+
+    @torch.no_grad()
+    def add_gradients(self) -> None:
+        """Takes in the gradients of a step, in some of the steps."""
+        if self.steps % GRADIENT_STEPS != 1 or not self.layers:
+            return
+        for name, layer in self.layers.items():
+            squares = [
+                p.grad.square().flatten(1).sum(dim=1)
+                for p in layer.experts.parameters()
+                if p.grad is not None
+            ]
+            if squares:
+                norms = torch.stack(squares).sum(dim=0).sqrt()
+                known = self.gradients.get(name)
+                self.gradients[name] = norms if known is None else known + norms
+
+    def measure(self) -> list[LayerHealth]:
+        """How each layer fared so far in this epoch."""
+        found = []
+        for name, counts in self.counts.items():
+            gradients = self.gradients.get(name, torch.zeros_like(counts))
+            found.append(
+                LayerHealth(
+                    name,
+                    tuple((counts / counts.sum().clamp_min(1)).tolist()),
+                    tuple((gradients / gradients.sum().clamp_min(1e-30)).tolist()),
+                    float(self.entropy[name]) / self.steps,
+                    float(self.dropped[name]) / self.steps,
+                )
+            )
+        return found
+
+
+def advice(sparse: Sparse, layers: Sequence[LayerHealth]) -> str | None:
+    """One line where experts have died, naming the setting to change; None where all are well.
+
+    Args:
+        sparse: Section of the recipe.
+        layers: An epoch's.
+    """
+    sick = [layer for layer in layers if layer.dead]
+    if not sick:
+        return None
+    worst = max(sick, key=lambda layer: len(layer.dead) / len(layer.load))
+    number = len(worst.load)
+    text = (
+        f"{worst.layer}: {len(worst.dead)} of {number} experts get less than "
+        f"{100 * DEAD_PART:.0f} % of an equal share"
+    )
+    if len(worst.dead) >= number / 2:
+        text = f"{text}: the router has collapsed"
+    key = "model.encoder.sparse"
+    balance, router = sparse.balancing, sparse.router
+    if router.kind == "soft":
+        return f"{text}; lower {key}.num_experts ({sparse.num_experts} now)"
+    if router.kind in {"hash", "rule"}:
+        what = "function" if router.kind == "rule" else "kind"
+        return f"{text}; change {key}.router.{what} ({getattr(router, what)} now)"
+    if balance.bias_rate:
+        return f"{text}; raise {key}.balance.bias_rate ({balance.bias_rate:g} now)"
+    usual = "" if balance.switch else "; 0.01 is usual"
+    return f"{text}; raise {key}.balance.switch ({balance.switch:g} now{usual})"

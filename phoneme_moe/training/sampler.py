@@ -1,0 +1,51 @@
+"""Which examples meet in a batch: equally many of each speaker, of similar length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from torch.utils.data import Sampler
+
+from phoneme_moe.data.examples import Example
+
+
+class BalancedBatches(Sampler[list[int]]):
+    """Batches of similar length in which every speaker has equally many utterances.
+
+    Balanced batches leave no empty slot when each speaker has an expert of his own
+    (``mixture.networks.speaker_dispatch``), and similar lengths leave little padding. The order
+    follows from the seed and the epoch alone, so a resumed run sees the same batches as an
+    uninterrupted one.
+    """
+
+    def __init__(self, examples: Sequence[Example], batch_size: int, seed: int) -> None:
+        self.lengths = np.array([len(e.features) for e in examples])
+        speakers = sorted({e.speaker for e in examples})
+        self.by_speaker = [
+            np.flatnonzero([e.speaker == speaker for e in examples]) for speaker in speakers
+        ]
+        if len(speakers) > batch_size // 2:
+            # More speakers than fit side by side: no experts of their own, balance is moot.
+            self.by_speaker = [np.arange(len(examples))]
+        self.per_speaker = max(1, batch_size // len(self.by_speaker))
+        self.seed = seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Chooses the order of this epoch; Lightning calls it."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return max(-(-len(own) // self.per_speaker) for own in self.by_speaker)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        generator = np.random.default_rng([self.seed, self.epoch])
+        batches: list[list[int]] = [[] for _ in range(len(self))]
+        for own in self.by_speaker:
+            # Nearly sorted: which utterances meet still changes from epoch to epoch.
+            jitter = generator.uniform(0.85, 1.15, size=len(own))
+            ordered = own[np.argsort(self.lengths[own] * jitter, kind="stable")]
+            for batch, chosen in zip(batches, np.array_split(ordered, len(batches)), strict=True):
+                batch.extend(chosen.tolist())
+        yield from (batches[i] for i in generator.permutation(len(batches)) if batches[i])

@@ -1,0 +1,127 @@
+"""Against every path there is and errors counted by another program, and by hand."""
+
+from __future__ import annotations
+
+from itertools import groupby, product
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from phoneme_moe.decoding.bayes_risk import by_expected_errors, pool
+from phoneme_moe.decoding.beam_search import Hypothesis
+from phoneme_moe.decoding.decoder import Decoding
+from phoneme_moe.decoding.phonemes import BLANK
+from phoneme_moe.decoding.scoring import score_utterance
+from phoneme_moe.errors import InputError
+
+
+def errors(reference: tuple[int, ...], hypothesis: tuple[int, ...]) -> int:
+    return score_utterance([str(o) for o in reference], [str(o) for o in hypothesis]).errors
+
+
+def guess(outputs: tuple[int, ...], probability: float) -> Hypothesis:
+    return Hypothesis(outputs, float(np.log(probability)), 0.0, 0.0)
+
+
+def test_what_the_others_agree_on_beats_the_likeliest() -> None:
+    # By hand: 1 2 3 costs .3 * 0 + .3 * 1 + .4 * 3 = 1.5, 1 2 costs .3 + .4 * 3, and 4 5 6 .3 * 6.
+    found = by_expected_errors(
+        [
+            guess((4, 5, 6), 0.4),
+            guess((1, 2, 3), 0.3),
+            guess((1, 2), 0.3),
+        ]
+    )
+    assert [own.outputs for own in found] == [(1, 2, 3), (1, 2), (4, 5, 6)]
+
+
+def test_equals_keep_their_order_and_nothing_is_a_reading_too() -> None:
+    both = [guess((), 0.5), guess((1,), 0.5)]
+    assert by_expected_errors(both) == both
+    assert by_expected_errors(both[::-1]) == both[::-1]
+    assert by_expected_errors(both[:1]) == both[:1]
+
+
+@given(seed=st.integers(0, 10_000), shape=st.sampled_from([(6, 3), (4, 4)]))
+def test_of_all_readings_it_has_the_fewest_expected_errors(
+    seed: int, shape: tuple[int, int]
+) -> None:
+    random = np.random.default_rng(seed)
+    posteriors = random.dirichlet(np.full(shape[1], 0.5), shape[0]).astype(np.float32)
+    truth: dict[tuple[int, ...], float] = {}
+    for path in product(range(shape[1]), repeat=shape[0]):
+        outputs = tuple(output for output, _ in groupby(path) if output != BLANK)
+        own = float(np.prod(posteriors[np.arange(len(path)), list(path)], dtype=float))
+        truth[outputs] = truth.get(outputs, 0.0) + own
+    expected = {
+        reading: sum(p * errors(said, reading) for said, p in truth.items()) for reading in truth
+    }
+    with np.errstate(divide="ignore"):
+        (found,) = Decoding(least_risk=True).search(
+            np.log(posteriors)[None], np.array([shape[0]]), beam=400, nbest=2
+        )
+    assert len(found) == 2
+    assert expected[found[0].outputs] == pytest.approx(min(expected.values()), abs=1e-4)
+    assert expected[found[0].outputs] <= expected[found[1].outputs] + 1e-4
+
+
+def test_hearings_count_equally_by_hand() -> None:
+    # Scores of a hearing may all be off by a constant: only shares count.
+    one = [guess((1, 2), 0.6e-9), guess((1,), 0.4e-9)]
+    other = [guess((3,), 0.5), guess((1,), 0.3), guess((), 0.2)]
+    found = pool([one, other])
+    assert [own.outputs for own in found] == [(1,), (1, 2), (3,), ()]
+    np.testing.assert_allclose(np.exp([own.score for own in found]), [0.35, 0.3, 0.25, 0.1])
+
+
+@given(seed=st.integers(0, 10_000))
+def test_the_same_hearing_twice_is_one(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    shares = random.dirichlet(np.ones(5))
+    group = [guess(tuple(random.integers(1, 4, size=n)), p) for n, p in enumerate(shares)]
+    group.sort(key=lambda own: -own.score)
+    found = pool([group, group])
+    assert [own.outputs for own in found] == [own.outputs for own in group]
+    np.testing.assert_allclose([own.score for own in found], [own.score for own in group])
+
+
+def test_what_is_next_to_impossible_keeps_a_score() -> None:
+    sure = [guess((1,), 1.0), Hypothesis((2,), -5000.0, 0.0, 0.0)]
+    assert pool([sure, sure])[1].score == pytest.approx(-5000.0)
+
+
+def test_a_search_pools_its_hearings_where_the_fewest_errors_are_wanted() -> None:
+    random = np.random.default_rng(0)
+    first, second = np.log(random.dirichlet(np.ones(3), (2, 2, 6))).astype(np.float32)
+    lengths, later = np.array([6, 4]), np.array([6, 5])
+    alone = Decoding(least_risk=False)
+    parts = [
+        alone.search(said, frames, 400, 400) for said, frames in ((first, lengths), (second, later))
+    ]
+    found = Decoding(least_risk=True).search(first, lengths, 400, 400, [(second, later)])
+    for row in range(2):
+        assert found[row] == by_expected_errors(pool([part[row] for part in parts]))
+    assert alone.search(first, lengths, 400, 1, [(second, later)]) == [own[:1] for own in parts[0]]
+
+
+def test_phases_are_heard_where_they_are_pooled() -> None:
+    decoding = Decoding(beam=8, least_risk=True, phases=4)
+    assert [decoding.hearings(beam) for beam in (None, 3, 0)] == [4, 4, 1]
+    assert Decoding(beam=8, phases=4).hearings(None) == 1
+    data = decoding.to_json()
+    assert Decoding.from_json(data, "here") == decoding
+    del data["phases"]
+    assert Decoding.from_json(data, "here").phases == 1
+    with pytest.raises(InputError, match="phases: found 9, expected 1 to 8"):
+        Decoding.from_json(data | {"phases": 9}, "here")
+
+
+def test_it_is_a_setting_of_the_run() -> None:
+    data = Decoding(beam=8, least_risk=True).to_json()
+    assert Decoding.from_json(data, "here").least_risk
+    del data["least_risk"]
+    assert not Decoding.from_json(data, "here").least_risk
+    with pytest.raises(InputError, match="least_risk: found 1, expected true or false"):
+        Decoding.from_json(data | {"least_risk": 1}, "here")

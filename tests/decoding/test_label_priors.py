@@ -1,0 +1,147 @@
+"""The loss and the alignment against every alignment there is, on tiny utterances."""
+
+from __future__ import annotations
+
+from itertools import groupby, pairwise, product
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn import functional
+
+from phoneme_moe.decoding.label_priors import align, sequence_loss, without_prior
+from phoneme_moe.decoding.phonemes import BLANK
+
+OUTPUTS = 3
+Case = tuple[Tensor, list[int]]
+
+
+def paths_of(targets: list[int], num_frames: int) -> list[tuple[int, ...]]:
+    """Every sequence of outputs that says the targets: runs joined, blanks out."""
+    return [
+        path
+        for path in product(range(OUTPUTS), repeat=num_frames)
+        if [output for output, _ in groupby(path) if output != BLANK] == targets
+    ]
+
+
+def score(path: tuple[int, ...], scores: Tensor) -> Tensor:
+    return scores[torch.arange(len(path)), list(path)].sum()
+
+
+@st.composite
+def utterances(draw: st.DrawFn) -> Case:
+    """Scores that are no probabilities, and phonemes that fit into their frames."""
+    targets = draw(st.lists(st.integers(1, OUTPUTS - 1), min_size=1, max_size=3))
+    repeats = sum(a == b for a, b in pairwise(targets))
+    num_frames = draw(st.integers(len(targets) + repeats, 6))
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 10_000)))
+    scores = 3 * torch.randn(num_frames, OUTPUTS, generator=generator, dtype=torch.float64) + 1
+    return scores, targets
+
+
+def loss_of(scores: Tensor, targets: list[int]) -> Tensor:
+    return sequence_loss(
+        scores[None],
+        torch.tensor([len(scores)]),
+        torch.tensor([targets]),
+        torch.tensor([len(targets)]),
+    )[0]
+
+
+@given(utterances())
+def test_the_loss_is_a_sum_over_all_alignments(case: Case) -> None:
+    scores, targets = case
+    total = torch.stack([score(path, scores) for path in paths_of(targets, len(scores))])
+    torch.testing.assert_close(loss_of(scores, targets), -total.logsumexp(dim=0))
+
+
+@given(utterances())
+def test_the_gradient_is_that_of_the_sum_over_all_alignments(case: Case) -> None:
+    scores, targets = case
+    scores = scores.requires_grad_()
+    total = torch.stack([score(path, scores) for path in paths_of(targets, len(scores))])
+    (expected,) = torch.autograd.grad(-total.logsumexp(dim=0), scores)
+    (found,) = torch.autograd.grad(loss_of(scores, targets), scores)
+    torch.testing.assert_close(found, expected)
+
+
+def test_the_gradient_through_the_prior_agrees_with_finite_differences() -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(2, 5, OUTPUTS, dtype=torch.float64, requires_grad=True)
+    log_prior = torch.tensor([0.7, 0.2, 0.1], dtype=torch.float64).log()
+
+    def loss(logits: Tensor) -> Tensor:
+        scores = without_prior(logits.log_softmax(dim=-1), log_prior, 0.7)
+        targets = torch.tensor([[1, 2], [2, 0]])
+        return sequence_loss(scores, torch.tensor([5, 3]), targets, torch.tensor([2, 1]))
+
+    assert torch.autograd.gradcheck(loss, (logits,))
+
+
+def test_without_a_prior_the_loss_is_plain_ctc() -> None:
+    torch.manual_seed(0)
+    said = torch.randn(2, 6, OUTPUTS).log_softmax(dim=-1)
+    frames, targets, lengths = torch.tensor([6, 4]), torch.tensor([[1, 2], [2, 0]]), [2, 1]
+    log_prior = torch.tensor([0.8, 0.1, 0.1]).log()
+    found = sequence_loss(
+        without_prior(said, log_prior, 0.0), frames, targets, torch.tensor(lengths)
+    )
+    plain = functional.ctc_loss(
+        said.transpose(0, 1), targets, frames, torch.tensor(lengths), reduction="none"
+    )
+    torch.testing.assert_close(found, plain)
+
+
+def test_padding_changes_nothing() -> None:
+    torch.manual_seed(0)
+    scores = torch.randn(1, 6, OUTPUTS)
+    arguments = torch.tensor([4]), torch.tensor([[1, 2]]), torch.tensor([2])
+    padded = sequence_loss(scores, *arguments)
+    torch.testing.assert_close(sequence_loss(scores[:, :4], *arguments), padded)
+
+
+def test_a_prior_takes_the_advantage_of_what_is_common() -> None:
+    posteriors = torch.tensor([0.6, 0.3, 0.1])
+    scores = without_prior(posteriors.log(), posteriors.log(), 1.0)
+    torch.testing.assert_close(scores, torch.zeros(3))
+
+
+@given(utterances())
+def test_the_alignment_is_the_best_of_all(case: Case) -> None:
+    scores, targets = case
+    best = max(paths_of(targets, len(scores)), key=lambda path: float(score(path, scores)))
+    # The frames of each phoneme itself, as the best path has them.
+    own, frame = [], 0
+    for output, run in groupby(best):
+        length = len(list(run))
+        if output != BLANK:
+            own.append((frame, frame + length))
+        frame += length
+    spans = align(scores.float(), torch.tensor(targets))
+    assert len(spans) == len(targets)
+    assert spans[0][0] == own[0][0]
+    assert spans[-1][1] == own[-1][1]
+    for (_, end), (start, _), before, after in zip(spans, spans[1:], own, own[1:], strict=False):
+        assert end == start
+        gap = after[0] - before[1]
+        assert start - before[1] == gap - gap // 2
+    assert all(start < end for start, end in spans)
+
+
+@pytest.mark.parametrize(("targets", "num_frames"), [([1, 2, 1], 2), ([1, 1], 2), ([2], 0)])
+def test_too_few_frames(targets: list[int], num_frames: int) -> None:
+    with pytest.raises(ValueError, match=rf"^{num_frames} frames are too few"):
+        align(torch.zeros(num_frames, OUTPUTS), torch.tensor(targets))
+
+
+def test_just_enough_frames() -> None:
+    assert align(torch.zeros(3, OUTPUTS), torch.tensor([1, 2, 1])) == [(0, 1), (1, 2), (2, 3)]
+    # A blank parts two of the same phoneme; being odd, it goes to the first.
+    assert align(torch.zeros(3, OUTPUTS), torch.tensor([1, 1])) == [(0, 2), (2, 3)]
+
+
+def test_an_utterance_without_phonemes() -> None:
+    assert align(torch.zeros(3, OUTPUTS), torch.tensor([], dtype=torch.long)) == []

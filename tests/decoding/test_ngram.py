@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import json
+from collections import Counter
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from phoneme_moe.decoding.ngram import PhonemeNgram, _discounts
+from phoneme_moe.errors import InputError
+
+SYMBOLS = ("a", "b", "c")
+corpora = st.lists(st.lists(st.sampled_from(SYMBOLS), max_size=8).map(tuple), max_size=12)
+Gram = tuple[str, ...]
+
+
+def estimate_slowly(utterances: list[Gram], order: int, context: Gram, symbol: str) -> float:
+    """Interpolated modified Kneser-Ney as its definition reads, one begin mark to an utterance."""
+    size = len(context) + 1
+    counts = Counter(count_grams(utterances, order, size))
+    discounts = _discounts(np.array(sorted(counts.values()), np.int64))
+    shorter = 1 / (len(SYMBOLS) + 1)
+    if context:
+        shorter = estimate_slowly(utterances, order, context[1:], symbol)
+    own = {gram: count for gram, count in counts.items() if gram[:-1] == context}
+    total = sum(own.values())
+    if not total:
+        return shorter
+    freed = sum(discounts[min(count, 3)] for count in own.values())
+    count = own.get((*context, symbol), 0)
+    return float((count - discounts[min(count, 3)] + freed * shorter) / total)
+
+
+def count_grams(utterances: list[Gram], order: int, size: int) -> list[Gram]:
+    """N-grams of a size: each as often as it counts."""
+    marked = [("<s>", *own, "</s>") for own in utterances]
+    seen = [own[i : i + size] for own in marked for i in range(len(own) - size + 1)]
+    seen = [gram for gram in seen if gram != ("<s>",)]
+    if size == order:
+        return seen
+    begun = [gram for gram in seen if gram[0] == "<s>"]
+    longer = {own[i : i + size + 1] for own in marked for i in range(len(own) - size)}
+    return begun + [gram[1:] for gram in longer]
+
+
+@given(utterances=corpora, order=st.integers(1, 5), said=st.lists(st.sampled_from(SYMBOLS)))
+def test_every_probability_is_that_of_the_definition(
+    utterances: list[Gram], order: int, said: list[str]
+) -> None:
+    model = PhonemeNgram.estimate(utterances, SYMBOLS, order)
+    marked = ["<s>", *said, "</s>"]
+    expected = 0.0
+    for place in range(1, len(marked)):
+        context = tuple(marked[max(place - order + 1, 0) : place])
+        expected += np.log(estimate_slowly(utterances, order, context, marked[place]))
+    assert model.log_probability(said) == pytest.approx(expected, rel=1e-5)
+
+
+@given(utterances=corpora, order=st.integers(1, 5))
+def test_in_every_state_something_comes_next(utterances: list[Gram], order: int) -> None:
+    model = PhonemeNgram.estimate(utterances, SYMBOLS, order)
+    assert model.log_probabilities.dtype == np.float32
+    assert model.log_probabilities.shape[1] == len(SYMBOLS) + 1
+    np.testing.assert_allclose(np.exp(model.log_probabilities).sum(axis=1), 1, rtol=1e-5)
+    assert np.isfinite(model.log_probabilities).all()
+
+
+@given(utterances=corpora, order=st.integers(1, 5))
+def test_states_may_be_followed_side_by_side(utterances: list[Gram], order: int) -> None:
+    model = PhonemeNgram.estimate(utterances, SYMBOLS, order)
+    said = np.array(list(product(range(len(SYMBOLS)), repeat=4)))
+    states, total = np.full(len(said), model.start_state), np.zeros(len(said))
+    for symbols in said.T:
+        total += model.log_probabilities[states, symbols]
+        states = model.next_state(states, symbols)
+    total += model.log_probabilities[states, -1]
+    expected = [model.log_probability([SYMBOLS[symbol] for symbol in own]) for own in said]
+    np.testing.assert_allclose(total, expected, rtol=1e-6)
+
+
+def test_a_bigram_worked_by_hand() -> None:
+    # Seen: <s> a, a b, b </s>, once each. Too few to estimate the discount: 1/2. Each of a, b and
+    # </s> has followed one thing: 1/3 of what is left. So what was seen has 1/2 + 1/2 * 1/3.
+    model = PhonemeNgram.estimate([["a", "b"]], ("a", "b"), order=2)
+    seen, unseen = 2 / 3, 1 / 6
+    for said, probability in (
+        ("ab", seen**3),
+        ("b", unseen * seen),
+        ("", unseen),
+        ("ba", unseen**3),
+        ("aab", seen * unseen * seen**2),
+    ):
+        assert np.exp(model.log_probability(list(said))) == pytest.approx(probability)
+    assert model.perplexity([["a", "b"]]) == pytest.approx(1.5)
+    assert model.perplexity([["a", "b"], []]) == pytest.approx((seen**3 * unseen) ** (-1 / 4))
+
+
+def test_discounts_worked_by_hand() -> None:
+    # Eight n-grams seen once, four twice, three three times, two four times: Y = 1/2.
+    counts = np.repeat([1, 2, 3, 4, 9], [8, 4, 3, 2, 1])
+    found = _discounts(counts)
+    np.testing.assert_allclose(found, [0, 1 - 1 / 2, 2 - 3 / 2 * 3 / 4, 3 - 2 * 2 / 3])
+
+
+@given(counts=st.lists(st.integers(1, 6), max_size=40))
+def test_discounts_leave_something_and_take_something(counts: list[int]) -> None:
+    found = _discounts(np.array(counts, np.int64))
+    assert found[0] == 0
+    assert (found[1:] > 0).all()
+    assert (found[1:] < [1, 2, 3]).all()
+
+
+def test_nothing_to_learn_from_is_evenly_unsure() -> None:
+    model = PhonemeNgram.estimate([], SYMBOLS, order=3)
+    assert model.perplexity([["a", "b"], []]) == pytest.approx(4)
+
+
+def test_what_is_no_symbol_is_left_out() -> None:
+    with_noise = PhonemeNgram.estimate([["a", "noise", "b"]], SYMBOLS)
+    assert with_noise.to_json() == PhonemeNgram.estimate([["a", "b"]], SYMBOLS).to_json()
+
+
+def test_a_longer_memory_surprises_less() -> None:
+    random = np.random.default_rng(0)
+    word = {0: "ab", 1: "acb", 2: "bca"}
+    said = ["".join(word[n] for n in random.integers(3, size=5)) for _ in range(200)]
+    by_order = [
+        PhonemeNgram.estimate(said[:100], SYMBOLS, order).perplexity(said[100:])
+        for order in (1, 2, 3, 4)
+    ]
+    assert by_order == sorted(by_order, reverse=True)
+
+
+@given(utterances=corpora, order=st.integers(1, 5))
+def test_what_is_written_is_read(utterances: list[Gram], order: int) -> None:
+    model = PhonemeNgram.estimate(utterances, SYMBOLS, order)
+    read = PhonemeNgram.from_json(json.loads(json.dumps(model.to_json())), "run")
+    assert (read.symbols, read.order) == (model.symbols, model.order)
+    assert read.to_json() == model.to_json()
+    np.testing.assert_array_equal(read.log_probabilities, model.log_probabilities)
+
+
+GOOD = PhonemeNgram.estimate([["a", "b"]], ("a", "b"), order=3).to_json()
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"version": 2}, "version: found 2, expected 1"),
+        ({"version": True}, "version: found True, expected 1"),
+        ({"order": 0}, "order: found 0, expected 1 to 5"),
+        ({"order": 6}, "order: found 6, expected 1 to 5"),
+        ({"order": 3.0}, "order: found 3.0"),
+        ({"order": True}, "order: found True"),
+        ({"symbols": "ab"}, "symbols: found 'ab', expected a list"),
+        ({"symbols": []}, r"symbols: found \[\]"),
+        ({"symbols": ["a", "b", "a"]}, r"symbols\[2\]: found 'a'"),
+        ({"symbols": ["a", 1]}, r"symbols\[1\]: found 1"),
+        ({"symbols": ["a", "b b"]}, r"symbols\[1\]: found 'b b'"),
+        ({"symbols": ["a", "b", "<s>"]}, r"symbols\[2\]: found '<s>'"),
+        ({"symbols": ["a", ""]}, r"symbols\[1\]: found ''"),
+        ({"counts": []}, r"counts: found \[\], expected an object"),
+        ({"counts": {"a": {"b": 1}}}, "counts: found 'a', expected 2 known phonemes"),
+        ({"counts": {"a c": {"b": 1}}}, "counts: found 'a c', expected 2 known phonemes"),
+        ({"counts": {"a <s>": {"b": 1}}}, "counts: found 'a <s>'"),
+        ({"counts": {"a b": 1}}, r"counts\['a b'\]: found 1, expected an object"),
+        ({"counts": {"a b": {"<s>": 1}}}, r"counts\['a b'\]: found '<s>'"),
+        *(
+            ({"counts": {"a b": {"a": bad}}}, r"counts\['a b'\]\['a'\]: found ")
+            for bad in (0, -1, 1.0, float("nan"), "1", None, True, 10**30)
+        ),
+    ],
+)
+def test_what_is_wrong_in_a_file_is_named(change: dict[str, Any], named: str) -> None:
+    with pytest.raises(InputError, match=rf"^run/x\.json: language_model\.{named}") as error:
+        PhonemeNgram.from_json({**GOOD, **change}, "run/x.json")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("key", GOOD)
+def test_nothing_may_be_missing(key: str) -> None:
+    with pytest.raises(InputError, match=rf"language_model\.{key}: found None"):
+        PhonemeNgram.from_json({k: v for k, v in GOOD.items() if k != key}, "run")
+
+
+@pytest.mark.parametrize("data", [None, [], "x", 1.5])
+def test_what_is_no_object_is_refused(data: object) -> None:
+    with pytest.raises(InputError, match=r"run: language_model: found .*, expected an object"):
+        PhonemeNgram.from_json(data, "run")

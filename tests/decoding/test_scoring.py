@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from phoneme_moe.decoding.scoring import (
+    UtteranceScore,
+    bootstrap_interval,
+    score_utterance,
+    total_score,
+)
+
+spoken = st.lists(st.sampled_from(["a", "b", "sh", "N"]), max_size=8)
+
+
+def edit_distance(reference: list[str], hypothesis: list[str]) -> int:
+    """Levenshtein by the textbook table."""
+    table = np.zeros((len(reference) + 1, len(hypothesis) + 1), dtype=int)
+    table[:, 0] = np.arange(len(reference) + 1)
+    table[0, :] = np.arange(len(hypothesis) + 1)
+    for i, one in enumerate(reference, 1):
+        for j, other in enumerate(hypothesis, 1):
+            table[i, j] = min(
+                table[i - 1, j] + 1, table[i, j - 1] + 1, table[i - 1, j - 1] + (one != other)
+            )
+    return int(table[-1, -1])
+
+
+@given(reference=spoken, hypothesis=spoken)
+@settings(max_examples=300)
+def test_errors_are_the_edit_distance(reference: list[str], hypothesis: list[str]) -> None:
+    score = score_utterance(reference, hypothesis)
+    assert score.errors == edit_distance(reference, hypothesis)
+    assert score.num_reference == len(reference)
+    assert len(reference) - score.deletions + score.insertions == len(hypothesis)
+    hits = len(reference) - score.substitutions - score.deletions
+    assert 0 <= hits <= min(len(reference), len(hypothesis))
+
+
+@given(reference=spoken, hypothesis=spoken)
+@settings(max_examples=200)
+def test_every_substitution_is_a_confusion_of_two_phonemes(
+    reference: list[str], hypothesis: list[str]
+) -> None:
+    score = score_utterance(reference, hypothesis)
+    assert len(score.confusions) == score.substitutions
+    for said, heard in score.confusions:
+        assert said != heard
+        assert said in reference
+        assert heard in hypothesis
+
+
+def test_a_known_alignment() -> None:
+    score = score_utterance(list("kitten"), list("sitting"))
+    assert (score.substitutions, score.insertions, score.deletions) == (2, 1, 0)
+    assert set(score.confusions) == {("k", "s"), ("e", "i")}
+
+
+@pytest.mark.parametrize("symbol", ["ɯᵝ", "e̞", "É", "#", "'"])
+def test_a_phoneme_of_any_spelling_is_one_phoneme(symbol: str) -> None:
+    score = score_utterance(["a", symbol], ["a", "b"])
+    assert (score.errors, score.confusions) == (1, ((symbol, "b"),))
+
+
+def test_totals_are_sums_and_confusions_are_ranked() -> None:
+    scores = [
+        score_utterance(list("abcab"), list("xbcxb")),
+        score_utterance(list("ab"), list("aby")),
+        score_utterance(list("cb"), list("zb")),
+    ]
+    total = total_score(scores)
+    assert (total.substitutions, total.insertions, total.deletions) == (3, 1, 0)
+    assert (total.num_reference, total.num_utterances) == (9, 3)
+    assert total.error_rate == pytest.approx(4 / 9)
+    assert total.confusions == (("a", "x", 2), ("c", "z", 1))
+    assert total_score(scores, num_confusions=1).confusions == (("a", "x", 2),)
+
+
+@given(
+    errors=st.lists(st.integers(0, 10), min_size=1, max_size=40),
+)
+@settings(max_examples=40)
+def test_the_interval_is_ordered_within_what_utterances_show_and_reproducible(
+    errors: list[int],
+) -> None:
+    numerators, denominators = np.array(errors), np.full(len(errors), 10)
+    low, high = bootstrap_interval(numerators, denominators)
+    assert min(errors) / 10 <= low <= high <= max(errors) / 10
+    assert bootstrap_interval(numerators, denominators) == (low, high)
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.3, 0.5])
+def test_the_interval_contains_the_rate_and_is_as_wide_as_a_binomial_says(rate: float) -> None:
+    errors = np.random.default_rng(1).random(400) < rate
+    found = errors.mean()
+    low, high = bootstrap_interval(errors.astype(int), np.ones(400, dtype=int))
+    assert low < found < high
+    half_width = 1.96 * np.sqrt(found * (1 - found) / 400)
+    assert high - found == pytest.approx(half_width, rel=0.2)
+    assert found - low == pytest.approx(half_width, rel=0.2)
+
+
+def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
+    random = np.random.default_rng(0)
+    covered = 0
+    for _ in range(200):
+        errors = random.binomial(10, 0.25, size=60)
+        low, high = bootstrap_interval(errors, np.full(60, 10))
+        covered += low <= 0.25 <= high
+    assert 180 <= covered <= 199
+
+
+def test_utterances_of_which_nothing_was_said_do_not_divide_by_zero() -> None:
+    total = total_score([UtteranceScore(0, 2, 0, 0)])
+    assert total.error_rate == 2
+    assert np.isfinite(total.interval).all()

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import unicodedata
+from importlib.resources import files
+
+import pytest
+
+from phoneme_moe.corpora.arpabet import ARPABET
+from phoneme_moe.decoding.symbols import fold_names, symbol_map, to_symbols
+from phoneme_moe.errors import InputError
+
+# As TIMIT's documentation (PHONCODE.DOC) lists them.
+_SYMBOLS = """
+b d g p t k dx q jh ch s sh z zh f th v dh m n ng em en eng nx l r w y hh hv el
+iy ih eh ey ae aa aw ay ah ao oy ow uh uw ux er ax ix axr ax-h
+bcl dcl gcl pcl tcl kcl pau epi h#
+"""
+TIMIT = _SYMBOLS.split()
+TABLES = ["arpabet_ipa", *(f"fold_{name}" for name in fold_names())]
+
+
+def rows(table: str) -> list[list[str]]:
+    text = files("phoneme_moe.decoding").joinpath("tables", f"{table}.tsv").read_text("utf-8")
+    return [line.split("\t") for line in text.splitlines() if not line.startswith("# ")]
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_a_table_has_two_columns_and_no_symbol_twice(table: str) -> None:
+    assert all(
+        len(row) == 2 and all(cell == cell.strip() != "" for cell in row) for row in rows(table)
+    )
+    symbols = [row[0] for row in rows(table)]
+    assert len(symbols) == len(set(symbols))
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_a_table_knows_every_phoneme_of_cmudict_and_timit(table: str) -> None:
+    assert len(TIMIT) == 61
+    symbols = {row[0] for row in rows(table)}
+    assert ARPABET | {symbol.upper() for symbol in TIMIT} <= symbols
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_tables_are_composed(table: str) -> None:
+    for row in rows(table):
+        assert [unicodedata.normalize("NFC", cell) for cell in row] == row
+
+
+@pytest.mark.parametrize("fold", fold_names())
+def test_folding_again_changes_nothing(fold: str) -> None:
+    once = symbol_map([*TIMIT, *sorted(ARPABET)], fold=fold)
+    folded = sorted(set(once.values()))
+    assert symbol_map(folded, fold=fold) == {symbol: symbol for symbol in folded}
+
+
+def test_arpabet_comes_back_from_ipa() -> None:
+    ipa = symbol_map(sorted(ARPABET), "ipa")
+    assert len(set(ipa.values())) == 39
+    back = symbol_map(list(ipa.values()), "arpabet")
+    assert {symbol: back[ipa[symbol]] for symbol in ARPABET} == {s: s for s in ARPABET}
+
+
+def written(phonemes: str, symbols: str | None = None, fold: str | None = None) -> str:
+    return " ".join(symbol_map(phonemes.split(), symbols, fold).values())
+
+
+def test_ipa_has_the_letters_of_general_american() -> None:
+    arpabet = "AA AE AO AW CH DH ER G JH NG OY R Y ZH AX DX Q EL"
+    assert written(arpabet, "ipa") == "ɑ æ ɔ aʊ tʃ ð ɝ ɡ dʒ ŋ ɔɪ ɹ j ʒ ə ɾ ʔ l̩"
+    assert unicodedata.name(to_symbols("G", "ipa")) == "LATIN SMALL LETTER SCRIPT G"
+
+
+def test_stress_tells_reduced_vowels_apart_and_is_taken_off() -> None:
+    stressed = "AH0 AH1 AH2 AH ER0 ER1 IY0 OY2"
+    assert written(stressed, "ipa") == "ə ʌ ʌ ʌ ɚ ɝ i ɔɪ"
+    assert written(stressed, "arpabet") == "AH AH AH AH ER ER IY OY"
+    assert written("AH0 IY1", fold="classes") == "vowel vowel"
+    assert written("ə ɚ", "arpabet") == "AH ER"
+
+
+@pytest.mark.parametrize("symbols", ["arpabet", "ipa"])
+def test_what_is_written_so_already_stays(symbols: str) -> None:
+    once = list(symbol_map([*TIMIT, *sorted(ARPABET)], symbols).values())
+    assert symbol_map(once, symbols) == {symbol: symbol for symbol in once}
+
+
+@pytest.mark.parametrize("symbols", ["arpabet", "ipa"])
+def test_small_letters_of_timit_are_capitals(symbols: str) -> None:
+    for symbol in TIMIT:
+        assert to_symbols(symbol, symbols) == to_symbols(symbol.upper(), symbols)
+
+
+def test_nothing_asked_changes_nothing() -> None:
+    assert symbol_map(["ä", "AH0"]) == {"ä": "ä", "AH0": "AH0"}
+
+
+def test_lee_and_hon_train_48_phones_and_score_39() -> None:
+    trained = symbol_map(TIMIT, fold="timit48")
+    scored = symbol_map(TIMIT, fold="timit39")
+    assert (len(set(trained.values())), len(set(scored.values()))) == (48, 39)
+    again = symbol_map(sorted(set(trained.values())), fold="timit39")
+    assert {symbol: again[trained[symbol]] for symbol in TIMIT} == scored
+    # The groups that they name; the rest is by name alone.
+    same = ("sh zh", "aa ao", "ih ix", "ah ax ax-h", "n en nx", "ng eng", "l el", "m em", "uw ux",
+            "er axr", "hh hv", "pcl tcl kcl bcl dcl gcl h# pau epi")  # fmt: skip
+    for group in same:
+        assert len({scored[symbol] for symbol in group.split()}) == 1
+
+
+def test_classes_are_manners_of_articulation() -> None:
+    classes = "vowel stop affricate fricative nasal approximant silence"
+    assert written("AY K CH DH NG Y H#", fold="classes") == classes
+
+
+def test_phonemes_are_folded_before_they_are_written() -> None:
+    assert written("zh ao h#", "ipa", "timit39") == "ʃ ɑ SIL"
+
+
+@pytest.mark.parametrize(
+    ("symbols", "fold", "message"),
+    [
+        ("ipaa", None, r"--symbols: found 'ipaa' \(did you mean 'ipa'\?\)"),
+        (None, "timit93", r"--fold: found 'timit93' \(did you mean 'timit39'\?\)"),
+        ("ipa", None, r"phoneme 'ZHH' is not in the table arpabet_ipa \(did you mean 'ZH'\?\)"),
+        ("arpabet", None, r"phoneme 'ZHH' is not in the table arpabet_ipa"),
+        (None, "classes", r"phoneme 'ZHH' is not in the table fold_classes"),
+        ("ipa", "classes", r"phoneme 'ZHH' is not in the table fold_classes"),
+    ],
+)
+def test_what_is_in_no_table_is_named_with_what_was_meant(
+    symbols: str | None, fold: str | None, message: str
+) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        symbol_map(["AH", "ZHH"], symbols, fold)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,109 @@
+"""What a run's folder says of its transcriptions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import jsonschema
+import numpy as np
+import pytest
+
+from phoneme_moe.evaluation.quality import (
+    calibration_error,
+    matched_errors,
+    read_quality,
+)
+from phoneme_moe.pipeline import Trained
+from phoneme_moe.run import load_run
+
+if TYPE_CHECKING:
+    from conftest import Outcome
+
+SCHEMAS = Path(__file__).parents[2] / "docs" / "schemas"
+
+
+def test_calibration_error_by_hand() -> None:
+    sure = np.array([0.95, 0.95, 0.55, 0.55])
+    right = np.array([True, True, True, False])
+    # Two bins of two: |0.95 - 1| and |0.55 - 0.5|.
+    assert calibration_error(sure, right) == pytest.approx(0.05)
+    assert calibration_error(np.ones(5), np.ones(5, bool)) == 0
+    assert calibration_error(np.ones(4), np.zeros(4, bool)) == 1
+    assert calibration_error(np.empty(0), np.empty(0, bool)) == 0
+
+
+def test_times_are_compared_where_the_phoneme_is_right() -> None:
+    truth = [("a", 0.0, 0.1), ("s", 0.1, 0.2), ("i", 0.2, 0.3)]
+    found = [("a", 0.01, 0.1), ("m", 0.1, 0.2), ("i", 0.2, 0.33)]
+    assert matched_errors(truth, found) == [
+        pytest.approx((0.01, 0.0)),
+        pytest.approx((0.0, 0.03)),
+    ]
+    assert matched_errors(truth, []) == []
+
+
+@pytest.mark.parametrize("fixture", ["recognized", "classified"])
+def test_a_trained_run_says_what_it_is_worth(fixture: str, request: pytest.FixtureRequest) -> None:
+    trained: Trained = request.getfixturevalue(fixture)
+    quality = json.loads((trained.run.folder / "quality.json").read_text())
+    schema = json.loads((SCHEMAS / "quality.schema.json").read_text())
+    jsonschema.validate(quality, schema, jsonschema.Draft202012Validator)
+    assert quality == read_quality(trained.run)
+    assert quality["test"]["per"] == pytest.approx(trained.evaluation.total.error_rate)
+    loaded = load_run(trained.run.folder)
+    assert loaded.decoding == trained.run.decoding
+    decoding = json.loads((trained.run.folder / "decoding.json").read_text())
+    schema = json.loads((SCHEMAS / "decoding.schema.json").read_text())
+    jsonschema.validate(decoding, schema, jsonschema.Draft202012Validator)
+    for split in ("dev", "test"):
+        part = quality[split]
+        if fixture == "recognized":
+            assert part["per_beam"] <= part["per"] + 0.05
+            assert part["times"]["start"]["median_ms"] < 60
+    assert quality["dev"]["calibration_error_calibrated"] <= (
+        quality["dev"]["calibration_error_raw"] + 0.02
+    )
+
+
+def test_the_model_card(recognized: Trained, phoneme_moe: Callable[..., Outcome]) -> None:
+    folder = recognized.run.folder
+    outcome = phoneme_moe("model", folder, "--json", folder / "card.json")
+    assert outcome.code == 0
+    for word in ("recipe", "PER", "confidence", "times", "licence", "speed"):
+        assert word in outcome.out
+    card = json.loads((folder / "card.json").read_text())
+    assert card["phonemes"] == list(recognized.run.recognizer.phonemes.symbols)
+    assert card["quality"]["version"] == 1
+    assert all(len(line) <= 80 for line in outcome.out.splitlines())
+
+
+def test_a_run_of_before_has_a_card_too(
+    recognized: Trained, tmp_path: Path, phoneme_moe: Callable[..., Outcome]
+) -> None:
+    import shutil
+
+    run = tmp_path / "old"
+    shutil.copytree(recognized.run.folder, run)
+    for name in ("quality.json", "decoding.json"):
+        (run / name).unlink()
+    outcome = phoneme_moe("model", run)
+    assert outcome.code == 0
+    assert "not measured" in outcome.out
+    (run / "quality.json").write_text("{")
+    outcome = phoneme_moe("model", run)
+    assert (outcome.code, outcome.err.count("\n")) == (1, 1)
+
+
+def test_bench_times_every_stage(
+    recognized: Trained, phoneme_moe: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    outcome = phoneme_moe("bench", recognized.run.folder, "--json", tmp_path / "speed.json")
+    assert outcome.code == 0
+    found = json.loads((tmp_path / "speed.json").read_text())
+    assert set(found["stages"]) == {"read audio", "features", "network", "decode"}
+    assert all(seconds > 0 for seconds in found["stages"].values())
+    assert found["times_real_time"] == pytest.approx(found["sound_seconds"] / found["all_seconds"])
+    assert "times real time" in phoneme_moe("model", recognized.run.folder).out
