@@ -216,14 +216,14 @@ def answer_ours(
     recognizer: Recognizer, sounds: Sequence[Sound], batch_size: int
 ) -> list[list[str]]:
     """Phonemes of utterances, from their waveforms, as our model hears them."""
-    from phoneme_moe.inference import read_phonemes
+    from phoneme_moe.inference import decode_phonemes
 
     answers = []
     for batch in sorted_batches(sounds, batch_size):
         waveforms, _ = side_by_side(batch)
         num_samples = torch.tensor([len(sound.waveform) for sound in batch])
         recognition = recognizer.recognize_waveforms(waveforms, num_samples)
-        answers += read_phonemes(recognizer, recognition, beam=0)
+        answers += decode_phonemes(recognizer, recognition, beam=0)
     return answers
 
 

@@ -26,7 +26,7 @@ from benchmarks.tables import table
 from phoneme_moe.mixture.sparse.expert_feed_forward import ExpertFeedForward
 from phoneme_moe.mixture.sparse.expert_rows import Assignment
 from phoneme_moe.mixture.sparse.layer import SparseFeedForward
-from phoneme_moe.mixture.sparse.layer_routing import Surroundings
+from phoneme_moe.mixture.sparse.layer_routing import RouterContext
 from phoneme_moe.mixture.sparse.routers import LinearScores, TokenChoice
 from phoneme_moe.training.stages import keep_freed_memory
 
@@ -54,7 +54,7 @@ class OurLayer(nn.Module):
     def forward(self, frames: Tensor) -> Tensor:
         """Shape (utterances, frames, width), as given; no frame is padding."""
         mask = torch.ones(frames.shape[:2], dtype=torch.bool, device=frames.device)
-        out: Tensor = self.layer(frames, mask, Surroundings(frames))[0]
+        out: Tensor = self.layer(frames, mask, RouterContext(frames))[0]
         return out
 
 

@@ -97,9 +97,9 @@ class Stopwatch:
 
 def stream(one_by_one: Iterator[UtteranceRouting], path: Path, part: str) -> Any:
     """What is summed of the routing, if it is, and the file of it, if it is written."""
-    from phoneme_moe.report.routing_sums import Tally
+    from phoneme_moe.report.routing_sums import RoutingAccumulator
 
-    tally = Tally(EXPERTS, PHONEMES)
+    tally = RoutingAccumulator(EXPERTS, PHONEMES)
     with ExitStack() as stack:
         takers: list[Callable[[UtteranceRouting], None]] = []
         if part in ("table", "report"):
@@ -128,11 +128,11 @@ def measure(part: str, number: int, folder: Path) -> dict[str, Any]:
     random = np.random.default_rng(0)
     made = [make_utterance(random) for _ in range(min(DIFFERENT, number))]
     watch, path = Stopwatch(), folder / "routing.parquet"
-    tallied = watch.time("stream", lambda: stream(routing(made, number), path, part))
-    if tallied is not None:
-        report = watch.time("means", lambda: summarize(tallied))
+    accumulated = watch.time("stream", lambda: stream(routing(made, number), path, part))
+    if accumulated is not None:
+        report = watch.time("means", lambda: summarize(accumulated))
     if part == "report":
-        found = watch.time("specialise", lambda: specialise(tallied))
+        found = watch.time("specialise", lambda: specialise(accumulated))
         watch.time("page", lambda: write_page(report, found, folder))
     files = {file.name: file.stat().st_size for file in folder.iterdir()}
     return {"utterances": number, "stages": watch.stages, "files": files}

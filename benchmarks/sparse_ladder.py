@@ -26,12 +26,12 @@ from phoneme_moe.decoding.scoring import score_utterance
 from phoneme_moe.evaluation.calibrate import calibrate
 from phoneme_moe.evaluation.quality import BEAM
 from phoneme_moe.evaluation.split_outputs import listen, read
-from phoneme_moe.inference import read_phonemes, recognize_examples
+from phoneme_moe.inference import decode_phonemes, recognize_examples
 from phoneme_moe.model.cost import cost_of
 from phoneme_moe.recipe import load_recipe
 from phoneme_moe.report.collect.observe import collect_routing
 from phoneme_moe.report.information import information_about
-from phoneme_moe.run import Run
+from phoneme_moe.run_folder import LoadedRun
 from phoneme_moe.training.callbacks import read_rows
 from phoneme_moe.training.stages import train_stages
 
@@ -84,7 +84,7 @@ def measure(recipe_name: str, seed: int, quick: bool, folder: Path) -> dict[str,
     # Every epoch once, however often the run was interrupted or the machine was busy otherwise.
     epoch_seconds = [row["seconds"] for row in read_rows(out / "seconds.csv")]
     seconds = len(epoch_seconds) * statistics.median(epoch_seconds)
-    run = Run(out, recipe, recognizer)
+    run = LoadedRun(out, recipe, recognizer)
     examples = load_examples(recipe, corpus, "test", recognizer)
     epochs = sum(stage.epochs for stage in recipe.training.stages)
     train = load_examples(recipe, corpus, "train", recognizer)
@@ -102,7 +102,7 @@ def measure(recipe_name: str, seed: int, quick: bool, folder: Path) -> dict[str,
         "lengths": lengths,
         "per": sum(errors) / sum(lengths),
         "beam": calibrated.decoding.beam or BEAM,
-        "hearings": calibrated.decoding.hearings(None),
+        "hearings": calibrated.decoding.shifts_for(None),
         "errors_beam": beam_errors,
         "per_beam": sum(beam_errors) / sum(lengths),
         "seconds": seconds,
@@ -117,11 +117,11 @@ def measure(recipe_name: str, seed: int, quick: bool, folder: Path) -> dict[str,
     }
 
 
-def count_errors(run: Run, examples: list[Example]) -> tuple[list[int], list[int]]:
+def count_errors(run: LoadedRun, examples: list[Example]) -> tuple[list[int], list[int]]:
     """Errors and reference phonemes of each utterance by the best path, ordered by its name."""
     found = {}
     for batch, recognition in recognize_examples(run.recognizer, examples):
-        said = read_phonemes(run.recognizer, recognition, beam=0)
+        said = decode_phonemes(run.recognizer, recognition, beam=0)
         for example, hypothesis in zip(batch.examples, said, strict=True):
             score = score_utterance(example.phonemes, hypothesis)
             found[example.utterance] = (score.errors, score.num_reference)
@@ -129,12 +129,12 @@ def count_errors(run: Run, examples: list[Example]) -> tuple[list[int], list[int
     return [errors for errors, _ in ordered], [length for _, length in ordered]
 
 
-def count_beam_errors(run: Run, corpus: PreparedCorpus) -> list[int]:
+def count_beam_errors(run: LoadedRun, corpus: PreparedCorpus) -> list[int]:
     """Errors of each test utterance with the run's n-gram, ordered by the utterance's name.
 
     In the run's own beam, where it has one.
     """
-    test = listen(run, corpus, "test", hearings=run.decoding.hearings(run.decoding.beam))
+    test = listen(run, corpus, "test", num_shifts=run.decoding.shifts_for(run.decoding.beam))
     readings = read(run, test, run.decoding, run.decoding.beam or BEAM)
     decode = run.recognizer.phonemes.decode
     found = {
@@ -144,7 +144,7 @@ def count_beam_errors(run: Run, corpus: PreparedCorpus) -> list[int]:
     return [found[name] for name in sorted(found)]
 
 
-def layers_of(run: Run, examples: list[Example]) -> list[dict[str, Any]]:
+def layers_of(run: LoadedRun, examples: list[Example]) -> list[dict[str, Any]]:
     """Load, dead experts, and what the routing tells of speaker and phoneme, layer by layer."""
     assert run.recognizer.encoder is not None
     found = []

@@ -29,7 +29,7 @@ from phoneme_moe.corpora.arpabet import fold_arpabet
 from phoneme_moe.decoding.scoring import score_utterance, total_score
 from phoneme_moe.evaluation import quality
 from phoneme_moe.features.audio import load_waveform
-from phoneme_moe.run import load_run
+from phoneme_moe.run_folder import load_run
 from phoneme_moe.transcription.bench import bench
 from phoneme_moe.transcription.export import export_onnx
 from phoneme_moe.transcription.live import Listener, Pace, recognize_as_live
@@ -124,7 +124,7 @@ def only_file(model: Path, path: Path) -> dict[str, Any]:
 def live(model: Path, cuts: list[Any]) -> list[dict[str, Any]]:
     """PER by how far is heard ahead, and what a step takes."""
     engine = open_engine(model, "cpu")
-    rate = engine.card.front_end().sample_rate
+    rate = engine.spec.front_end().sample_rate
     waveforms = [load_waveform(path, rate) for path in listened(cuts)]
     found = []
     for pace in PACES:

@@ -21,7 +21,6 @@ _HOMES = {
     "load_recipe": "phoneme_moe.recipe",
     "Run": "phoneme_moe.run",
     "load": "phoneme_moe.run",
-    "load_run": "phoneme_moe.run",
     "train": "phoneme_moe.pipeline",
     "evaluate": "phoneme_moe.evaluation.errors",
     "transcribe": "phoneme_moe.transcription.run_engine",

@@ -15,6 +15,25 @@ class InputError(ValueError):
     """
 
 
+class ArgumentError(InputError):
+    """An argument of a function cannot be used.
+
+    Its message begins with the argument's name in Python, ``beam: ...``; a command puts its option
+    in that place, ``--beam: ...``.
+    """
+
+    def __init__(self, argument: str, problem: str) -> None:
+        """Says which argument, and why.
+
+        Args:
+            argument: Its name in Python.
+            problem: What was found and what was expected.
+        """
+        super().__init__(f"{argument}: {problem}")
+        self.argument = argument
+        self.problem = problem
+
+
 def suggest(found: str, known: Iterable[str]) -> str:
     """What a misspelt name was probably meant to be, as the end of an error message.
 

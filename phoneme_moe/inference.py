@@ -12,8 +12,8 @@ from phoneme_moe.data.batches import Batch, collate
 from phoneme_moe.data.examples import Example
 from phoneme_moe.decoding.decoder import Decoding
 from phoneme_moe.errors import InputError
-from phoneme_moe.features.log_mel import delay
-from phoneme_moe.mixture.override import WhatIf
+from phoneme_moe.features.log_mel import shift
+from phoneme_moe.mixture.override import RoutingOverride
 from phoneme_moe.model.recognizer import Recognition, Recognizer
 
 
@@ -23,8 +23,8 @@ def recognize_examples(
     examples: Sequence[Example],
     expert: int | None = None,
     batch_size: int = 128,
-    what_if: WhatIf | None = None,
-    hearings: int = 1,
+    override: RoutingOverride | None = None,
+    num_shifts: int = 1,
 ) -> Iterator[tuple[Batch, Recognition]]:
     """Recognises examples in batches of similar length.
 
@@ -33,9 +33,9 @@ def recognize_examples(
         examples: At least one.
         expert: Index of the expert that everything is sent to; the gate is asked when left out.
         batch_size: Examples side by side.
-        what_if: Other experts than the gate or the routers would ask.
-        hearings: How often each is recognised, each time a feature frame later
-            (``Decoding.hearings``): the first as the recognition, the others as its ``delayed``.
+        override: Other experts than the gate or the routers would ask.
+        num_shifts: How often each is recognised, each time a feature frame later
+            (``Decoding.num_shifts``): the first as the recognition, the others as its ``shifted``.
 
     Yields:
         Each batch with what the model says of it, on the CPU.
@@ -43,26 +43,26 @@ def recognize_examples(
     Raises:
         InputError: The gate is who speaks (``kind: speaker``), and a speaker has no expert.
     """
-    if recognizer.asks_speaker and expert is None and not (what_if and len(what_if.only) == 1):
+    if recognizer.gate_is_speaker and expert is None and not (override and len(override.only) == 1):
         check_speakers_have_experts(recognizer, examples)
     experts = {name: index for index, name in enumerate(recognizer.expert_names)}
     ordered = sorted(examples, key=lambda example: len(example.features))
     for first in range(0, len(ordered), batch_size):
         batch = collate(ordered[first : first + batch_size], recognizer, experts)
         on_device = batch.to(recognizer.device)
-        chosen = on_device.speaker if recognizer.asks_speaker and what_if is None else None
+        chosen = on_device.speaker if recognizer.gate_is_speaker and override is None else None
         if expert is not None:
             chosen = torch.full_like(on_device.speaker, expert)
         first, *others = (
             recognizer(
-                *delay(on_device.features, on_device.mask, frames),
+                *shift(on_device.features, on_device.mask, frames),
                 chosen,
                 embedding=on_device.embedding,
-                what_if=what_if,
+                override=override,
             )
-            for frames in range(hearings)
+            for frames in range(num_shifts)
         )
-        yield batch, replace(first, delayed=tuple(others))
+        yield batch, replace(first, shifted=tuple(others))
 
 
 def check_speakers_have_experts(recognizer: Recognizer, examples: Sequence[Example]) -> None:
@@ -79,7 +79,7 @@ def check_speakers_have_experts(recognizer: Recognizer, examples: Sequence[Examp
             )
 
 
-def read_phonemes(
+def decode_phonemes(
     recognizer: Recognizer,
     recognition: Recognition,
     decoding: Decoding | None = None,
@@ -98,13 +98,13 @@ def read_phonemes(
     if recognizer.task.kind == "classify":
         return [recognizer.phonemes.decode([i]) for i in log_posteriors[:, 0].argmax(-1).tolist()]
     decoding = decoding or recognizer.decoding
-    beam = decoding.keeps(beam)
+    beam = decoding.beam_for(beam)
     if beam is not None:
-        said, *delayed = (
+        said, *shifted = (
             (own.log_posteriors.float().cpu().numpy(), own.num_frames.cpu().numpy())
-            for own in (recognition, *recognition.delayed)
+            for own in (recognition, *recognition.shifted)
         )
-        several = decoding.search(*said, beam, delayed=delayed)
+        several = decoding.search(*said, beam, shifted=shifted)
         return [recognizer.phonemes.decode(found[0].outputs) for found in several]
     best = log_posteriors.argmax(dim=-1).cpu().numpy()
     phonemes = []

@@ -12,7 +12,7 @@ from phoneme_moe.evaluation.calibrate import calibrate
 from phoneme_moe.evaluation.errors import Evaluation, evaluate
 from phoneme_moe.recipe import Recipe, load_recipe
 from phoneme_moe.report.run import RunReport, report_run
-from phoneme_moe.run import Run, choose_device, load_run, read_recipe
+from phoneme_moe.run_folder import LoadedRun, choose_device, load_run, read_recipe
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Trained:
         routing: On the test split.
     """
 
-    run: Run
+    run: LoadedRun
     evaluation: Evaluation
     routing: RunReport
 

@@ -1,4 +1,4 @@
-"""Which experts a user wants asked, from names to a ``WhatIf``."""
+"""Which experts a user wants override, from names to a ``RoutingOverride``."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ from phoneme_moe.corpora import SPLITS, load_corpus
 from phoneme_moe.data.examples import load_examples
 from phoneme_moe.errors import InputError, suggest
 from phoneme_moe.inference import recognize_examples
-from phoneme_moe.mixture.override import WhatIf, shares_of
-from phoneme_moe.run import Run
+from phoneme_moe.mixture.override import RoutingOverride, shares_of
+from phoneme_moe.run_folder import LoadedRun
 
 UNIFORM = "uniform"
 
 
-def what_if(
-    run: Run,
+def named_override(
+    run: LoadedRun,
     only: str | None = None,
     without: str | None = None,
     gate_from: str | None = None,
     layer: str | None = None,
-) -> WhatIf | None:
+) -> RoutingOverride | None:
     """Other experts than the run's gate or routers would ask; None where nothing is said.
 
     Args:
         run: The run.
-        only: Names of the experts that may be asked, with commas between.
-        without: Names of experts that may not be asked.
+        only: Names of the experts that may be override, with commas between.
+        without: Names of experts that may not be override.
         gate_from: A speaker of the run's corpus, whose mean weights every frame gets; or
             ``uniform``, which asks every expert alike.
         layer: The sparse layer that is meant; all of them, if they have as many experts each, when
@@ -44,17 +44,17 @@ def what_if(
     _, experts = run.recognizer.routed_layer(layer)
     if len(experts) == 1:
         raise InputError(f"{run.folder}: the run has one expert only, and nobody else to ask")
-    asked = WhatIf(
+    override = RoutingOverride(
         len(experts),
         layer,
         _indices(run, experts, only, "--only-expert"),
         _indices(run, experts, without, "--without-expert"),
     )
-    allowed = set(asked.only or range(len(experts))) - set(asked.without)
+    allowed = set(override.only or range(len(experts))) - set(override.without)
     if not allowed:
         raise InputError("--without-expert: nobody is left to ask")
     if gate_from is None:
-        return asked
+        return override
     if run.recognizer.encoder is not None and layer is None and gate_from != UNIFORM:
         raise InputError("--gate-from: a sparse model has several routers; expected --layer too")
     weights = [1.0] * len(experts)
@@ -63,10 +63,14 @@ def what_if(
     kept = [w if index in allowed else 0.0 for index, w in enumerate(weights)]
     if not sum(kept) > 0:
         raise InputError(f"--gate-from: {gate_from} never asks the experts that are left")
-    return WhatIf(asked.num_experts, layer, asked.only, asked.without, shares_of(kept))
+    return RoutingOverride(
+        override.num_experts, layer, override.only, override.without, shares_of(kept)
+    )
 
 
-def _indices(run: Run, experts: tuple[str, ...], names: str | None, option: str) -> tuple[int, ...]:
+def _indices(
+    run: LoadedRun, experts: tuple[str, ...], names: str | None, option: str
+) -> tuple[int, ...]:
     found = []
     for name in [] if names is None else names.split(","):
         name = name.strip()
@@ -78,13 +82,13 @@ def _indices(run: Run, experts: tuple[str, ...], names: str | None, option: str)
     return tuple(found)
 
 
-def _mean_weights(run: Run, speaker: str, layer: str | None) -> list[float]:
+def _mean_weights(run: LoadedRun, speaker: str, layer: str | None) -> list[float]:
     """Of a speaker's real frames, in the first split in which there are any."""
     corpus = load_corpus(run.recipe.corpus.name)
     if speaker not in corpus.speakers:
         known = suggest(speaker, [*corpus.speakers, UNIFORM])
         raise InputError(f"--gate-from: {corpus.name} has no speaker {speaker!r}{known}")
-    if run.recognizer.asks_speaker:
+    if run.recognizer.gate_is_speaker:
         raise InputError(f"--gate-from: the gate of {run.folder} is who speaks")
     for split in reversed(SPLITS):  # test first: heard by nobody in training
         if not any(cut.supervisions[0].speaker == speaker for cut in corpus.cuts(split)):

@@ -1,117 +1,21 @@
-"""The run folder: the currency that every command accepts.
-
-``recipe.yaml`` is the resolved recipe, ``model.json`` and ``model.safetensors`` are enough to use
-the model. Nothing in a run folder is ever unpickled to use it.
-"""
+"""A run as Python programs use it: everything that a command does is a method of it."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import yaml
-
-from phoneme_moe.decoding.decoder import Decoding
-from phoneme_moe.errors import InputError
-from phoneme_moe.files import atomic_path, write_json, write_text
-from phoneme_moe.recipe import Features, Model, Recipe, Task, validate_recipe
+from phoneme_moe.run_folder import LoadedRun, load_run
 
 if TYPE_CHECKING:
-    from phoneme_moe.model.recognizer import Recognizer
     from phoneme_moe.transcription.transcribe import Options
     from phoneme_moe.transcription.transcript import Transcript
 
-MODEL_FORMAT = "phoneme_moe.model"
-MODEL_VERSION = 1
-"""Version of ``model.json`` (docs/schemas/model.schema.json); a newer one is refused."""
-
-DECODING = "decoding.json"
-"""How phonemes are read off the posteriors (docs/schemas/decoding.schema.json)."""
-
-
-def save_recipe(folder: Path, recipe: Recipe) -> None:
-    """Writes ``recipe.yaml`` with every setting resolved."""
-    data = recipe.model_dump(mode="json")
-    write_text(folder / "recipe.yaml", yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
-
-
-def read_recipe(folder: Path) -> Recipe:
-    """Reads the recipe that a run folder was made from.
-
-    Raises:
-        InputError: There is none, or it does not hold.
-    """
-    path = folder / "recipe.yaml"
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such run folder")
-    if not path.is_file():
-        raise InputError(f"{folder}: not a run folder: it has no recipe.yaml")
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not valid YAML") from error
-    return validate_recipe(data, str(path))
-
-
-def save_model(folder: Path, recipe: Recipe, recognizer: Recognizer) -> None:
-    """Writes ``model.safetensors`` and ``model.json``."""
-    from safetensors.torch import save_file
-
-    import phoneme_moe
-
-    weights = {name: w.detach().cpu().contiguous() for name, w in _weights(recognizer).items()}
-    with atomic_path(folder / "model.safetensors") as temporary:
-        save_file(weights, temporary, metadata={"format": MODEL_FORMAT})
-    write_json(
-        folder / "model.json",
-        {
-            "format": MODEL_FORMAT,
-            "version": MODEL_VERSION,
-            "package_version": phoneme_moe.__version__,
-            "recipe": recipe.name,
-            "corpus": recipe.corpus.name,
-            "features": recipe.features.model_dump(mode="json"),
-            "task": recipe.task.model_dump(mode="json"),
-            "model": recipe.model.model_dump(mode="json"),
-            "phonemes": list(recognizer.phonemes.symbols),
-            "experts": list(recognizer.expert_names),
-            "timing": (
-                None
-                if recognizer.timing is None
-                else {
-                    "width": recognizer.timing.width,
-                    "prior_scale": recognizer.timing.prior_scale,
-                }
-            ),
-            "num_parameters": sum(
-                w.numel() for name, w in weights.items() if not name.startswith("timing.")
-            ),
-        },
-    )
-
-
-def _weights(recognizer: Recognizer) -> dict[str, Any]:
-    # The window and mel filters are constants that follow from the features section.
-    return {k: w for k, w in recognizer.state_dict().items() if not k.startswith("log_mel.")}
-
 
 @dataclass(frozen=True)
-class Run:
-    """A trained run, ready for use.
-
-    Attributes:
-        folder: Where it lies.
-        recipe: What it was made from.
-        recognizer: The model with its weights, in evaluation mode.
-        decoding: How phonemes are read off its posteriors.
-    """
-
-    folder: Path
-    recipe: Recipe
-    recognizer: Recognizer
-    decoding: Decoding = field(default_factory=Decoding)
+class Run(LoadedRun):
+    """A trained run (``load``)."""
 
     def transcribe(self, path: str | Path, options: Options | None = None) -> Transcript:
         """Transcribes a recording (``transcription.transcribe``).
@@ -124,113 +28,15 @@ class Run:
         return transcribe(self, path, options)
 
 
-def load_run(folder: str | Path, device: str = "cpu") -> Run:
-    """Opens a run folder for use.
+def load(folder: str | Path, device: str = "cpu") -> Run:
+    """Opens a run folder: ``phoneme_moe.load("runs/dense").transcribe("a.wav")``.
 
     Args:
         folder: What ``phoneme-moe train`` left.
-        device: Where the model is put: ``cpu``, ``cuda`` or ``auto``.
+        device: ``cpu``, ``cuda`` or ``auto``.
 
     Raises:
-        InputError: It is no run folder, has no weights, was made by a newer version, or names a
-            function that is not registered.
+        InputError: As ``run_folder.load_run``.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    from phoneme_moe.model.recognizer import Recognizer
-    from phoneme_moe.model.timing_net import TimingNet
-
-    folder = Path(folder)
-    recipe = read_recipe(folder)
-    path, weights_path = folder / "model.json", folder / "model.safetensors"
-    for needed in (path, weights_path):
-        if not needed.is_file():
-            raise InputError(
-                f"{folder}: the run has no {needed.name}; its training has not ended "
-                f"(phoneme-moe train {recipe.name} --out {folder} --resume)"
-            )
-    try:
-        card = json.loads(path.read_text(encoding="utf-8"))
-        if card["format"] != MODEL_FORMAT:
-            raise InputError(f"{path}: format: found {card['format']!r}, expected {MODEL_FORMAT!r}")
-        if card["version"] > MODEL_VERSION:
-            raise InputError(
-                f"{path}: version: found {card['version']}, this phoneme-moe knows versions up to "
-                f"{MODEL_VERSION}; install a newer one"
-            )
-        sections = (
-            Features.model_validate(card["features"]),
-            Task.model_validate(card["task"]),
-            Model.model_validate(card["model"]),
-        )
-        try:
-            recognizer = Recognizer(*sections, tuple(card["phonemes"]), tuple(card["experts"]))
-            if card.get("timing"):
-                recognizer.timing = TimingNet(
-                    recognizer.log_mel.n_mels, recognizer.phonemes.num_outputs, **card["timing"]
-                )
-        except InputError as error:
-            # A function that is not registered here, or gate weights that are not as many.
-            raise InputError(f"{path}: {error}") from error
-    except InputError:
-        raise
-    except (ValueError, KeyError, TypeError, RuntimeError) as error:
-        problem = str(error).splitlines()[0]
-        raise InputError(f"{path}: not a model card of this program: {problem}") from error
-    try:
-        weights = load_file(weights_path)
-    except SafetensorError as error:
-        raise InputError(f"{weights_path}: not readable as safetensors: {error}") from error
-    expected = {name: tuple(w.shape) for name, w in _weights(recognizer).items()}
-    found = {name: tuple(w.shape) for name, w in weights.items()}
-    if found != expected:
-        name = sorted(set(expected.items()) ^ set(found.items()))[0][0]
-        raise InputError(
-            f"{weights_path}: {name}: found shape {found.get(name)}, expected {expected.get(name)}"
-        )
-    recognizer.load_state_dict(weights, strict=False)
-    recognizer.decoding = decoding = read_decoding(folder)
-    return Run(folder, recipe, recognizer.to(choose_device(device)).eval(), decoding)
-
-
-load = load_run
-"""What most programs begin with: ``phoneme_moe.load("runs/dense").transcribe("a.wav")``."""
-
-
-def save_decoding(folder: Path, decoding: Decoding) -> None:
-    """Writes ``decoding.json``."""
-    write_json(folder / DECODING, decoding.to_json())
-
-
-def read_decoding(folder: Path) -> Decoding:
-    """What ``decoding.json`` says; the usual where there is none.
-
-    Raises:
-        InputError: It does not hold.
-    """
-    path = folder / DECODING
-    if not path.is_file():
-        return Decoding()
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path}: not valid JSON") from error
-    return Decoding.from_json(data, str(path))
-
-
-def choose_device(name: str) -> str:
-    """``cuda`` for ``auto`` where there is one, else ``cpu``; checks that a named one is there.
-
-    Raises:
-        InputError: The device is unknown or not on this machine.
-    """
-    import torch
-
-    if name not in {"auto", "cpu", "cuda"}:
-        raise InputError(f"--device: found {name!r}, expected cpu, cuda or auto")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device: found cuda, but there is no CUDA device here; expected cpu")
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return name
+    loaded = load_run(folder, device)
+    return Run(loaded.folder, loaded.recipe, loaded.recognizer, loaded.decoding)

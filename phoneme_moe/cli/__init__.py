@@ -23,7 +23,7 @@ from phoneme_moe.cli import (
     train,
     transcribe,
 )
-from phoneme_moe.errors import InputError
+from phoneme_moe.errors import ArgumentError, InputError
 
 app = typer.Typer(
     name="phoneme-moe",
@@ -53,6 +53,10 @@ def main() -> None:
     """Runs the application; turns what the user gave wrongly into one line and exit status 1."""
     try:
         app()
+    except ArgumentError as error:
+        option = "--" + error.argument.replace("_", "-")
+        print(f"phoneme-moe: {option}: {error.problem}", file=sys.stderr)
+        sys.exit(1)
     except InputError as error:
         print(f"phoneme-moe: {error}", file=sys.stderr)
         sys.exit(1)

@@ -29,7 +29,7 @@ def adapt(
     from rich.console import Console
 
     from phoneme_moe.errors import InputError
-    from phoneme_moe.run import load_run
+    from phoneme_moe.run_folder import load_run
     from phoneme_moe.training.adapt import adapt as adapt_run
 
     if gate_only and new_expert:

@@ -37,7 +37,7 @@ def bench(
     from phoneme_moe.transcription.find_audio import find_audio
 
     engine = open_engine(run, device, threads)
-    files = find_audio(audio) if audio else test_files(engine.card.corpus)
+    files = find_audio(audio) if audio else test_files(engine.spec.corpus)
     found = measure(engine, files, beam)
     if run.is_dir():
         write_json(run / SPEED, found)
@@ -45,7 +45,7 @@ def bench(
         write_json(json, found)
     sound = found["sound_seconds"]
     table = Table(
-        title=f"{engine.card.recipe}: {found['files']} files, {sound:,.0f} s of sound",
+        title=f"{engine.spec.recipe}: {found['files']} files, {sound:,.0f} s of sound",
         title_justify="left",
     )
     table.add_column("stage")

@@ -42,7 +42,7 @@ def clips(
     from phoneme_moe.report.clips.find import Cell
     from phoneme_moe.report.clips.folder import TABLE
     from phoneme_moe.report.clips.run import clips_of_run
-    from phoneme_moe.run import load_run
+    from phoneme_moe.run_folder import load_run
 
     cell = Cell(speaker, expert, phoneme, wrong)
     loaded = load_run(run, device)

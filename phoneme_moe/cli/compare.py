@@ -33,7 +33,7 @@ def compare(
     from phoneme_moe.cli.progress import progress
     from phoneme_moe.cli.tables import print_files
     from phoneme_moe.report.compare.run import STEPS, compare_runs
-    from phoneme_moe.run import load_run
+    from phoneme_moe.run_folder import load_run
 
     loaded = load_run(run_a, device), load_run(run_b, device)
     with progress("comparing", STEPS) as step:

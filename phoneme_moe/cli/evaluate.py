@@ -33,15 +33,15 @@ def evaluate(
 
     from phoneme_moe.cli.tables import print_change, print_evaluation
     from phoneme_moe.evaluation.errors import evaluate as evaluate_run
-    from phoneme_moe.routing_override import what_if
-    from phoneme_moe.run import load_run
+    from phoneme_moe.routing_override import named_override
+    from phoneme_moe.run_folder import load_run
 
     loaded = load_run(run, device)
-    asked = what_if(loaded, only_expert, without_expert, gate_from, layer)
-    evaluation = evaluate_run(loaded, split, corpus, beam=beam, asked=asked)
+    asked = named_override(loaded, only_expert, without_expert, gate_from, layer)
+    evaluation = evaluate_run(loaded, split, corpus, beam=beam, override=asked)
     if json is not None:
         evaluation.save(json)
     console = Console()
     print_evaluation(console, evaluation)
-    if (asked is not None or beam is not None) and not loaded.recognizer.asks_speaker:
+    if (asked is not None or beam is not None) and not loaded.recognizer.gate_is_speaker:
         print_change(console, evaluation, evaluate_run(loaded, split, corpus))

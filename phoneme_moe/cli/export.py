@@ -15,7 +15,7 @@ def export(
 ) -> None:
     """Export a run as one ONNX file, which transcribe runs without torch."""
     from phoneme_moe.errors import InputError
-    from phoneme_moe.run import load_run
+    from phoneme_moe.run_folder import load_run
     from phoneme_moe.transcription.export import export_onnx
 
     if onnx.suffix != ".onnx":

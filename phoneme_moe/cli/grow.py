@@ -27,7 +27,7 @@ def grow(
     from phoneme_moe.cli.train import print_trained
     from phoneme_moe.errors import TrainingInterruptedError
     from phoneme_moe.pipeline import train
-    from phoneme_moe.run import load_run
+    from phoneme_moe.run_folder import load_run
     from phoneme_moe.training.grow import prepare_grown
 
     folder = out if out is not None else run.with_name(f"{run.resolve().name}_grown")

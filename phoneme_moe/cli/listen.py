@@ -63,7 +63,7 @@ def listen(
     engine = open_engine(run, device)
     listener = Listener(engine, Pace(step, look_ahead))
     wanted = listener.front_end.sample_rate
-    if engine.card.decoding.beam is not None:
+    if engine.spec.decoding.beam is not None:
         said = "is read by beam search elsewhere, but live by the best path"
         print(f"listen: {run} {said}: expect more errors", file=sys.stderr)
 

@@ -18,7 +18,7 @@ def model(
 
     from phoneme_moe.evaluation.model_card import card_lines, model_card
     from phoneme_moe.files import write_json
-    from phoneme_moe.run import load_run
+    from phoneme_moe.run_folder import load_run
 
     card = model_card(load_run(run))
     if json is not None:

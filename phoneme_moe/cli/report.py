@@ -37,7 +37,7 @@ def report(
     from phoneme_moe.cli.progress import stages
     from phoneme_moe.cli.tables import print_files, print_routing, print_verdict
     from phoneme_moe.report.run import report_run
-    from phoneme_moe.run import load_run
+    from phoneme_moe.run_folder import load_run
 
     loaded = load_run(run, device)
     with stages() as begin:

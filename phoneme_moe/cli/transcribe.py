@@ -171,11 +171,11 @@ def open_engine(
         return OnnxEngine(run, threads)
     import torch
 
-    from phoneme_moe.routing_override import what_if
-    from phoneme_moe.run import load_run
+    from phoneme_moe.routing_override import named_override
+    from phoneme_moe.run_folder import load_run
     from phoneme_moe.transcription.run_engine import RunEngine
 
     if threads is not None:
         torch.set_num_threads(threads)
     loaded = load_run(run, device)
-    return RunEngine(loaded, what_if(loaded, *asked))
+    return RunEngine(loaded, named_override(loaded, *asked))

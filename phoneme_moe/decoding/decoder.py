@@ -20,7 +20,7 @@ from phoneme_moe.errors import InputError
 
 DECODING_VERSION = 1
 
-MOST_PHASES = 8
+MAX_SHIFTS = 8
 """As many feature frames as may be one frame of posteriors."""
 
 
@@ -54,9 +54,10 @@ class Decoding:
         bonus: Added to a reading's score for each phoneme.
         beam: Readings that a beam search keeps where nobody says; None of runs that are read by the
             best path.
-        least_risk: A beam search gives the reading with the fewest errors to be expected, not the
+        minimum_bayes_risk: A beam search gives the reading with the fewest errors to be expected,
+        not the
             likeliest (``decoding.bayes_risk``).
-        phases: Hearings that such a search pools. Several feature frames are one frame of
+        num_shifts: Hearings that such a search pools. Several feature frames are one frame of
             posteriors, which may begin at any of them: each hearing is delayed by one more.
     """
 
@@ -65,24 +66,24 @@ class Decoding:
     weight: float = 0.0
     bonus: float = 0.0
     beam: int | None = None
-    least_risk: bool = False
-    phases: int = 1
+    minimum_bayes_risk: bool = False
+    num_shifts: int = 1
 
-    def keeps(self, asked: int | None) -> int | None:
+    def beam_for(self, beam: int | None) -> int | None:
         """Readings that a beam search keeps; None is the best path.
 
         Args:
-            asked: What the user wants: 0 is the best path, None leaves it to the run.
+            beam: What the user wants: 0 is the best path, None leaves it to the run.
         """
-        return (self.beam if asked is None else asked) or None
+        return (self.beam if beam is None else beam) or None
 
-    def hearings(self, asked: int | None) -> int:
+    def shifts_for(self, beam: int | None) -> int:
         """How often an utterance is heard, each time a feature frame later, to be read.
 
         Args:
-            asked: As for ``keeps``.
+            beam: As for ``beam_for``.
         """
-        return self.phases if self.least_risk and self.keeps(asked) is not None else 1
+        return self.num_shifts if self.minimum_bayes_risk and self.beam_for(beam) is not None else 1
 
     def search(
         self,
@@ -90,21 +91,21 @@ class Decoding:
         num_frames: NDArray[np.int64],
         beam: int,
         nbest: int = 1,
-        delayed: Sequence[tuple[NDArray[np.float32], NDArray[np.int64]]] = (),
+        shifted: Sequence[tuple[NDArray[np.float32], NDArray[np.int64]]] = (),
     ) -> list[list[Hypothesis]]:
         """Readings of each utterance by beam search, best first.
 
-        With ``least_risk`` the best is the one with the fewest errors to be expected.
+        With ``minimum_bayes_risk`` the best is the one with the fewest errors to be expected.
 
         Args:
             log_posteriors: Natural logarithms, shape (batch, frames, outputs).
             num_frames: Real frames of each utterance, shape (batch,).
             beam: Prefixes that are kept from frame to frame, 1 or more.
             nbest: Most readings of an utterance.
-            delayed: Posteriors and frames of further hearings of the same utterances, which
-                ``least_risk`` pools (``hearings``).
+            shifted: Posteriors and frames of further hearings of the same utterances, which
+                ``minimum_bayes_risk`` pools (``num_shifts``).
         """
-        heard = [(log_posteriors, num_frames), *(delayed if self.least_risk else ())]
+        heard = [(log_posteriors, num_frames), *(shifted if self.minimum_bayes_risk else ())]
         found = [
             beam_search(
                 posteriors,
@@ -113,11 +114,11 @@ class Decoding:
                 self.language_model,
                 self.weight,
                 self.bonus,
-                beam if self.least_risk else nbest,
+                beam if self.minimum_bayes_risk else nbest,
             )
             for posteriors, frames in heard
         ]
-        if not self.least_risk:
+        if not self.minimum_bayes_risk:
             return found[0]
         of_utterances = found[0] if len(found) == 1 else map(pool, zip(*found, strict=True))
         return [by_expected_errors(own)[:nbest] for own in of_utterances]
@@ -131,8 +132,8 @@ class Decoding:
             "weight": self.weight,
             "bonus": self.bonus,
             "beam": self.beam,
-            "least_risk": self.least_risk,
-            "phases": self.phases,
+            "least_risk": self.minimum_bayes_risk,
+            "phases": self.num_shifts,
             "language_model": None if model is None else model.to_json(),
         }
 
@@ -160,18 +161,26 @@ class Decoding:
         beam = data.get("beam")
         if beam is not None and not (type(beam) is int and beam >= 1):
             raise InputError(f"{where}: beam: found {beam!r}, expected null or 1 or more")
-        least_risk = data.get("least_risk", False)
-        if not isinstance(least_risk, bool):
-            raise InputError(f"{where}: least_risk: found {least_risk!r}, expected true or false")
-        phases = data.get("phases", 1)
-        if not (type(phases) is int and 1 <= phases <= MOST_PHASES):
-            raise InputError(f"{where}: phases: found {phases!r}, expected 1 to {MOST_PHASES}")
+        minimum_bayes_risk = data.get("least_risk", False)
+        if not isinstance(minimum_bayes_risk, bool):
+            raise InputError(
+                f"{where}: least_risk: found {minimum_bayes_risk!r}, expected true or false"
+            )
+        num_shifts = data.get("phases", 1)
+        if not (type(num_shifts) is int and 1 <= num_shifts <= MAX_SHIFTS):
+            raise InputError(f"{where}: phases: found {num_shifts!r}, expected 1 to {MAX_SHIFTS}")
         model = data.get("language_model")
         ngram = None if model is None else PhonemeNgram.from_json(model, where)
-        return cls(language_model=ngram, beam=beam, least_risk=least_risk, phases=phases, **numbers)
+        return cls(
+            language_model=ngram,
+            beam=beam,
+            minimum_bayes_risk=minimum_bayes_risk,
+            num_shifts=num_shifts,
+            **numbers,
+        )
 
 
-def best_path(log_posteriors: NDArray[np.float32]) -> tuple[list[int], NDArray[np.int64]]:
+def greedy_decode(log_posteriors: NDArray[np.float32]) -> tuple[list[int], NDArray[np.int64]]:
     """The likeliest output of each frame, runs joined, blanks out (Graves et al. 2006, sec. 3.2).
 
     Args:

@@ -23,7 +23,7 @@ from phoneme_moe.evaluation.split_outputs import (
     sure_and_right,
 )
 from phoneme_moe.files import write_json
-from phoneme_moe.run import Run, save_decoding
+from phoneme_moe.run_folder import LoadedRun, save_decoding
 
 ORDER = 5
 """Of the phoneme n-gram."""
@@ -33,7 +33,7 @@ BONUSES = (-0.5, 0.0, 0.5, 1.0, 1.5, 2.0)
 """What is tried on dev, one after the other and back."""
 
 
-def calibrate(run: Run, corpus: PreparedCorpus | None = None) -> Run:
+def calibrate(run: LoadedRun, corpus: PreparedCorpus | None = None) -> LoadedRun:
     """Finds a run's decoding on dev, measures on test, and leaves both in its folder.
 
     Args:
@@ -46,9 +46,9 @@ def calibrate(run: Run, corpus: PreparedCorpus | None = None) -> Run:
     corpus = corpus or load_corpus(run.recipe.corpus.name)
     speakers = corpus_speakers(run.recipe, corpus)
     by_ngram = run.recipe.training.learns_with_ngram
-    hearings = run.recognizer.stack if by_ngram else 1
-    dev = listen(run, corpus, "dev", speakers, hearings)
-    test = listen(run, corpus, "test", hearings=hearings)
+    num_shifts = run.recognizer.stack if by_ngram else 1
+    dev = listen(run, corpus, "dev", speakers, num_shifts)
+    test = listen(run, corpus, "test", num_shifts=num_shifts)
     decoding = Decoding()
     tokens = run.recognizer.task.kind == "classify"
     if not tokens:
@@ -64,7 +64,7 @@ def calibrate(run: Run, corpus: PreparedCorpus | None = None) -> Run:
     beam = run.recipe.task.beam
     if by_ngram:
         beam = beam or WIDE_BEAM
-        decoding = replace(decoding, least_risk=True, phases=hearings)
+        decoding = replace(decoding, minimum_bayes_risk=True, num_shifts=num_shifts)
     decoding = replace(decoding, beam=beam)
     run = replace(run, decoding=decoding)
     run.recognizer.decoding = decoding
@@ -73,7 +73,7 @@ def calibrate(run: Run, corpus: PreparedCorpus | None = None) -> Run:
     return run
 
 
-def _weigh_ngram(run: Run, dev: Listened, decoding: Decoding) -> Decoding:
+def _weigh_ngram(run: LoadedRun, dev: Listened, decoding: Decoding) -> Decoding:
     """Weight and bonus with the fewest errors on dev; the smaller weight where they are equal."""
 
     def errors(tried: Decoding) -> float:
@@ -89,7 +89,7 @@ def _weigh_ngram(run: Run, dev: Listened, decoding: Decoding) -> Decoding:
     return best
 
 
-def _temperature(run: Run, dev: Listened) -> float:
+def _temperature(run: LoadedRun, dev: Listened) -> float:
     """At which confidences are likeliest (Guo et al. 2017)."""
     readings = best_paths(run, dev)
 

@@ -19,9 +19,9 @@ from phoneme_moe.decoding.scoring import (
 )
 from phoneme_moe.errors import InputError, suggest
 from phoneme_moe.files import write_json
-from phoneme_moe.inference import read_phonemes, recognize_examples
-from phoneme_moe.mixture.override import WhatIf
-from phoneme_moe.run import Run
+from phoneme_moe.inference import decode_phonemes, recognize_examples
+from phoneme_moe.mixture.override import RoutingOverride
+from phoneme_moe.run_folder import LoadedRun
 
 EVALUATION_VERSION = 1
 """Version of ``evaluation.json`` (docs/schemas/evaluation.schema.json)."""
@@ -106,12 +106,12 @@ class Evaluation:
 
 
 def evaluate(
-    run: Run,
+    run: LoadedRun,
     split: str = "test",
     corpus: str | PreparedCorpus | None = None,
     expert: str | None = None,
     beam: int | None = None,
-    asked: WhatIf | None = None,
+    override: RoutingOverride | None = None,
 ) -> Evaluation:
     """Scores a run against what was really said.
 
@@ -122,7 +122,7 @@ def evaluate(
         expert: Let this expert alone answer, instead of the gate.
         beam: Readings that a beam search with the run's n-gram keeps, 0 for the best path; as the
             run does when left out.
-        asked: Other experts than the gate or the routers would ask.
+        override: Other experts than the gate or the routers would ask.
 
     Raises:
         InputError: The corpus is not prepared or shares no phoneme with the model, or the run has
@@ -144,11 +144,11 @@ def evaluate(
     chosen = None if expert is None else names.index(expert)
     scores: dict[str, list[UtteranceScore]] = {}
     utterances: dict[str, UtteranceScore] = {}
-    hearings = run.decoding.hearings(beam)
+    num_shifts = run.decoding.shifts_for(beam)
     for batch, recognition in recognize_examples(
-        run.recognizer, examples, chosen, what_if=asked, hearings=hearings
+        run.recognizer, examples, chosen, override=override, num_shifts=num_shifts
     ):
-        hypotheses = read_phonemes(run.recognizer, recognition, run.decoding, beam)
+        hypotheses = decode_phonemes(run.recognizer, recognition, run.decoding, beam)
         for example, hypothesis in zip(batch.examples, hypotheses, strict=True):
             score = score_utterance(example.phonemes, hypothesis)
             scores.setdefault(example.speaker, []).append(score)
@@ -164,6 +164,6 @@ def evaluate(
         total=total_score([score for own_scores in scores.values() for score in own_scores]),
         by_speaker={speaker: total_score(scores[speaker]) for speaker in sorted(scores)},
         unseen=tuple(s for s in sorted(scores) if not own or s not in trained),
-        beam=run.decoding.keeps(beam),
+        beam=run.decoding.beam_for(beam),
         utterances=utterances,
     )

@@ -11,8 +11,8 @@ from phoneme_moe.corpora.registry import CORPORA
 from phoneme_moe.errors import InputError
 from phoneme_moe.evaluation.quality import read_quality
 from phoneme_moe.model.cost import cost_of
-from phoneme_moe.run import Run
-from phoneme_moe.transcription.run_engine import card_of
+from phoneme_moe.run_folder import LoadedRun
+from phoneme_moe.transcription.run_engine import spec_of
 
 SPEED = "speed.json"
 """Of ``phoneme-moe bench``, in the run folder."""
@@ -28,13 +28,13 @@ def test_files(corpus: str) -> list[Path]:
     return [Path(source) for source in dict.fromkeys(sources)]
 
 
-def model_card(run: Run) -> dict[str, Any]:
+def model_card(run: LoadedRun) -> dict[str, Any]:
     """Plain data; what was not measured is None.
 
     Raises:
         InputError: A file in the folder is not JSON.
     """
-    card, recognizer = card_of(run), run.recognizer
+    card, recognizer = spec_of(run), run.recognizer
     encoder = recognizer.encoder
     parameters = sum(
         p.numel() for name, p in recognizer.named_parameters() if not name.startswith("timing.")
@@ -65,8 +65,8 @@ def model_card(run: Run) -> dict[str, Any]:
             "ngram_weight": run.decoding.weight,
             "bonus": run.decoding.bonus,
             "beam": run.decoding.beam,
-            "least_risk": run.decoding.least_risk,
-            "phases": run.decoding.phases,
+            "least_risk": run.decoding.minimum_bayes_risk,
+            "phases": run.decoding.num_shifts,
         },
         "quality": read_quality(run),
         "speed": _read(run.folder / SPEED),

@@ -19,7 +19,7 @@ from phoneme_moe.errors import InputError
 from phoneme_moe.evaluation.split_outputs import Listened, best_paths, read, score, sure_and_right
 from phoneme_moe.features.audio import resample
 from phoneme_moe.features.log_mel_numpy import FrontEnd
-from phoneme_moe.run import Run
+from phoneme_moe.run_folder import LoadedRun
 from phoneme_moe.transcription.recording import Recording, record
 from phoneme_moe.transcription.run_engine import RunEngine
 from phoneme_moe.transcription.transcribe import Options, transcribe_recordings
@@ -54,7 +54,9 @@ def calibration_error(sure: NDArray[np.float64], right: NDArray[np.bool_]) -> fl
     return float(error)
 
 
-def measure(run: Run, corpus: PreparedCorpus, dev: Listened, test: Listened) -> dict[str, Any]:
+def measure(
+    run: LoadedRun, corpus: PreparedCorpus, dev: Listened, test: Listened
+) -> dict[str, Any]:
     """The figures of ``quality.json``."""
     decoding = run.decoding
     kept = decoding.beam or BEAM
@@ -75,15 +77,15 @@ def measure(run: Run, corpus: PreparedCorpus, dev: Listened, test: Listened) -> 
     return found
 
 
-def time_errors(run: Run, corpus: PreparedCorpus, split: str) -> dict[str, Any] | None:
+def time_errors(run: LoadedRun, corpus: PreparedCorpus, split: str) -> dict[str, Any] | None:
     """How far starts and ends of rightly recognised phonemes are off, where times are exact."""
     recognizer = run.recognizer
     cuts = [cut for cut in corpus.cuts(split) if cut.supervisions[0].alignment]
-    unheard = recognizer.asks_speaker or recognizer.embedding_size is not None
+    unheard = recognizer.gate_is_speaker or recognizer.embedding_size is not None
     if recognizer.task.kind == "classify" or unheard or not cuts:
         return None
     engine = RunEngine(run)
-    front_end = engine.card.front_end()
+    front_end = engine.spec.front_end()
     errors: list[tuple[float, float]] = []
     for first in range(0, len(cuts), 64):
         several = cuts[first : first + 64]
@@ -138,7 +140,7 @@ def matched_errors(
     ]
 
 
-def read_quality(run: Run) -> dict[str, Any] | None:
+def read_quality(run: LoadedRun) -> dict[str, Any] | None:
     """What ``quality.json`` says; None where there is none.
 
     Raises:

@@ -17,10 +17,10 @@ from phoneme_moe.data.examples import Example, load_examples
 from phoneme_moe.decoding.decoder import Decoding, confidences
 from phoneme_moe.decoding.scoring import Score, correct_phonemes, score_utterance, total_score
 from phoneme_moe.inference import recognize_examples
-from phoneme_moe.run import Run
-from phoneme_moe.transcription.model_spec import Heard
-from phoneme_moe.transcription.pieces import Reading, decode
-from phoneme_moe.transcription.run_engine import card_of
+from phoneme_moe.run_folder import LoadedRun
+from phoneme_moe.transcription.model_spec import ModelOutput
+from phoneme_moe.transcription.pieces import TimedHypothesis, decode
+from phoneme_moe.transcription.run_engine import spec_of
 
 
 @dataclass(frozen=True)
@@ -33,18 +33,18 @@ class Listened:
     """
 
     examples: Sequence[Example]
-    heard: Sequence[Heard]
+    heard: Sequence[ModelOutput]
 
     def __len__(self) -> int:
         return len(self.examples)
 
 
 def listen(
-    run: Run,
+    run: LoadedRun,
     corpus: PreparedCorpus,
     split: str,
     speakers: Sequence[str] | None = None,
-    hearings: int = 1,
+    num_shifts: int = 1,
 ) -> Listened:
     """What a run says of a split.
 
@@ -53,7 +53,7 @@ def listen(
         corpus: Its corpus.
         split: ``train``, ``dev`` or ``test``.
         speakers: Whose utterances; all that the recipe names when left out.
-        hearings: How often each is heard, each time a feature frame later.
+        num_shifts: How often each is heard, each time a feature frame later.
 
     Raises:
         InputError: Nothing of the split can be used.
@@ -65,25 +65,27 @@ def listen(
     ordered: list[Example] = []
     heard = []
     nothing = np.empty((1, 0, 0), np.float32)
-    for batch, said in recognize_examples(recognizer, examples, hearings=hearings):
+    for batch, said in recognize_examples(recognizer, examples, num_shifts=num_shifts):
         several = [
             (own.log_posteriors.float().cpu().numpy(), own.num_frames.tolist())
-            for own in (said, *said.delayed)
+            for own in (said, *said.shifted)
         ]
         for row in range(len(batch.examples)):
             # Copies: views would keep the padding of the whole batch.
             first, *others = (own[row : row + 1, : n[row]].copy() for own, n in several)
-            heard.append(Heard(first, nothing, None, tuple(others)))
+            heard.append(ModelOutput(first, nothing, None, tuple(others)))
         ordered += batch.examples
     return Listened(ordered, heard)
 
 
-def read(run: Run, split: Listened, decoding: Decoding, beam: int | None = None) -> list[Reading]:
+def read(
+    run: LoadedRun, split: Listened, decoding: Decoding, beam: int | None = None
+) -> list[TimedHypothesis]:
     """Readings of all utterances; by the best path without a beam."""
-    return decode(split.heard, replace(card_of(run), decoding=decoding), beam)
+    return decode(split.heard, replace(spec_of(run), decoding=decoding), beam)
 
 
-def score(run: Run, split: Listened, readings: Sequence[Reading]) -> Score:
+def score(run: LoadedRun, split: Listened, readings: Sequence[TimedHypothesis]) -> Score:
     """Errors of readings of all utterances."""
     phonemes = run.recognizer.phonemes
     return total_score(
@@ -94,18 +96,19 @@ def score(run: Run, split: Listened, readings: Sequence[Reading]) -> Score:
     )
 
 
-def best_paths(run: Run, split: Listened) -> list[Reading]:
+def best_paths(run: LoadedRun, split: Listened) -> list[TimedHypothesis]:
     """Greedy readings; of tokens, their one phoneme."""
     if run.recognizer.task.kind != "classify":
         return read(run, split, Decoding())
     span = np.array([[0, 1]])
     return [
-        Reading([int(heard.log_posteriors[0, 0].argmax())], span, span) for heard in split.heard
+        TimedHypothesis([int(heard.log_posteriors[0, 0].argmax())], span, span)
+        for heard in split.heard
     ]
 
 
 def sure_and_right(
-    run: Run, split: Listened, readings: Sequence[Reading], temperature: float
+    run: LoadedRun, split: Listened, readings: Sequence[TimedHypothesis], temperature: float
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Confidence of every phoneme that is recognised, and whether it was said."""
     sure: list[NDArray[Any]] = [np.empty(0)]

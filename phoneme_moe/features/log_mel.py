@@ -125,7 +125,7 @@ class LogMel(nn.Module):
         return centred / scale.clamp_min(1e-3)
 
 
-def delay(features: Tensor, mask: Tensor, frames: int) -> tuple[Tensor, Tensor]:
+def shift(features: Tensor, mask: Tensor, frames: int) -> tuple[Tensor, Tensor]:
     """The same sound some frames later: the first frame lasts longer.
 
     Args:

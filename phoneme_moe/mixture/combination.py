@@ -10,15 +10,31 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from phoneme_moe.mixture.routing import Routing, combine
+from phoneme_moe.mixture.routing import Routing
 
 Combination = Literal["weighted_sum", "product", "maximum", "vote"]
+
+
+def blend_experts(routing: Routing, log_posteriors: Tensor) -> Tensor:
+    """Weighted sum of the experts' probabilities, computed in logarithms and float32.
+
+    ``log sum_e w_e p_e`` (Hampshire & Waibel 1989: outputs multiplied by the gate and summed;
+    Jacobs et al. 1991).
+
+    Args:
+        routing: Weights of shape (batch, frames, experts).
+        log_posteriors: Of each expert, shape (batch, frames, experts, outputs).
+
+    Returns:
+        Log posteriors of the mixture, shape (batch, frames, outputs).
+    """
+    return torch.logsumexp(routing.log_weights.float()[..., None] + log_posteriors.float(), dim=-2)
 
 
 def weighted_sum(log_weights: Tensor, outputs: Tensor) -> Tensor:
     """Sum of the experts' outputs, each times its weight (Hampshire & Waibel 1989).
 
-    For outputs of any sign; ``routing.combine`` does the same for log posteriors.
+    For outputs of any sign; ``routing.blend_experts`` does the same for log posteriors.
 
     Args:
         log_weights: Natural logarithms, shape (..., experts).
@@ -76,7 +92,7 @@ def majority_vote(log_weights: Tensor, log_posteriors: Tensor) -> Tensor:
     return (counted / counted.sum(dim=-1, keepdim=True)).log()
 
 
-def join(rule: Combination, routing: Routing, log_posteriors: Tensor) -> Tensor:
+def combine(rule: Combination, routing: Routing, log_posteriors: Tensor) -> Tensor:
     """What the experts say together by a rule that a recipe may name.
 
     The exponents of a product are what the gate said: raw sigmoids may sum to more or less than 1
@@ -84,7 +100,7 @@ def join(rule: Combination, routing: Routing, log_posteriors: Tensor) -> Tensor:
     of their shares.
 
     Args:
-        rule: ``weighted_sum`` (``routing.combine``), ``product`` (``product_of_experts``),
+        rule: ``weighted_sum`` (``routing.blend_experts``), ``product`` (``product_of_experts``),
             ``maximum`` (``strongest``) or ``vote`` (``majority_vote``).
         routing: Of shape (batch, frames, experts).
         log_posteriors: Of each expert, finite, shape (batch, frames, experts, outputs).
@@ -93,7 +109,7 @@ def join(rule: Combination, routing: Routing, log_posteriors: Tensor) -> Tensor:
         Log posteriors in float32, shape (batch, frames, outputs).
     """
     if rule == "weighted_sum":
-        return combine(routing, log_posteriors)
+        return blend_experts(routing, log_posteriors)
     said = log_posteriors.float()
     if rule == "product":
         return product_of_experts(routing.log_probabilities.float(), said)

@@ -15,7 +15,7 @@ from phoneme_moe.mixture.routing import Routing
 
 
 @dataclass(frozen=True)
-class WhatIf:
+class RoutingOverride:
     """What a gate or router says instead.
 
     Attributes:

@@ -14,7 +14,7 @@ from phoneme_moe.mixture.sparse.routers import ContextWindow
 from phoneme_moe.mixture.sparse.soft import SoftFeedForward
 
 
-def reach_of(part: nn.Module) -> int | None:
+def receptive_field(part: nn.Module) -> int | None:
     """Frames that an answer of a part depends on to either side; None if on the whole utterance.
 
     What a registered function looks at is not known: None.
@@ -24,18 +24,18 @@ def reach_of(part: nn.Module) -> int | None:
     if isinstance(part, FeedForward):
         return None if part.token_frames is not None else part.kernel // 2
     if isinstance(part, Experts):
-        reaches = [reach_of(own) for own in (part.network, *part.functions)]
+        reaches = [receptive_field(own) for own in (part.network, *part.functions)]
         known = [reach for reach in reaches if reach is not None]
         return max(known) if len(known) == len(reaches) else None
     if isinstance(part, Gate):
-        return reach_of(part.network)
+        return receptive_field(part.network)
     if isinstance(part, ContextWindow):
         return 2 * (part.kernel // 2)
     if isinstance(part, SparseFeedForward):
         # An embedding from outside is the same wherever one looks.
         if part.sees == "utterance" or part.frames_choose is not None:
             return None
-        return 0 if part.beside is None else reach_of(part.beside)
+        return 0 if part.beside is None else receptive_field(part.beside)
     if isinstance(part, SoftFeedForward | FunctionNetwork):
         return None
     return 0 if not _looks_around(part) else None

@@ -94,19 +94,3 @@ def imbalance(routing: Routing) -> Tensor:
     """
     load = routing.mean_weights()
     return len(load) * (load**2).sum() - 1
-
-
-def combine(routing: Routing, log_posteriors: Tensor) -> Tensor:
-    """Weighted sum of the experts' probabilities, computed in logarithms and float32.
-
-    ``log sum_e w_e p_e`` (Hampshire & Waibel 1989: outputs multiplied by the gate and summed;
-    Jacobs et al. 1991).
-
-    Args:
-        routing: Weights of shape (batch, frames, experts).
-        log_posteriors: Of each expert, shape (batch, frames, experts, outputs).
-
-    Returns:
-        Log posteriors of the mixture, shape (batch, frames, outputs).
-    """
-    return torch.logsumexp(routing.log_weights.float()[..., None] + log_posteriors.float(), dim=-2)

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from phoneme_moe.mixture.networks.time_delay import splice
-from phoneme_moe.mixture.override import WhatIf
-from phoneme_moe.mixture.receptive_field import reach_of
+from phoneme_moe.mixture.override import RoutingOverride
+from phoneme_moe.mixture.receptive_field import receptive_field
 from phoneme_moe.mixture.sparse.layer import SparseFeedForward
-from phoneme_moe.mixture.sparse.layer_routing import LayerRouting, Surroundings
+from phoneme_moe.mixture.sparse.layer_routing import LayerRouting, RouterContext
 from phoneme_moe.mixture.sparse.soft import SoftFeedForward
 
 
@@ -73,7 +73,7 @@ class Block(nn.Module):
         self.feed_forward = feed_forward
 
     def forward(
-        self, frames: Tensor, mask: Tensor, surroundings: Surroundings
+        self, frames: Tensor, mask: Tensor, surroundings: RouterContext
     ) -> tuple[Tensor, LayerRouting | None]:
         """Shape (batch, frames, width) as given; and who was asked, of a sparse part."""
         # Narrowed before neighbours are joined; masked, so that padding looks like an end.
@@ -137,7 +137,7 @@ class Encoder(nn.Module):
         features: Tensor,
         mask: Tensor,
         embedding: Tensor | None = None,
-        what_if: WhatIf | None = None,
+        override: RoutingOverride | None = None,
     ) -> tuple[Tensor, tuple[LayerRouting, ...]]:
         """Scores of the outputs, and who was asked in every sparse layer.
 
@@ -145,13 +145,13 @@ class Encoder(nn.Module):
             features: Shape (batch, frames, features), zero where masked.
             mask: Real frames, shape (batch, frames).
             embedding: A vector of each utterance from outside, shape (batch, size).
-            what_if: Other experts than the routers would ask.
+            override: Other experts than the routers would ask.
 
         Returns:
             Scores before the softmax, shape (batch, frames, outputs), arbitrary where masked; and
             the routing of the sparse layers in order.
         """
-        surroundings = Surroundings(features, embedding, what_if)
+        surroundings = RouterContext(features, embedding, override)
         frames = functional.relu(self.input(splice(features, self.kernel)))
         routings = []
         for block in self.blocks:
@@ -167,7 +167,7 @@ class Encoder(nn.Module):
         reach = self.kernel // 2
         for block in self.blocks:
             assert isinstance(block, Block)
-            own = reach_of(block.feed_forward)
+            own = receptive_field(block.feed_forward)
             if own is None:
                 return None
             reach += block.kernel // 2 * block.dilation + own

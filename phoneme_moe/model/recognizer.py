@@ -1,7 +1,7 @@
 """The model: waveforms to features to experts, behind a gate or in an encoder, to log posteriors.
 
 Here speech and mixture meet. A run folder's ``model.json`` and ``model.safetensors`` are this
-module's sections and weights (``phoneme_moe.run``).
+module's sections and weights (``run_folder``).
 
 Legend: B batch, T frames (1 for a token), E experts, P outputs.
 """
@@ -18,11 +18,11 @@ from phoneme_moe.decoding.decoder import Decoding
 from phoneme_moe.decoding.phonemes import PhonemeSet
 from phoneme_moe.errors import InputError
 from phoneme_moe.features.log_mel import LogMel, stack_frames
-from phoneme_moe.mixture.combination import join
+from phoneme_moe.mixture.combination import combine
 from phoneme_moe.mixture.experts import Experts
 from phoneme_moe.mixture.gate import Gate
-from phoneme_moe.mixture.override import WhatIf
-from phoneme_moe.mixture.receptive_field import reach_of
+from phoneme_moe.mixture.override import RoutingOverride
+from phoneme_moe.mixture.receptive_field import receptive_field
 from phoneme_moe.mixture.routing import Routing, fixed_routing
 from phoneme_moe.mixture.sparse.layer_routing import LayerRouting
 from phoneme_moe.model.build_encoder import build_encoder
@@ -42,7 +42,7 @@ class Recognition:
         expert_log_posteriors: Of every expert, shape (batch, frames, experts, outputs); None where
             each utterance was sent to one expert only.
         layers: Who was asked in each sparse layer of an encoder.
-        delayed: What it says of the same sound a feature frame later, two later and so on, where
+        shifted: What it says of the same sound a feature frame later, two later and so on, where
             that was asked for (``inference.recognize_examples``).
     """
 
@@ -50,7 +50,7 @@ class Recognition:
     routing: Routing
     expert_log_posteriors: Tensor | None = None
     layers: tuple[LayerRouting, ...] = ()
-    delayed: tuple[Recognition, ...] = ()
+    shifted: tuple[Recognition, ...] = ()
 
     @property
     def num_frames(self) -> Tensor:
@@ -96,7 +96,7 @@ class Recognizer(nn.Module):
         self.log_mel = LogMel(**features.model_dump(exclude={"stack"}))
         self.stack = features.stack
         self.combination = model.combine
-        self.asks_speaker = model.gate is not None and model.gate.kind == "speaker"
+        self.gate_is_speaker = model.gate is not None and model.gate.kind == "speaker"
         sparse = None if model.encoder is None else model.encoder.sparse
         self.embedding_size = None if sparse is None else sparse.router.embedding_size
         outputs = self.phonemes.num_outputs
@@ -116,7 +116,7 @@ class Recognizer(nn.Module):
             task.kind == "classify",
         )
         self.experts = build_experts(model, experts, given, outputs)
-        if model.gate is not None and not self.asks_speaker:
+        if model.gate is not None and not self.gate_is_speaker:
             self.gate = build_gate(model.gate, experts, given)
 
     def routed_layer(self, layer: str | None = None) -> tuple[str | None, tuple[str, ...]]:
@@ -154,7 +154,7 @@ class Recognizer(nn.Module):
         if self.encoder is not None:
             return self.encoder.context
         networks = [network for network in (self.experts, self.gate) if network is not None]
-        reaches = [reach_of(network) for network in networks]
+        reaches = [receptive_field(network) for network in networks]
         return None if None in reaches else max(r for r in reaches if r is not None)
 
     @property
@@ -169,7 +169,7 @@ class Recognizer(nn.Module):
         expert: Tensor | None = None,
         expert_log_posteriors: Tensor | None = None,
         embedding: Tensor | None = None,
-        what_if: WhatIf | None = None,
+        override: RoutingOverride | None = None,
     ) -> Recognition:
         """Posteriors and routing of a batch.
 
@@ -182,7 +182,7 @@ class Recognizer(nn.Module):
                 already, shape (batch, frames, experts, outputs); only the gate is computed.
             embedding: A vector of each utterance from outside, shape (batch, size), where the
                 encoder's routers decide on one.
-            what_if: Other experts than the gate or the routers would ask.
+            override: Other experts than the gate or the routers would ask.
 
         Raises:
             InputError: The gate is who speaks, and that was not said; or the routers need an
@@ -190,12 +190,12 @@ class Recognizer(nn.Module):
         """
         features, mask = stack_frames(features, mask, self.stack)
         if self.encoder is not None:
-            return self._encode(features, mask, embedding, what_if)
+            return self._encode(features, mask, embedding, override)
         assert self.experts is not None
-        if what_if is not None and what_if.only and len(what_if.only) == 1:
+        if override is not None and override.only and len(override.only) == 1:
             # Nobody else is computed, and a gate that is who speaks need not know it.
-            expert = features.new_full((len(features),), what_if.only[0], dtype=torch.long)
-        if expert is None and self.asks_speaker:
+            expert = features.new_full((len(features),), override.only[0], dtype=torch.long)
+        if expert is None and self.gate_is_speaker:
             raise InputError(
                 "model.gate is of kind speaker: it must be known which expert's speaker speaks "
                 f"({', '.join(self.expert_names)})"
@@ -214,9 +214,9 @@ class Recognizer(nn.Module):
         if expert_log_posteriors is None:
             expert_log_posteriors = self.experts(features, mask)  # (B, T, E, P)
         routing = self.gate.route(features, mask)
-        if what_if is not None:
-            routing = what_if.reroute(routing)
-        blend = join(self.combination, routing, expert_log_posteriors)
+        if override is not None:
+            routing = override.reroute(routing)
+        blend = combine(self.combination, routing, expert_log_posteriors)
         return Recognition(blend, routing, expert_log_posteriors)
 
     def _encode(
@@ -224,7 +224,7 @@ class Recognizer(nn.Module):
         features: Tensor,
         mask: Tensor,
         embedding: Tensor | None,
-        what_if: WhatIf | None = None,
+        override: RoutingOverride | None = None,
     ) -> Recognition:
         assert self.encoder is not None
         size = None if embedding is None else embedding.shape[-1]
@@ -233,7 +233,7 @@ class Recognizer(nn.Module):
                 f"the model's routers decide on an embedding of {self.embedding_size} numbers for "
                 f"each utterance: found {size or 'none'}"
             )
-        scores, layers = self.encoder(features, mask, embedding, what_if)
+        scores, layers = self.encoder(features, mask, embedding, override)
         log_posteriors = torch.log_softmax(scores.float(), dim=-1)
         whole = torch.zeros(features.shape[0], dtype=torch.long, device=features.device)
         return Recognition(log_posteriors, fixed_routing(whole, 1, mask), layers=layers)

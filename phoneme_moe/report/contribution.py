@@ -9,7 +9,7 @@ from typing import Any
 from phoneme_moe.data.examples import Example
 from phoneme_moe.decoding.scoring import Change, UtteranceScore, change, total_score
 from phoneme_moe.errors import InputError
-from phoneme_moe.mixture.override import WhatIf
+from phoneme_moe.mixture.override import RoutingOverride
 from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.report.removal import Removal, recognize_otherwise, remove_each, sample
 
@@ -72,12 +72,12 @@ def contribution_of(
     base = total_score(list(scores.values())).error_rate
     if len(experts) < 2:
         return Contribution(base, None, None, 0, "there is one expert")
-    if recognizer.asks_speaker:
+    if recognizer.gate_is_speaker:
         return Contribution(base, None, None, 0, "the gate is who speaks")
     chosen = sample(examples, len(experts) + 1)
     try:
         removal = remove_each(recognizer, chosen, scores, layer)
-        alike = WhatIf(len(experts), layer, shares=(1 / len(experts),) * len(experts))
+        alike = RoutingOverride(len(experts), layer, shares=(1 / len(experts),) * len(experts))
         after = recognize_otherwise(recognizer, chosen, alike)
     except InputError as error:
         return Contribution(base, None, None, 0, str(error))

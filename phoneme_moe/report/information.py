@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phoneme_moe.report.collect.table import RoutingTable
-from phoneme_moe.report.routing_sums import Tallied, tally_table
+from phoneme_moe.report.routing_sums import RoutingSums, tally_table
 
 Floats = NDArray[np.float64]
 #: Masses as sums of float32 or float64.
@@ -97,7 +97,7 @@ def cramers_v(joint: Masses) -> float:
     return float(np.sqrt(contingency / fewer))
 
 
-def information_about(routing: RoutingTable | Tallied) -> tuple[float, float]:
+def information_about(routing: RoutingTable | RoutingSums) -> tuple[float, float]:
     """Bits that asking for an expert tells of the speaker, and of the phoneme.
 
     Rows without a phoneme (silence, blank) count for speakers only.
@@ -105,8 +105,8 @@ def information_about(routing: RoutingTable | Tallied) -> tuple[float, float]:
     Args:
         routing: The routing of a split, row by row or summed.
     """
-    tallied = tally_table(routing) if isinstance(routing, RoutingTable) else routing
-    masses = tallied.by_speaker()
+    accumulated = tally_table(routing) if isinstance(routing, RoutingTable) else routing
+    masses = accumulated.by_speaker()
     return (
         mutual_information(masses.sum(axis=1)),
         mutual_information(masses[:, 1:].sum(axis=0)),

@@ -53,7 +53,7 @@ def _counted(recognizer: Recognizer) -> int | None:
     features = torch.zeros(1, num_frames, recognizer.log_mel.n_mels, device=recognizer.device)
     mask = torch.ones(1, num_frames, dtype=torch.bool, device=recognizer.device)
     expert = None
-    if recognizer.asks_speaker:
+    if recognizer.gate_is_speaker:
         expert = torch.zeros(1, dtype=torch.long, device=recognizer.device)
     counter = FlopCounterMode(display=False)
     with counter:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from phoneme_moe.data.examples import Example
 from phoneme_moe.decoding.scoring import BOOTSTRAP_DRAWS, UtteranceScore, score_utterance
-from phoneme_moe.inference import read_phonemes, recognize_examples
-from phoneme_moe.mixture.override import WhatIf
+from phoneme_moe.inference import decode_phonemes, recognize_examples
+from phoneme_moe.mixture.override import RoutingOverride
 from phoneme_moe.model.recognizer import Recognizer
 
 FRAMES = 1_500_000
@@ -94,7 +94,7 @@ def remove_each(
     errors = np.array([scores[name].errors for name in names])
     more = np.empty((len(names), len(experts)), dtype=np.int64)  # errors, without each
     for expert in range(len(experts)):
-        without = WhatIf(len(experts), layer, without=(expert,))
+        without = RoutingOverride(len(experts), layer, without=(expert,))
         found = recognize_otherwise(recognizer, examples, without)
         more[:, expert] = [found[name].errors for name in names] - errors
     intervals = _intervals(more, said)
@@ -126,13 +126,15 @@ def _intervals(more: NDArray[np.int64], phonemes: NDArray[np.int64]) -> list[tup
 
 
 def recognize_otherwise(
-    recognizer: Recognizer, examples: Sequence[Example], asked: WhatIf
+    recognizer: Recognizer, examples: Sequence[Example], override: RoutingOverride
 ) -> dict[str, UtteranceScore]:
     """Errors of each utterance, by identifier, with other experts than the model would ask."""
     found: dict[str, UtteranceScore] = {}
-    hearings = recognizer.decoding.hearings(None)
-    for batch, said in recognize_examples(recognizer, examples, what_if=asked, hearings=hearings):
-        heard = read_phonemes(recognizer, said)
+    num_shifts = recognizer.decoding.shifts_for(None)
+    for batch, said in recognize_examples(
+        recognizer, examples, override=override, num_shifts=num_shifts
+    ):
+        heard = decode_phonemes(recognizer, said)
         for example, hypothesis in zip(batch.examples, heard, strict=True):
             found[example.utterance] = score_utterance(example.phonemes, hypothesis)
     return found

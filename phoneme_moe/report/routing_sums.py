@@ -26,7 +26,7 @@ _AT_ONCE = 1024
 
 
 @dataclass(frozen=True, eq=False)
-class Tallied:
+class RoutingSums:
     """What every utterance asked of every expert, by phoneme.
 
     A mass is a sum of weights over rows; a row's weights sum to 1, so masses count rows. Every
@@ -90,7 +90,7 @@ class Tallied:
 
 @dataclass
 class _Block:
-    """Storage for the next utterances; the names are those of ``Tallied``."""
+    """Storage for the next utterances; the names are those of ``RoutingSums``."""
 
     rows: Counts
     mass: Masses
@@ -117,7 +117,7 @@ class _Block:
         )
 
 
-class Tally:
+class RoutingAccumulator:
     """Takes the routing of a split one utterance at a time and keeps sums of it.
 
     Memory grows with utterances x phonemes x experts x 4 bytes, not with rows; time with rows, and
@@ -178,7 +178,7 @@ class Tally:
         else:
             block.credit[at] = one.credit.sum(axis=0)
 
-    def finish(self) -> Tallied:
+    def finish(self) -> RoutingSums:
         """The sums of all utterances; the tally is empty afterwards.
 
         Raises:
@@ -192,7 +192,7 @@ class Tally:
             field.name: self._join(field.name) for field in fields(_Block) if field.name != "used"
         }
         self._blocks = []
-        tallied = Tallied(
+        accumulated = RoutingSums(
             experts=self._experts,
             phonemes=self._phonemes,
             speakers=speakers,
@@ -201,7 +201,7 @@ class Tally:
             **whole,
         )
         self._utterances, self._speakers = [], []
-        return tallied if self._credited else replace(tallied, credit=None)
+        return accumulated if self._credited else replace(accumulated, credit=None)
 
     def _join(self, name: str) -> NDArray[Any]:
         """One column of all blocks; each block's is freed once copied, so memory holds one copy."""
@@ -215,7 +215,7 @@ class Tally:
         return joined
 
 
-def tally_table(table: RoutingTable) -> Tallied:
+def tally_table(table: RoutingTable) -> RoutingSums:
     """The sums of a table in memory; it does not know edges, right rows or credit.
 
     Rows of one utterance that have different speakers are taken for utterances of their own, with
@@ -227,7 +227,7 @@ def tally_table(table: RoutingTable) -> Tallied:
     Raises:
         InputError: The table has no rows.
     """
-    tally = Tally(table.experts, table.phonemes)
+    tally = RoutingAccumulator(table.experts, table.phonemes)
     owner = table.utterance * len(table.speakers) + table.speaker
     order = np.argsort(owner, kind="stable")
     bounds = np.flatnonzero(np.diff(owner[order])) + 1
@@ -246,11 +246,11 @@ def tally_table(table: RoutingTable) -> Tallied:
                 right=unknown,
             )
         )
-    tallied = tally.finish()
+    accumulated = tally.finish()
     return replace(
-        tallied,
-        edge_rows=np.zeros_like(tallied.edge_rows),
-        edge_mass=np.zeros_like(tallied.edge_mass),
-        right_rows=np.zeros_like(tallied.right_rows),
-        right_mass=np.zeros_like(tallied.right_mass),
+        accumulated,
+        edge_rows=np.zeros_like(accumulated.edge_rows),
+        edge_mass=np.zeros_like(accumulated.edge_mass),
+        right_rows=np.zeros_like(accumulated.right_rows),
+        right_mass=np.zeros_like(accumulated.right_mass),
     )

@@ -18,12 +18,12 @@ from phoneme_moe.report.document import means_of
 from phoneme_moe.report.history import training_history
 from phoneme_moe.report.layers import LayerTally
 from phoneme_moe.report.price import price_of
-from phoneme_moe.report.routing_sums import Tally
+from phoneme_moe.report.routing_sums import RoutingAccumulator
 from phoneme_moe.report.specialisation import Specialisation, specialise
 from phoneme_moe.report.statistics import RoutingReport, Unit, summarize
 from phoneme_moe.report.utterance_views import audio_file, brief, choose, view
 from phoneme_moe.report.verdict import verdict
-from phoneme_moe.run import Run
+from phoneme_moe.run_folder import LoadedRun
 
 Progress = Callable[[str], None]
 
@@ -55,7 +55,7 @@ class _Pass:
 
 
 def report_run(
-    run: Run,
+    run: LoadedRun,
     split: str = "test",
     out: Path | None = None,
     corpus_name: str | None = None,
@@ -85,7 +85,7 @@ def report_run(
     layer, _ = recognizer.routed_layer(layer)
     progress("reading recordings")
     # A gate that is the speaker's identity has nobody for speakers without an expert.
-    speakers = recognizer.expert_names if recognizer.asks_speaker else None
+    speakers = recognizer.expert_names if recognizer.gate_is_speaker else None
     examples = load_examples(run.recipe, corpus, split, recognizer, speakers)
     folder = out or run.folder / "report"
     folder.mkdir(parents=True, exist_ok=True)
@@ -118,7 +118,7 @@ def report_run(
 
 
 def _pass(
-    run: Run,
+    run: LoadedRun,
     examples: Sequence[Example],
     layer: str | None,
     table: Path,
@@ -131,7 +131,7 @@ def _pass(
     recognizer = run.recognizer
     _, experts = recognizer.routed_layer(layer)
     phonemes = phoneme_names(recognizer, examples)
-    tally, layers = Tally(experts, phonemes), LayerTally()
+    tally, layers = RoutingAccumulator(experts, phonemes), LayerTally()
     scores: dict[str, UtteranceScore] = {}
     briefs = []
     with ExitStack() as stack:
@@ -145,10 +145,10 @@ def _pass(
         # Before the table is there: an utterance that is not leaves nothing behind.
         shown = choose(briefs, utterances)
     progress("testing what chance would do")
-    tallied = tally.finish()
+    accumulated = tally.finish()
     unit: Unit = "token" if run.recipe.task.kind == "classify" else "frame"
     return _Pass(
-        summarize(tallied, unit=unit), specialise(tallied), scores, shown, layers.to_json()
+        summarize(accumulated, unit=unit), specialise(accumulated), scores, shown, layers.to_json()
     )
 
 
@@ -164,7 +164,7 @@ def _write(rows: Any, one: Observation, layer: str | None, experts: Sequence[str
 
 
 def _views(
-    run: Run,
+    run: LoadedRun,
     corpus: PreparedCorpus,
     split: str,
     examples: Sequence[Example],

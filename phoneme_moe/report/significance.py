@@ -33,7 +33,7 @@ from phoneme_moe.report.information import (
     cramers_v,
     mutual_information,
 )
-from phoneme_moe.report.routing_sums import Counts, Floats, Masses, Tallied
+from phoneme_moe.report.routing_sums import Counts, Floats, Masses, RoutingSums
 
 #: Tests that know phonemes are made with a random choice of so many utterances.
 MOST_UTTERANCES = 5_000
@@ -83,7 +83,7 @@ class SignificanceTest:
 
 
 def significance_tests(
-    tallied: Tallied, *, draws: int = 999, seed: int = 0
+    accumulated: RoutingSums, *, draws: int = 999, seed: int = 0
 ) -> tuple[SignificanceTest, ...]:
     """All tests that make sense: some need two experts, two speakers or two phonemes.
 
@@ -91,28 +91,28 @@ def significance_tests(
     tests that know phonemes take a random choice, for the value as for chance.
 
     Args:
-        tallied: The routing of a split.
+        accumulated: The routing of a split.
         draws: Permutations for each test, at least 1; fewer are drawn for very large tables.
         seed: Of the permutations.
     """
-    if len(tallied.experts) < 2:
+    if len(accumulated.experts) < 2:
         return ()
     random = np.random.default_rng(seed)
-    order = by_name(tallied)
+    order = by_name(accumulated)
     tests: list[SignificanceTest] = []
-    several = len(tallied.speakers) > 1
+    several = len(accumulated.speakers) > 1
     if several:
-        tests += _speaker_tests(tallied, order, draws, random)
-    spoken = order[tallied.rows[order, 1:].any(axis=1)]
+        tests += _speaker_tests(accumulated, order, draws, random)
+    spoken = order[accumulated.rows[order, 1:].any(axis=1)]
     if len(spoken) > MOST_UTTERANCES:
         spoken = spoken[np.sort(random.choice(len(spoken), MOST_UTTERANCES, replace=False))]
     if len(spoken):
         # Phonemes and experts without mass would only cost time.
-        phonemes = 1 + np.flatnonzero(tallied.rows[spoken, 1:].any(axis=0))
-        mass = tallied.mass[spoken][:, phonemes]
+        phonemes = 1 + np.flatnonzero(accumulated.rows[spoken, 1:].any(axis=0))
+        mass = accumulated.mass[spoken][:, phonemes]
         mass = mass[:, :, mass.any(axis=(0, 1))]
-        speaker = np.unique(tallied.speaker[spoken], return_inverse=True)[1]
-        rows = tallied.rows[spoken][:, phonemes]
+        speaker = np.unique(accumulated.speaker[spoken], return_inverse=True)[1]
+        rows = accumulated.rows[spoken][:, phonemes]
         if len(phonemes) > 1:
             tests += _phoneme_test(mass, rows, speaker, draws, random)
         if several:
@@ -121,9 +121,9 @@ def significance_tests(
     return tuple(replace(test, q=float(rate)) for test, rate in zip(tests, q, strict=True))
 
 
-def by_name(tallied: Tallied) -> Counts:
+def by_name(accumulated: RoutingSums) -> Counts:
     """Indices of the utterances sorted by name, so that chance does not hang on their order."""
-    return np.lexsort((tallied.speaker, np.array(tallied.utterances)))
+    return np.lexsort((accumulated.speaker, np.array(accumulated.utterances)))
 
 
 def false_discovery_rates(p: Floats) -> Floats:
@@ -143,27 +143,27 @@ def false_discovery_rates(p: Floats) -> Floats:
 
 
 def _speaker_tests(
-    tallied: Tallied, order: Counts, draws: int, random: np.random.Generator
+    accumulated: RoutingSums, order: Counts, draws: int, random: np.random.Generator
 ) -> list[SignificanceTest]:
     """Information about the speaker, Cramer's V, and the share of each speaker's own expert."""
-    mass = tallied.mass.sum(axis=1)[order]  # (U, E)
-    index = {name: i for i, name in enumerate(tallied.experts)}
-    owners = [i for i, name in enumerate(tallied.speakers) if name in index]
-    own = [index[tallied.speakers[i]] for i in owners]
+    mass = accumulated.mass.sum(axis=1)[order]  # (U, E)
+    index = {name: i for i, name in enumerate(accumulated.experts)}
+    owners = [i for i, name in enumerate(accumulated.speakers) if name in index]
+    own = [index[accumulated.speakers[i]] for i in owners]
 
     def statistics(deal: csr_array) -> list[float]:
         joint = deal @ mass  # (S, E)
         shares = joint[owners, own] / joint[owners].sum(axis=1)
         return [mutual_information(joint), cramers_v(joint), *shares.tolist()]
 
-    deals = _Deals(tallied.speaker[order])
+    deals = _Deals(accumulated.speaker[order])
     observed = np.array(statistics(deals.observed))
     draws = _affordable(draws, mass.size, deals.number * mass.shape[1])
     null = np.array([statistics(deals.draw(random)) for _ in range(draws)])
     names: list[tuple[str, str | None, str]] = [
         ("speaker_information", None, "bits"),
         ("cramers_v", None, ""),
-        *(("own_share", tallied.speakers[i], "") for i in owners),
+        *(("own_share", accumulated.speakers[i], "") for i in owners),
     ]
     return _compare(names, observed, null)
 

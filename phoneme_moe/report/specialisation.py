@@ -14,7 +14,7 @@ from scipy.cluster.hierarchy import leaves_list, linkage, optimal_leaf_ordering
 from scipy.spatial.distance import pdist
 from scipy.special import ndtr, stdtrit
 
-from phoneme_moe.report.routing_sums import Counts, Floats, Masses, Tallied
+from phoneme_moe.report.routing_sums import Counts, Floats, Masses, RoutingSums
 from phoneme_moe.report.significance import SignificanceTest, by_name, significance_tests
 from phoneme_moe.report.statistics import RoutingReport, summarize
 
@@ -133,18 +133,18 @@ class Specialisation:
         }
 
 
-def specialise(tallied: Tallied, *, draws: int = 999, seed: int = 0) -> Specialisation:
+def specialise(accumulated: RoutingSums, *, draws: int = 999, seed: int = 0) -> Specialisation:
     """Intervals, adjusted means, clusters, blend or switch, credit, tests, edges, right and wrong.
 
     Args:
-        tallied: The routing of a split.
+        accumulated: The routing of a split.
         draws: Bootstrap samples, and permutations of each test.
         seed: Of both.
     """
-    report = summarize(tallied)
+    report = summarize(accumulated)
     common = np.asarray((report.speaker_phoneme_rows > 0).all(axis=0))
     return Specialisation(
-        weight_intervals=_intervals(tallied, draws, np.random.default_rng(seed)),
+        weight_intervals=_intervals(accumulated, draws, np.random.default_rng(seed)),
         adjusted_weights=_adjusted(report, common) if common.any() else None,
         adjusted_phonemes=tuple(
             name for name, said in zip(report.phonemes, common, strict=True) if said
@@ -152,14 +152,14 @@ def specialise(tallied: Tallied, *, draws: int = 999, seed: int = 0) -> Speciali
         or None,
         clustering=_cluster(report.weights),
         mixing=_mixing(report),
-        credit=_credit(tallied),
-        tests=significance_tests(tallied, draws=draws, seed=seed),
-        edges=_parts(("steady", "edge"), tallied.edge_rows, tallied.edge_mass),
-        correctness=_parts(("wrong", "right"), tallied.right_rows, tallied.right_mass),
+        credit=_credit(accumulated),
+        tests=significance_tests(accumulated, draws=draws, seed=seed),
+        edges=_parts(("steady", "edge"), accumulated.edge_rows, accumulated.edge_mass),
+        correctness=_parts(("wrong", "right"), accumulated.right_rows, accumulated.right_mass),
     )
 
 
-def _intervals(tallied: Tallied, draws: int, random: np.random.Generator) -> Floats:
+def _intervals(accumulated: RoutingSums, draws: int, random: np.random.Generator) -> Floats:
     """Bootstrap over the utterances of each speaker, shape (speakers, experts, 2).
 
     Percentiles of the means of redrawn utterances, taken further out as for Student's t, without
@@ -167,12 +167,12 @@ def _intervals(tallied: Tallied, draws: int, random: np.random.Generator) -> Flo
     bootstrap", The American Statistician 2015). Percentiles never leave the range of what was seen,
     so very few utterances get the mean and Student's t times the spread of the redrawn means.
     """
-    order = by_name(tallied)
-    mass = tallied.mass.sum(axis=1)
-    rows = tallied.rows.sum(axis=1)
-    intervals = np.empty((len(tallied.speakers), len(tallied.experts), 2))
-    grouped = order[np.argsort(tallied.speaker[order], kind="stable")]
-    bounds = np.cumsum(np.bincount(tallied.speaker))[:-1]
+    order = by_name(accumulated)
+    mass = accumulated.mass.sum(axis=1)
+    rows = accumulated.rows.sum(axis=1)
+    intervals = np.empty((len(accumulated.speakers), len(accumulated.experts), 2))
+    grouped = order[np.argsort(accumulated.speaker[order], kind="stable")]
+    bounds = np.cumsum(np.bincount(accumulated.speaker))[:-1]
     for interval, mine in zip(intervals, np.split(grouped, bounds), strict=True):
         number = len(mine)
         if number == 1:
@@ -180,7 +180,7 @@ def _intervals(tallied: Tallied, draws: int, random: np.random.Generator) -> Flo
             continue
         # The row count is summed as one more expert.
         sums = np.column_stack([mass[mine], rows[mine]]).astype(np.float64)
-        means = np.empty((draws, len(tallied.experts)))
+        means = np.empty((draws, len(accumulated.experts)))
         step = max(1, _DRAWN_AT_ONCE // number)
         for start in range(0, draws, step):
             size = min(step, draws - start)
@@ -235,12 +235,12 @@ def _mixing(report: RoutingReport) -> tuple[float | None, ...]:
     )
 
 
-def _credit(tallied: Tallied) -> Floats | None:
+def _credit(accumulated: RoutingSums) -> Floats | None:
     """Mean credit per speaker over its rows with a phoneme, shape (speakers, experts)."""
-    rows = tallied.sum_by_speaker(tallied.rows[:, 1:].sum(axis=1))
-    if tallied.credit is None or not rows.any():
+    rows = accumulated.sum_by_speaker(accumulated.rows[:, 1:].sum(axis=1))
+    if accumulated.credit is None or not rows.any():
         return None
-    credit = tallied.sum_by_speaker(tallied.credit)
+    credit = accumulated.sum_by_speaker(accumulated.credit)
     mean = np.full(credit.shape, np.nan)
     np.divide(credit, rows[:, None], out=mean, where=rows[:, None] > 0)
     return mean

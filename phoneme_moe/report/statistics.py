@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phoneme_moe.report.collect.table import RoutingTable
-from phoneme_moe.report.routing_sums import Tallied, tally_table
+from phoneme_moe.report.routing_sums import RoutingSums, tally_table
 
 Unit = Literal["frame", "token"]
 Floats = NDArray[np.float64]
@@ -179,7 +179,7 @@ def effective_number(weights: Floats) -> Floats:
     return number
 
 
-def summarize(routing: RoutingTable | Tallied, *, unit: Unit = "frame") -> RoutingReport:
+def summarize(routing: RoutingTable | RoutingSums, *, unit: Unit = "frame") -> RoutingReport:
     """The statistics of a split's routing: means of weights, counts, effective numbers.
 
     Args:
@@ -192,9 +192,9 @@ def summarize(routing: RoutingTable | Tallied, *, unit: Unit = "frame") -> Routi
     Raises:
         InputError: The table has no rows.
     """
-    tallied = tally_table(routing) if isinstance(routing, RoutingTable) else routing
-    sums = tallied.by_speaker()
-    rows = tallied.sum_by_speaker(tallied.rows).astype(np.int64)
+    accumulated = tally_table(routing) if isinstance(routing, RoutingTable) else routing
+    sums = accumulated.by_speaker()
+    rows = accumulated.sum_by_speaker(accumulated.rows).astype(np.int64)
     speaker_rows = rows.sum(axis=1)
     phonemes = np.flatnonzero(rows[:, 1:].any(axis=0))
     phoneme_rows = rows[:, 1:].sum(axis=0)[phonemes]
@@ -204,25 +204,25 @@ def summarize(routing: RoutingTable | Tallied, *, unit: Unit = "frame") -> Routi
     np.divide(pair_sums, pair_rows[..., None], out=pair_weights, where=pair_rows[..., None] > 0)
 
     weights = sums.sum(axis=1) / speaker_rows[:, None]
-    row_entropy = tallied.sum_by_speaker(tallied.entropy)
+    row_entropy = accumulated.sum_by_speaker(accumulated.entropy)
     # An utterance of two speakers is two in the tally, with one name.
-    name = np.unique(np.array(tallied.utterances), return_inverse=True)[1]
-    spoken, phoneme = np.nonzero(tallied.rows[:, 1:])
+    name = np.unique(np.array(accumulated.utterances), return_inverse=True)[1]
+    spoken, phoneme = np.nonzero(accumulated.rows[:, 1:])
     return RoutingReport(
         unit=unit,
-        experts=tallied.experts,
-        speakers=tallied.speakers,
-        phonemes=tuple(tallied.phonemes[i] for i in phonemes),
+        experts=accumulated.experts,
+        speakers=accumulated.speakers,
+        phonemes=tuple(accumulated.phonemes[i] for i in phonemes),
         num_utterances=len(np.unique(name)),
         weights=weights,
         rows=speaker_rows,
-        utterances=_distinct(tallied.speaker, name, len(tallied.speakers)),
+        utterances=_distinct(accumulated.speaker, name, len(accumulated.speakers)),
         effective_experts=effective_number(weights),
         effective_per_row=np.exp(np.maximum(row_entropy / speaker_rows, 0.0)),
         load=sums.sum(axis=(0, 1)) / rows.sum(),
         phoneme_weights=pair_sums.sum(axis=0) / phoneme_rows[:, None],
         phoneme_rows=phoneme_rows,
-        phoneme_utterances=_distinct(phoneme, name[spoken], len(tallied.phonemes))[phonemes],
+        phoneme_utterances=_distinct(phoneme, name[spoken], len(accumulated.phonemes))[phonemes],
         speaker_phoneme_weights=pair_weights,
         speaker_phoneme_rows=pair_rows,
     )

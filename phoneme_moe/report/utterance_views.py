@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from phoneme_moe.errors import InputError, suggest
 from phoneme_moe.features.audio import Waveform
 from phoneme_moe.model.recognizer import Recognizer
-from phoneme_moe.report.collect.frame_phonemes import spoken_rows
+from phoneme_moe.report.collect.frame_phonemes import phoneme_rows
 from phoneme_moe.report.collect.observe import Observation
 from phoneme_moe.report.statistics import Floats
 
@@ -143,7 +143,7 @@ def view(recognizer: Recognizer, one: Observation, sound: Waveform, why: str) ->
     step = seconds if recognizer.task.kind == "classify" else one.routing.frame_seconds
     spans = one.example.spans or _runs(one.spoken, one.example.phonemes, step)
     said_so = replace(one.example, phonemes=one.hypothesis, spans=())
-    heard = _runs(spoken_rows(recognizer, said_so, posteriors), one.hypothesis, step)
+    heard = _runs(phoneme_rows(recognizer, said_so, posteriors), one.hypothesis, step)
     return {
         "utterance": one.example.utterance,
         "speaker": one.example.speaker,
@@ -182,7 +182,7 @@ def audio_file(sound: Waveform, rate: int) -> bytes:
 
 def _own_expert(recognizer: Recognizer, one: Observation) -> torch.Tensor | None:
     """Where the gate is who speaks."""
-    if not recognizer.asks_speaker:
+    if not recognizer.gate_is_speaker:
         return None
     return torch.tensor([recognizer.expert_names.index(one.example.speaker)])
 

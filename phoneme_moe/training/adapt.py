@@ -23,10 +23,10 @@ from phoneme_moe.data.examples import Example, corpus_speakers, load_examples
 from phoneme_moe.decoding.scoring import UtteranceScore, change, score_utterance, total_score
 from phoneme_moe.errors import InputError
 from phoneme_moe.files import write_json
-from phoneme_moe.inference import read_phonemes, recognize_examples
+from phoneme_moe.inference import decode_phonemes, recognize_examples
 from phoneme_moe.model.recognizer import Recognizer
-from phoneme_moe.run import Run, load_run, save_decoding, save_model, save_recipe
-from phoneme_moe.training.labelled_folder import spoken_examples
+from phoneme_moe.run_folder import LoadedRun, load_run, save_decoding, save_model, save_recipe
+from phoneme_moe.training.labelled_folder import labelled_examples
 from phoneme_moe.training.new_speaker import teach_gate, with_new_expert
 
 Way = Literal["gate", "expert"]
@@ -54,7 +54,7 @@ class Adaptation:
         blend: Mean weight of each expert on the held-out utterances, by name.
     """
 
-    run: Run
+    run: LoadedRun
     way: Way
     speaker: str
     learned: int
@@ -90,7 +90,7 @@ class Adaptation:
 
 
 def adapt(
-    run: Run, speaker: str, folder: Path, out: Path, way: Way, lexicon: Path | None = None
+    run: LoadedRun, speaker: str, folder: Path, out: Path, way: Way, lexicon: Path | None = None
 ) -> Adaptation:
     """Adapts a run to a speaker and leaves a new run folder.
 
@@ -107,7 +107,7 @@ def adapt(
     """
     _check(run, speaker, out)
     recognizer = run.recognizer.cpu()
-    examples = spoken_examples(recognizer, folder, speaker, lexicon)
+    examples = labelled_examples(recognizer, folder, speaker, lexicon)
     held_out = examples[2::3]
     learned = [example for number, example in enumerate(examples) if number % 3 != 2]
     old_train, old_test = _old_examples(run)
@@ -143,7 +143,7 @@ def adapt(
     return adaptation
 
 
-def _check(run: Run, speaker: str, out: Path) -> None:
+def _check(run: LoadedRun, speaker: str, out: Path) -> None:
     model = run.recipe.model
     recognizer = run.recognizer
     if recognizer.task.kind != "recognize" or recognizer.gate is None or not model.gate:
@@ -159,7 +159,7 @@ def _check(run: Run, speaker: str, out: Path) -> None:
         raise InputError(f"--out {out}: found something there; expected an empty or new folder")
 
 
-def _old_examples(run: Run) -> tuple[list[Example], list[Example]]:
+def _old_examples(run: LoadedRun) -> tuple[list[Example], list[Example]]:
     """Training and test utterances of the old speakers; none where their corpus is not here."""
     try:
         corpus = load_corpus(run.recipe.corpus.name)
@@ -182,7 +182,7 @@ def _scores(
     total, frames = torch.zeros(len(recognizer.expert_names)), 0
     for batch, said in recognize_examples(recognizer, examples):
         mask = said.routing.mask
-        read = read_phonemes(recognizer, said)
+        read = decode_phonemes(recognizer, said)
         for example, hypothesis in zip(batch.examples, read, strict=True):
             found[example.utterance] = score_utterance(example.phonemes, hypothesis)
         total += said.routing.weights[mask].sum(dim=0)

@@ -27,7 +27,7 @@ from phoneme_moe.errors import TrainingInterruptedError
 from phoneme_moe.files import atomic_path
 from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.recipe import Recipe, Stage
-from phoneme_moe.run import choose_device
+from phoneme_moe.run_folder import choose_device
 from phoneme_moe.training.cached_experts import (
     experts_repeat_themselves,
     posteriors_fit,

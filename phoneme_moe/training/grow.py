@@ -22,7 +22,7 @@ from phoneme_moe.inference import recognize_examples
 from phoneme_moe.mixture.sparse.soft import SoftFeedForward
 from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.recipe import Recipe
-from phoneme_moe.run import Run, save_recipe
+from phoneme_moe.run_folder import LoadedRun, save_recipe
 
 START = "start.safetensors"
 """Weights that a run folder's training begins with, where it does not begin afresh."""
@@ -86,7 +86,7 @@ def grown_recipe(recipe: Recipe, experts: int, epochs: int, learning_rate: float
         raise InputError(f"grow: {error}") from error
 
 
-def count_choices(run: Run) -> dict[str, Tensor]:
+def count_choices(run: LoadedRun) -> dict[str, Tensor]:
     """How often each expert of each sparse layer is chosen on dev, shape (experts,)."""
     corpus = load_corpus(run.recipe.corpus.name)
     speakers = corpus_speakers(run.recipe, corpus)
@@ -145,7 +145,7 @@ def _copies(values: Tensor, parents: Tensor, noise: float, generator: torch.Gene
 
 
 def prepare_grown(
-    run: Run,
+    run: LoadedRun,
     out: Path,
     experts: int,
     epochs: int = 10,

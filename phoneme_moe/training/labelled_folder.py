@@ -16,7 +16,7 @@ FEWEST = 3
 """Utterances that are needed: two to learn from, one held out."""
 
 
-def spoken_examples(
+def labelled_examples(
     recognizer: Recognizer, folder: Path, speaker: str, lexicon: Path | None = None
 ) -> list[Example]:
     """Recordings with what was said in them.

@@ -14,7 +14,7 @@ from phoneme_moe.decoding.decoder import Decoding
 from phoneme_moe.decoding.ngram import PhonemeNgram
 from phoneme_moe.decoding.scoring import score_utterance
 from phoneme_moe.features.augmentation import Augment
-from phoneme_moe.inference import read_phonemes
+from phoneme_moe.inference import decode_phonemes
 from phoneme_moe.mixture.routing import imbalance
 from phoneme_moe.model.recognizer import Recognition, Recognizer
 from phoneme_moe.recipe import Recipe, Stage
@@ -144,7 +144,7 @@ class StageModule(pl.LightningModule):
 
     def recognize(self, batch: Batch, features: Tensor, mask: Tensor) -> Recognition:
         """Sends a batch along the stage's route."""
-        by_speaker = self.stage.route == "speaker" or self.recognizer.asks_speaker
+        by_speaker = self.stage.route == "speaker" or self.recognizer.gate_is_speaker
         expert = batch.speaker if by_speaker else None
         recognition: Recognition = self.recognizer(
             features, mask, expert, batch.expert_log_posteriors, batch.embedding
@@ -194,7 +194,7 @@ class StageModule(pl.LightningModule):
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Counts the errors of a batch."""
         recognition = self.recognize(batch, batch.features, batch.mask)
-        hypotheses = read_phonemes(self.recognizer, recognition, self.decoding)
+        hypotheses = decode_phonemes(self.recognizer, recognition, self.decoding)
         for example, hypothesis in zip(batch.examples, hypotheses, strict=True):
             score = score_utterance(example.phonemes, hypothesis)
             self._errors += score.errors

@@ -12,10 +12,10 @@ from phoneme_moe.data.batches import collate
 from phoneme_moe.data.examples import Example
 from phoneme_moe.decoding.scoring import UtteranceScore, score_utterance
 from phoneme_moe.features.augmentation import Augment
-from phoneme_moe.inference import read_phonemes, recognize_examples
+from phoneme_moe.inference import decode_phonemes, recognize_examples
 from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.recipe import Model
-from phoneme_moe.run import Run
+from phoneme_moe.run_folder import LoadedRun
 from phoneme_moe.training.minibatch import Schedule, fit
 from phoneme_moe.training.objectives import phoneme_loss
 
@@ -29,7 +29,7 @@ SIDE_BY_SIDE = 12
 """Utterances of the new speaker in a step, and as many of old ones where the gate learns."""
 
 
-def with_new_expert(run: Run, speaker: str, learned: Sequence[Example]) -> Recognizer:
+def with_new_expert(run: LoadedRun, speaker: str, learned: Sequence[Example]) -> Recognizer:
     """The recogniser with an expert more, trained, which the gate hardly asks yet."""
     old = run.recognizer
     with torch.no_grad():
@@ -71,7 +71,7 @@ def _scores_of_expert(
 ) -> list[UtteranceScore]:
     found = []
     for batch, said in recognize_examples(recognizer, examples, expert):
-        read = read_phonemes(recognizer, said)
+        read = decode_phonemes(recognizer, said)
         found += [
             score_utterance(example.phonemes, hypothesis)
             for example, hypothesis in zip(batch.examples, read, strict=True)
@@ -79,7 +79,7 @@ def _scores_of_expert(
     return found
 
 
-def _teach_expert(lone: Recognizer, learned: Sequence[Example], run: Run) -> None:
+def _teach_expert(lone: Recognizer, learned: Sequence[Example], run: LoadedRun) -> None:
     """Trains the new expert on its speaker's utterances."""
     # As experts of the recipe are trained, with the changes they are trained with.
     stage = next((s for s in run.recipe.training.stages if s.route == "speaker"), None)

@@ -18,7 +18,7 @@ from phoneme_moe.errors import InputError
 from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.model.timing_net import TimingNet
 from phoneme_moe.recipe import Model, Recipe, Router, Sparse, Timing
-from phoneme_moe.run import choose_device, save_model, save_recipe
+from phoneme_moe.run_folder import choose_device, save_model, save_recipe
 from phoneme_moe.training.fit import StageFolder, fit_stage
 from phoneme_moe.training.grow import START
 from phoneme_moe.training.minibatch import Schedule

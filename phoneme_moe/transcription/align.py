@@ -17,11 +17,11 @@ from phoneme_moe.decoding.label_priors import frames_needed
 from phoneme_moe.decoding.phonemes import BLANK
 from phoneme_moe.decoding.viterbi import Spans, force_align, share_gaps
 from phoneme_moe.errors import InputError
-from phoneme_moe.transcription.model_spec import Engine, Heard
-from phoneme_moe.transcription.pieces import Reading, find_times, transcribe_heard
+from phoneme_moe.transcription.model_spec import Engine, ModelOutput
+from phoneme_moe.transcription.pieces import TimedHypothesis, build_transcript, find_times
 from phoneme_moe.transcription.recording import Recording, read_recording
 from phoneme_moe.transcription.transcript import Transcript
-from phoneme_moe.transcription.windowing import hear
+from phoneme_moe.transcription.windowing import infer
 
 NEIGHBOURS = 4
 """Phonemes to either side that are looked at with one when others are put in its place."""
@@ -77,7 +77,7 @@ def align_phonemes(
             them than fit into the recording, or the model names tokens.
     """
     heard, recording = _listen(engine, Path(path), channel)
-    outputs = engine.card.phonemes.encode(phonemes)
+    outputs = engine.spec.phonemes.encode(phonemes)
     return _aligned(engine, heard, recording, outputs)
 
 
@@ -108,7 +108,7 @@ def align_text(
         if word not in lexicon:
             raise InputError(f"--text: {word!r} is not in the lexicon")
     heard, recording = _listen(engine, Path(path), channel)
-    encode = engine.card.phonemes.encode
+    encode = engine.spec.phonemes.encode
     said = torch.from_numpy(heard.log_posteriors[0])
     options = [[encode(pronunciation) for pronunciation in lexicon[word]] for word in words]
     chosen = [several[0] for several in options]
@@ -132,37 +132,37 @@ def _flat(pronunciations: Sequence[Sequence[int]]) -> list[int]:
     return [output for own in pronunciations for output in own]
 
 
-def _listen(engine: Engine, path: Path, channel: int | None) -> tuple[Heard, Recording]:
-    card = engine.card
-    if card.tokens:
+def _listen(engine: Engine, path: Path, channel: int | None) -> tuple[ModelOutput, Recording]:
+    spec = engine.spec
+    if spec.tokens:
         raise InputError(
-            f"{card.source}: it names the phoneme of one token; expected a run that recognises "
+            f"{spec.source}: it names the phoneme of one token; expected a run that recognises "
             "utterances (task.kind: recognize)"
         )
-    recording = read_recording(path, card.front_end(), channel)
-    (heard,) = hear(engine, [recording])
+    recording = read_recording(path, spec.front_end(), channel)
+    (heard,) = infer(engine, [recording])
     return heard, recording
 
 
 def _aligned(
-    engine: Engine, heard: Heard, recording: Recording, outputs: Sequence[int]
+    engine: Engine, heard: ModelOutput, recording: Recording, outputs: Sequence[int]
 ) -> Alignment:
-    card = engine.card
+    spec = engine.spec
     said = heard.log_posteriors
     needed = frames_needed(torch.tensor(outputs))
     if needed > said.shape[1]:
-        step = card.feature_seconds * card.stack
+        step = spec.feature_seconds * spec.stack
         raise InputError(
             f"{recording.path}: {len(outputs)} phonemes need at least {needed * step:.2f} s: found "
             f"{recording.duration:.2f} s"
         )
     (spans,) = force_align(said, [said.shape[1]], [outputs])
     timing = None if heard.timing is None else [heard.timing[0]]
-    (times,) = find_times([outputs], [spans], timing, card)
-    reading = Reading(list(outputs), spans, times)
-    transcript = transcribe_heard(recording, heard, reading, card)
+    (times,) = find_times([outputs], [spans], timing, spec)
+    reading = TimedHypothesis(list(outputs), spans, times)
+    transcript = build_transcript(recording, heard, reading, spec)
     goodness, likeliest = goodness_of_pronunciation(torch.from_numpy(said[0]), outputs, spans)
-    names = ["" if output == BLANK else card.phonemes.decode([output])[0] for output in likeliest]
+    names = ["" if output == BLANK else spec.phonemes.decode([output])[0] for output in likeliest]
     return Alignment(transcript, tuple(goodness), tuple(names))
 
 

@@ -19,10 +19,10 @@ import soundfile
 from phoneme_moe.errors import InputError
 from phoneme_moe.features.audio import Waveform, load_waveform
 from phoneme_moe.transcription.model_spec import Engine
-from phoneme_moe.transcription.pieces import decode, transcribe_heard
+from phoneme_moe.transcription.pieces import build_transcript, decode
 from phoneme_moe.transcription.recording import record
 from phoneme_moe.transcription.transcribe import Failure, Options, transcribe_files
-from phoneme_moe.transcription.windowing import BATCH_FRAMES, hear
+from phoneme_moe.transcription.windowing import BATCH_FRAMES, infer
 
 COLD_SECONDS = 5.0
 """Length of the recording of the cold start."""
@@ -45,9 +45,9 @@ def bench(
     Raises:
         InputError: No file can be used, or the model names tokens.
     """
-    if engine.card.tokens:
-        raise InputError(f"{engine.card.source}: it names tokens; there is nothing to time")
-    front_end = engine.card.front_end()
+    if engine.spec.tokens:
+        raise InputError(f"{engine.spec.source}: it names tokens; there is nothing to time")
+    front_end = engine.spec.front_end()
     waveforms: list[Waveform] = []
     used: list[Path] = []
     began = time.perf_counter()
@@ -73,13 +73,13 @@ def bench(
         full = recording is None or (len(batch) + 1) * recording.num_frames > BATCH_FRAMES
         if batch and full:
             began = time.perf_counter()
-            heard = hear(engine, batch, hearings=engine.card.decoding.hearings(beam))
+            heard = infer(engine, batch, num_shifts=engine.spec.decoding.shifts_for(beam))
             network += time.perf_counter() - began
             began = time.perf_counter()
             for own, said, reading_of in zip(
-                batch, heard, decode(heard, engine.card, beam), strict=True
+                batch, heard, decode(heard, engine.spec, beam), strict=True
             ):
-                transcribe_heard(own, said, reading_of, engine.card)
+                build_transcript(own, said, reading_of, engine.spec)
             reading_off += time.perf_counter() - began
             batch = []
         batch.append(recording)
@@ -91,7 +91,7 @@ def bench(
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "files": len(used),
         "sound_seconds": seconds,
-        "beam": engine.card.decoding.keeps(beam),
+        "beam": engine.spec.decoding.beam_for(beam),
         "stages": {
             "read audio": reading,
             "features": features,
@@ -103,7 +103,7 @@ def bench(
         "memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
     if cold:
-        found["cold_start_seconds"] = cold_start(Path(engine.card.source), waveforms, front_end)
+        found["cold_start_seconds"] = cold_start(Path(engine.spec.source), waveforms, front_end)
     return found
 
 

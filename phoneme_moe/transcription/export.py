@@ -24,10 +24,10 @@ from phoneme_moe.errors import InputError
 from phoneme_moe.files import atomic_path
 from phoneme_moe.mixture.sparse.layer import SparseFeedForward
 from phoneme_moe.model.recognizer import Recognizer
-from phoneme_moe.run import Run
-from phoneme_moe.transcription.model_spec import Card
+from phoneme_moe.run_folder import LoadedRun
+from phoneme_moe.transcription.model_spec import ModelSpec
 from phoneme_moe.transcription.onnx_engine import FORMAT, VERSION
-from phoneme_moe.transcription.run_engine import card_of
+from phoneme_moe.transcription.run_engine import spec_of
 
 OPSET = 18
 
@@ -51,7 +51,7 @@ class Exported(nn.Module):
         return found if timing is None else (*found, timing(features, mask))
 
 
-def export_onnx(run: Run, path: Path, int8: bool = False) -> None:
+def export_onnx(run: LoadedRun, path: Path, int8: bool = False) -> None:
     """Writes a run as an ONNX file, whole or not at all.
 
     Args:
@@ -69,21 +69,21 @@ def export_onnx(run: Run, path: Path, int8: bool = False) -> None:
     except ImportError as error:
         raise InputError("export needs the extra onnx: pip install 'phoneme-moe[onnx]'") from error
     recognizer = run.recognizer
-    if recognizer.asks_speaker:
+    if recognizer.gate_is_speaker:
         raise InputError(
             f"{run.folder}: model.gate is of kind speaker, and a recording does not say who speaks"
         )
     _check_layers(run)
-    card = card_of(run)
+    spec = spec_of(run)
     module = Exported(recognizer.cpu()).eval()
-    features, lengths, embedding = example_inputs(card)
+    features, lengths, embedding = example_inputs(spec)
     inputs = ["features", "num_frames", *([] if embedding is None else ["embedding"])]
     outputs = ["log_posteriors", "weights", *([] if recognizer.timing is None else ["timing"])]
     dynamic = {name: {0: "batch", 1: f"{name}_frames"} for name in outputs}
     dynamic |= {"features": {0: "batch", 1: "feature_frames"}, "num_frames": {0: "batch"}}
     if embedding is not None:
         dynamic["embedding"] = {0: "batch"}
-    if card.tokens:  # a token has so many frames and one decision
+    if spec.tokens:  # a token has so many frames and one decision
         dynamic = {name: {0: "batch"} for name in (*inputs, *outputs)}
     arguments = (features, lengths) if embedding is None else (features, lengths, embedding)
     with atomic_path(path) as temporary:
@@ -106,13 +106,13 @@ def export_onnx(run: Run, path: Path, int8: bool = False) -> None:
         if int8:
             _quantize(temporary)
         model = onnx.load(temporary)
-        for key, value in (("format", FORMAT), ("card", json.dumps(card_to_json(card)))):
+        for key, value in (("format", FORMAT), ("card", json.dumps(card_to_json(spec)))):
             entry = model.metadata_props.add()
             entry.key, entry.value = key, value
         onnx.save(model, temporary)
 
 
-def _check_layers(run: Run) -> None:
+def _check_layers(run: LoadedRun) -> None:
     encoder = run.recognizer.encoder
     for layer in encoder.sparse_layers if encoder is not None else []:
         if isinstance(layer, SparseFeedForward) and layer.frames_choose is not None:
@@ -122,17 +122,17 @@ def _check_layers(run: Run) -> None:
             )
 
 
-def example_inputs(card: Card) -> tuple[Tensor, Tensor, Tensor | None]:
+def example_inputs(spec: ModelSpec) -> tuple[Tensor, Tensor, Tensor | None]:
     """Inputs to trace the model with: two utterances of unequal length."""
     frames = 203
-    if card.tokens:
-        frames = int(card.token_ms / 1000 / card.feature_seconds + 1e-6)
+    if spec.tokens:
+        frames = int(spec.token_ms / 1000 / spec.feature_seconds + 1e-6)
     generator = torch.Generator().manual_seed(0)
-    n_mels = card.features["n_mels"]
+    n_mels = spec.features["n_mels"]
     features = torch.randn(2, frames, n_mels, generator=generator)
-    lengths = torch.tensor([frames, frames if card.tokens else 150])
+    lengths = torch.tensor([frames, frames if spec.tokens else 150])
     features[1, lengths[1] :] = 0
-    size = card.embedding_size
+    size = spec.embedding_size
     embedding = None if size is None else torch.randn(2, size, generator=generator)
     return features, lengths, embedding
 
@@ -151,20 +151,20 @@ def _quantize(path: Path) -> None:
         root.setLevel(level)
 
 
-def card_to_json(card: Card) -> dict[str, Any]:
+def card_to_json(spec: ModelSpec) -> dict[str, Any]:
     """Plain data, all that is needed beside the network."""
     return {
         "version": VERSION,
-        "recipe": card.recipe,
-        "corpus": card.corpus,
-        "phonemes": list(card.phonemes.symbols),
-        "experts": list(card.experts),
-        "features": dict(card.features),
-        "stack": card.stack,
-        "tokens": card.tokens,
-        "token_ms": card.token_ms,
-        "onset_ms": card.onset_ms,
-        "context": card.context,
-        "embedding_size": card.embedding_size,
-        "decoding": card.decoding.to_json(),
+        "recipe": spec.recipe,
+        "corpus": spec.corpus,
+        "phonemes": list(spec.phonemes.symbols),
+        "experts": list(spec.experts),
+        "features": dict(spec.features),
+        "stack": spec.stack,
+        "tokens": spec.tokens,
+        "token_ms": spec.token_ms,
+        "onset_ms": spec.onset_ms,
+        "context": spec.context,
+        "embedding_size": spec.embedding_size,
+        "decoding": spec.decoding.to_json(),
     }

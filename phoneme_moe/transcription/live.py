@@ -19,7 +19,7 @@ from phoneme_moe.decoding.phonemes import BLANK
 from phoneme_moe.errors import InputError
 from phoneme_moe.features.audio import Waveform
 from phoneme_moe.features.log_mel_numpy import FrontEnd
-from phoneme_moe.transcription.model_spec import Card, Engine, Floats, side_by_side
+from phoneme_moe.transcription.model_spec import Engine, Floats, ModelSpec, side_by_side
 
 
 @dataclass(frozen=True)
@@ -72,13 +72,13 @@ class Listener:
         Raises:
             InputError: The model names tokens, or needs an embedding.
         """
-        _check(engine.card)
+        _check(engine.spec)
         self.engine = engine
         self.pace = pace or Pace()
-        self.front_end = engine.card.front_end()
+        self.front_end = engine.spec.front_end()
         self.slowest = 0.0
         """Longest time that a step took, in seconds."""
-        self._plan = _Plan(engine.card, self.pace)
+        self._plan = _Plan(engine.spec, self.pace)
         self._waiting: Waveform = np.zeros(self.front_end.left, np.float32)
         self._energies: Floats = np.empty((0, self.front_end.n_mels), np.float32)
         self._first = 0  # frame of the first energies that are kept
@@ -120,7 +120,7 @@ class Listener:
             began = time.perf_counter()
             stop = min(needed, heard)
             features = plan.features(self._energies, self._first, self._steps, stop, self.front_end)
-            said = self.engine.hear(features[None], np.array([len(features)]))
+            said = self.engine.infer(features[None], np.array([len(features)]))
             own = plan.own(self._steps, len(said.log_posteriors[0]))
             now = stop * self.front_end.frame_seconds
             yield from self._read(said.log_posteriors[0][own], said.weights[0][own], now)
@@ -131,19 +131,19 @@ class Listener:
                 self._energies, self._first = self._energies[spare:], self._first + spare
 
     def _read(self, log_posteriors: Floats, weights: Floats, now: float) -> Iterator[LivePhoneme]:
-        card = self.engine.card
-        step = card.feature_seconds * card.stack
+        spec = self.engine.spec
+        step = spec.feature_seconds * spec.stack
         begins = self._steps * self._plan.step * step
-        scaled = log_posteriors / card.decoding.temperature
+        scaled = log_posteriors / spec.decoding.temperature
         shares = np.exp(scaled - scaled.max(axis=1, keepdims=True))
         for frame, output in enumerate(log_posteriors.argmax(axis=1).tolist()):
             if output not in (BLANK, self._last):
                 at = begins + frame * step
                 yield LivePhoneme(
-                    card.phonemes.decode([output])[0],
+                    spec.phonemes.decode([output])[0],
                     at,
                     float(shares[frame, output] / shares[frame].sum()),
-                    card.experts[int(weights[frame].argmax())] if len(card.experts) > 1 else "",
+                    spec.experts[int(weights[frame].argmax())] if len(spec.experts) > 1 else "",
                     max(0.0, now - at),
                 )
             self._last = output
@@ -152,13 +152,13 @@ class Listener:
 class _Plan:
     """Which frames every step looks at: the same live and afterwards."""
 
-    def __init__(self, card: Card, pace: Pace) -> None:
-        frame = card.feature_seconds * card.stack
-        self.stack = card.stack
+    def __init__(self, spec: ModelSpec, pace: Pace) -> None:
+        frame = spec.feature_seconds * spec.stack
+        self.stack = spec.stack
         self.step = max(1, round(pace.step / frame))
         self.ahead = round(pace.look_ahead / frame)
-        self.context = card.context if card.context is not None else round(pace.context / frame)
-        self.memory = round(pace.memory / card.feature_seconds)
+        self.context = spec.context if spec.context is not None else round(pace.context / frame)
+        self.memory = round(pace.memory / spec.feature_seconds)
 
     def first(self, step: int) -> int:
         """First feature frame that a step recognises."""
@@ -198,15 +198,15 @@ class _Plan:
         return front_end.normalize(energies[self.begin(step) - offset : stop - offset], level)
 
 
-def _check(card: Card) -> None:
-    if card.tokens:
+def _check(spec: ModelSpec) -> None:
+    if spec.tokens:
         raise InputError(
-            f"{card.source}: it names the phoneme of one token; expected a run that recognises "
+            f"{spec.source}: it names the phoneme of one token; expected a run that recognises "
             "utterances (task.kind: recognize)"
         )
-    if card.embedding_size is not None:
+    if spec.embedding_size is not None:
         raise InputError(
-            f"{card.source}: its routers see an embedding of each recording, which is not known "
+            f"{spec.source}: its routers see an embedding of each recording, which is not known "
             "while somebody speaks"
         )
 
@@ -227,12 +227,12 @@ def recognize_as_live(
     Raises:
         InputError: As ``Listener``.
     """
-    card = engine.card
-    _check(card)
-    plan = _Plan(card, pace or Pace())
-    front_end = card.front_end()
+    spec = engine.spec
+    _check(spec)
+    plan = _Plan(spec, pace or Pace())
+    front_end = spec.front_end()
     energies = front_end.energies(waveform)
-    steps = -(-len(energies) // (plan.step * card.stack))
+    steps = -(-len(energies) // (plan.step * spec.stack))
     windows = [
         plan.features(energies, 0, step, min(plan.needed(step), len(energies)), front_end)
         for step in range(steps)
@@ -240,13 +240,13 @@ def recognize_as_live(
     if not windows:
         return []
     lengths = np.array([len(window) for window in windows])
-    said = engine.hear(side_by_side(windows), lengths).log_posteriors
+    said = engine.infer(side_by_side(windows), lengths).log_posteriors
     parts = [
-        said[row, : -(-n // card.stack)][plan.own(row, -(-n // card.stack))]
+        said[row, : -(-n // spec.stack)][plan.own(row, -(-n // spec.stack))]
         for row, n in enumerate(lengths.tolist())
     ]
     best = np.concatenate(parts).argmax(axis=1)
     fresh = np.flatnonzero((np.diff(best, prepend=BLANK) != 0) & (best != BLANK))
-    frame = card.feature_seconds * card.stack
-    phonemes = card.phonemes.decode(best[fresh].tolist())
+    frame = spec.feature_seconds * spec.stack
+    phonemes = spec.phonemes.decode(best[fresh].tolist())
     return list(zip(phonemes, (fresh * frame).tolist(), strict=True))

@@ -31,7 +31,7 @@ def side_by_side(rows: Sequence[Scores]) -> Floats:
 
 
 @dataclass(frozen=True)
-class Card:
+class ModelSpec:
     """A model as transcription sees it.
 
     Attributes:
@@ -78,7 +78,7 @@ class Card:
 
 
 @dataclass(frozen=True)
-class Heard:
+class ModelOutput:
     """What a model says of a batch.
 
     Attributes:
@@ -86,28 +86,28 @@ class Heard:
         weights: Of the experts, shape (batch, frames, experts).
         timing: Scores of the net that finds times, shape (batch, feature frames, outputs); None
             without one.
-        delayed: Log posteriors of the same sound a feature frame later, two later and so on, where
-            a reading pools them (``Decoding.hearings``); shape (batch, frames, outputs) each.
+        shifted: Log posteriors of the same sound a feature frame later, two later and so on, where
+            a reading pools them (``Decoding.num_shifts``); shape (batch, frames, outputs) each.
     """
 
     log_posteriors: Floats
     weights: Floats
     timing: Scores | None
-    delayed: tuple[Floats, ...] = ()
+    shifted: tuple[Floats, ...] = ()
 
 
 class Engine(Protocol):
     """A model ready to listen: a run through torch, or an ONNX file."""
 
-    card: Card
+    spec: ModelSpec
 
-    def hear(
+    def infer(
         self,
         features: Floats,
         num_frames: NDArray[np.int64],
         embedding: Floats | None = None,
         timed: bool = True,
-    ) -> Heard:
+    ) -> ModelOutput:
         """Recognises utterances.
 
         Args:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from phoneme_moe.decoding.decoder import Decoding
 from phoneme_moe.decoding.phonemes import PhonemeSet
 from phoneme_moe.errors import InputError
-from phoneme_moe.transcription.model_spec import Card, Floats, Heard
+from phoneme_moe.transcription.model_spec import Floats, ModelOutput, ModelSpec
 
 FORMAT, VERSION = "phoneme_moe.onnx", 1
 
@@ -60,15 +60,15 @@ class OnnxEngine:
             data = json.loads(metadata["card"])
         except (KeyError, ValueError) as error:
             raise InputError(f"{path}: card: its metadata are not JSON") from error
-        self.card = read_card(data, str(path))
+        self.spec = read_card(data, str(path))
         self._check(path)
 
     def _check(self, path: Path) -> None:
-        """The network has the sizes that the card says."""
+        """The network has the sizes that its metadata say."""
         inputs = {node.name: node.shape for node in self.session.get_inputs()}
         outputs = {node.name: node.shape for node in self.session.get_outputs()}
         wanted = {"features", "num_frames"}
-        if self.card.embedding_size is not None:
+        if self.spec.embedding_size is not None:
             wanted.add("embedding")
         # A model of tokens, all of one length, may have no use for it.
         wanted -= {"num_frames"} - set(inputs)
@@ -79,22 +79,22 @@ class OnnxEngine:
                 "outputs log_posteriors, weights"
             )
         for name, found, expected in (
-            ("features", inputs["features"][-1], self.card.features["n_mels"]),
-            ("log_posteriors", outputs["log_posteriors"][-1], self.card.phonemes.num_outputs),
-            ("weights", outputs["weights"][-1], len(self.card.experts)),
+            ("features", inputs["features"][-1], self.spec.features["n_mels"]),
+            ("log_posteriors", outputs["log_posteriors"][-1], self.spec.phonemes.num_outputs),
+            ("weights", outputs["weights"][-1], len(self.spec.experts)),
         ):
             if isinstance(found, int) and found != expected:
                 raise InputError(f"{path}: {name}: found {found} columns, its card says {expected}")
         self._inputs = set(inputs)
         self._outputs = [n for n in ("log_posteriors", "weights", "timing") if n in outputs]
 
-    def hear(
+    def infer(
         self,
         features: Floats,
         num_frames: NDArray[np.int64],
         embedding: Floats | None = None,
         timed: bool = True,
-    ) -> Heard:
+    ) -> ModelOutput:
         """As ``transcription.model_spec.Engine`` says."""
         given = {"features": features, "num_frames": np.asarray(num_frames, np.int64)}
         if embedding is not None:
@@ -105,8 +105,8 @@ class OnnxEngine:
             log_posteriors, weights, *timing = self.session.run(wanted, given)
         except Exception as error:  # of a file that was changed: onnxruntime has many kinds
             problem = str(error).splitlines()[0]
-            raise InputError(f"{self.card.source}: the model cannot be run: {problem}") from error
-        return Heard(log_posteriors, weights, timing[0] if timing else None)
+            raise InputError(f"{self.spec.source}: the model cannot be run: {problem}") from error
+        return ModelOutput(log_posteriors, weights, timing[0] if timing else None)
 
     def leave_cores(self, number: int) -> AbstractContextManager[None]:
         """A session keeps the threads that it began with; they do not spin."""
@@ -152,8 +152,8 @@ def _names(value: Any) -> bool:
     )
 
 
-def read_card(data: Any, where: str) -> Card:
-    """A card from plain data, of a file that may have been tampered with.
+def read_card(data: Any, where: str) -> ModelSpec:
+    """A spec from plain data, of a file that may have been tampered with.
 
     Raises:
         InputError: Names the key that does not hold.
@@ -170,7 +170,7 @@ def read_card(data: Any, where: str) -> Card:
     for key, holds in _FEATURES.items():
         if not holds(features[key]):
             raise InputError(f"{where}: card: features.{key}: found {features[key]!r}")
-    return Card(
+    return ModelSpec(
         source=where,
         recipe=data["recipe"],
         corpus=data["corpus"],

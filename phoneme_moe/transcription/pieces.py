@@ -14,10 +14,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from phoneme_moe.decoding.decoder import Segment, best_path, confidences
+from phoneme_moe.decoding.decoder import Segment, confidences, greedy_decode
 from phoneme_moe.decoding.phonemes import BLANK
 from phoneme_moe.decoding.viterbi import Spans, force_align, share_gaps
-from phoneme_moe.transcription.model_spec import Card, Floats, Heard, Scores, side_by_side
+from phoneme_moe.transcription.model_spec import (
+    Floats,
+    ModelOutput,
+    ModelSpec,
+    Scores,
+    side_by_side,
+)
 from phoneme_moe.transcription.recording import Recording
 from phoneme_moe.transcription.transcript import Alternative, Transcript
 
@@ -39,7 +45,7 @@ Seconds = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)
-class Reading:
+class TimedHypothesis:
     """The phonemes of a recording, before they have times in seconds.
 
     Attributes:
@@ -63,34 +69,34 @@ class _Piece:
 
 
 def decode(
-    heard: Sequence[Heard], card: Card, beam: int | None = None, nbest: int = 1
-) -> list[Reading]:
+    heard: Sequence[ModelOutput], spec: ModelSpec, beam: int | None = None, nbest: int = 1
+) -> list[TimedHypothesis]:
     """Reads phonemes and finds when they were said.
 
     Args:
         heard: Of each recording by itself, batch size 1.
-        card: Of the model.
+        spec: Of the model.
         beam: Readings that a beam search with the run's n-gram keeps, 0 for the best path; as the
             run does when left out.
         nbest: How many readings to tell, where there is a beam.
     """
-    beam = card.decoding.keeps(beam)
-    pieces = [piece for owner, own in enumerate(heard) for piece in _cut(owner, own, card)]
+    beam = spec.decoding.beam_for(beam)
+    pieces = [piece for owner, own in enumerate(heard) for piece in _cut(owner, own, spec)]
     pieces.sort(key=lambda piece: piece.last - piece.first)
-    found: dict[_Piece, Reading] = {}
+    found: dict[_Piece, TimedHypothesis] = {}
     for first in range(0, len(pieces), SIDE_BY_SIDE):
         batch = pieces[first : first + SIDE_BY_SIDE]
-        found.update(zip(batch, _decode_pieces(batch, heard, card, beam, nbest), strict=True))
+        found.update(zip(batch, _decode_pieces(batch, heard, spec, beam, nbest), strict=True))
     readings = []
     for owner in range(len(heard)):
         own = sorted((p for p in pieces if p.owner == owner), key=lambda piece: piece.first)
-        readings.append(_join([(piece, found[piece]) for piece in own], heard[owner], card))
+        readings.append(_join([(piece, found[piece]) for piece in own], heard[owner], spec))
     return readings
 
 
-def _cut(owner: int, heard: Heard, card: Card) -> Iterator[_Piece]:
+def _cut(owner: int, heard: ModelOutput, spec: ModelSpec) -> Iterator[_Piece]:
     blank = heard.log_posteriors[0, :, BLANK]
-    longest = round(PIECE_SECONDS / (card.feature_seconds * card.stack))
+    longest = round(PIECE_SECONDS / (spec.feature_seconds * spec.stack))
     first = 0
     while len(blank) - first > longest:
         half = first + longest // 2
@@ -102,27 +108,31 @@ def _cut(owner: int, heard: Heard, card: Card) -> Iterator[_Piece]:
 
 
 def _decode_pieces(
-    pieces: Sequence[_Piece], heard: Sequence[Heard], card: Card, beam: int | None, nbest: int
-) -> list[Reading]:
+    pieces: Sequence[_Piece],
+    heard: Sequence[ModelOutput],
+    spec: ModelSpec,
+    beam: int | None,
+    nbest: int,
+) -> list[TimedHypothesis]:
     said = [heard[p.owner].log_posteriors[0, p.first : p.last] for p in pieces]
     lengths = [len(own) for own in said]
     alternatives: list[tuple[Alternative, ...]] = [()] * len(pieces)
     if beam is None:
-        read = [best_path(own) for own in said]
+        read = [greedy_decode(own) for own in said]
         outputs, spans = [o for o, _ in read], [s for _, s in read]
     else:
         padded = side_by_side(said)
-        delayed = []
-        for number in range(card.decoding.hearings(beam) - 1):
+        shifted = []
+        for number in range(spec.decoding.shifts_for(beam) - 1):
             later = [_later(piece, heard[piece.owner], number) for piece in pieces]
-            delayed.append((side_by_side(later), np.array([len(own) for own in later])))
-        several = card.decoding.search(padded, np.array(lengths), beam, nbest, delayed)
+            shifted.append((side_by_side(later), np.array([len(own) for own in later])))
+        several = spec.decoding.search(padded, np.array(lengths), beam, nbest, shifted)
         outputs = [list(hypotheses[0].outputs) for hypotheses in several]
         spans = force_align(padded, lengths, outputs)
         if nbest > 1:
             alternatives = [
                 tuple(
-                    Alternative(tuple(card.phonemes.decode(h.outputs)), float(h.score))
+                    Alternative(tuple(spec.phonemes.decode(h.outputs)), float(h.score))
                     for h in hypotheses
                 )
                 for hypotheses in several
@@ -133,14 +143,14 @@ def _decode_pieces(
         for piece in pieces:
             of_owner = heard[piece.owner].timing
             assert of_owner is not None
-            timing.append(of_owner[0, piece.first * card.stack : piece.last * card.stack])
-    times = find_times(outputs, spans, timing, card)
-    return [Reading(*parts) for parts in zip(outputs, spans, times, alternatives, strict=True)]
+            timing.append(of_owner[0, piece.first * spec.stack : piece.last * spec.stack])
+    times = find_times(outputs, spans, timing, spec)
+    return [TimedHypothesis(*parts) for parts in zip(outputs, spans, times, alternatives, strict=True)]
 
 
-def _later(piece: _Piece, heard: Heard, number: int) -> Floats:
+def _later(piece: _Piece, heard: ModelOutput, number: int) -> Floats:
     """A piece in another hearing, which may be a frame longer at the end."""
-    own = heard.delayed[number][0]
+    own = heard.shifted[number][0]
     ends = piece.last == heard.log_posteriors.shape[1]
     later: Floats = own[piece.first : None if ends else piece.last]
     return later
@@ -150,7 +160,7 @@ def find_times(
     outputs: Sequence[Sequence[int]],
     spans: Sequence[Spans],
     timing: Sequence[Scores] | None,
-    card: Card,
+    spec: ModelSpec,
 ) -> list[Spans]:
     """When phonemes begin and end, by the net that finds times, where there is one.
 
@@ -158,35 +168,35 @@ def find_times(
         outputs: Of each utterance.
         spans: Frames of posteriors in which each phoneme is emitted, shape (phonemes, 2) each.
         timing: Scores of that net, shape (feature frames, outputs) each.
-        card: Of the model.
+        spec: Of the model.
 
     Returns:
         Feature frames (or of posteriors, without such a net) of each phoneme, with gaps shared.
     """
     if timing is None:
         return [share_gaps(own) for own in spans]
-    reach = round(REACH_SECONDS / card.feature_seconds)
-    windows = [own * card.stack + np.array([-reach, reach]) for own in spans]
-    shortest = max(1, round(SHORTEST_SECONDS / card.feature_seconds))
+    reach = round(REACH_SECONDS / spec.feature_seconds)
+    windows = [own * spec.stack + np.array([-reach, reach]) for own in spans]
+    shortest = max(1, round(SHORTEST_SECONDS / spec.feature_seconds))
     lengths = [len(own) for own in timing]
     aligned = force_align(side_by_side(timing), lengths, outputs, shortest, windows)
     return [share_gaps(own) for own in aligned]
 
 
-def _join(parts: list[tuple[_Piece, Reading]], heard: Heard, card: Card) -> Reading:
+def _join(parts: list[tuple[_Piece, TimedHypothesis]], heard: ModelOutput, spec: ModelSpec) -> TimedHypothesis:
     """One reading of the pieces of a recording."""
     outputs: list[int] = []
     spans, times = [np.empty((0, 2), np.int64)], [np.empty((0, 2), np.int64)]
-    finer = 1 if heard.timing is None else card.stack
+    finer = 1 if heard.timing is None else spec.stack
     for piece, reading in parts:
         outputs += reading.outputs
         spans.append(reading.spans + piece.first)
         times.append(reading.times + piece.first * finer)
     alternatives = parts[0][1].alternatives if len(parts) == 1 else _best_of_all(parts)
-    return Reading(outputs, np.concatenate(spans), np.concatenate(times), alternatives)
+    return TimedHypothesis(outputs, np.concatenate(spans), np.concatenate(times), alternatives)
 
 
-def _best_of_all(parts: list[tuple[_Piece, Reading]]) -> tuple[Alternative, ...]:
+def _best_of_all(parts: list[tuple[_Piece, TimedHypothesis]]) -> tuple[Alternative, ...]:
     """Best readings of a recording from those of its pieces: one piece differs at a time."""
     lists = [reading.alternatives for _, reading in parts]
     if not lists or not all(lists):
@@ -203,8 +213,8 @@ def _best_of_all(parts: list[tuple[_Piece, Reading]]) -> tuple[Alternative, ...]
     return (Alternative(best, score), *others[: len(lists[0]) - 1])
 
 
-def transcribe_heard(
-    recording: Recording, heard: Heard, reading: Reading, card: Card
+def build_transcript(
+    recording: Recording, heard: ModelOutput, reading: TimedHypothesis, spec: ModelSpec
 ) -> Transcript:
     """A transcript from a reading.
 
@@ -212,36 +222,36 @@ def transcribe_heard(
         recording: What was listened to.
         heard: What the model said of it, batch size 1.
         reading: What was read off that.
-        card: Of the model.
+        spec: Of the model.
     """
-    frame = card.feature_seconds * (1 if heard.timing is not None else card.stack)
+    frame = spec.feature_seconds * (1 if heard.timing is not None else spec.stack)
     said = heard.log_posteriors[0]
-    sure = confidences(said, reading.outputs, reading.spans, card.decoding.temperature)
+    sure = confidences(said, reading.outputs, reading.spans, spec.decoding.temperature)
     silences = recording.silences()
-    step = card.feature_seconds * card.stack
+    step = spec.feature_seconds * spec.stack
     edges = _within_reach(reading.times * frame, reading.spans * step)
     edges = np.minimum(edges, recording.duration)
     edges = _out_of_silence(edges, silences, frame)
     weights = heard.weights[0]
     segments = []
     for output, confidence, (start, end) in zip(
-        card.phonemes.decode(reading.outputs), sure.tolist(), edges.tolist(), strict=True
+        spec.phonemes.decode(reading.outputs), sure.tolist(), edges.tolist(), strict=True
     ):
         first = min(int(start / step), len(weights) - 1)
         own = weights[first : max(first + 1, round(end / step))].mean(axis=0)
         # A model that asks nobody has one way through and no experts to tell of.
-        several = len(card.experts) > 1
-        experts = dict(zip(card.experts, own.tolist(), strict=True)) if several else {}
+        several = len(spec.experts) > 1
+        experts = dict(zip(spec.experts, own.tolist(), strict=True)) if several else {}
         segments.append(Segment(output, start, end, confidence, experts))
-    mean = weights.mean(axis=0) if len(weights) else np.full(len(card.experts), np.nan)
+    mean = weights.mean(axis=0) if len(weights) else np.full(len(spec.experts), np.nan)
     return Transcript(
         path=recording.path,
         duration=recording.duration,
         segments=tuple(segments),
         silences=tuple(_without(silences, edges.tolist())),
-        routing=dict(zip(card.experts, mean.tolist(), strict=True)),
-        run=card.source,
-        recipe=card.recipe,
+        routing=dict(zip(spec.experts, mean.tolist(), strict=True)),
+        run=spec.source,
+        recipe=spec.recipe,
         alternatives=reading.alternatives,
     )
 

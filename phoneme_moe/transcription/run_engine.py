@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from phoneme_moe.errors import InputError
-from phoneme_moe.mixture.override import WhatIf
-from phoneme_moe.run import Run
-from phoneme_moe.transcription.model_spec import Card, Floats, Heard
+from phoneme_moe.mixture.override import RoutingOverride
+from phoneme_moe.run_folder import LoadedRun
+from phoneme_moe.transcription.model_spec import Floats, ModelOutput, ModelSpec
 from phoneme_moe.transcription.transcribe import Options, transcribe_file
 from phoneme_moe.transcription.transcript import Transcript
 
@@ -21,35 +21,35 @@ from phoneme_moe.transcription.transcript import Transcript
 class RunEngine:
     """A run folder's model, ready to listen (``transcription.model_spec.Engine``)."""
 
-    def __init__(self, run: Run, what_if: WhatIf | None = None) -> None:
+    def __init__(self, run: LoadedRun, override: RoutingOverride | None = None) -> None:
         """Opens nothing; the run is loaded.
 
         Args:
             run: The run.
-            what_if: Other experts than the run's own gate or router would ask.
+            override: Other experts than the run's own gate or router would ask.
 
         Raises:
             InputError: The run's gate is who speaks, which a recording does not say.
         """
         recognizer = run.recognizer
-        if recognizer.asks_speaker and what_if is None:
+        if recognizer.gate_is_speaker and override is None:
             raise InputError(
                 f"{run.folder}: model.gate is of kind speaker, and a recording does not say who "
                 "speaks; expected a run whose gate listens (evaluate can use this one)"
             )
         self.run = run
-        self.what_if = what_if
+        self.override = override
         self.layer, _ = recognizer.routed_layer()
-        self.card = card_of(run)
+        self.spec = spec_of(run)
 
     @torch.inference_mode()
-    def hear(
+    def infer(
         self,
         features: Floats,
         num_frames: NDArray[np.int64],
         embedding: Floats | None = None,
         timed: bool = True,
-    ) -> Heard:
+    ) -> ModelOutput:
         """As ``transcription.model_spec.Engine`` says."""
         recognizer = self.run.recognizer
         device = recognizer.device
@@ -57,11 +57,11 @@ class RunEngine:
         lengths = torch.from_numpy(np.asarray(num_frames)).to(device)
         mask = torch.arange(sound.shape[1], device=device) < lengths[:, None]
         vectors = None if embedding is None else torch.from_numpy(embedding).to(device)
-        said = recognizer(sound, mask, embedding=vectors, what_if=self.what_if)
+        said = recognizer(sound, mask, embedding=vectors, override=self.override)
         timing = None
         if timed and recognizer.timing is not None:
             timing = recognizer.timing(sound, mask)
-        return Heard(
+        return ModelOutput(
             said.log_posteriors.float().cpu().numpy(),
             said.routing_of(self.layer).weights.float().cpu().numpy(),
             None if timing is None else timing.cpu().numpy(),
@@ -78,10 +78,10 @@ class RunEngine:
             torch.set_num_threads(threads)
 
 
-def card_of(run: Run) -> Card:
+def spec_of(run: LoadedRun) -> ModelSpec:
     """What must be known of a run to transcribe with it."""
     recognizer, task = run.recognizer, run.recognizer.task
-    return Card(
+    return ModelSpec(
         source=str(run.folder),
         recipe=run.recipe.name,
         corpus=run.recipe.corpus.name,
@@ -98,7 +98,7 @@ def card_of(run: Run) -> Card:
     )
 
 
-def transcribe(run: Run, path: str | Path, options: Options | None = None) -> Transcript:
+def transcribe(run: LoadedRun, path: str | Path, options: Options | None = None) -> Transcript:
     """Transcribes a recording, as ``run.transcribe`` does.
 
     Args:

@@ -9,7 +9,7 @@ import numpy as np
 from phoneme_moe.decoding.decoder import Segment
 from phoneme_moe.features.audio import Waveform, load_waveform
 from phoneme_moe.features.log_mel_numpy import FrontEnd
-from phoneme_moe.transcription.model_spec import Card, Engine
+from phoneme_moe.transcription.model_spec import Engine, ModelSpec
 from phoneme_moe.transcription.recording import record
 from phoneme_moe.transcription.transcript import Transcript
 
@@ -25,20 +25,20 @@ def transcribe_token(engine: Engine, path: Path, channel: int | None = None) -> 
     Raises:
         InputError: The file is not audio that can be used.
     """
-    card, front_end = engine.card, engine.card.front_end()
+    spec, front_end = engine.spec, engine.spec.front_end()
     waveform = load_waveform(path, front_end.sample_rate, channel)
     recording = record(waveform, path, front_end)
-    token, start = _cut(card, front_end, waveform, recording.energies[:].sum(axis=1))
+    token, start = _cut(spec, front_end, waveform, recording.energies[:].sum(axis=1))
     features = front_end(token)
-    heard = engine.hear(features[None], np.array([len(features)]))
-    scaled = heard.log_posteriors[0, 0] / card.decoding.temperature
+    heard = engine.infer(features[None], np.array([len(features)]))
+    scaled = heard.log_posteriors[0, 0] / spec.decoding.temperature
     shares = np.exp(scaled - scaled.max())
     best = int(scaled.argmax())
-    weights = dict(zip(card.experts, heard.weights[0, 0].tolist(), strict=True))
+    weights = dict(zip(spec.experts, heard.weights[0, 0].tolist(), strict=True))
     segment = Segment(
-        card.phonemes.decode([best])[0],
+        spec.phonemes.decode([best])[0],
         max(start, 0.0),
-        min(start + card.token_ms / 1000, recording.duration),
+        min(start + spec.token_ms / 1000, recording.duration),
         float(shares[best] / shares.sum()),
         weights,
     )
@@ -48,21 +48,21 @@ def transcribe_token(engine: Engine, path: Path, channel: int | None = None) -> 
         segments=(segment,),
         silences=(),
         routing=weights,
-        run=card.source,
-        recipe=card.recipe,
+        run=spec.source,
+        recipe=spec.recipe,
     )
 
 
 def _cut(
-    card: Card, front_end: FrontEnd, waveform: Waveform, energy: np.ndarray
+    spec: ModelSpec, front_end: FrontEnd, waveform: Waveform, energy: np.ndarray
 ) -> tuple[Waveform, float]:
     """The token around the steepest rise of energy, and where it starts in seconds."""
     rate = front_end.sample_rate
-    length = round(card.token_ms * rate / 1000)
+    length = round(spec.token_ms * rate / 1000)
     level = 10 * np.log10(np.maximum(energy, energy.max(initial=0.0) * 1e-6 + 1e-30))
     # The rise over 30 ms; silence before the file lets a file begin with its burst.
     before = np.concatenate([np.full(3, level.min(initial=0.0)), level])[: len(level)]
     onset = int(np.argmax(level - before)) * front_end.hop
-    first = onset - round(card.onset_ms / 1000 * rate)
+    first = onset - round(spec.onset_ms / 1000 * rate)
     token = np.pad(waveform, length)[first + length :][:length]
     return token, first / rate

@@ -20,12 +20,12 @@ from threadpoolctl import threadpool_limits
 
 from phoneme_moe.decoding.symbols import symbol_map
 from phoneme_moe.errors import InputError
-from phoneme_moe.transcription.model_spec import Card, Engine, Floats
-from phoneme_moe.transcription.pieces import decode, renamed, transcribe_heard
+from phoneme_moe.transcription.model_spec import Engine, Floats, ModelSpec
+from phoneme_moe.transcription.pieces import build_transcript, decode, renamed
 from phoneme_moe.transcription.recording import Recording, read_recording
 from phoneme_moe.transcription.single_token import transcribe_token
 from phoneme_moe.transcription.transcript import Transcript
-from phoneme_moe.transcription.windowing import BATCH_FRAMES, hear
+from phoneme_moe.transcription.windowing import BATCH_FRAMES, infer
 
 if TYPE_CHECKING:
     from phoneme_moe.data.embeddings import Embeddings
@@ -93,16 +93,16 @@ def transcribe_files(
         InputError: The options do not fit the model; a single file never raises.
     """
     options = options or Options()
-    card = engine.card
-    if options.nbest > 1 and card.decoding.keeps(options.beam) is None:
+    spec = engine.spec
+    if options.nbest > 1 and spec.decoding.beam_for(options.beam) is None:
         raise InputError(f"--nbest: found {options.nbest} without --beam; expected --beam N too")
-    names = symbol_map(card.phonemes.symbols, options.symbols, options.fold)
-    vectors = _embeddings(card, options)
-    front_end = card.front_end()
+    names = symbol_map(spec.phonemes.symbols, options.symbols, options.fold)
+    vectors = _embeddings(spec, options)
+    front_end = spec.front_end()
 
     def read(path: Path) -> Read:
         try:
-            if card.tokens:
+            if spec.tokens:
                 return transcribe_token(engine, path, options.channel)
             return read_recording(path, front_end, options.channel)
         except InputError as error:
@@ -194,11 +194,11 @@ def transcribe_recordings(
         options: How.
         embeddings: A vector of each, shape (recordings, size), where the model needs one.
     """
-    hearings = engine.card.decoding.hearings(options.beam)
-    heard = hear(engine, recordings, embeddings, hearings)
-    readings = decode(heard, engine.card, options.beam, options.nbest)
+    num_shifts = engine.spec.decoding.shifts_for(options.beam)
+    heard = infer(engine, recordings, embeddings, num_shifts)
+    readings = decode(heard, engine.spec, options.beam, options.nbest)
     return [
-        transcribe_heard(recording, said, reading, engine.card)
+        build_transcript(recording, said, reading, engine.spec)
         for recording, said, reading in zip(recordings, heard, readings, strict=True)
     ]
 
@@ -219,17 +219,17 @@ def _batches(
         yield batch
 
 
-def _embeddings(card: Card, options: Options) -> Embeddings | None:
-    if card.embedding_size is None:
+def _embeddings(spec: ModelSpec, options: Options) -> Embeddings | None:
+    if spec.embedding_size is None:
         return None
     if options.embeddings is None:
         raise InputError(
-            f"{card.source}: its routers see an embedding of {card.embedding_size} numbers for "
+            f"{spec.source}: its routers see an embedding of {spec.embedding_size} numbers for "
             "each recording; expected --embeddings FILE"
         )
     from phoneme_moe.data.embeddings import Embeddings  # imports torch
 
-    return Embeddings(options.embeddings, card.embedding_size)
+    return Embeddings(options.embeddings, spec.embedding_size)
 
 
 def transcribe_file(engine: Engine, path: str | Path, options: Options | None = None) -> Transcript:

@@ -1,8 +1,8 @@
 """What a model says of recordings of any length.
 
 Long recordings go through in windows with as much beside them as the model looks at, so that a seam
-changes nothing; where a part of the model looks at the whole utterance (``Card.context`` is None),
-it looks at a window instead.
+changes nothing; where a part of the model looks at the whole utterance (``ModelSpec.context`` is
+None), it looks at a window instead.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phoneme_moe.decoding.phonemes import BLANK
-from phoneme_moe.transcription.model_spec import Engine, Floats, Heard, Scores, side_by_side
+from phoneme_moe.transcription.model_spec import Engine, Floats, ModelOutput, Scores, side_by_side
 from phoneme_moe.transcription.recording import Recording
 
 BATCH_FRAMES = 24_000
@@ -32,48 +32,48 @@ SILENT_PENALTY = 8.0
 """Off the score of every phoneme in each silent frame."""
 
 
-def hear(
+def infer(
     engine: Engine,
     recordings: Sequence[Recording],
     embeddings: Floats | None = None,
-    hearings: int = 1,
-) -> list[Heard]:
+    num_shifts: int = 1,
+) -> list[ModelOutput]:
     """What a model says of recordings, each by itself.
 
     Args:
         engine: The model.
         recordings: Together no more than a batch, or a single one of any length.
         embeddings: A vector of each, shape (recordings, size), where the model needs one.
-        hearings: How often each is heard, each time a feature frame later.
+        num_shifts: How often each is heard, each time a feature frame later.
     """
     if len(recordings) == 1 and recordings[0].num_frames > BATCH_FRAMES:
-        return [_hear_long(engine, recordings[0], embeddings, hearings)]
+        return [_infer_long(engine, recordings[0], embeddings, num_shifts)]
     lengths = np.array([recording.num_frames for recording in recordings])
     features = side_by_side([recording.features() for recording in recordings])
-    heard = engine.hear(features, lengths, embeddings)
-    delayed = [
-        engine.hear(_delay(features, frames), lengths + frames, embeddings, timed=False)
-        for frames in range(1, hearings)
+    heard = engine.infer(features, lengths, embeddings)
+    shifted = [
+        engine.infer(_shift(features, frames), lengths + frames, embeddings, timed=False)
+        for frames in range(1, num_shifts)
     ]
-    stack = engine.card.stack
+    stack = engine.spec.stack
     if heard.timing is not None:
         for row, (n, recording) in enumerate(zip(lengths.tolist(), recordings, strict=True)):
             _hush(heard.timing[row : row + 1, :n], recording)
     return [
-        Heard(
+        ModelOutput(
             heard.log_posteriors[row : row + 1, : -(-n // stack)],
             heard.weights[row : row + 1, : -(-n // stack)],
             None if heard.timing is None else heard.timing[row : row + 1, :n],
             tuple(
                 own.log_posteriors[row : row + 1, : -(-(n + frames) // stack)]
-                for frames, own in enumerate(delayed, start=1)
+                for frames, own in enumerate(shifted, start=1)
             ),
         )
         for row, n in enumerate(lengths.tolist())
     ]
 
 
-def _delay(features: Floats, frames: int) -> Floats:
+def _shift(features: Floats, frames: int) -> Floats:
     """The same sound some frames later (``features.log_mel.delay`` for tensors).
 
     Args:
@@ -94,47 +94,47 @@ def _hush(timing: Scores, recording: Recording) -> None:
         timing[:, first : max(first, last), BLANK + 1 :] -= SILENT_PENALTY
 
 
-def _hear_long(
-    engine: Engine, recording: Recording, embeddings: Floats | None, hearings: int
-) -> Heard:
+def _infer_long(
+    engine: Engine, recording: Recording, embeddings: Floats | None, num_shifts: int
+) -> ModelOutput:
     """The same in windows, with what the model looks at beside them."""
-    card = engine.card
-    step = card.feature_seconds * card.stack
-    context = card.context if card.context is not None else round(CONTEXT_SECONDS / step)
+    spec = engine.spec
+    step = spec.feature_seconds * spec.stack
+    context = spec.context if spec.context is not None else round(CONTEXT_SECONDS / step)
     size = round(WINDOW_SECONDS / step)
-    outputs = card.phonemes.num_outputs
-    totals = [-(-(recording.num_frames + delay) // card.stack) for delay in range(hearings)]
-    log_posteriors, *delayed = (np.empty((1, own, outputs), np.float32) for own in totals)
+    outputs = spec.phonemes.num_outputs
+    totals = [-(-(recording.num_frames + delay) // spec.stack) for delay in range(num_shifts)]
+    log_posteriors, *shifted = (np.empty((1, own, outputs), np.float32) for own in totals)
     total = totals[0]
-    weights = np.empty((1, total, len(card.experts)), np.float32)
+    weights = np.empty((1, total, len(spec.experts)), np.float32)
     timing: NDArray[np.float16] | None = None
     for first in range(0, max(totals), size):
         last = first + size
         begin = max(0, first - context)
         own = slice(first - begin, last - begin)
-        for delay, posteriors in enumerate(delayed, start=1):
+        for delay, posteriors in enumerate(shifted, start=1):
             if first >= posteriors.shape[1]:
                 continue
-            start, stop = (frame * card.stack - delay for frame in (begin, last + context))
+            start, stop = (frame * spec.stack - delay for frame in (begin, last + context))
             features = recording.features(max(0, start), stop)[None]
             if start < 0:
-                features = _delay(features, delay)
+                features = _shift(features, delay)
             shape = np.array([features.shape[1]])
-            said = engine.hear(features, shape, embeddings, timed=False)
+            said = engine.infer(features, shape, embeddings, timed=False)
             posteriors[:, first:last] = said.log_posteriors[:, own]
         if first >= total:  # a frame that only a delay has
             break
-        features = recording.features(begin * card.stack, (last + context) * card.stack)[None]
-        said = engine.hear(features, np.array([features.shape[1]]), embeddings)
+        features = recording.features(begin * spec.stack, (last + context) * spec.stack)[None]
+        said = engine.infer(features, np.array([features.shape[1]]), embeddings)
         log_posteriors[:, first:last] = said.log_posteriors[:, own]
         weights[:, first:last] = said.weights[:, own]
         if said.timing is not None:
             if timing is None:  # half precision: nobody sees the difference in an alignment
-                timing = np.empty((1, total * card.stack, outputs), np.float16)
-            finer = said.timing[:, own.start * card.stack : own.stop * card.stack]
-            start = first * card.stack
+                timing = np.empty((1, total * spec.stack, outputs), np.float16)
+            finer = said.timing[:, own.start * spec.stack : own.stop * spec.stack]
+            start = first * spec.stack
             timing[:, start : start + finer.shape[1]] = finer
     if timing is not None:
         timing = timing[:, : recording.num_frames]
         _hush(timing, recording)
-    return Heard(log_posteriors, weights, timing, tuple(delayed))
+    return ModelOutput(log_posteriors, weights, timing, tuple(shifted))

@@ -71,7 +71,7 @@ def test_help_imports_nothing_heavy() -> None:
 
 def test_inference_does_not_import_lightning(recognized: Trained, voices: Path) -> None:
     done = python(
-        "import sys; from phoneme_moe import load_run, transcribe, evaluate, report_run\n"
+        "import sys; from phoneme_moe import load, transcribe, evaluate, report_run\n"
         f"run = load_run({str(recognized.run.folder)!r})\n"
         f"transcribe(run, {str(voices / 'ann.wav')!r}); evaluate(run)\n"
         "sys.exit('lightning' in sys.modules)"

@@ -59,7 +59,7 @@ def test_of_all_readings_it_has_the_fewest_expected_errors(
         reading: sum(p * errors(said, reading) for said, p in truth.items()) for reading in truth
     }
     with np.errstate(divide="ignore"):
-        (found,) = Decoding(least_risk=True).search(
+        (found,) = Decoding(minimum_bayes_risk=True).search(
             np.log(posteriors)[None], np.array([shape[0]]), beam=400, nbest=2
         )
     assert len(found) == 2
@@ -96,32 +96,32 @@ def test_a_search_pools_its_hearings_where_the_fewest_errors_are_wanted() -> Non
     random = np.random.default_rng(0)
     first, second = np.log(random.dirichlet(np.ones(3), (2, 2, 6))).astype(np.float32)
     lengths, later = np.array([6, 4]), np.array([6, 5])
-    alone = Decoding(least_risk=False)
+    alone = Decoding(minimum_bayes_risk=False)
     parts = [
         alone.search(said, frames, 400, 400) for said, frames in ((first, lengths), (second, later))
     ]
-    found = Decoding(least_risk=True).search(first, lengths, 400, 400, [(second, later)])
+    found = Decoding(minimum_bayes_risk=True).search(first, lengths, 400, 400, [(second, later)])
     for row in range(2):
         assert found[row] == by_expected_errors(pool([part[row] for part in parts]))
     assert alone.search(first, lengths, 400, 1, [(second, later)]) == [own[:1] for own in parts[0]]
 
 
 def test_phases_are_heard_where_they_are_pooled() -> None:
-    decoding = Decoding(beam=8, least_risk=True, phases=4)
-    assert [decoding.hearings(beam) for beam in (None, 3, 0)] == [4, 4, 1]
-    assert Decoding(beam=8, phases=4).hearings(None) == 1
+    decoding = Decoding(beam=8, minimum_bayes_risk=True, num_shifts=4)
+    assert [decoding.shifts_for(beam) for beam in (None, 3, 0)] == [4, 4, 1]
+    assert Decoding(beam=8, num_shifts=4).shifts_for(None) == 1
     data = decoding.to_json()
     assert Decoding.from_json(data, "here") == decoding
     del data["phases"]
-    assert Decoding.from_json(data, "here").phases == 1
+    assert Decoding.from_json(data, "here").num_shifts == 1
     with pytest.raises(InputError, match="phases: found 9, expected 1 to 8"):
         Decoding.from_json(data | {"phases": 9}, "here")
 
 
 def test_it_is_a_setting_of_the_run() -> None:
-    data = Decoding(beam=8, least_risk=True).to_json()
-    assert Decoding.from_json(data, "here").least_risk
+    data = Decoding(beam=8, minimum_bayes_risk=True).to_json()
+    assert Decoding.from_json(data, "here").minimum_bayes_risk
     del data["least_risk"]
-    assert not Decoding.from_json(data, "here").least_risk
+    assert not Decoding.from_json(data, "here").minimum_bayes_risk
     with pytest.raises(InputError, match="least_risk: found 1, expected true or false"):
         Decoding.from_json(data | {"least_risk": 1}, "here")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from phoneme_moe.decoding.beam_search import Hypothesis, beam_search
-from phoneme_moe.decoding.decoder import best_path
+from phoneme_moe.decoding.decoder import greedy_decode
 from phoneme_moe.decoding.ngram import PhonemeNgram
 from phoneme_moe.decoding.phonemes import BLANK
 
@@ -141,7 +141,7 @@ def test_where_a_model_is_sure_it_reads_the_best_path(
     logits = np.random.default_rng(seed).normal(size=(len(path), 8))
     logits[np.arange(len(path)), path] += 15
     posteriors = (logits - np.logaddexp.reduce(logits, axis=-1, keepdims=True)).astype(np.float32)
-    outputs = best_path(posteriors)[0] if path else []
+    outputs = greedy_decode(posteriors)[0] if path else []
     assert list(search_one(posteriors, beam)[0].outputs) == outputs
 
 
@@ -173,7 +173,7 @@ def test_an_utterance_without_frames_is_empty() -> None:
 def test_a_reading_of_many_paths_beats_the_best_path() -> None:
     # Graves 2012, figure 7.5: the best path is all blanks, the best reading is not.
     posteriors = np.log([[0.6, 0.4], [0.6, 0.4]]).astype(np.float32)
-    assert best_path(posteriors)[0] == []
+    assert greedy_decode(posteriors)[0] == []
     best, empty = search_one(posteriors, 4, None, 0.0, 0.0, 4)
     assert best.outputs == (1,)
     assert np.exp(best.acoustic) == pytest.approx(0.64)

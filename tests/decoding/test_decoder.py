@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phoneme_moe.decoding.decoder import Decoding, best_path, confidences
+from phoneme_moe.decoding.decoder import Decoding, confidences, greedy_decode
 from phoneme_moe.decoding.ngram import PhonemeNgram
 from phoneme_moe.decoding.phonemes import BLANK, PhonemeSet
 from phoneme_moe.errors import InputError
@@ -29,7 +29,7 @@ def posteriors_along(path: tuple[int, ...], probability: float = 0.6) -> np.ndar
 @pytest.mark.parametrize("num_frames", [1, 2, 5])
 def test_every_short_path_decodes_to_its_collapse(num_frames: int) -> None:
     for path in product(range(3), repeat=num_frames):
-        outputs, _ = best_path(posteriors_along(path))
+        outputs, _ = greedy_decode(posteriors_along(path))
         assert PHONEMES.decode(outputs) == collapse(path)
 
 
@@ -41,7 +41,7 @@ def test_the_best_path_is_the_likeliest_of_all_paths() -> None:
             product(range(3), repeat=5),
             key=lambda path: sum(log_posteriors[t, output] for t, output in enumerate(path)),
         )
-        outputs, _ = best_path(log_posteriors)
+        outputs, _ = greedy_decode(log_posteriors)
         assert PHONEMES.decode(outputs) == collapse(best)
 
 
@@ -52,7 +52,7 @@ def test_the_best_path_is_the_likeliest_of_all_paths() -> None:
 def test_spans_are_in_order_apart_and_sure(path: list[int], probability: float) -> None:
     with np.errstate(divide="ignore"):
         log_posteriors = posteriors_along(tuple(path), probability)
-    outputs, spans = best_path(log_posteriors)
+    outputs, spans = greedy_decode(log_posteriors)
     edges = spans.flatten().tolist()
     assert edges == sorted(edges)
     assert all(0 <= edge <= len(path) for edge in edges)
@@ -62,20 +62,20 @@ def test_spans_are_in_order_apart_and_sure(path: list[int], probability: float) 
 
 
 def test_a_span_covers_the_frames_in_which_its_phoneme_is_likeliest() -> None:
-    outputs, spans = best_path(posteriors_along((0, 1, 1, 2, 0, 2)))
+    outputs, spans = greedy_decode(posteriors_along((0, 1, 1, 2, 0, 2)))
     assert PHONEMES.decode(outputs) == ["a", "b", "b"]
     assert spans.tolist() == [[1, 3], [3, 4], [5, 6]]
 
 
 def test_confidence_is_the_mean_posterior_over_the_frames() -> None:
     log_posteriors = np.log([[0.1, 0.5, 0.4], [0.05, 0.9, 0.05]]).astype(np.float32)
-    outputs, spans = best_path(log_posteriors)
+    outputs, spans = greedy_decode(log_posteriors)
     assert confidences(log_posteriors, outputs, spans, 1.0) == pytest.approx([0.7])
 
 
 def test_temperature_makes_less_or_more_sure_and_keeps_the_order() -> None:
     log_posteriors = np.log([[0.1, 0.5, 0.4], [0.05, 0.05, 0.9]]).astype(np.float32)
-    outputs, spans = best_path(log_posteriors)
+    outputs, spans = greedy_decode(log_posteriors)
     sharp, plain, flat = (confidences(log_posteriors, outputs, spans, t) for t in (0.5, 1.0, 4.0))
     # Of a power of the posteriors, by hand: 0.25 / (0.01 + 0.25 + 0.16).
     assert sharp[0] == pytest.approx(0.25 / 0.42, abs=1e-6)
@@ -85,7 +85,7 @@ def test_temperature_makes_less_or_more_sure_and_keeps_the_order() -> None:
 
 
 def test_nothing_but_blanks_is_nothing() -> None:
-    outputs, spans = best_path(posteriors_along((0, 0, 0)))
+    outputs, spans = greedy_decode(posteriors_along((0, 0, 0)))
     assert outputs == []
     assert spans.shape == (0, 2)
     assert len(confidences(posteriors_along((0, 0, 0)), outputs, spans, 1.0)) == 0

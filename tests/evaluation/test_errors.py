@@ -12,7 +12,7 @@ from phoneme_moe.data.examples import load_examples
 from phoneme_moe.decoding.scoring import score_utterance, total_score
 from phoneme_moe.errors import InputError
 from phoneme_moe.evaluation.errors import evaluate
-from phoneme_moe.inference import read_phonemes, recognize_examples
+from phoneme_moe.inference import decode_phonemes, recognize_examples
 from phoneme_moe.pipeline import Trained
 
 COUNTS = ("errors", "substitutions", "insertions", "deletions", "phonemes", "utterances")
@@ -62,7 +62,7 @@ def test_an_evaluation_is_the_score_of_each_utterance_alone(
     for example in examples:
         # One at a time: no padding, no neighbours.
         ((_, found),) = recognize_examples(run.recognizer, [example])
-        heard = read_phonemes(run.recognizer, found)[0]
+        heard = decode_phonemes(run.recognizer, found)[0]
         scores.append(score_utterance(example.phonemes, heard))
     alone = total_score(scores)
     together = evaluate(run).total
@@ -103,7 +103,7 @@ def test_one_expert_alone_is_scored_with_its_own_posteriors(
                 features = example.features[None]
                 mask = torch.ones(features.shape[:2], dtype=torch.bool)
                 found = run.recognizer(features, mask, torch.tensor([index]))
-                heard = read_phonemes(run.recognizer, found)[0]
+                heard = decode_phonemes(run.recognizer, found)[0]
                 scores.append(score_utterance(example.phonemes, heard))
         alone = evaluate(run, expert=name).total
         assert alone.error_rate == pytest.approx(total_score(scores).error_rate)

@@ -17,7 +17,7 @@ from phoneme_moe.evaluation.quality import (
     read_quality,
 )
 from phoneme_moe.pipeline import Trained
-from phoneme_moe.run import load_run
+from phoneme_moe.run_folder import load_run
 
 if TYPE_CHECKING:
     from conftest import Outcome

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phoneme_moe.features.log_mel import LogMel, delay, stack_frames
+from phoneme_moe.features.log_mel import LogMel, shift, stack_frames
 
 RATE = 8_000
 
@@ -192,8 +192,8 @@ def test_stacking_keeps_every_frame_in_its_place(frames: int, real: int, stack: 
 def test_a_delay_holds_the_first_frame_longer(frames: int, real: int, later: int) -> None:
     mask = (torch.arange(frames) < real)[None]
     features = (torch.arange(frames * 3.0).reshape(1, frames, 3) + 1) * mask[..., None]
-    delayed, delayed_mask = delay(features, mask, later)
-    assert torch.equal(delayed[:, later:], features)
+    shifted, delayed_mask = shift(features, mask, later)
+    assert torch.equal(shifted[:, later:], features)
     assert torch.equal(delayed_mask[:, later:], mask)
-    assert torch.equal(delayed[:, :later], features[:, :1].expand(-1, later, -1))
+    assert torch.equal(shifted[:, :later], features[:, :1].expand(-1, later, -1))
     assert delayed_mask[:, :later].all()

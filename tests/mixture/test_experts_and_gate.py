@@ -220,13 +220,14 @@ def test_dropout_silences_channels_in_training_only_and_keeps_the_mean() -> None
 
 
 def test_permuting_experts_with_their_gate_rows_changes_nothing() -> None:
-    from phoneme_moe.mixture.routing import combine, dense_routing
+    from phoneme_moe.mixture.combination import blend_experts
+    from phoneme_moe.mixture.routing import dense_routing
 
     features, mask = utterances()
     experts, gate = Experts(stack_net(3), 3), Gate(stack_net(1, outputs=3))
 
     def mixture() -> Tensor:
-        return combine(dense_routing(gate(features, mask), mask), experts(features, mask))
+        return blend_experts(dense_routing(gate(features, mask), mask), experts(features, mask))
 
     before = mixture()
     order = torch.tensor([2, 0, 1])

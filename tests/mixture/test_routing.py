@@ -5,13 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phoneme_moe.mixture.routing import (
-    combine,
-    dense_routing,
-    fixed_routing,
-    imbalance,
-    normalized_routing,
-)
+from phoneme_moe.mixture.combination import blend_experts
+from phoneme_moe.mixture.routing import dense_routing, fixed_routing, imbalance, normalized_routing
 
 
 def random_mixture(
@@ -33,7 +28,7 @@ def test_a_mixture_is_the_weighted_sum_of_probabilities(
     experts: int, outputs: int, seed: int
 ) -> None:
     gate, posteriors = random_mixture(experts=experts, outputs=outputs, seed=seed)
-    found = combine(dense_routing(gate, everywhere(gate)), posteriors)
+    found = blend_experts(dense_routing(gate, everywhere(gate)), posteriors)
     weights = np.exp(gate.double().numpy())
     expected = np.einsum("bte,btep->btp", weights, np.exp(posteriors.double().numpy()))
     np.testing.assert_allclose(found.exp().numpy(), expected, rtol=1e-5, atol=1e-7)
@@ -43,7 +38,7 @@ def test_a_mixture_is_the_weighted_sum_of_probabilities(
 def test_one_expert_is_the_plain_model() -> None:
     _, posteriors = random_mixture(experts=1)
     certain = torch.zeros(3, 5, 1)
-    found = combine(dense_routing(certain, everywhere(certain)), posteriors)
+    found = blend_experts(dense_routing(certain, everywhere(certain)), posteriors)
     assert torch.equal(found, posteriors[:, :, 0])
 
 
@@ -51,30 +46,34 @@ def test_a_certain_gate_is_that_expert() -> None:
     _, posteriors = random_mixture()
     expert = torch.tensor([2, 0, 3])
     mask = torch.ones(3, 5, dtype=torch.bool)
-    found = combine(fixed_routing(expert, 4, mask), posteriors)
+    found = blend_experts(fixed_routing(expert, 4, mask), posteriors)
     assert torch.equal(found, posteriors[torch.arange(3), :, expert])
 
 
 def test_experts_that_agree_make_the_gate_moot() -> None:
     gate, posteriors = random_mixture()
     same = posteriors[:, :, :1].expand_as(posteriors)
-    found = combine(dense_routing(gate, everywhere(gate)), same)
+    found = blend_experts(dense_routing(gate, everywhere(gate)), same)
     torch.testing.assert_close(found, same[:, :, 0], atol=1e-5, rtol=0)
 
 
 def test_permuting_experts_with_their_weights_changes_nothing() -> None:
     gate, posteriors = random_mixture()
     order = torch.tensor([2, 3, 0, 1])
-    found = combine(dense_routing(gate[..., order], everywhere(gate)), posteriors[:, :, order])
-    expected = combine(dense_routing(gate, everywhere(gate)), posteriors)
+    found = blend_experts(
+        dense_routing(gate[..., order], everywhere(gate)), posteriors[:, :, order]
+    )
+    expected = blend_experts(dense_routing(gate, everywhere(gate)), posteriors)
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
 
 
 def test_half_precision_is_combined_in_float32() -> None:
     gate, posteriors = random_mixture()
     rounded = [value.bfloat16() for value in (gate, posteriors)]
-    found = combine(dense_routing(rounded[0], everywhere(gate)), rounded[1])
-    expected = combine(dense_routing(rounded[0].float(), everywhere(gate)), rounded[1].float())
+    found = blend_experts(dense_routing(rounded[0], everywhere(gate)), rounded[1])
+    expected = blend_experts(
+        dense_routing(rounded[0].float(), everywhere(gate)), rounded[1].float()
+    )
     assert found.dtype == torch.float32
     assert torch.equal(found, expected)
 
@@ -103,7 +102,7 @@ def test_gradients_stay_finite_where_an_expert_is_left_out() -> None:
     scores = posteriors.clone().requires_grad_()
     expert = torch.tensor([2, 0, 3])
     mask = torch.ones(3, 5, dtype=torch.bool)
-    combine(fixed_routing(expert, 4, mask), scores.log_softmax(-1))[..., 0].sum().backward()
+    blend_experts(fixed_routing(expert, 4, mask), scores.log_softmax(-1))[..., 0].sum().backward()
     assert scores.grad is not None
     assert scores.grad.isfinite().all()
     for row, chosen in enumerate(expert.tolist()):
@@ -115,7 +114,7 @@ def test_the_gate_learns_from_the_blend_towards_the_better_expert() -> None:
     gate = torch.zeros(1, 1, 2, requires_grad=True)
     posteriors = torch.tensor([[[[0.9, 0.1], [0.2, 0.8]]]]).log()
     routing = dense_routing(gate.log_softmax(-1), torch.ones(1, 1, dtype=torch.bool))
-    combine(routing, posteriors)[..., 0].sum().backward()
+    blend_experts(routing, posteriors)[..., 0].sum().backward()
     assert gate.grad is not None
     # d log(sum_e w_e p_e) / d score_e = posterior share of e less its weight.
     expected = torch.tensor([0.45 / 0.55 - 0.5, 0.1 / 0.55 - 0.5])
@@ -146,5 +145,5 @@ def test_normalising_strengths_is_normalising_their_blend(seed: int) -> None:
     assert torch.equal(routing.log_probabilities, strengths)
     blend = np.einsum("bte,btep->btp", strengths.exp().numpy(), posteriors.exp().numpy())
     expected = blend / blend.sum(axis=-1, keepdims=True)
-    found = combine(routing, posteriors).exp().numpy()
+    found = blend_experts(routing, posteriors).exp().numpy()
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)

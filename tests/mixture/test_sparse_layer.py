@@ -19,7 +19,7 @@ from phoneme_moe.mixture.sparse.balance import (
 )
 from phoneme_moe.mixture.sparse.expert_feed_forward import ExpertFeedForward
 from phoneme_moe.mixture.sparse.layer import BalanceWeights, SparseFeedForward
-from phoneme_moe.mixture.sparse.layer_routing import LayerRouting, Surroundings
+from phoneme_moe.mixture.sparse.layer_routing import LayerRouting, RouterContext
 from phoneme_moe.mixture.sparse.routers import (
     ContextWindow,
     HashScores,
@@ -69,7 +69,7 @@ def ask(
 ) -> tuple[Tensor, LayerRouting]:
     """Output and routing; the model's features are the first few channels, 0 where masked."""
     features = (frames * mask[..., None])[..., :FEATURES]
-    output, routing = layer(frames, mask, Surroundings(features, embedding))
+    output, routing = layer(frames, mask, RouterContext(features, embedding))
     return output, routing
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from phoneme_moe.errors import InputError
 from phoneme_moe.mixture.networks.functions import register_gate
 from phoneme_moe.mixture.sparse.layer import BalanceWeights, SparseFeedForward
-from phoneme_moe.mixture.sparse.layer_routing import LayerRouting, Surroundings
+from phoneme_moe.mixture.sparse.layer_routing import LayerRouting, RouterContext
 from phoneme_moe.mixture.sparse.routers import HashScores, LinearScores, TokenChoice, TreeChoice
 from phoneme_moe.mixture.sparse.soft import SoftFeedForward
 from phoneme_moe.model.build_encoder import build_encoder
@@ -288,7 +288,7 @@ def test_a_block_sees_its_frames_and_no_others() -> None:
         block = Block(8, 4, kernel, dilation, DenseFeedForward(8, 6), 0.0)
         frames = torch.randn(1, 31, 8, requires_grad=True)
         mask = torch.ones(1, 31, dtype=torch.bool)
-        output, routing = block(frames, mask, Surroundings(frames))
+        output, routing = block(frames, mask, RouterContext(frames))
         assert routing is None
         (gradient,) = torch.autograd.grad(output[0, 15].square().sum(), frames)
         found = gradient[0].abs().sum(dim=-1).nonzero()[:, 0].tolist()
@@ -303,7 +303,7 @@ def test_a_block_that_says_nothing_passes_frames_on() -> None:
             part.weight.zero_()
             part.bias.zero_()
     frames = torch.randn(2, 5, 8)
-    output, _ = block(frames, torch.ones(2, 5, dtype=torch.bool), Surroundings(frames))
+    output, _ = block(frames, torch.ones(2, 5, dtype=torch.bool), RouterContext(frames))
     assert torch.equal(output, frames)
 
 
@@ -317,13 +317,13 @@ def test_dropout_silences_channels_of_an_utterance_for_all_its_frames() -> None:
             linear.weight.zero_()
             linear.bias.fill_(bias)
     frames, mask = torch.zeros(50, 7, 64), torch.ones(50, 7, dtype=torch.bool)
-    dropped, _ = block(frames, mask, Surroundings(frames))
+    dropped, _ = block(frames, mask, RouterContext(frames))
     assert torch.equal(dropped, dropped[:, :1].expand_as(dropped))
     values = dropped[:, 0].detach()
     torch.testing.assert_close(values.unique(), torch.tensor([0, 1 / 0.75]))
     assert float((values == 0).float().mean()) == pytest.approx(0.25, abs=0.03)
     assert not torch.equal(values[0], values[1])
-    assert torch.equal(block.eval()(frames, mask, Surroundings(frames))[0], torch.ones(50, 7, 64))
+    assert torch.equal(block.eval()(frames, mask, RouterContext(frames))[0], torch.ones(50, 7, 64))
 
 
 def test_an_encoder_of_one_expert_is_the_dense_encoder() -> None:

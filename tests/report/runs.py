@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.recipe import Recipe
-from phoneme_moe.run import Run, load_run, save_model, save_recipe
+from phoneme_moe.run_folder import LoadedRun, load_run, save_model, save_recipe
 
 
 def fresh_run(
@@ -20,7 +20,7 @@ def fresh_run(
     phonemes: Sequence[str] = ("a", "i", "m", "s"),
     experts: Sequence[str] = ("ann", "bob", "carol"),
     seed: int = 0,
-) -> Run:
+) -> LoadedRun:
     """A run whose weights were drawn at random."""
     torch.manual_seed(seed)
     recognizer = Recognizer(
@@ -31,7 +31,7 @@ def fresh_run(
     return load_run(folder)
 
 
-def permuted_copy(run: Run, folder: Path, order: Sequence[int]) -> Run:
+def permuted_copy(run: LoadedRun, folder: Path, order: Sequence[int]) -> LoadedRun:
     """The same run with its experts in another order, names and all."""
     shutil.copytree(run.folder, folder, ignore=shutil.ignore_patterns("report", "compare"))
     weights = load_file(folder / "model.safetensors")
@@ -45,7 +45,7 @@ def permuted_copy(run: Run, folder: Path, order: Sequence[int]) -> Run:
     return load_run(folder)
 
 
-def permuted_layers(run: Run, folder: Path, order: Sequence[int]) -> Run:
+def permuted_layers(run: LoadedRun, folder: Path, order: Sequence[int]) -> LoadedRun:
     """The same sparse run with the experts of every layer in another order."""
     shutil.copytree(run.folder, folder)
     weights = load_file(folder / "model.safetensors")

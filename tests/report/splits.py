@@ -7,13 +7,13 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from phoneme_moe.report.collect.utterance import UtteranceRouting
-from phoneme_moe.report.routing_sums import Tallied, Tally
+from phoneme_moe.report.routing_sums import RoutingAccumulator, RoutingSums
 
 
-def tallied(
+def accumulated(
     utterances: Iterable[UtteranceRouting], experts: Sequence[str], phonemes: Sequence[str]
-) -> Tallied:
-    tally = Tally(tuple(experts), tuple(phonemes))
+) -> RoutingSums:
+    tally = RoutingAccumulator(tuple(experts), tuple(phonemes))
     for one in utterances:
         tally.add(one)
     return tally.finish()

@@ -25,7 +25,7 @@ from phoneme_moe.report.clips.find import Cell, Clip, Looked, draw_clips, find_c
 from phoneme_moe.report.clips.page import Card, render_clips
 from phoneme_moe.report.clips.run import RunClips, clips_of_run
 from phoneme_moe.report.clips.sounds import FADE_SECONDS, cut_sound
-from phoneme_moe.report.collect.frame_phonemes import heard_phonemes
+from phoneme_moe.report.collect.frame_phonemes import decoded_phonemes
 from phoneme_moe.report.collect.observe import collect_routing
 from phoneme_moe.report.statistics import summarize
 
@@ -127,7 +127,7 @@ PHONEMES = st.lists(st.sampled_from(["a", "i", "m"]), max_size=8)
 
 @given(PHONEMES, PHONEMES)
 def test_what_was_heard_agrees_with_the_score(reference: list[str], hypothesis: list[str]) -> None:
-    heard = heard_phonemes(reference, hypothesis)
+    heard = decoded_phonemes(reference, hypothesis)
     score = score_utterance(reference, hypothesis)
     assert len(heard) == len(reference)
     assert sum(own is None for own in heard) == score.deletions

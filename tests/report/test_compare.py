@@ -22,7 +22,7 @@ from phoneme_moe.report.compare.page import render_comparison
 from phoneme_moe.report.compare.run import STEPS, compare_runs
 from phoneme_moe.report.compare.terminal import comparison_text
 from phoneme_moe.report.compare.text import verdict
-from phoneme_moe.run import Run
+from phoneme_moe.run_folder import LoadedRun
 
 SCHEMA = json.loads(
     (Path(__file__).parents[2] / "docs" / "schemas" / "comparison.schema.json").read_text()
@@ -38,7 +38,7 @@ def changed(recipe: Recipe, **sections: dict[str, Any]) -> Recipe:
     return validate_recipe(data, "test")
 
 
-def compared(a: Run, b: Run, folder: Path, **options: Any) -> dict[str, Any]:
+def compared(a: LoadedRun, b: LoadedRun, folder: Path, **options: Any) -> dict[str, Any]:
     """The document, after checking what holds of every comparison."""
     written = compare_runs(a, b, out=folder, **options)
     assert [path.name for path in written.files] == ["comparison.html", "comparison.json"]

@@ -9,7 +9,7 @@ import torch
 from phoneme_moe.corpora import PreparedCorpus
 from phoneme_moe.data.examples import Example, load_examples
 from phoneme_moe.evaluation.errors import evaluate
-from phoneme_moe.mixture.override import WhatIf
+from phoneme_moe.mixture.override import RoutingOverride
 from phoneme_moe.pipeline import Trained
 from phoneme_moe.report.collect.observe import observe
 from phoneme_moe.report.contribution import contribution_of
@@ -30,7 +30,7 @@ def test_removal_is_what_evaluate_finds_without_the_expert(
     assert found.num_utterances == len(examples)
     assert found.removal is not None
     for own in found.removal:
-        without = evaluate(run, asked=WhatIf(3, without=(own.expert,)))
+        without = evaluate(run, override=RoutingOverride(3, without=(own.expert,)))
         change = without.against(plain)
         assert own.change == pytest.approx(change.difference)
         assert own.error_rate == pytest.approx(without.total.error_rate)
@@ -39,7 +39,7 @@ def test_removal_is_what_evaluate_finds_without_the_expert(
         for speaker, score in without.by_speaker.items():
             before = plain.by_speaker[speaker].error_rate
             assert own.by_speaker[speaker] == pytest.approx(score.error_rate - before)
-    uniform = evaluate(run, asked=WhatIf(3, shares=(1 / 3,) * 3)).against(plain)
+    uniform = evaluate(run, override=RoutingOverride(3, shares=(1 / 3,) * 3)).against(plain)
     assert found.uniform is not None
     assert found.uniform.difference == pytest.approx(uniform.difference)
 

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from splits import dependent_utterances, tallied
+from splits import accumulated, dependent_utterances
 
 from phoneme_moe.errors import InputError
 from phoneme_moe.report import routing_sums as tally_module
 from phoneme_moe.report.collect.table import RoutingTable
 from phoneme_moe.report.collect.utterance import UtteranceRouting
 from phoneme_moe.report.information import information_about
-from phoneme_moe.report.routing_sums import Tally, tally_table
+from phoneme_moe.report.routing_sums import RoutingAccumulator, tally_table
 from phoneme_moe.report.statistics import summarize
 
 PHONEMES = tuple("abcde")
@@ -66,7 +66,7 @@ def table_of(split: list[UtteranceRouting]) -> RoutingTable:
 @settings(max_examples=40, deadline=None)
 @given(splits())
 def test_sums_equal_those_of_the_rows(split: list[UtteranceRouting]) -> None:
-    sums = tallied(split, names_of(split), PHONEMES)
+    sums = accumulated(split, names_of(split), PHONEMES)
     assert sums.speakers == tuple(sorted({one.speaker for one in split}))
     for i, one in enumerate(split):
         weights = one.weights.astype(np.float64)
@@ -94,7 +94,7 @@ def test_sums_equal_those_of_the_rows(split: list[UtteranceRouting]) -> None:
 @settings(max_examples=40, deadline=None)
 @given(splits())
 def test_masses_add_up_to_rows(split: list[UtteranceRouting]) -> None:
-    sums = tallied(split, names_of(split), PHONEMES)
+    sums = accumulated(split, names_of(split), PHONEMES)
     np.testing.assert_allclose(sums.mass.sum(axis=2), sums.rows, rtol=1e-5)
     assert sums.rows.sum() == sum(len(one.weights) for one in split)
     np.testing.assert_array_equal(sums.edge_rows.sum(axis=1), sums.rows[:, 1:].sum(axis=1))
@@ -108,7 +108,7 @@ def test_masses_add_up_to_rows(split: list[UtteranceRouting]) -> None:
 @settings(max_examples=40, deadline=None)
 @given(splits())
 def test_streaming_equals_the_table_in_memory(split: list[UtteranceRouting]) -> None:
-    streamed, table = tallied(split, names_of(split), PHONEMES), table_of(split)
+    streamed, table = accumulated(split, names_of(split), PHONEMES), table_of(split)
     whole = tally_table(table)
     for name in ("rows", "mass", "speaker", "entropy"):
         np.testing.assert_array_equal(getattr(streamed, name), getattr(whole, name))
@@ -125,8 +125,8 @@ def test_the_order_of_utterances_does_not_matter(
     split: list[UtteranceRouting], random: Random
 ) -> None:
     shuffled = random.sample(split, len(split))
-    one = summarize(tallied(split, names_of(split), PHONEMES))
-    other = summarize(tallied(shuffled, names_of(split), PHONEMES))
+    one = summarize(accumulated(split, names_of(split), PHONEMES))
+    other = summarize(accumulated(shuffled, names_of(split), PHONEMES))
     assert (one.speakers, one.phonemes) == (other.speakers, other.phonemes)
     for field in dataclasses.fields(one):
         if isinstance(getattr(one, field.name), np.ndarray):
@@ -137,9 +137,9 @@ def test_the_order_of_utterances_does_not_matter(
 
 def test_storage_in_many_blocks_is_storage_in_one(monkeypatch: pytest.MonkeyPatch) -> None:
     split = dependent_utterances(np.random.default_rng(0))
-    one = tallied(split, "wxyz", PHONEMES)
+    one = accumulated(split, "wxyz", PHONEMES)
     monkeypatch.setattr(tally_module, "_BLOCK", 3 * 6 * 4)  # three utterances
-    other = tallied(split, "wxyz", PHONEMES)
+    other = accumulated(split, "wxyz", PHONEMES)
     for field in dataclasses.fields(one):
         np.testing.assert_array_equal(getattr(one, field.name), getattr(other, field.name))
 
@@ -147,7 +147,7 @@ def test_storage_in_many_blocks_is_storage_in_one(monkeypatch: pytest.MonkeyPatc
 def test_one_utterance_without_credit_leaves_none() -> None:
     split = dependent_utterances(np.random.default_rng(0), each=1)
     split[1] = dataclasses.replace(split[1], credit=None)
-    assert tallied(split, "wxyz", PHONEMES).credit is None
+    assert accumulated(split, "wxyz", PHONEMES).credit is None
 
 
 def test_an_utterance_without_rows_leaves_no_trace_and_no_rows_at_all_are_refused() -> None:
@@ -161,10 +161,10 @@ def test_an_utterance_without_rows_leaves_no_trace_and_no_rows_at_all_are_refuse
         edge=np.zeros(0, bool),
         right=np.zeros(0, bool),
     )
-    sums = tallied([nothing, *split], "wxyz", PHONEMES)
+    sums = accumulated([nothing, *split], "wxyz", PHONEMES)
     assert "nobody" not in sums.speakers
     assert sums.credit is not None
-    tally = Tally(tuple("wxyz"), PHONEMES)
+    tally = RoutingAccumulator(tuple("wxyz"), PHONEMES)
     tally.add(nothing)
     with pytest.raises(InputError, match="no rows"):
         tally.finish()

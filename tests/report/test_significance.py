@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom, false_discovery_control
-from splits import dependent_utterances, tallied, utterance
+from splits import accumulated, dependent_utterances, utterance
 
 from phoneme_moe.report import significance
 from phoneme_moe.report.collect.utterance import UtteranceRouting
 from phoneme_moe.report.information import mutual_information
-from phoneme_moe.report.routing_sums import Tallied
+from phoneme_moe.report.routing_sums import RoutingSums
 from phoneme_moe.report.significance import (
     SignificanceTest,
     false_discovery_rates,
@@ -28,7 +28,7 @@ EXPERTS = ("ann", "bob", "y", "z")
 SPLITS, DRAWS, LEVEL = 200, 39, 0.05
 
 
-def by_scope(sums: Tallied, draws: int = 199) -> dict[tuple[str, str | None], SignificanceTest]:
+def by_scope(sums: RoutingSums, draws: int = 199) -> dict[tuple[str, str | None], SignificanceTest]:
     return {(t.name, t.scope): t for t in significance_tests(sums, draws=draws)}
 
 
@@ -52,7 +52,7 @@ def test_shuffled_labels_raise_few_alarms_where_a_test_of_frames_raises_many() -
     for _ in range(SPLITS):
         # Speakers and phonemes are drawn without a look at the routing.
         split = dependent_utterances(random)
-        for test in significance_tests(tallied(split, EXPERTS, PHONEMES), draws=DRAWS):
+        for test in significance_tests(accumulated(split, EXPERTS, PHONEMES), draws=DRAWS):
             p.setdefault(f"{test.name} {test.scope}", []).append(test.p)
         lengths = [len(one.weights) for one in split]
         speaker = np.repeat(np.arange(len(split)) // 10, lengths)
@@ -78,7 +78,7 @@ def test_planted_specialisation_is_found() -> None:
         speaker_scores=np.diag([3.0, 3.0, 0, 0]),
         phoneme_scores=np.diag([4.0] * 5)[:, :4],
     )
-    found = by_scope(tallied(split, EXPERTS, PHONEMES))
+    found = by_scope(accumulated(split, EXPERTS, PHONEMES))
     for name in ("speaker_information", "phoneme_information", "speaker_beyond_phonemes"):
         test = found[name, None]
         assert test.significant
@@ -99,7 +99,7 @@ def test_speakers_that_differ_only_in_what_they_say_tell_nothing_beyond_it() -> 
         speaker_mixes=np.full((4, 5), 0.05) + 0.75 * np.eye(4, 5),
         phoneme_scores=np.eye(5, 4) * 6,
     )
-    found = by_scope(tallied(split, EXPERTS, PHONEMES))
+    found = by_scope(accumulated(split, EXPERTS, PHONEMES))
     assert found["speaker_information", None].corrected > 0.2
     assert found["speaker_information", None].significant
     beyond = found["speaker_beyond_phonemes", None]
@@ -109,7 +109,7 @@ def test_speakers_that_differ_only_in_what_they_say_tell_nothing_beyond_it() -> 
 
 def test_an_interaction_is_found_and_speaker_and_phoneme_alone_are_none() -> None:
     # The speaker turns round which expert answers a and which b: neither alone tells anything.
-    def split(turned: bool) -> Tallied:
+    def split(turned: bool) -> RoutingSums:
         random = np.random.default_rng(5)
         found = []
         for take in range(40):
@@ -117,7 +117,7 @@ def test_an_interaction_is_found_and_speaker_and_phoneme_alone_are_none() -> Non
             expert = phoneme ^ (take % 2) if turned else phoneme
             weights = np.eye(2)[expert] * 0.6 + 0.2
             found.append(utterance(f"u{take}", ("ann", "bob")[take % 2], weights, phoneme))
-        return tallied(found, ("x", "y"), "ab")
+        return accumulated(found, ("x", "y"), "ab")
 
     turned = by_scope(split(turned=True))["interaction", None]
     # H(0.2) is what is left of one bit.
@@ -131,8 +131,8 @@ def test_an_interaction_is_found_and_speaker_and_phoneme_alone_are_none() -> Non
 
 def test_utterances_of_one_phoneme_are_exchanged_within_their_speaker() -> None:
     # One token each, as in a word task: routing follows the phoneme, or only the speaker.
-    def split(follows: Callable[[int, int], int]) -> Tallied:
-        return tallied(
+    def split(follows: Callable[[int, int], int]) -> RoutingSums:
+        return accumulated(
             [
                 utterance(
                     f"u{take}",
@@ -159,7 +159,7 @@ def test_routing_that_is_constant_inside_utterances_tells_nothing_of_phonemes() 
         dataclasses.replace(one, weights=np.repeat(one.weights[:1], len(one.weights), axis=0))
         for one in dependent_utterances(random)
     ]
-    found = by_scope(tallied(split, EXPERTS, PHONEMES), draws=50)
+    found = by_scope(accumulated(split, EXPERTS, PHONEMES), draws=50)
     assert found["phoneme_information", None].value > 0.01
     assert found["phoneme_information", None].corrected == pytest.approx(0, abs=1e-5)
     assert found["phoneme_information", None].p == 1
@@ -167,11 +167,11 @@ def test_routing_that_is_constant_inside_utterances_tells_nothing_of_phonemes() 
 
 def test_order_of_utterances_and_of_experts_does_not_matter() -> None:
     split = dependent_utterances(np.random.default_rng(0), speaker_scores=np.eye(4))
-    one = significance_tests(tallied(split, EXPERTS, PHONEMES), draws=50, seed=3)
+    one = significance_tests(accumulated(split, EXPERTS, PHONEMES), draws=50, seed=3)
     backwards = [
         dataclasses.replace(each, weights=each.weights[:, ::-1]) for each in reversed(split)
     ]
-    other = significance_tests(tallied(backwards, EXPERTS[::-1], PHONEMES), draws=50, seed=3)
+    other = significance_tests(accumulated(backwards, EXPERTS[::-1], PHONEMES), draws=50, seed=3)
     assert [(t.name, t.scope, t.p, t.draws) for t in one] == [
         (t.name, t.scope, t.p, t.draws) for t in other
     ]
@@ -184,7 +184,7 @@ def test_of_very_many_utterances_a_random_choice_is_tested(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     split = dependent_utterances(np.random.default_rng(0), each=40, phoneme_scores=np.eye(5, 4) * 2)
-    sums = tallied(split, EXPERTS, PHONEMES)
+    sums = accumulated(split, EXPERTS, PHONEMES)
     whole = by_scope(sums)
     monkeypatch.setattr(significance, "MOST_UTTERANCES", 80)
     part = by_scope(sums)
@@ -196,7 +196,7 @@ def test_of_very_many_utterances_a_random_choice_is_tested(
 
 
 def test_a_very_large_table_gets_fewer_draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    sums = tallied(dependent_utterances(np.random.default_rng(0)), EXPERTS, PHONEMES)
+    sums = accumulated(dependent_utterances(np.random.default_rng(0)), EXPERTS, PHONEMES)
     monkeypatch.setattr(significance, "_WORK", 1)
     assert {test.draws for test in significance_tests(sums, draws=400)} == {199}
     assert {test.draws for test in significance_tests(sums, draws=20)} == {20}
@@ -212,20 +212,20 @@ def test_false_discovery_rates_are_those_of_scipy(p: list[float]) -> None:
 def test_what_cannot_be_tested_is_left_out() -> None:
     split = dependent_utterances(np.random.default_rng(0), speakers=("ann",))
 
-    def names(sums: Tallied) -> set[str]:
+    def names(sums: RoutingSums) -> set[str]:
         return {test.name for test in significance_tests(sums, draws=9)}
 
-    assert names(tallied(split, EXPERTS, PHONEMES)) == {"phoneme_information"}
+    assert names(accumulated(split, EXPERTS, PHONEMES)) == {"phoneme_information"}
     split = dependent_utterances(np.random.default_rng(0))
     silent = [dataclasses.replace(one, phoneme=np.full(len(one.phoneme), -1)) for one in split]
     alone = {"speaker_information", "cramers_v", "own_share"}
-    assert names(tallied(silent, EXPERTS, PHONEMES)) == alone
-    assert names(tallied(silent, EXPERTS, ())) == alone
+    assert names(accumulated(silent, EXPERTS, PHONEMES)) == alone
+    assert names(accumulated(silent, EXPERTS, ())) == alone
     one_phoneme = [
         dataclasses.replace(one, phoneme=np.zeros(len(one.phoneme), np.int64)) for one in split
     ]
-    assert names(tallied(one_phoneme, EXPERTS, "a")) == alone | {"speaker_beyond_phonemes"}
+    assert names(accumulated(one_phoneme, EXPERTS, "a")) == alone | {"speaker_beyond_phonemes"}
     single = [
         dataclasses.replace(one, weights=one.weights[:, :1] * 0 + 1, credit=None) for one in split
     ]
-    assert names(tallied(single, ("all",), PHONEMES)) == set()
+    assert names(accumulated(single, ("all",), PHONEMES)) == set()

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import pdist, squareform
 from scipy.stats import binom
-from splits import dependent_utterances, tallied, utterance
+from splits import accumulated, dependent_utterances, utterance
 
 from phoneme_moe.report.collect.utterance import UtteranceRouting
-from phoneme_moe.report.routing_sums import Tallied
+from phoneme_moe.report.routing_sums import RoutingSums
 from phoneme_moe.report.specialisation import Specialisation, specialise
 from phoneme_moe.report.statistics import summarize
 
@@ -40,7 +40,7 @@ def around(
     return found
 
 
-def checked(sums: Tallied, draws: int = 20) -> dict[str, Any]:
+def checked(sums: RoutingSums, draws: int = 20) -> dict[str, Any]:
     """What goes to JSON: the keys of the schema, and no NaN."""
     found = specialise(sums, draws=draws).to_json()
     assert set(found) == KEYS
@@ -52,7 +52,7 @@ def checked(sums: Tallied, draws: int = 20) -> dict[str, Any]:
 def test_a_planted_blend_is_recovered_within_two_hundredths_and_lies_in_its_interval(
     planted: np.ndarray,
 ) -> None:
-    sums = tallied(
+    sums = accumulated(
         around(planted, np.random.default_rng(0), each=150), [f"e{i}" for i in range(6)], PHONEMES
     )
     found = specialise(sums, draws=199)
@@ -75,7 +75,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say_also_for_few_utterances()
     random = np.random.default_rng(0)
     for each in (2, 4, 12):
         split = around(np.tile(truth, (speakers, 1)), random, each=each, rows=10)
-        intervals = specialise(tallied(split, "xyz", PHONEMES), draws=399).weight_intervals
+        intervals = specialise(accumulated(split, "xyz", PHONEMES), draws=399).weight_intervals
         low, high = np.moveaxis(intervals, 2, 0)
         held = int(((low <= truth) & (truth <= high))[:, 0].sum())
         assert binom.ppf(0.001, speakers, 0.93) <= held
@@ -83,7 +83,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say_also_for_few_utterances()
 
 def test_one_utterance_has_an_interval_that_says_nothing() -> None:
     split = dependent_utterances(np.random.default_rng(0), each=1)
-    found = specialise(tallied(split, EXPERTS, PHONEMES), draws=9)
+    found = specialise(accumulated(split, EXPERTS, PHONEMES), draws=9)
     np.testing.assert_array_equal(found.weight_intervals, [[[0, 1]] * 4] * 4)
 
 
@@ -93,7 +93,7 @@ def test_adjusted_weights_take_the_phoneme_mix_away() -> None:
         phoneme = np.array([0] * number + [1] * (4 - number) + ([2] if speaker == "ann" else []))
         return utterance(speaker, speaker, np.eye(3)[phoneme] + 1e-9, phoneme)
 
-    sums = tallied([split("ann", 3), split("bob", 1)], "xyz", ("a", "b", "c"))
+    sums = accumulated([split("ann", 3), split("bob", 1)], "xyz", ("a", "b", "c"))
     found = specialise(sums, draws=9)
     assert found.adjusted_phonemes == ("a", "b")
     np.testing.assert_allclose(found.adjusted_weights, [[0.5, 0.5, 0]] * 2, atol=1e-6)
@@ -105,7 +105,7 @@ def test_no_phoneme_in_common_leaves_nothing_to_adjust() -> None:
         utterance("u", "ann", np.ones((3, 2)), np.zeros(3, np.int64)),
         utterance("v", "bob", np.ones((3, 2)), np.ones(3, np.int64)),
     ]
-    found = checked(tallied(split, "xy", "ab"))
+    found = checked(accumulated(split, "xy", "ab"))
     assert (found["adjusted_weights"], found["adjusted_phonemes"]) == (None, None)
 
 
@@ -113,7 +113,7 @@ def test_alike_speakers_are_neighbours_and_experts_follow_them() -> None:
     # Two families that come in turn; experts x and z serve the one, y and w the other.
     one, other = [0.6, 0.02, 0.36, 0.02], [0.02, 0.36, 0.02, 0.6]
     truth = np.array([one, other] * 4)
-    sums = tallied(around(truth, np.random.default_rng(0), each=6), "xyzw", PHONEMES)
+    sums = accumulated(around(truth, np.random.default_rng(0), each=6), "xyzw", PHONEMES)
     tree = specialise(sums, draws=9).clustering
     assert tree is not None
     family = np.array(tree.speaker_order) % 2
@@ -139,7 +139,7 @@ def test_mixing_tells_a_blend_from_switching_and_from_one_expert() -> None:
         "switch": np.eye(2)[np.arange(40) % 2],
     }
     split = [utterance(name, name, weights, silent) for name, weights in rows.items()]
-    assert specialise(tallied(split, "xy", "a"), draws=9).mixing == (
+    assert specialise(accumulated(split, "xy", "a"), draws=9).mixing == (
         pytest.approx(1),
         None,
         pytest.approx(0),
@@ -148,7 +148,7 @@ def test_mixing_tells_a_blend_from_switching_and_from_one_expert() -> None:
 
 def test_parts_and_credit_are_means_over_rows() -> None:
     split = dependent_utterances(np.random.default_rng(0))
-    found = specialise(tallied(split, EXPERTS, PHONEMES), draws=9)
+    found = specialise(accumulated(split, EXPERTS, PHONEMES), draws=9)
     weights = np.concatenate([one.weights for one in split])
     spoken = np.concatenate([one.phoneme for one in split]) >= 0
     edge = np.concatenate([one.edge for one in split])
@@ -181,7 +181,7 @@ def test_permuting_experts_permutes_everything() -> None:
     ]
 
     def found(split: list[UtteranceRouting], experts: list[str]) -> Specialisation:
-        return specialise(tallied(split, experts, PHONEMES), draws=30)
+        return specialise(accumulated(split, experts, PHONEMES), draws=30)
 
     names = list(EXPERTS)
     one, other = found(split, names), found(permuted, [names[i] for i in order])
@@ -202,16 +202,16 @@ def test_permuting_experts_permutes_everything() -> None:
 
 def test_what_there_is_not_is_null_and_nothing_is_nan() -> None:
     split = dependent_utterances(np.random.default_rng(0))
-    full = checked(tallied(split, EXPERTS, PHONEMES))
+    full = checked(accumulated(split, EXPERTS, PHONEMES))
     assert None not in full.values()
 
-    alone = checked(tallied([one for one in split if one.speaker == "ann"], EXPERTS, PHONEMES))
+    alone = checked(accumulated([one for one in split if one.speaker == "ann"], EXPERTS, PHONEMES))
     assert alone["clustering"] is None
     assert alone["adjusted_weights"] is not None
 
     silent = [dataclasses.replace(one, phoneme=np.full(len(one.phoneme), -1)) for one in split]
     for phonemes in (PHONEMES, ()):
-        none = checked(tallied(silent, EXPERTS, phonemes))
+        none = checked(accumulated(silent, EXPERTS, phonemes))
         assert {key for key, value in none.items() if value is None} == {
             *("adjusted_weights", "adjusted_phonemes", "edges", "correctness", "credit")
         }
@@ -222,7 +222,7 @@ def test_what_there_is_not_is_null_and_nothing_is_nan() -> None:
         else dataclasses.replace(one, phoneme=np.full(len(one.phoneme), -1))
         for one in split
     ]
-    credit = checked(tallied(half, EXPERTS, PHONEMES))["credit"]
+    credit = checked(accumulated(half, EXPERTS, PHONEMES))["credit"]
     assert isinstance(credit, list)
     assert [row is None for row in credit] == [False, True, True, True]
 
@@ -230,7 +230,7 @@ def test_what_there_is_not_is_null_and_nothing_is_nan() -> None:
         dataclasses.replace(one, weights=np.ones_like(one.weights[:, :1]), credit=None)
         for one in split
     ]
-    one_expert = checked(tallied(pooled, ("all",), PHONEMES))
+    one_expert = checked(accumulated(pooled, ("all",), PHONEMES))
     assert (one_expert["clustering"], one_expert["tests"], one_expert["credit"]) == (None, [], None)
     assert one_expert["mixing"] == [None] * 4
 
@@ -238,7 +238,7 @@ def test_what_there_is_not_is_null_and_nothing_is_nan() -> None:
         dataclasses.replace(one, weights=np.insert(one.weights, 2, 0, axis=1), credit=None)
         for one in split
     ]
-    dead = checked(tallied(never, ("ann", "bob", "dead", "y", "z"), PHONEMES))
+    dead = checked(accumulated(never, ("ann", "bob", "dead", "y", "z"), PHONEMES))
     assert dead["clustering"]["expert_order"][-1] == 2
     assert [row[2] for row in dead["weight_intervals"]] == [[0, 0]] * 4
 
@@ -250,6 +250,6 @@ def test_what_there_is_not_is_null_and_nothing_is_nan() -> None:
         )
         for one in split
     ]
-    perfect = checked(tallied(certain, EXPERTS, PHONEMES))
+    perfect = checked(accumulated(certain, EXPERTS, PHONEMES))
     assert perfect["correctness"] is None
     assert perfect["mixing"] == [None] * 4

@@ -16,10 +16,10 @@ import torch
 from phoneme_moe.errors import InputError
 from phoneme_moe.evaluation.errors import evaluate
 from phoneme_moe.pipeline import Trained
-from phoneme_moe.run import load_run
+from phoneme_moe.run_folder import load_run
 from phoneme_moe.training import new_speaker
 from phoneme_moe.training.adapt import adapt
-from phoneme_moe.training.labelled_folder import spoken_examples
+from phoneme_moe.training.labelled_folder import labelled_examples
 
 if TYPE_CHECKING:
     from conftest import Outcome
@@ -90,7 +90,7 @@ def test_before_it_is_taught_a_new_expert_is_hardly_asked(
 ) -> None:
     run = load_run(recognized.run.folder)
     monkeypatch.setattr(new_speaker, "_teach_expert", lambda lone, learned, run: None)
-    learned = spoken_examples(run.recognizer, of_dan, "dan")
+    learned = labelled_examples(run.recognizer, of_dan, "dan")
     new = new_speaker.with_new_expert(run, "dan", learned)
     waveform = torch.randn(1, 4000, generator=torch.Generator().manual_seed(0))
     length = torch.tensor([4000])
@@ -121,14 +121,14 @@ def test_the_command_says_what_came_of_it(
 def test_words_go_through_a_lexicon(recognized: Trained, of_dan: Path, tmp_path: Path) -> None:
     lexicon = tmp_path / "lexicon.txt"
     lexicon.write_text("".join(f"{p}x  {p}\n" for p in tiny.PHONEMES))
-    plain = spoken_examples(recognized.run.recognizer, of_dan, "dan")
+    plain = labelled_examples(recognized.run.recognizer, of_dan, "dan")
     for text in of_dan.glob("*.txt"):
         text.write_text(" ".join(f"{p}X" for p in text.read_text().split()))
-    found = spoken_examples(recognized.run.recognizer, of_dan, "dan", lexicon)
+    found = labelled_examples(recognized.run.recognizer, of_dan, "dan", lexicon)
     assert [e.phonemes for e in found] == [e.phonemes for e in plain]
     (of_dan / "03.txt").write_text("nonesuch")
     with pytest.raises(InputError, match=r"03\.txt: 'nonesuch' is not in"):
-        spoken_examples(recognized.run.recognizer, of_dan, "dan", lexicon)
+        labelled_examples(recognized.run.recognizer, of_dan, "dan", lexicon)
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_what_cannot_be_learned_from_is_named(
     else:
         (of_dan / name).write_text(text)
     with pytest.raises(InputError, match=problem):
-        spoken_examples(recognized.run.recognizer, of_dan, "dan")
+        labelled_examples(recognized.run.recognizer, of_dan, "dan")
 
 
 def test_runs_that_cannot_adapt_are_refused(

@@ -21,7 +21,7 @@ from phoneme_moe.evaluation.errors import evaluate
 from phoneme_moe.inference import recognize_examples
 from phoneme_moe.mixture.networks import functions
 from phoneme_moe.pipeline import Trained, train
-from phoneme_moe.run import load_run
+from phoneme_moe.run_folder import load_run
 from phoneme_moe.training.callbacks import read_rows
 from phoneme_moe.transcription.run_engine import transcribe
 
@@ -46,7 +46,7 @@ def stages(*others: str) -> str:
 def assert_comes_back(trained: Trained) -> None:
     """The run folder alone gives the same answers bit for bit."""
     loaded, trained_one = load_run(trained.run.folder).recognizer, trained.run.recognizer
-    expert = torch.tensor([0, 1]) if loaded.asks_speaker else None
+    expert = torch.tensor([0, 1]) if loaded.gate_is_speaker else None
     sound = sounds(loaded.task.kind)
     found = loaded.recognize_waveforms(*sound, expert)
     expected = trained_one.recognize_waveforms(*sound, expert)

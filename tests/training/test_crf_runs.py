@@ -22,10 +22,10 @@ from phoneme_moe.decoding.ngram import PhonemeNgram
 from phoneme_moe.decoding.scoring import score_utterance
 from phoneme_moe.evaluation.errors import evaluate
 from phoneme_moe.evaluation.quality import WIDE_BEAM
-from phoneme_moe.inference import read_phonemes, recognize_examples
+from phoneme_moe.inference import decode_phonemes, recognize_examples
 from phoneme_moe.pipeline import Trained, train
 from phoneme_moe.recipe import load_recipe
-from phoneme_moe.run import load_run
+from phoneme_moe.run_folder import load_run
 from phoneme_moe.training.callbacks import read_rows
 from phoneme_moe.training.module import DEV_BEAM, StageModule
 from phoneme_moe.training.stages import build_recognizer
@@ -55,8 +55,8 @@ def test_it_learns_and_is_read_with_its_beam(crf: Trained) -> None:
     loaded = load_run(crf.run.folder)
     assert loaded.decoding == loaded.recognizer.decoding == crf.run.decoding
     assert loaded.decoding.beam == WIDE_BEAM
-    assert loaded.decoding.least_risk
-    assert loaded.decoding.phases == crf.run.recognizer.stack == 2
+    assert loaded.decoding.minimum_bayes_risk
+    assert loaded.decoding.num_shifts == crf.run.recognizer.stack == 2
     assert evaluate(loaded).total == evaluate(loaded, beam=WIDE_BEAM).total == crf.evaluation.total
     plain = evaluate(loaded, beam=0)
     assert plain.beam is None
@@ -82,7 +82,7 @@ def test_dev_is_read_with_the_trigram_of_training(crf: Trained, tones: PreparedC
     decoding = Decoding(language_model=ngram, weight=1.0, beam=DEV_BEAM)
     errors = phonemes = 0
     for batch, recognition in recognize_examples(recognizer, dev):
-        read = read_phonemes(recognizer, recognition, decoding)
+        read = decode_phonemes(recognizer, recognition, decoding)
         for example, hypothesis in zip(batch.examples, read, strict=True):
             score = score_utterance(example.phonemes, hypothesis)
             errors, phonemes = errors + score.errors, phonemes + score.num_reference
@@ -93,10 +93,10 @@ def test_dev_is_read_with_the_trigram_of_training(crf: Trained, tones: PreparedC
 def test_every_phase_is_the_same_sound_a_frame_later(crf: Trained, tones: PreparedCorpus) -> None:
     recognizer = crf.run.recognizer
     examples = load_examples(crf.run.recipe, tones, "test", recognizer)[:5]
-    ((_, said),) = recognize_examples(recognizer, examples, hearings=2)
+    ((_, said),) = recognize_examples(recognizer, examples, num_shifts=2)
     later = [replace(own, features=torch.cat([own.features[:1], own.features])) for own in examples]
     ((_, expected),) = recognize_examples(recognizer, later)
-    (found,) = said.delayed
+    (found,) = said.shifted
     real = expected.routing.mask
     assert torch.equal(found.routing.mask, real)
     torch.testing.assert_close(found.log_posteriors[real], expected.log_posteriors[real])
@@ -108,50 +108,50 @@ def test_long_recordings_are_heard_in_every_phase_whatever_the_seams(
     crf: Trained, window: float, odd: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = RunEngine(crf.run)
-    front_end = engine.card.front_end()
+    front_end = engine.spec.front_end()
     sound, _ = tiny.speak(list("asimasasi"), "ann", np.random.default_rng(3))
     hop = round(front_end.frame_seconds * tiny.RATE)
     length = (len(sound) // (2 * hop)) * 2 * hop - odd * hop
     long = record(sound[:length].astype(np.float32), Path("long.wav"), front_end)
-    (whole,) = windowing.hear(engine, [long], hearings=2)
+    (whole,) = windowing.infer(engine, [long], num_shifts=2)
     monkeypatch.setattr(windowing, "BATCH_FRAMES", 10)
     monkeypatch.setattr(windowing, "WINDOW_SECONDS", window)
-    (found,) = windowing.hear(engine, [long], hearings=2)
-    assert len(whole.delayed) == 1
-    assert whole.delayed[0].shape[1] == -(-(long.num_frames + 1) // 2)
+    (found,) = windowing.infer(engine, [long], num_shifts=2)
+    assert len(whole.shifted) == 1
+    assert whole.shifted[0].shape[1] == -(-(long.num_frames + 1) // 2)
     for name in ("log_posteriors", "weights"):
         np.testing.assert_allclose(getattr(found, name), getattr(whole, name), atol=1e-4)
-    np.testing.assert_allclose(found.delayed[0], whole.delayed[0], atol=1e-4)
+    np.testing.assert_allclose(found.shifted[0], whole.shifted[0], atol=1e-4)
     features = long.features()
     features = np.concatenate([features[:1], features])
-    expected = engine.hear(features[None], np.array([len(features)])).log_posteriors
-    np.testing.assert_allclose(whole.delayed[0], expected, atol=1e-5)
+    expected = engine.infer(features[None], np.array([len(features)])).log_posteriors
+    np.testing.assert_allclose(whole.shifted[0], expected, atol=1e-5)
 
 
 def test_pieces_of_a_hearing_are_all_of_it(crf: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = RunEngine(crf.run)
     sound, _ = tiny.speak(list("asimasasi"), "ann", np.random.default_rng(3))
-    front_end = engine.card.front_end()
+    front_end = engine.spec.front_end()
     hop = round(front_end.frame_seconds * tiny.RATE)
     recordings = [
         record(sound[: len(sound) - cut].astype(np.float32), Path("a.wav"), front_end)
         for cut in (0, hop)
     ]
     assert {own.num_frames % 2 for own in recordings} == {0, 1}
-    heard = windowing.hear(engine, recordings, hearings=2)
+    heard = windowing.infer(engine, recordings, num_shifts=2)
     pieces: list[np.ndarray] = []
     search = Decoding.search
 
-    def spied(self: Decoding, said: Any, num: Any, beam: int, nbest: int, delayed: Any) -> Any:
-        ((posteriors, frames),) = delayed
+    def spied(self: Decoding, said: Any, num: Any, beam: int, nbest: int, shifted: Any) -> Any:
+        ((posteriors, frames),) = shifted
         pieces.extend(row[:n] for row, n in zip(posteriors, frames, strict=True))
-        return search(self, said, num, beam, nbest, delayed)
+        return search(self, said, num, beam, nbest, shifted)
 
     monkeypatch.setattr(Decoding, "search", spied)
     monkeypatch.setattr(pieces, "PIECE_SECONDS", 0.4)
-    pieces.decode(heard, engine.card)
+    pieces.decode(heard, engine.spec)
     assert len(pieces) > len(heard)
-    every = np.concatenate([own.delayed[0][0] for own in heard])
+    every = np.concatenate([own.shifted[0][0] for own in heard])
     found = np.concatenate(pieces)
     np.testing.assert_array_equal(np.sort(found, axis=0), np.sort(every, axis=0))
 
@@ -164,7 +164,7 @@ def test_files_are_read_as_the_corpus_is(
     export_onnx(crf.run, path)
     scores = evaluate(crf.run).utterances
     engines = RunEngine(crf.run), OnnxEngine(path)
-    assert engines[1].card.decoding == crf.run.decoding
+    assert engines[1].spec.decoding == crf.run.decoding
     for cut in tones.cuts("test")[:10]:
         sound = Path(cut.recording.sources[0].source)
         mine, theirs = (transcribe_file(engine, sound).phonemes for engine in engines)
@@ -213,9 +213,9 @@ def test_commands_read_it_with_its_beam(
 
 def test_an_old_decoding_is_read_by_the_best_path() -> None:
     data = Decoding(beam=8).to_json()
-    assert Decoding.from_json(data, "here").keeps(None) == 8
-    assert Decoding.from_json(data, "here").keeps(3) == 3
-    assert Decoding.from_json(data, "here").keeps(0) is None
+    assert Decoding.from_json(data, "here").beam_for(None) == 8
+    assert Decoding.from_json(data, "here").beam_for(3) == 3
+    assert Decoding.from_json(data, "here").beam_for(0) is None
     del data["beam"]
-    assert Decoding.from_json(data, "here").keeps(None) is None
-    assert replace(Decoding(), beam=4).keeps(None) == 4
+    assert Decoding.from_json(data, "here").beam_for(None) is None
+    assert replace(Decoding(), beam=4).beam_for(None) == 4

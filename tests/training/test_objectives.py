@@ -11,7 +11,8 @@ from torch import Tensor
 from phoneme_moe.data.batches import Batch
 from phoneme_moe.decoding.ctc_crf import Trigram
 from phoneme_moe.decoding.ngram import PhonemeNgram
-from phoneme_moe.mixture.routing import Routing, combine, dense_routing
+from phoneme_moe.mixture.combination import blend_experts
+from phoneme_moe.mixture.routing import Routing, dense_routing
 from phoneme_moe.model.recognizer import Recognition
 from phoneme_moe.training.objectives import (
     CTC_SHARE,
@@ -45,7 +46,7 @@ def ctc(log_posteriors: Tensor, mask: Tensor, batch: Batch) -> Tensor:
 def mixture(weights: Tensor, experts: Tensor, mask: Tensor) -> Recognition:
     """What a gate with these weights makes of what the experts say."""
     routing = dense_routing(weights.log(), mask)
-    return Recognition(combine(routing, experts), routing, experts)
+    return Recognition(blend_experts(routing, experts), routing, experts)
 
 
 def random_posteriors(batch: int, frames: int, outputs: int) -> Tensor:

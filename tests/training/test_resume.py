@@ -16,7 +16,7 @@ from interruptible import context, run_once, train_until
 from phoneme_moe.corpora import PreparedCorpus
 from phoneme_moe.errors import InputError
 from phoneme_moe.pipeline import Trained
-from phoneme_moe.run import load_run
+from phoneme_moe.run_folder import load_run
 
 RECIPE = tiny.RECIPES / "tiny_recognize.yaml"
 SAME = ("model.safetensors", "model.json", "metrics.csv", "evaluation.json", "recipe.yaml")

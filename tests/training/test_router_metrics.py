@@ -15,7 +15,7 @@ from phoneme_moe.data.examples import load_examples
 from phoneme_moe.mixture.sparse.expert_feed_forward import ExpertFeedForward
 from phoneme_moe.mixture.sparse.expert_rows import Assignment
 from phoneme_moe.mixture.sparse.layer import SparseFeedForward
-from phoneme_moe.mixture.sparse.layer_routing import LayerRouting, Surroundings
+from phoneme_moe.mixture.sparse.layer_routing import LayerRouting, RouterContext
 from phoneme_moe.mixture.sparse.routers import TokenChoice
 from phoneme_moe.recipe import Balance, Router, Sparse, load_recipe, validate_recipe
 from phoneme_moe.training.module import StageModule
@@ -58,7 +58,7 @@ def step(layer: SparseFeedForward, frames: Tensor) -> LayerRouting:
     """A forward and a backward pass."""
     layer.zero_grad()
     mask = torch.ones(frames.shape[:2], dtype=torch.bool)
-    output, routing = layer(frames, mask, Surroundings(frames))
+    output, routing = layer(frames, mask, RouterContext(frames))
     output.square().sum().backward()
     return routing
 

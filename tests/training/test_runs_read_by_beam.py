@@ -17,7 +17,7 @@ from phoneme_moe.errors import InputError
 from phoneme_moe.evaluation.errors import evaluate
 from phoneme_moe.pipeline import Trained, train
 from phoneme_moe.recipe import load_recipe
-from phoneme_moe.run import load_run
+from phoneme_moe.run_folder import load_run
 
 if TYPE_CHECKING:
     from conftest import Outcome
@@ -36,15 +36,15 @@ def test_it_is_scored_as_it_is_read(by_beam: Trained) -> None:
     loaded = load_run(by_beam.run.folder)
     assert loaded.decoding.beam == by_beam.evaluation.beam == BEAM
     # Its scores are no probabilities: the likeliest reading of one hearing.
-    assert not loaded.decoding.least_risk
-    assert loaded.decoding.hearings(None) == 1
+    assert not loaded.decoding.minimum_bayes_risk
+    assert loaded.decoding.shifts_for(None) == 1
     assert by_beam.evaluation.total == evaluate(loaded).total == evaluate(loaded, beam=BEAM).total
     quality = json.loads((by_beam.run.folder / "quality.json").read_text())
     assert quality["beam"] == BEAM
     assert by_beam.evaluation.total.error_rate == pytest.approx(quality["test"]["per_beam"])
-    best_path = evaluate(loaded, beam=0)
-    assert best_path.beam is None
-    assert best_path.total.error_rate == pytest.approx(quality["test"]["per"])
+    greedy_decode = evaluate(loaded, beam=0)
+    assert greedy_decode.beam is None
+    assert greedy_decode.total.error_rate == pytest.approx(quality["test"]["per"])
 
 
 def test_training_and_its_weights_are_as_without(by_beam: Trained, tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_crf_has_the_beam_of_its_recipe(tones: PreparedCorpus, tmp_path: Path) -
     ]
     trained = train(SPARSE, tmp_path / "crf", changes=changes, device="cpu")
     assert trained.run.decoding.beam == BEAM
-    assert trained.run.decoding.least_risk
+    assert trained.run.decoding.minimum_bayes_risk
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from phoneme_moe.evaluation.errors import evaluate
 from phoneme_moe.pipeline import Trained, train
 from phoneme_moe.recipe import load_recipe
 from phoneme_moe.report.collect.observe import collect_routing
-from phoneme_moe.run import Run, load_run
+from phoneme_moe.run_folder import LoadedRun, load_run
 from phoneme_moe.training.callbacks import read_rows
 from phoneme_moe.training.grow import OFFSET, START, grown_recipe, prepare_grown
 from phoneme_moe.training.module import share_held_back
@@ -41,7 +41,7 @@ def sparse(tones: PreparedCorpus, tmp_path_factory: pytest.TempPathFactory) -> T
     return train(SPARSE, tmp_path_factory.mktemp("runs") / "sparse", device="cpu")
 
 
-def posteriors(run: Run) -> torch.Tensor:
+def posteriors(run: LoadedRun) -> torch.Tensor:
     with torch.no_grad():
         return run.recognizer.recognize_waveforms(WAVEFORM, NUM_SAMPLES).log_posteriors
 
@@ -200,7 +200,7 @@ def test_an_upcycled_model_says_at_first_what_the_dense_one_said(
     assert torch.allclose(posteriors(trained.run), said, atol=1e-5)
 
 
-def routings(run: Run) -> list:
+def routings(run: LoadedRun) -> list:
     with torch.no_grad():
         return list(run.recognizer.recognize_waveforms(WAVEFORM, NUM_SAMPLES).layers)
 

@@ -16,7 +16,7 @@ from phoneme_moe.data.examples import Example, load_examples
 from phoneme_moe.decoding.scoring import score_utterance
 from phoneme_moe.errors import InputError
 from phoneme_moe.evaluation.errors import evaluate
-from phoneme_moe.inference import read_phonemes
+from phoneme_moe.inference import decode_phonemes
 from phoneme_moe.pipeline import Trained, train
 from phoneme_moe.recipe import load_recipe
 from phoneme_moe.training.callbacks import read_rows, write_rows
@@ -97,7 +97,7 @@ def error_rate(
         for example in examples:
             batch = collate([example], recognizer, names)
             found = recognizer(batch.features, batch.mask, batch.speaker if by_speaker else None)
-            heard = read_phonemes(recognizer, found)[0]
+            heard = decode_phonemes(recognizer, found)[0]
             score = score_utterance(example.phonemes, heard)
             errors += score.errors
             phonemes += score.num_reference

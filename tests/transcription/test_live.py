@@ -73,7 +73,7 @@ def test_a_phoneme_comes_out_within_a_step_and_the_look_ahead(
     pace = Pace(0.2, 0.2)
     engine = RunEngine(recognized.run)
     listener, rate = Listener(engine, pace), tiny.RATE
-    frame = engine.card.feature_seconds * engine.card.stack
+    frame = engine.spec.feature_seconds * engine.spec.stack
     found: list[LivePhoneme] = []
     for first in range(0, len(sound), 80):
         for one in listener.feed(sound[first : first + 80]):

@@ -45,7 +45,7 @@ def test_seams_change_nothing(
     recognized: Trained, minute: Path, window: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = RunEngine(recognized.run)
-    assert engine.card.context is not None
+    assert engine.spec.context is not None
     whole = transcribe.transcribe_file(engine, minute)
     found = in_windows(monkeypatch, engine, minute, window)
     assert len(whole.segments) > 100
@@ -64,7 +64,7 @@ def test_a_model_that_looked_less_far_would_notice(
     # That the test above can fail: without the frames beside a window there are differences.
     engine = RunEngine(recognized.run)
     whole = transcribe.transcribe_file(engine, minute)
-    object.__setattr__(engine.card, "context", 0)
+    object.__setattr__(engine.spec, "context", 0)
     found = in_windows(monkeypatch, engine, minute, 0.5)
     assert found.segments != whole.segments
 

@@ -22,7 +22,7 @@ from phoneme_moe.errors import InputError
 from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.pipeline import Trained
 from phoneme_moe.recipe import load_recipe, shipped_recipes
-from phoneme_moe.run import Run, load_run
+from phoneme_moe.run_folder import LoadedRun, load_run
 from phoneme_moe.transcription.export import export_onnx
 from phoneme_moe.transcription.onnx_engine import OnnxEngine
 from phoneme_moe.transcription.run_engine import RunEngine, transcribe
@@ -81,7 +81,7 @@ ENCODERS = [
 ]
 
 
-def fresh_run(name: str, folder: Path) -> Run:
+def fresh_run(name: str, folder: Path) -> LoadedRun:
     """A run of a recipe with narrow layers and fresh weights."""
     changes = ["model.encoder.width=32", "model.encoder.bottleneck=16"]
     changes += ["model.encoder.hidden=32", "model.encoder.dilations=[1, 2]"]
@@ -89,7 +89,7 @@ def fresh_run(name: str, folder: Path) -> Run:
     torch.manual_seed(0)
     symbols = tuple(f"P{number}" for number in range(7))
     recognizer = Recognizer(recipe.features, recipe.task, recipe.model, symbols, ("encoder",))
-    return Run(folder, recipe, recognizer.eval())
+    return LoadedRun(folder, recipe, recognizer.eval())
 
 
 @pytest.mark.parametrize("name", ENCODERS)
@@ -108,8 +108,8 @@ def test_every_router_is_exported_or_refused(name: str, tmp_path: Path) -> None:
         lengths = np.array([frames, frames // 2, frames - 3][:batch])
         for row, length in enumerate(lengths):
             features[row, length:] = 0
-        found, expected = engine.hear(features, lengths), reference.hear(features, lengths)
-        for row, length in enumerate((-(-lengths // engine.card.stack)).tolist()):
+        found, expected = engine.infer(features, lengths), reference.infer(features, lengths)
+        for row, length in enumerate((-(-lengths // engine.spec.stack)).tolist()):
             for key in ("log_posteriors", "weights"):
                 mine, theirs = getattr(found, key)[row], getattr(expected, key)[row]
                 np.testing.assert_allclose(mine[:length], theirs[:length], atol=2e-5)
@@ -120,7 +120,7 @@ def test_eight_bits_say_much_the_same(recognized: Trained, exported: Path, tmp_p
     export_onnx(load_run(recognized.run.folder), path, int8=True)
     assert path.stat().st_size < exported.stat().st_size
     features = np.random.default_rng(0).standard_normal((1, 90, 16)).astype(np.float32)
-    whole, small = (OnnxEngine(p).hear(features, np.array([90])) for p in (exported, path))
+    whole, small = (OnnxEngine(p).infer(features, np.array([90])) for p in (exported, path))
     shares = np.exp(whole.log_posteriors) - np.exp(small.log_posteriors)
     assert np.abs(shares).mean() < 0.05
 

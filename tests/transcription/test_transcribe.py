@@ -12,7 +12,7 @@ import tiny
 from phoneme_moe.corpora import PreparedCorpus
 from phoneme_moe.errors import InputError
 from phoneme_moe.pipeline import Trained
-from phoneme_moe.run import load_run
+from phoneme_moe.run_folder import load_run
 from phoneme_moe.transcription.find_audio import find_audio
 from phoneme_moe.transcription.run_engine import transcribe
 from phoneme_moe.transcription.transcript import Transcript

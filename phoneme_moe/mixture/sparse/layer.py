@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from phoneme_moe.errors import InputError
 from phoneme_moe.mixture.networks.functions import FunctionNetwork
-from phoneme_moe.mixture.override import WhatIf
+from phoneme_moe.mixture.override import RoutingOverride
 from phoneme_moe.mixture.sparse.balance import (
     SelectionBias,
     count_decisions,
@@ -31,7 +31,7 @@ from phoneme_moe.mixture.sparse.balance import (
 )
 from phoneme_moe.mixture.sparse.expert_feed_forward import ExpertFeedForward
 from phoneme_moe.mixture.sparse.expert_rows import Assignment
-from phoneme_moe.mixture.sparse.layer_routing import CHOOSING, LayerRouting, Surroundings
+from phoneme_moe.mixture.sparse.layer_routing import CHOOSING, LayerRouting, RouterContext
 from phoneme_moe.mixture.sparse.routers import (
     ContextWindow,
     TokenChoice,
@@ -104,7 +104,7 @@ class SparseFeedForward(nn.Module):
         self.shared = shared
 
     def forward(
-        self, frames: Tensor, mask: Tensor, surroundings: Surroundings
+        self, frames: Tensor, mask: Tensor, surroundings: RouterContext
     ) -> tuple[Tensor, LayerRouting]:
         """What the experts make of the frames.
 
@@ -119,7 +119,7 @@ class SparseFeedForward(nn.Module):
         batch, num_frames, channels = frames.shape
         rows = mask.flatten().nonzero()[:, 0]  # (N,)
         utterance = rows // num_frames
-        choice = self._choose(self._seen(frames, mask, rows, surroundings), surroundings.what_if)
+        choice = self._choose(self._seen(frames, mask, rows, surroundings), surroundings.override)
         of_utterances = self.sees in {"utterance", "embedding"}
         probabilities = choice.probabilities
         if probabilities is not None and of_utterances:
@@ -166,21 +166,21 @@ class SparseFeedForward(nn.Module):
             self._loss(choice),
         )
 
-    def _choose(self, seen: Tensor, what_if: WhatIf | None) -> Choice:
+    def _choose(self, seen: Tensor, override: RoutingOverride | None) -> Choice:
         """Who is asked, of inputs of shape (decisions, channels)."""
-        if what_if is None or not what_if.means(self.name):
+        if override is None or not override.means(self.name):
             choice: Choice = self.router(seen)
             return choice
         if not isinstance(self.router, TokenChoice) or self.frames_choose is not None:
             raise InputError(
                 f"layer {self.name}: its router cannot be told whom to ask; {CHOOSING}"
             )
-        choice = self.router(seen, what_if.allowed(seen.device))
-        if what_if.shares:
-            choice = choice.with_shares(torch.tensor(what_if.shares, device=seen.device))
+        choice = self.router(seen, override.allowed(seen.device))
+        if override.shares:
+            choice = choice.with_shares(torch.tensor(override.shares, device=seen.device))
         return choice
 
-    def _seen(self, frames: Tensor, mask: Tensor, rows: Tensor, around: Surroundings) -> Tensor:
+    def _seen(self, frames: Tensor, mask: Tensor, rows: Tensor, around: RouterContext) -> Tensor:
         """What the router decides on, shape (decisions, channels)."""
         if self.sees == "utterance":
             return mean_over_frames(frames, mask)

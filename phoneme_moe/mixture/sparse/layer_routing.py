@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from phoneme_moe.mixture.override import WhatIf
+from phoneme_moe.mixture.override import RoutingOverride
 from phoneme_moe.mixture.routing import Routing
 from phoneme_moe.mixture.sparse.expert_rows import Assignment
 
@@ -18,18 +18,18 @@ CHOOSING = "expected a layer in which each frame chooses among all experts"
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class RouterContext:
     """What a router may look at besides the frames of its layer.
 
     Attributes:
         features: What the model itself is given, shape (batch, frames, features).
         embedding: One vector of each utterance from outside, shape (batch, size); or None.
-        what_if: Other experts than the routers would ask.
+        override: Other experts than the routers would ask.
     """
 
     features: Tensor
     embedding: Tensor | None = None
-    what_if: WhatIf | None = None
+    override: RoutingOverride | None = None
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from torch.nn import functional
 from phoneme_moe.errors import InputError
 from phoneme_moe.mixture.sparse.expert_feed_forward import ExpertFeedForward
 from phoneme_moe.mixture.sparse.expert_rows import Assignment
-from phoneme_moe.mixture.sparse.layer_routing import CHOOSING, LayerRouting, Surroundings
+from phoneme_moe.mixture.sparse.layer_routing import CHOOSING, LayerRouting, RouterContext
 
 
 class SoftFeedForward(nn.Module):
@@ -59,10 +59,10 @@ class SoftFeedForward(nn.Module):
         self.register_buffer("offset", torch.zeros(experts.num_experts))
 
     def forward(
-        self, frames: Tensor, mask: Tensor, surroundings: Surroundings
+        self, frames: Tensor, mask: Tensor, surroundings: RouterContext
     ) -> tuple[Tensor, LayerRouting]:
         """What the experts make of the frames; as ``SparseFeedForward.forward``."""
-        if surroundings.what_if is not None and surroundings.what_if.means(self.name):
+        if surroundings.override is not None and surroundings.override.means(self.name):
             raise InputError(f"layer {self.name}: nobody is chosen in a soft layer; {CHOOSING}")
         batch, num_frames, channels = frames.shape
         missing = (self.window - num_frames % self.window) % self.window

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from phoneme_moe.data.examples import Example
-from phoneme_moe.inference import read_phonemes, recognize_examples
+from phoneme_moe.inference import decode_phonemes, recognize_examples
 from phoneme_moe.model.recognizer import Recognizer
-from phoneme_moe.report.collect.frame_phonemes import heard_phonemes, spoken_rows
+from phoneme_moe.report.collect.frame_phonemes import decoded_phonemes, phoneme_rows
 
 SEED = 0
 """Of the draw where there are more clips than are wanted."""
@@ -126,12 +126,12 @@ def find_clips(
     layer, experts = recognizer.routed_layer(layer)
     chosen = None if cell.expert is None else experts.index(cell.expert)
     looked = looked if looked is not None else Looked()
-    hearings = recognizer.decoding.hearings(None)
-    for batch, recognition in recognize_examples(recognizer, examples, hearings=hearings):
+    num_shifts = recognizer.decoding.shifts_for(None)
+    for batch, recognition in recognize_examples(recognizer, examples, num_shifts=num_shifts):
         num_frames = recognition.num_frames.tolist()
         log_posteriors = recognition.log_posteriors.float().cpu()
         weights = recognition.routing_of(layer).weights.float().cpu().numpy()  # (B, T, E)
-        hypotheses = read_phonemes(recognizer, recognition)
+        hypotheses = decode_phonemes(recognizer, recognition)
         for row, (example, hypothesis) in enumerate(zip(batch.examples, hypotheses, strict=True)):
             frames = num_frames[row]
             own = weights[row, :frames]
@@ -164,7 +164,7 @@ def _clips(
         log_posteriors: Shape (rows, outputs).
         hypothesis: What was recognised.
     """
-    number = spoken_rows(recognizer, example, log_posteriors)
+    number = phoneme_rows(recognizer, example, log_posteriors)
     spoken = number >= 0
     numbers, first, inverse, counts = np.unique(
         number[spoken], return_index=True, return_inverse=True, return_counts=True
@@ -174,7 +174,7 @@ def _clips(
     np.add.at(totals, inverse, shares)
     means = (totals / counts[:, None]).astype(np.float32)  # (N, E)
     first_rows = np.flatnonzero(spoken)[first]
-    heard = heard_phonemes(example.phonemes, hypothesis)
+    heard = decoded_phonemes(example.phonemes, hypothesis)
     clips = []
     for k, index in enumerate(numbers.tolist()):
         if example.spans:

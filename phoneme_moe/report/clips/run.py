@@ -22,7 +22,7 @@ from phoneme_moe.report.clips.folder import (
 )
 from phoneme_moe.report.clips.page import Card, render_clips
 from phoneme_moe.report.clips.sounds import cut_sounds, in_recordings
-from phoneme_moe.run import Run
+from phoneme_moe.run_folder import LoadedRun
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class RunClips:
 
 
 def clips_of_run(
-    run: Run,
+    run: LoadedRun,
     cell: Cell,
     split: str = "test",
     out: Path | None = None,
@@ -100,7 +100,7 @@ def clips_of_run(
     layer, experts = run.recognizer.routed_layer(layer)
     _check_names(run, corpus, cell, experts)
     # A gate that is the speaker's identity has nobody for speakers without an expert.
-    speakers = run.recognizer.expert_names if run.recognizer.asks_speaker else None
+    speakers = run.recognizer.expert_names if run.recognizer.gate_is_speaker else None
     if cell.speaker is not None:
         speakers = (cell.speaker,)
     examples = load_examples(run.recipe, corpus, split, run.recognizer, speakers)
@@ -147,7 +147,9 @@ def clips_of_run(
     return RunClips(folder, tuple(clips), len(found), looked, cell, facts)
 
 
-def _check_names(run: Run, corpus: PreparedCorpus, cell: Cell, experts: tuple[str, ...]) -> None:
+def _check_names(
+    run: LoadedRun, corpus: PreparedCorpus, cell: Cell, experts: tuple[str, ...]
+) -> None:
     known_phonemes = {*run.recognizer.phonemes.symbols, *corpus.phonemes}
     for option, name, whose, known in (
         ("speaker", cell.speaker, f"corpus {corpus.name}", corpus.speakers),
@@ -158,7 +160,9 @@ def _check_names(run: Run, corpus: PreparedCorpus, cell: Cell, experts: tuple[st
             raise InputError(f"--{option}: {whose} has no {option} {name!r}{suggest(name, known)}")
 
 
-def _notes(run: Run, examples: Sequence[Example], looked: Looked, context_ms: float) -> list[str]:
+def _notes(
+    run: LoadedRun, examples: Sequence[Example], looked: Looked, context_ms: float
+) -> list[str]:
     """What a listener should know."""
     notes = [f"Each clip has {context_ms:g} ms before and after the phoneme."]
     timed = sum(bool(example.spans) for example in examples)

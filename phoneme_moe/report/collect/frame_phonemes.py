@@ -19,7 +19,7 @@ from phoneme_moe.decoding.phonemes import BLANK
 from phoneme_moe.model.recognizer import Recognizer
 
 
-def spoken_rows(
+def phoneme_rows(
     recognizer: Recognizer, example: Example, log_posteriors: Tensor
 ) -> NDArray[np.int64]:
     """Which of an utterance's phonemes is spoken in each row, as the report counts them.
@@ -65,7 +65,7 @@ def spoken_rows(
     return numbers
 
 
-def heard_phonemes(reference: Sequence[str], hypothesis: Sequence[str]) -> list[str | None]:
+def decoded_phonemes(reference: Sequence[str], hypothesis: Sequence[str]) -> list[str | None]:
     """What each phoneme of a reference was taken for, by the alignment that scores it.
 
     Args:

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from phoneme_moe.data.examples import Example
 from phoneme_moe.decoding.scoring import UtteranceScore, score_utterance
-from phoneme_moe.inference import read_phonemes, recognize_examples
+from phoneme_moe.inference import decode_phonemes, recognize_examples
 from phoneme_moe.model.recognizer import Recognizer
-from phoneme_moe.report.collect.frame_phonemes import spoken_rows
+from phoneme_moe.report.collect.frame_phonemes import phoneme_rows
 from phoneme_moe.report.collect.table import RoutingTable
 from phoneme_moe.report.collect.utterance import UtteranceRouting
 
@@ -65,19 +65,19 @@ def observe(
     layer, _ = recognizer.routed_layer(layer)
     names = phoneme_names(recognizer, examples)
     index = {phoneme: number for number, phoneme in enumerate(names)}
-    hearings = recognizer.decoding.hearings(None)
-    for batch, recognition in recognize_examples(recognizer, examples, hearings=hearings):
+    num_shifts = recognizer.decoding.shifts_for(None)
+    for batch, recognition in recognize_examples(recognizer, examples, num_shifts=num_shifts):
         weights = {
             name: recognition.routing_of(name).weights.cpu().float().numpy()
             for name in {own.layer for own in recognition.layers} | {layer}
         }
         frames = recognition.num_frames.tolist()
-        hypotheses = read_phonemes(recognizer, recognition)
+        hypotheses = decode_phonemes(recognizer, recognition)
         best = recognition.log_posteriors.argmax(dim=-1).cpu().numpy()
         experts = recognition.expert_log_posteriors
         for row, (example, hypothesis) in enumerate(zip(batch.examples, hypotheses, strict=True)):
             real = slice(frames[row])
-            spoken = spoken_rows(recognizer, example, recognition.log_posteriors[row, real].cpu())
+            spoken = phoneme_rows(recognizer, example, recognition.log_posteriors[row, real].cpu())
             said = np.array([*(index[p] for p in example.phonemes), -1], dtype=np.int64)
             phoneme = said[spoken]
             targets = _outputs(recognizer, names)[phoneme]

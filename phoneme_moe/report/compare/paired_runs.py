@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from phoneme_moe.corpora import PreparedCorpus
 from phoneme_moe.data.examples import Example, load_examples
 from phoneme_moe.errors import InputError
-from phoneme_moe.inference import read_phonemes, recognize_examples
-from phoneme_moe.run import Run
+from phoneme_moe.inference import decode_phonemes, recognize_examples
+from phoneme_moe.run_folder import LoadedRun
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +27,7 @@ class Side:
         weights: Routing of each utterance, shape (rows, experts), each row sums to 1.
     """
 
-    run: Run
+    run: LoadedRun
     layer: str | None
     experts: tuple[str, ...] | None
     hypotheses: dict[str, list[str]] = field(default_factory=dict)
@@ -43,10 +43,10 @@ class Side:
         recognizer = self.run.recognizer
         decoding = self.run.decoding
         for batch, recognition in recognize_examples(
-            recognizer, examples, hearings=decoding.hearings(None)
+            recognizer, examples, num_shifts=decoding.shifts_for(None)
         ):
             num_frames = recognition.num_frames.tolist()
-            hypotheses = read_phonemes(recognizer, recognition, decoding)
+            hypotheses = decode_phonemes(recognizer, recognition, decoding)
             for example, hypothesis in zip(batch.examples, hypotheses, strict=True):
                 self.hypotheses[example.utterance] = hypothesis
             if not self.routes:
@@ -59,12 +59,12 @@ class Side:
                 self.weights[example.utterance] = own / total
 
 
-def same_phonemes(a: Run, b: Run) -> bool:
+def same_phonemes(a: LoadedRun, b: LoadedRun) -> bool:
     """Whether both runs tell the same phonemes apart."""
     return set(a.recognizer.phonemes.symbols) == set(b.recognizer.phonemes.symbols)
 
 
-def open_side(run: Run, layer: str | None) -> Side:
+def open_side(run: LoadedRun, layer: str | None) -> Side:
     """A run that has not been asked yet.
 
     Args:
@@ -79,11 +79,11 @@ def open_side(run: Run, layer: str | None) -> Side:
         found, experts = recognizer.routed_layer(layer)
     except InputError as error:
         raise InputError(f"{run.folder}: {error}") from error
-    routes = found is not None or recognizer.gate is not None or recognizer.asks_speaker
+    routes = found is not None or recognizer.gate is not None or recognizer.gate_is_speaker
     return Side(run, found, experts if routes and len(experts) > 1 else None)
 
 
-def common_corpus(a: Run, b: Run) -> str:
+def common_corpus(a: LoadedRun, b: LoadedRun) -> str:
     """The corpus that both runs were trained on.
 
     Raises:
@@ -127,7 +127,7 @@ def check_comparable(a: Side, b: Side) -> None:
 
 
 def same_examples(
-    run_a: Run, run_b: Run, corpus: PreparedCorpus, split: str, step: Callable[[], None]
+    run_a: LoadedRun, run_b: LoadedRun, corpus: PreparedCorpus, split: str, step: Callable[[], None]
 ) -> tuple[list[Example], list[Example]]:
     """What both runs can be asked about, in the same order, each with its own features.
 
@@ -165,17 +165,17 @@ def same_examples(
     return common, [by_name[example.utterance] for example in common]
 
 
-def _speakers(run: Run, corpus: PreparedCorpus) -> set[str]:
+def _speakers(run: LoadedRun, corpus: PreparedCorpus) -> set[str]:
     """Whom a run is evaluated on, as ``phoneme-moe evaluate`` does."""
     section, speakers = run.recipe.corpus, set(corpus.speakers)
     if corpus.name == section.name and section.speakers is not None:
         speakers &= {*section.speakers, *section.held_out_speakers}
-    if run.recognizer.asks_speaker:
+    if run.recognizer.gate_is_speaker:
         speakers &= set(run.recognizer.expert_names)
     return speakers
 
 
-def _hear_alike(a: Run, b: Run) -> bool:
+def _hear_alike(a: LoadedRun, b: LoadedRun) -> bool:
     """Whether the same sound gives both the same examples, so that once is enough."""
     return (
         a.recipe.features == b.recipe.features

@@ -17,7 +17,7 @@ from phoneme_moe.report.compare.paired_runs import (
     open_side,
     same_examples,
 )
-from phoneme_moe.run import Run
+from phoneme_moe.run_folder import LoadedRun
 
 #: What ``compare_runs`` tells of its progress, so many times.
 STEPS = 5
@@ -44,8 +44,8 @@ class Comparison:
 
 
 def compare_runs(
-    run_a: Run,
-    run_b: Run,
+    run_a: LoadedRun,
+    run_b: LoadedRun,
     split: str = "test",
     corpus_name: str | None = None,
     layer: str | None = None,
