@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+_MARK = ".partial-"
+_TEMPORARY = re.compile(rf"\..+{re.escape(_MARK)}[a-z0-9_]{{8}}(\.[^.]*)?")
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Gives a path to write to that takes the place of ``path`` only when all went well."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+    prefix = f".{path.name}{_MARK}"
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=path.suffix)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -31,6 +36,18 @@ def atomic_path(path: Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Removes what ``atomic_path`` left below a folder when its process was killed.
+
+    Hidden folders are the user's (``.git``, ``.ipynb_checkpoints``) and are not entered.
+    """
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            if _TEMPORARY.fullmatch(name):
+                Path(parent, name).unlink()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from phoneme_moe.files import atomic_path, write_text
+from phoneme_moe.files import atomic_path, remove_temporaries, write_text
 
 
 def test_a_full_disk_is_told_with_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,3 +31,17 @@ def test_what_fails_half_way_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="half"):
         fail()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_only_what_a_killed_write_left_is_removed(tmp_path: Path) -> None:
+    ours = ("metrics.csv", "report/report.html", "a.b.tar.gz", "LICENSE", ".hidden")
+    users = (".gitignore", ".notes.settings", ".metrics.csv.bak", ".ipynb_checkpoints/.x", ".git/x")
+    for name in (*ours, *users):
+        write_text(tmp_path / name, "whole")
+    whole = sorted(tmp_path.rglob("*"))
+    begun = [atomic_path(tmp_path / name) for name in ours]
+    for write in begun:
+        write.__enter__()  # and never left, as by a kill
+    assert len(list(tmp_path.rglob("*"))) == len(whole) + len(ours)
+    remove_temporaries(tmp_path)
+    assert sorted(tmp_path.rglob("*")) == whole

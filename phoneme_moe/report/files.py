@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from phoneme_moe.files import atomic_path
 from phoneme_moe.report.document import json_text
 from phoneme_moe.report.statistics import RoutingReport
 
@@ -46,9 +46,9 @@ def write_report(
         "routing.png": figure_bytes(figure, "png", title),
         "report.html": render_page(document, audio or {}).encode(),
     }
-    folder.mkdir(parents=True, exist_ok=True)
     for name, content in contents.items():
-        _replace(folder / name, content)
+        with atomic_path(folder / name) as temporary:
+            temporary.write_bytes(content)
     return [folder / name for name in contents]
 
 
@@ -79,13 +79,3 @@ def csv_text(report: RoutingReport, document: Mapping[str, Any]) -> str:
             counts = (report.phoneme_rows[i], report.phoneme_utterances[i])
             table.writerow(["phoneme", name, expert, weight, "", "", "", *counts])
     return content.getvalue()
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees the old or the new one, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from phoneme_moe.corpora import PreparedCorpus
 from phoneme_moe.data.examples import Example, corpus_phonemes, corpus_speakers, load_examples
 from phoneme_moe.errors import InputError
+from phoneme_moe.files import remove_temporaries
 from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.model.timing_net import TimingNet
 from phoneme_moe.recipe import Model, Recipe, Router, Sparse, Timing
@@ -90,9 +91,7 @@ def train_stages(
     dev = load_examples(recipe, corpus, "dev", recognizer, speakers)
     for example in (*train, *dev):
         recognizer.phonemes.encode(example.phonemes)
-    for leftover in folder.rglob(".*"):
-        # What a kill in the middle of writing left (run.atomic_path).
-        leftover.unlink()
+    remove_temporaries(folder)
     start = folder / START
     if start.is_file():
         recognizer.load_state_dict(load_file(start))

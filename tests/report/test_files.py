@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import subprocess
@@ -114,7 +115,7 @@ def test_a_failed_write_leaves_the_older_report(
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
     def full(path: Path, target: Path) -> Path:
-        raise OSError("No space left on device")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(OSError, match="No space"):

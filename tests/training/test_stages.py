@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -253,6 +254,18 @@ def test_resuming_a_run_that_has_ended_changes_nothing(recognized: Trained) -> N
     before = {name: (folder / name).read_bytes() for name in names}
     train(RECOGNIZE, folder, resume=True, device="cpu")
     assert {name: (folder / name).read_bytes() for name in names} == before
+
+
+def test_resuming_leaves_hidden_files_and_folders_of_the_user_alone(
+    recognized: Trained, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(recognized.run.folder, tmp_path / "run")
+    mine = [folder / ".gitignore", folder / ".ipynb_checkpoints" / "look.ipynb"]
+    for path in mine:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("mine")
+    train(RECOGNIZE, folder, resume=True, device="cpu")
+    assert [path.read_text() for path in mine] == ["mine", "mine"]
 
 
 def test_a_folder_that_holds_something_else_is_refused(tmp_path: Path) -> None:
