@@ -1,1 +1,1 @@
-"""What models are shown: examples of a split and batches of them."""
+"""Between a prepared corpus and a model: speakers of a split, examples, batches."""

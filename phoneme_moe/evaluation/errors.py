@@ -9,6 +9,7 @@ from typing import Any
 
 from phoneme_moe.corpora import PreparedCorpus, load_corpus
 from phoneme_moe.data.examples import load_examples
+from phoneme_moe.data.speakers import split_speakers
 from phoneme_moe.decoding.scoring import (
     Change,
     Score,
@@ -134,10 +135,8 @@ def evaluate(
         corpus = load_corpus(corpus)
     own = corpus.name == run.recipe.corpus.name
     recipe = run.recipe
-    wanted = None
-    if own and recipe.corpus.speakers is not None:
-        wanted = [*recipe.corpus.speakers, *recipe.corpus.held_out_speakers]
-    examples = load_examples(recipe, corpus, split, run.recognizer, wanted)
+    speakers = split_speakers(recipe, corpus)
+    examples = load_examples(recipe, corpus, split, run.recognizer, speakers)
     names = run.recognizer.expert_names
     if expert is not None and expert not in names:
         raise InputError(f"expert: {run.folder} has no expert {expert!r}{suggest(expert, names)}")

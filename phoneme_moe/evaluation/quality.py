@@ -7,7 +7,7 @@ corpus has exact times, how far phonemes' starts and ends are off.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phoneme_moe.corpora import PreparedCorpus
+from phoneme_moe.data.speakers import split_speakers
 from phoneme_moe.errors import InputError
 from phoneme_moe.evaluation.split_outputs import Listened, best_paths, read, score, sure_and_right
 from phoneme_moe.features.audio import resample
@@ -72,15 +73,33 @@ def measure(
         for key, temperature in (("raw", 1.0), ("calibrated", decoding.temperature)):
             sure, right = sure_and_right(run, split, readings, temperature)
             part[f"calibration_error_{key}"] = calibration_error(sure, right)
-        part["times"] = time_errors(run, corpus, name)
+        part["times"] = time_errors(run, corpus, name, {e.speaker for e in split.examples})
         found[name] = part
     return found
 
 
-def time_errors(run: LoadedRun, corpus: PreparedCorpus, split: str) -> dict[str, Any] | None:
-    """How far starts and ends of rightly recognised phonemes are off, where times are exact."""
+def time_errors(
+    run: LoadedRun, corpus: PreparedCorpus, split: str, speakers: Collection[str] | None = None
+) -> dict[str, Any] | None:
+    """How far starts and ends of rightly recognised phonemes are off, where times are exact.
+
+    Args:
+        run: The run.
+        corpus: Its corpus.
+        split: ``train``, ``dev`` or ``test``.
+        speakers: Speakers to use; as ``split_speakers`` says when left out.
+
+    Returns:
+        As ``times`` in docs/schemas/quality.schema.json; None where there are no times to measure.
+    """
     recognizer = run.recognizer
-    cuts = [cut for cut in corpus.cuts(split) if cut.supervisions[0].alignment]
+    if speakers is None:
+        speakers = split_speakers(run.recipe, corpus)
+    cuts = [
+        cut
+        for cut in corpus.cuts(split)
+        if cut.supervisions[0].alignment and cut.supervisions[0].speaker in speakers
+    ]
     unheard = recognizer.gate_is_speaker or recognizer.embedding_size is not None
     if recognizer.task.kind == "classify" or unheard or not cuts:
         return None

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from phoneme_moe.corpora import PreparedCorpus
 from phoneme_moe.data.examples import Example, load_examples
+from phoneme_moe.data.speakers import split_speakers
 from phoneme_moe.decoding.decoder import Decoding, confidences
 from phoneme_moe.decoding.scoring import Score, correct_phonemes, score_utterance, total_score
 from phoneme_moe.inference import recognize_examples
@@ -52,15 +53,15 @@ def listen(
         run: The run.
         corpus: Its corpus.
         split: ``train``, ``dev`` or ``test``.
-        speakers: Whose utterances; all that the recipe names when left out.
-        num_shifts: How often each is heard, each time a feature frame later.
+        speakers: Speakers to use; as ``split_speakers`` says when left out.
+        num_shifts: Passes over the input, each shifted by one more feature frame.
 
     Raises:
         InputError: Nothing of the split can be used.
     """
     recognizer = run.recognizer
-    if speakers is None and run.recipe.corpus.speakers is not None:
-        speakers = [*run.recipe.corpus.speakers, *run.recipe.corpus.held_out_speakers]
+    if speakers is None:
+        speakers = split_speakers(run.recipe, corpus)
     examples = load_examples(run.recipe, corpus, split, recognizer, speakers)
     ordered: list[Example] = []
     heard = []

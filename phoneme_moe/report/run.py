@@ -10,6 +10,7 @@ from typing import Any
 
 from phoneme_moe.corpora import PreparedCorpus, load_corpus
 from phoneme_moe.data.examples import Example, load_examples, load_sounds
+from phoneme_moe.data.speakers import split_speakers
 from phoneme_moe.decoding.scoring import UtteranceScore
 from phoneme_moe.report.caveats import what_is_missing
 from phoneme_moe.report.collect.observe import Observation, observe, phoneme_names
@@ -84,8 +85,7 @@ def report_run(
     recognizer = run.recognizer
     layer, _ = recognizer.routed_layer(layer)
     progress("reading recordings")
-    # A gate that is the speaker's identity has nobody for speakers without an expert.
-    speakers = recognizer.expert_names if recognizer.gate_is_speaker else None
+    speakers = split_speakers(run.recipe, corpus, recognizer)
     examples = load_examples(run.recipe, corpus, split, recognizer, speakers)
     folder = out or run.folder / "report"
     folder.mkdir(parents=True, exist_ok=True)

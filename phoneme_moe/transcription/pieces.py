@@ -145,7 +145,9 @@ def _decode_pieces(
             assert of_owner is not None
             timing.append(of_owner[0, piece.first * spec.stack : piece.last * spec.stack])
     times = find_times(outputs, spans, timing, spec)
-    return [TimedHypothesis(*parts) for parts in zip(outputs, spans, times, alternatives, strict=True)]
+    return [
+        TimedHypothesis(*parts) for parts in zip(outputs, spans, times, alternatives, strict=True)
+    ]
 
 
 def _later(piece: _Piece, heard: ModelOutput, number: int) -> Floats:
@@ -183,7 +185,9 @@ def find_times(
     return [share_gaps(own) for own in aligned]
 
 
-def _join(parts: list[tuple[_Piece, TimedHypothesis]], heard: ModelOutput, spec: ModelSpec) -> TimedHypothesis:
+def _join(
+    parts: list[tuple[_Piece, TimedHypothesis]], heard: ModelOutput, spec: ModelSpec
+) -> TimedHypothesis:
     """One reading of the pieces of a recording."""
     outputs: list[int] = []
     spans, times = [np.empty((0, 2), np.int64)], [np.empty((0, 2), np.int64)]

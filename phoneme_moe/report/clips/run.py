@@ -10,6 +10,7 @@ from pathlib import Path
 from phoneme_moe.corpora import PreparedCorpus, load_corpus
 from phoneme_moe.corpora.progress import follow
 from phoneme_moe.data.examples import Example, load_examples
+from phoneme_moe.data.speakers import split_speakers
 from phoneme_moe.errors import InputError, suggest
 from phoneme_moe.report.clips.find import Cell, Clip, Looked, draw_clips, find_clips
 from phoneme_moe.report.clips.folder import (
@@ -99,10 +100,10 @@ def clips_of_run(
     corpus = load_corpus(corpus_name or run.recipe.corpus.name)
     layer, experts = run.recognizer.routed_layer(layer)
     _check_names(run, corpus, cell, experts)
-    # A gate that is the speaker's identity has nobody for speakers without an expert.
-    speakers = run.recognizer.expert_names if run.recognizer.gate_is_speaker else None
     if cell.speaker is not None:
-        speakers = (cell.speaker,)
+        speakers: tuple[str, ...] = (cell.speaker,)
+    else:
+        speakers = split_speakers(run.recipe, corpus, run.recognizer)
     examples = load_examples(run.recipe, corpus, split, run.recognizer, speakers)
     looked = Looked()
     each = find_clips(run.recognizer, examples, cell, layer, looked)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from phoneme_moe.corpora import PreparedCorpus
 from phoneme_moe.data.examples import Example, load_examples
+from phoneme_moe.data.speakers import split_speakers
 from phoneme_moe.errors import InputError
 from phoneme_moe.inference import decode_phonemes, recognize_examples
 from phoneme_moe.run_folder import LoadedRun
@@ -141,12 +142,12 @@ def same_examples(
     Raises:
         InputError: Nothing of the split is meant for both.
     """
-    speakers = _speakers(run_a, corpus) & _speakers(run_b, corpus)
-    if not speakers:
+    of_a, of_b = (split_speakers(run.recipe, corpus, run.recognizer) for run in (run_a, run_b))
+    wanted = sorted(set(of_a) & set(of_b))
+    if not wanted:
         raise InputError(
             f"corpus {corpus.name}: no speaker is meant for both {run_a.folder} and {run_b.folder}"
         )
-    wanted = sorted(speakers)
     examples_a = load_examples(run_a.recipe, corpus, split, run_a.recognizer, wanted)
     step()
     examples_b = (
@@ -163,16 +164,6 @@ def same_examples(
             f"{run_b.folder} can use"
         )
     return common, [by_name[example.utterance] for example in common]
-
-
-def _speakers(run: LoadedRun, corpus: PreparedCorpus) -> set[str]:
-    """Whom a run is evaluated on, as ``phoneme-moe evaluate`` does."""
-    section, speakers = run.recipe.corpus, set(corpus.speakers)
-    if corpus.name == section.name and section.speakers is not None:
-        speakers &= {*section.speakers, *section.held_out_speakers}
-    if run.recognizer.gate_is_speaker:
-        speakers &= set(run.recognizer.expert_names)
-    return speakers
 
 
 def _hear_alike(a: LoadedRun, b: LoadedRun) -> bool:

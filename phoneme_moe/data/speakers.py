@@ -1,0 +1,48 @@
+"""Which speakers a split means: one rule for every command that evaluates on a split."""
+
+from __future__ import annotations
+
+from phoneme_moe.corpora import PreparedCorpus
+from phoneme_moe.errors import InputError
+from phoneme_moe.model.recognizer import Recognizer
+from phoneme_moe.recipe import Recipe
+
+
+def split_speakers(
+    recipe: Recipe, corpus: PreparedCorpus, recognizer: Recognizer | None = None
+) -> tuple[str, ...]:
+    """Speakers that a split of a corpus means for a run.
+
+    Of the run's own corpus, those that its recipe names, held-out ones among them; of any other
+    corpus, all.
+
+    Args:
+        recipe: The run's.
+        corpus: The corpus of the split.
+        recognizer: Where its gate is the speaker's identity, speakers without an expert are left
+            out; they are kept when no recognizer is given.
+
+    Returns:
+        Names in the corpus's order.
+
+    Raises:
+        InputError: No speaker is left.
+    """
+    section = recipe.corpus
+    speakers = corpus.speakers
+    if corpus.name == section.name and section.speakers is not None:
+        named = {*section.speakers, *section.held_out_speakers}
+        speakers = tuple(name for name in speakers if name in named)
+        if not speakers:
+            raise InputError(
+                f"corpus {corpus.name}: found none of the speakers that the recipe names "
+                f"({', '.join(sorted(named))})"
+            )
+    if recognizer is not None and recognizer.gate_is_speaker:
+        speakers = tuple(name for name in speakers if name in recognizer.expert_names)
+        if not speakers:
+            raise InputError(
+                f"corpus {corpus.name}: model.gate is of kind speaker, and no speaker has an "
+                f"expert: found {', '.join(recognizer.expert_names)}"
+            )
+    return speakers
