@@ -129,9 +129,9 @@ _FEATURES: dict[str, Callable[[Any], bool]] = {
     "sample_rate": lambda v: _count(v) and 4000 <= v <= 96_000,
     "n_mels": lambda v: _count(v) and 2 <= v <= 256,
     "window_ms": lambda v: _number(v) and 1 < v <= 200,
-    "window": lambda v: v in {"hann", "hamming"},
+    "window": lambda v: v in ("hann", "hamming"),
     "hop_ms": lambda v: _number(v) and 0.5 < v <= 100,
-    "normalization": lambda v: v in {"range", "utterance"},
+    "normalization": lambda v: v in ("range", "utterance"),
 }
 
 

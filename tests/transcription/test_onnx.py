@@ -11,12 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import jsonschema
 import numpy as np
 import onnx
 import pytest
 import soundfile
 import tiny
 import torch
+from referencing import Registry, Resource
 
 from phoneme_moe.errors import InputError
 from phoneme_moe.model.recognizer import Recognizer
@@ -24,12 +26,14 @@ from phoneme_moe.pipeline import Trained
 from phoneme_moe.recipe import load_recipe, shipped_recipes
 from phoneme_moe.run_folder import LoadedRun, load_run
 from phoneme_moe.transcription.export import export_onnx
-from phoneme_moe.transcription.onnx_engine import OnnxEngine
+from phoneme_moe.transcription.onnx_engine import OnnxEngine, read_card
 from phoneme_moe.transcription.run_engine import RunEngine, transcribe
 from phoneme_moe.transcription.transcribe import Options, transcribe_file
 
 if TYPE_CHECKING:
     from conftest import Outcome
+
+SCHEMAS = Path(__file__).parents[2] / "docs" / "schemas"
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +154,61 @@ def test_the_command_writes_a_file_that_transcribe_takes(
     other = phoneme_moe("transcribe", path, spoken, "--only-expert", "ann")
     assert other.code == 1
     assert "run folder" in other.err
+
+
+def schema_of_metadata() -> jsonschema.Draft202012Validator:
+    """The schema; decoding.json's is part of it."""
+    schema, decoding = (
+        json.loads((SCHEMAS / f"{name}.schema.json").read_text()) for name in ("onnx", "decoding")
+    )
+    jsonschema.Draft202012Validator.check_schema(schema)
+    registry = Registry().with_resource("decoding.schema.json", Resource.from_contents(decoding))
+    return jsonschema.Draft202012Validator(schema, registry=registry)
+
+
+def metadata_of(path: Path) -> dict[str, Any]:
+    metadata = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
+    return metadata | {"card": json.loads(metadata["card"])}
+
+
+@pytest.mark.parametrize("fixture", ["recognized", "classified"])
+def test_metadata_hold_to_their_schema(
+    fixture: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    path = tmp_path / "run.onnx"
+    export_onnx(load_run(request.getfixturevalue(fixture).run.folder), path)
+    schema_of_metadata().validate(metadata_of(path))
+
+
+PROBES: tuple[Any, ...] = (
+    *(None, True, -1, 0, 0.4, 0.5, 0.6, 1, 1.5, 2, 3, 8, 9, 100, 100.5, 200, 200.5, 256, 257),
+    *(3999, 4000, 9999, 9999.5, 10_000, 96_000, 96_001, "x", "hann", "hamming", "range"),
+    *("utterance", [], ["a"], ["a", "b"], ["a", "a"], [1], {}),
+)
+
+
+def test_the_schema_allows_what_a_reader_takes(exported: Path) -> None:
+    schema, metadata = schema_of_metadata(), metadata_of(exported)
+    card = metadata["card"]
+    # A version is compared, and True is 1 to Python.
+    changes = [card | {key: value} for key in card if key != "version" for value in PROBES]
+    changes += [
+        card | {"features": card["features"] | {key: value}}
+        for key in card["features"]
+        for value in PROBES
+    ]
+    changes += [{k: v for k, v in card.items() if k != key} for key in card]
+    taken = 0
+    for changed_card in changes:
+        try:
+            read_card(changed_card, "x")
+        except InputError:
+            reader = False
+        else:
+            reader = True
+        taken += reader
+        assert schema.is_valid(metadata | {"card": changed_card}) == reader, changed_card
+    assert 0 < taken < len(changes)
 
 
 def changed(path: Path, target: Path, change: Callable[[dict[str, Any]], None]) -> Path:
