@@ -1,6 +1,8 @@
 """The routing table: which expert was asked, frame by frame, over a whole split.
 
-Everything that inspects routing (statistics, heat map, page) reads this value and nothing else.
+For routing that comes from elsewhere or is to be looked at row by row: ``statistics.summarize``
+takes it. A run's own report never has a whole split in memory; it sums one ``UtteranceRouting``
+after another (``tally.Tally``).
 """
 
 from __future__ import annotations
