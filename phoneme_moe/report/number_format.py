@@ -1,0 +1,87 @@
+"""Numbers, probabilities and lists of names as text, for terminal, page, comparison and clips."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+#: Stands where there is no value.
+DASH = "–"
+#: Names in one sentence before "and 12 more".
+_NAMED = 6
+
+
+def percent(share: float, places: int = 0) -> str:
+    """A share in 0..1 with its unit: ``83 %``; what is small but not zero is ``<1 %``."""
+    if not places and 0.0005 <= share < 0.005:
+        return "<1 %"
+    return f"{in_percent(share, places)} %"
+
+
+def in_percent(share: float, places: int = 1) -> str:
+    """A share in 0..1 in per cent without the unit: ``83.2``."""
+    return number(100 * share, places)
+
+
+def percent_range(low: float, high: float) -> str:
+    """Two shares in 0..1 as a range, or as one value where they round to the same: ``3–83 %``."""
+    if percent(low) == percent(high):
+        return percent(high)
+    return f"{100 * low:.0f}–{100 * high:.0f} %"
+
+
+def number(value: float | None, places: int = 2) -> str:
+    """A number with so many decimals, never a negative zero; a dash for None."""
+    if value is None:
+        return DASH
+    text = f"{value:.{places}f}"
+    return text.replace("-", "−") if float(text) else text.lstrip("-")
+
+
+def signed(value: float | None, places: int = 1) -> str:
+    """A change with its sign (``+8.5``, ``−0.3``), zero without one; a dash for None."""
+    if value is None:
+        return DASH
+    text = f"{value:+.{places}f}"
+    return text.replace("-", "−") if float(text) else text.lstrip("+-")
+
+
+def points(difference: float | None, places: int = 1) -> str:
+    """A difference of shares in 0..1 in percentage points, with its sign: ``+8.5``."""
+    return signed(None if difference is None else 100 * difference, places)
+
+
+def points_range(low: float, high: float, places: int = 1) -> str:
+    """An interval of differences of shares in percentage points: ``+7.6 to +9.4``."""
+    return f"{points(low, places)} to {points(high, places)}"
+
+
+def probability(p: float | None) -> str:
+    """A probability that is never written as zero: ``0.25``, ``0.012``, ``<0.001``."""
+    if p is None:
+        return DASH
+    return "<0.001" if p < 0.001 else f"{p:.3f}" if p < 0.0995 else f"{p:.2f}"
+
+
+def p_value(p: float) -> str:
+    """``p = 0.012`` or ``p < 0.001``."""
+    text = probability(p)
+    return f"p < {text[1:]}" if text.startswith("<") else f"p = {text}"
+
+
+def plural(count: int, noun: str) -> str:
+    """``1 frame``, ``2 frames``, ``1,200 frames``."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
+def names(items: Sequence[str], limit: int = _NAMED) -> str:
+    """``a``, ``a and b``, ``a, b and c``, or the first few ``and 12 more``."""
+    if len(items) > limit + 1:
+        return f"{', '.join(items[:limit])} and {len(items) - limit} more"
+    if len(items) < 2:
+        return "".join(items)
+    return f"{', '.join(items[:-1])} and {items[-1]}"
+
+
+def is_or_are(items: Sequence[object]) -> str:
+    """The verb after so many subjects."""
+    return "is" if len(items) == 1 else "are"
