@@ -30,13 +30,13 @@ def compare(
     """Compare two runs: experts matched by what they do, routing, errors, and what differs."""
     from rich.console import Console
 
-    from phoneme_moe.cli.progress import progress
     from phoneme_moe.cli.tables import print_files
+    from phoneme_moe.progress import progress_bar
     from phoneme_moe.report.compare.run import STEPS, compare_runs
     from phoneme_moe.run_folder import load_run
 
     loaded = load_run(run_a, device), load_run(run_b, device)
-    with progress("comparing", STEPS) as step:
+    with progress_bar("comparing", STEPS) as step:
         written = compare_runs(*loaded, split, corpus, layer, layer_b, out, step)
     console = Console()
     console.print(written.text)

@@ -34,13 +34,13 @@ def report(
     """
     from rich.console import Console
 
-    from phoneme_moe.cli.progress import stages
     from phoneme_moe.cli.tables import print_files, print_routing, print_verdict
+    from phoneme_moe.progress import status_line
     from phoneme_moe.report.run import report_run
     from phoneme_moe.run_folder import load_run
 
     loaded = load_run(run, device)
-    with stages() as begin:
+    with status_line() as begin:
         written = report_run(loaded, split, out, corpus, layer, utterance or (), begin)
     console = Console()
     print_verdict(console, written.document)

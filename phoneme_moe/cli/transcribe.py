@@ -89,7 +89,7 @@ def transcribe(
     A file that cannot be used is named on stderr; the others are still done, and the exit status
     is then 1.
     """
-    from phoneme_moe.cli.progress import progress
+    from phoneme_moe.progress import progress_bar
     from phoneme_moe.transcription.find_audio import find_audio
     from phoneme_moe.transcription.transcribe import (
         Failure,
@@ -120,7 +120,7 @@ def transcribe(
     options = Options(beam, nbest, symbols, fold, channel, embeddings)
     failed = len(refused)
     first = True
-    with progress("transcribing", len(todo)) as advance:
+    with progress_bar("transcribing", len(todo)) as advance:
         for found in transcribe_files(engine, todo, options):
             advance()
             if isinstance(found, Failure):

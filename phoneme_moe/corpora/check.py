@@ -57,7 +57,7 @@ def check_corpus(corpus: PreparedCorpus, progress: bool = False) -> CorpusCheck:
         InputError: A manifest is missing or cannot be read.
     """
     from phoneme_moe.corpora.manifest import count
-    from phoneme_moe.corpora.progress import follow
+    from phoneme_moe.progress import track
 
     result = CorpusCheck()
     seen: dict[str, str] = {}
@@ -67,7 +67,7 @@ def check_corpus(corpus: PreparedCorpus, progress: bool = False) -> CorpusCheck:
         labelled = [cut for cut in cuts if len(cut.supervisions) == 1]
         result.counts[split] = count(labelled)
         result.inventory[split] = Counter(phoneme for cut in labelled for phoneme in _phonemes(cut))
-        for cut in follow(cuts, f"Checking {split}", progress, total=len(cuts)):
+        for cut in track(cuts, f"Checking {split}", progress, total=len(cuts)):
             if cut.id in seen:
                 what = f"is in {seen[cut.id]} and again in {split}"
                 result.problems.append(Problem(f"utterance {cut.id}", what))

@@ -63,13 +63,13 @@ def _read(manifest: Path, progress: bool) -> list[Cut]:
     from lhotse.serialization import load_jsonl
 
     from phoneme_moe.corpora.lexicon import refuse_words
-    from phoneme_moe.corpora.progress import follow
+    from phoneme_moe.progress import track
 
     try:
         cuts = list(CutSet.from_dicts(load_jsonl(manifest)))
     except Exception as error:  # gzip, JSON and Lhotse each raise their own kinds
         raise InputError(f"{manifest}: cannot be read as Lhotse cuts ({error})") from error
-    cuts = [_normalise(cut, manifest) for cut in follow(_named(cuts), "Reading cuts", progress)]
+    cuts = [_normalise(cut, manifest) for cut in track(_named(cuts), "Reading cuts", progress)]
     refuse_words((tuple(cut.supervisions[0].custom["phonemes"]) for cut in cuts), manifest)
     return cuts
 

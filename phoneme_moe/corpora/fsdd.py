@@ -40,10 +40,10 @@ def prepare(job: Preparation) -> Splits:
         InputError: No file ``{digit}_{speaker}_{take}.wav`` is there, or one is not audio.
     """
     from phoneme_moe.corpora.manifest import Utterance, make_cut, read_header
-    from phoneme_moe.corpora.progress import follow
+    from phoneme_moe.progress import track
 
     splits: dict[str, list[Any]] = {"train": [], "dev": [], "test": []}
-    for path in follow(_recordings(job.source), "Reading recordings", job.progress):
+    for path in track(_recordings(job.source), "Reading recordings", job.progress):
         match = _FILE_NAME.fullmatch(path.name)
         assert match is not None
         word, phonemes = DIGITS[int(match["digit"])]

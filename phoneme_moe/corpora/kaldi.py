@@ -113,12 +113,12 @@ def _read_folder(
 def _read_audio(folder: Path, progress: bool) -> dict[str, tuple[AudioFile, float, float | None]]:
     """Utterance to its file, and its start and end there in seconds."""
     from phoneme_moe.corpora.manifest import read_header
-    from phoneme_moe.corpora.progress import follow
     from phoneme_moe.corpora.tables import read_table
+    from phoneme_moe.progress import track
 
     recordings = read_table(folder / "wav.scp", "RECORDING FILE")
     files = {}
-    for id, entry in follow(
+    for id, entry in track(
         recordings.items(), f"Reading {folder.name}", progress, total=len(recordings)
     ):
         if entry.value.endswith("|"):

@@ -72,8 +72,8 @@ def _read_part(
 ) -> tuple[list[Any], dict[str, str]]:
     """The cuts of the publishers' ``train`` or ``test``, and the sex of each speaker."""
     from phoneme_moe.corpora.manifest import Utterance, make_cut, read_header
-    from phoneme_moe.corpora.progress import follow
     from phoneme_moe.corpora.tables import read_sexes, read_table
+    from phoneme_moe.progress import track
 
     assert job.source is not None
     folder = job.source / part
@@ -83,7 +83,7 @@ def _read_part(
     ages = read_table(folder / "spk2age", "SPEAKER AGE")
     sexes = read_sexes(folder / "spk2gender")
     cuts = []
-    for id, recording in follow(
+    for id, recording in track(
         recordings.items(), f"Reading {part}", job.progress, total=len(recordings)
     ):
         if id not in speakers or id not in texts:

@@ -46,7 +46,7 @@ class Embeddings:
             if not bool(vector.isfinite().all()):
                 raise InputError(f"{path}: {name}: found a number that is not finite")
 
-    def of(self, names: Sequence[str]) -> Tensor:
+    def lookup(self, names: Sequence[str]) -> Tensor:
         """The vector of the first of these names that the file has, in float32, shape (size,).
 
         Args:

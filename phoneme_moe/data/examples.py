@@ -130,13 +130,16 @@ def load_examples(
         )
     if embeddings is not None:
         sounds = [
-            (replace(example, embedding=embeddings.of([example.utterance, example.speaker])), sound)
+            (
+                replace(example, embedding=embeddings.lookup([example.utterance, example.speaker])),
+                sound,
+            )
             for example, sound in sounds
         ]
     return _with_features(sounds, recognizer)
 
 
-def load_sounds(
+def load_waveforms(
     recipe: Recipe,
     corpus: PreparedCorpus,
     split: str,

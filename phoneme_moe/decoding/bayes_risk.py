@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from phoneme_moe.decoding.beam_search import Hypothesis
 
 
-def pool(groups: Sequence[Sequence[Hypothesis]]) -> list[Hypothesis]:
+def average_nbest(groups: Sequence[Sequence[Hypothesis]]) -> list[Hypothesis]:
     """Readings by several hearings of one utterance, which count equally; the likeliest first.
 
     A reading's probability is the mean of its probabilities among the readings of each hearing, 0
@@ -51,7 +51,7 @@ def _shares(hypotheses: Sequence[Hypothesis]) -> NDArray[np.float64]:
     return probabilities
 
 
-def by_expected_errors(hypotheses: Sequence[Hypothesis]) -> list[Hypothesis]:
+def sort_by_bayes_risk(hypotheses: Sequence[Hypothesis]) -> list[Hypothesis]:
     """Readings, the one with the fewest errors to be expected first.
 
     Errors are counted against every reading (Levenshtein) as if it were what was said, with

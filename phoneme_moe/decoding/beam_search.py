@@ -28,7 +28,7 @@ class Hypothesis:
 
     Attributes:
         outputs: Output indices in order, without blanks.
-        score: ``acoustic + weight * language + bonus * len(outputs)``.
+        score: ``acoustic + lm_weight * language + insertion_bonus * len(outputs)``.
         acoustic: Natural logarithm of its probability by the posteriors: of its alignments whose
             prefixes were all kept.
         language: Natural logarithm of its probability by the n-gram, the end included; 0 without
@@ -46,8 +46,8 @@ def beam_search(
     num_frames: NDArray[np.int64],
     beam: int,
     language_model: PhonemeNgram | None = None,
-    weight: float = 0.0,
-    bonus: float = 0.0,
+    lm_weight: float = 0.0,
+    insertion_bonus: float = 0.0,
     nbest: int = 1,
 ) -> list[list[Hypothesis]]:
     """The best readings of each utterance; all there are, exactly, in a beam that holds them all.
@@ -60,8 +60,8 @@ def beam_search(
         num_frames: Real frames of each utterance, shape (batch,).
         beam: Prefixes that are kept from frame to frame, 1 or more.
         language_model: N-gram over the outputs but the blank, in their order.
-        weight: What logarithms of its probabilities are multiplied by, 0 or more.
-        bonus: Added to the score for each phoneme.
+        lm_weight: What logarithms of its probabilities are multiplied by, 0 or more.
+        insertion_bonus: Added to the score for each phoneme.
         nbest: Most readings of an utterance, 1 or more.
 
     Returns:
@@ -70,7 +70,9 @@ def beam_search(
     # Longest first: those that go on are then the first rows, and padding is never looked at.
     order = np.argsort(-num_frames, kind="stable")
     lengths = num_frames[order]
-    search = _Search(log_posteriors.shape[2], len(order), beam, language_model, weight, bonus)
+    search = _Search(
+        log_posteriors.shape[2], len(order), beam, language_model, lm_weight, insertion_bonus
+    )
     going = [int(np.count_nonzero(lengths > frame)) for frame in range(int(lengths.max(initial=0)))]
     moves = [
         search.step(log_posteriors[order[:rows], frame].astype(np.float64))
@@ -89,8 +91,8 @@ class _Search:
         batch: int,
         beam: int,
         model: PhonemeNgram | None,
-        weight: float,
-        bonus: float,
+        lm_weight: float,
+        insertion_bonus: float,
     ) -> None:
         log_probabilities = np.zeros((1, outputs)) if model is None else model.log_probabilities
         self.then = np.zeros((1, outputs - 1), np.int64) if model is None else model.next_states
@@ -99,8 +101,8 @@ class _Search:
         self.language = np.roll(log_probabilities.astype(np.float64), 1, axis=1)
         self.ends = self.language[:, 0].copy()
         self.language[:, 0] = 0.0
-        self.gains = weight * self.language + bonus * (np.arange(outputs) != BLANK)
-        self.weight, self.bonus = weight, bonus
+        self.gains = lm_weight * self.language + insertion_bonus * (np.arange(outputs) != BLANK)
+        self.lm_weight, self.insertion_bonus = lm_weight, insertion_bonus
         shape = (batch, beam)
         self.in_blank = np.full(shape, _NEVER)  # log probability of its alignments that end so
         self.in_phoneme = np.full(shape, _NEVER)
@@ -142,7 +144,9 @@ class _Search:
         with_output[met] = _NEVER
         with_output[:, :, BLANK] = np.logaddexp(stays_in_blank, stays_in_phoneme)
         scores = with_output + self.gains[self.state[on]]
-        scores += (self.weight * self.said[on] + self.bonus * self.length[on])[:, :, None]
+        scores += (self.lm_weight * self.said[on] + self.insertion_bonus * self.length[on])[
+            :, :, None
+        ]
         move = _best(scores.reshape(rows, -1), last.shape[1])
         source, output = np.divmod(move, outputs)
         self._keep(source, output)
@@ -181,7 +185,7 @@ class _Search:
         """
         acoustic = np.logaddexp(self.in_blank, self.in_phoneme)
         language = self.said + self.ends[self.state]
-        score = acoustic + self.weight * language + self.bonus * self.length
+        score = acoustic + self.lm_weight * language + self.insertion_bonus * self.length
         slot = np.argsort(-score, axis=1, kind="stable")[:, :nbest]
         acoustic, language, score = (
             np.take_along_axis(own, slot, axis=1).tolist() for own in (acoustic, language, score)

@@ -45,7 +45,7 @@ class Trigram:
     ends: Tensor
 
     @classmethod
-    def of(cls, ngram: PhonemeNgram) -> Trigram:
+    def from_ngram(cls, ngram: PhonemeNgram) -> Trigram:
         """What an n-gram says.
 
         Args:
@@ -78,7 +78,7 @@ class Trigram:
         return steps.masked_fill(~real, 0).sum(dim=1) + ends
 
 
-def log_sum_of_all(log_posteriors: Tensor, mask: Tensor, trigram: Trigram) -> Tensor:
+def log_partition(log_posteriors: Tensor, mask: Tensor, trigram: Trigram) -> Tensor:
     """Logarithm of the sum, over all phoneme sequences, of CTC probability times the n-gram's.
 
     Until its gradient is taken it holds 13 kB a frame and utterance, with 39 phonemes.

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from phoneme_moe.decoding.bayes_risk import by_expected_errors, pool
+from phoneme_moe.decoding.bayes_risk import average_nbest, sort_by_bayes_risk
 from phoneme_moe.decoding.beam_search import Hypothesis, beam_search
 from phoneme_moe.decoding.ngram import PhonemeNgram
 from phoneme_moe.decoding.phonemes import BLANK
@@ -50,8 +50,8 @@ class Decoding:
     Attributes:
         temperature: What scores are divided by before they count as confidence.
         language_model: N-gram of the run's training phonemes; None of old runs.
-        weight: Power of its probabilities in a beam search.
-        bonus: Added to a reading's score for each phoneme.
+        lm_weight: Power of its probabilities in a beam search.
+        insertion_bonus: Added to a reading's score for each phoneme.
         beam: Readings that a beam search keeps where nobody says; None of runs that are read by the
             best path.
         minimum_bayes_risk: A beam search gives the reading with the fewest errors to be expected,
@@ -63,8 +63,8 @@ class Decoding:
 
     temperature: float = 1.0
     language_model: PhonemeNgram | None = None
-    weight: float = 0.0
-    bonus: float = 0.0
+    lm_weight: float = 0.0
+    insertion_bonus: float = 0.0
     beam: int | None = None
     minimum_bayes_risk: bool = False
     num_shifts: int = 1
@@ -112,16 +112,18 @@ class Decoding:
                 frames,
                 beam,
                 self.language_model,
-                self.weight,
-                self.bonus,
+                self.lm_weight,
+                self.insertion_bonus,
                 beam if self.minimum_bayes_risk else nbest,
             )
             for posteriors, frames in heard
         ]
         if not self.minimum_bayes_risk:
             return found[0]
-        of_utterances = found[0] if len(found) == 1 else map(pool, zip(*found, strict=True))
-        return [by_expected_errors(own)[:nbest] for own in of_utterances]
+        of_utterances = (
+            found[0] if len(found) == 1 else map(average_nbest, zip(*found, strict=True))
+        )
+        return [sort_by_bayes_risk(own)[:nbest] for own in of_utterances]
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -129,8 +131,8 @@ class Decoding:
         return {
             "version": DECODING_VERSION,
             "temperature": self.temperature,
-            "weight": self.weight,
-            "bonus": self.bonus,
+            "weight": self.lm_weight,
+            "bonus": self.insertion_bonus,
             "beam": self.beam,
             "least_risk": self.minimum_bayes_risk,
             "phases": self.num_shifts,
@@ -176,7 +178,9 @@ class Decoding:
             beam=beam,
             minimum_bayes_risk=minimum_bayes_risk,
             num_shifts=num_shifts,
-            **numbers,
+            temperature=numbers["temperature"],
+            lm_weight=numbers["weight"],
+            insertion_bonus=numbers["bonus"],
         )
 
 

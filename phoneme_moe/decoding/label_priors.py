@@ -16,9 +16,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from phoneme_moe.decoding.phonemes import BLANK
+from phoneme_moe.decoding.viterbi import min_num_frames
 
 
-def without_prior(log_posteriors: Tensor, log_prior: Tensor, scale: float) -> Tensor:
+def subtract_prior(log_posteriors: Tensor, log_prior: Tensor, scale: float) -> Tensor:
     """Scores that do not favour what is common: ``log p - scale * log prior``.
 
     Args:
@@ -29,7 +30,7 @@ def without_prior(log_posteriors: Tensor, log_prior: Tensor, scale: float) -> Te
     return log_posteriors - scale * log_prior
 
 
-def sequence_loss(
+def unnormalized_ctc_loss(
     scores: Tensor, num_frames: Tensor, targets: Tensor, target_lengths: Tensor
 ) -> Tensor:
     """CTC of scores that need not be logarithms of probabilities.
@@ -59,15 +60,6 @@ def sequence_loss(
     return normalised - (normaliser * real).sum(dim=1)
 
 
-def frames_needed(targets: Tensor) -> int:
-    """Frames that phonemes need at least: one each, and a blank between two that are the same.
-
-    Args:
-        targets: Shape (phonemes,).
-    """
-    return len(targets) + int((targets[1:] == targets[:-1]).sum())
-
-
 def align(scores: Tensor, targets: Tensor) -> list[tuple[int, int]]:
     """The frames of each phoneme in the best alignment.
 
@@ -84,10 +76,10 @@ def align(scores: Tensor, targets: Tensor) -> list[tuple[int, int]]:
     Raises:
         ValueError: The phonemes need more frames than there are.
     """
-    if len(scores) < frames_needed(targets):
+    if len(scores) < min_num_frames(targets.tolist()):
         raise ValueError(
             f"{len(scores)} frames are too few for {len(targets)} phonemes, which need "
-            f"{frames_needed(targets)}"
+            f"{min_num_frames(targets.tolist())}"
         )
     if not len(targets):
         return []

@@ -147,7 +147,7 @@ def total_score(scores: Sequence[UtteranceScore], *, num_confusions: int = 20) -
 
 
 @dataclass(frozen=True)
-class Change:
+class PairedDifference:
     """How an error rate changes from one way of recognising the same utterances to another.
 
     Attributes:
@@ -161,7 +161,9 @@ class Change:
     p: float
 
 
-def change(before: Sequence[UtteranceScore], after: Sequence[UtteranceScore]) -> Change:
+def paired_difference(
+    before: Sequence[UtteranceScore], after: Sequence[UtteranceScore]
+) -> PairedDifference:
     """Compares two recognitions of the same utterances (Bisani & Ney 2004).
 
     Args:
@@ -178,7 +180,7 @@ def change(before: Sequence[UtteranceScore], after: Sequence[UtteranceScore]) ->
     # Both sides count half where the difference is exactly none.
     below = (rates < 0).mean() + (rates == 0).mean() / 2
     p = min(1.0, 2 * float(min(below, 1 - below)) + 1 / size)
-    return Change(float(more.sum() / max(lengths.sum(), 1)), (float(low), float(high)), p)
+    return PairedDifference(float(more.sum() / max(lengths.sum(), 1)), (float(low), float(high)), p)
 
 
 def bootstrap_interval(

@@ -6,6 +6,7 @@ Legend: B utterances, T frames, P outputs with the blank first, N phonemes, S st
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,15 @@ Spans = NDArray[np.int64]
 """First frame of each phoneme and the one after its last, shape (phonemes, 2)."""
 
 _NEVER = np.float32(-1e30)
+
+
+def min_num_frames(targets: Sequence[int]) -> int:
+    """Fewest frames of a CTC alignment: one a phoneme, and a blank between two that are equal.
+
+    Args:
+        targets: Output indices of the phonemes.
+    """
+    return len(targets) + sum(a == b for a, b in pairwise(targets))
 
 
 def force_align(

@@ -81,9 +81,9 @@ def _weigh_ngram(run: LoadedRun, dev: Listened, decoding: Decoding) -> Decoding:
 
     best, least = decoding, errors(decoding)
     for _ in range(2):
-        around = [replace(best, weight=weight) for weight in WEIGHTS]
+        around = [replace(best, lm_weight=weight) for weight in WEIGHTS]
         for several in (around, None):
-            for tried in several or [replace(best, bonus=bonus) for bonus in BONUSES]:
+            for tried in several or [replace(best, insertion_bonus=bonus) for bonus in BONUSES]:
                 if tried != best and (found := errors(tried)) < least:
                     best, least = tried, found
     return best

@@ -11,10 +11,10 @@ from phoneme_moe.corpora import PreparedCorpus, load_corpus
 from phoneme_moe.data.examples import load_examples
 from phoneme_moe.data.speakers import split_speakers
 from phoneme_moe.decoding.scoring import (
-    Change,
+    PairedDifference,
     Score,
     UtteranceScore,
-    change,
+    paired_difference,
     score_utterance,
     total_score,
 )
@@ -56,10 +56,10 @@ class Evaluation:
     beam: int | None = None
     utterances: dict[str, UtteranceScore] = field(default_factory=dict)
 
-    def against(self, other: Evaluation) -> Change:
+    def against(self, other: Evaluation) -> PairedDifference:
         """How the error rate changes from another evaluation of the same split to this one."""
         names = list(self.utterances)
-        return change(
+        return paired_difference(
             [other.utterances[name] for name in names], [self.utterances[name] for name in names]
         )
 

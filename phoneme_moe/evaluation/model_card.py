@@ -62,8 +62,8 @@ def model_card(run: LoadedRun) -> dict[str, Any]:
             "ngram_order": (
                 None if run.decoding.language_model is None else run.decoding.language_model.order
             ),
-            "ngram_weight": run.decoding.weight,
-            "bonus": run.decoding.bonus,
+            "ngram_weight": run.decoding.lm_weight,
+            "bonus": run.decoding.insertion_bonus,
             "beam": run.decoding.beam,
             "least_risk": run.decoding.minimum_bayes_risk,
             "phases": run.decoding.num_shifts,

@@ -13,7 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from phoneme_moe.decoding.label_priors import without_prior
+from phoneme_moe.decoding.label_priors import subtract_prior
 from phoneme_moe.mixture.networks.tdnn import StackTDNN
 
 
@@ -37,4 +37,4 @@ class TimingNet(nn.Module):
 
     def forward(self, features: Tensor, mask: Tensor) -> Tensor:
         """Scores that do not favour what is common, shape (batch, frames, outputs)."""
-        return without_prior(self.log_posteriors(features, mask), self.log_prior, self.prior_scale)
+        return subtract_prior(self.log_posteriors(features, mask), self.log_prior, self.prior_scale)

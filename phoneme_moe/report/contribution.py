@@ -7,7 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from phoneme_moe.data.examples import Example
-from phoneme_moe.decoding.scoring import Change, UtteranceScore, change, total_score
+from phoneme_moe.decoding.scoring import (
+    PairedDifference,
+    UtteranceScore,
+    paired_difference,
+    total_score,
+)
 from phoneme_moe.errors import InputError
 from phoneme_moe.mixture.override import RoutingOverride
 from phoneme_moe.model.recognizer import Recognizer
@@ -28,7 +33,7 @@ class Contribution:
 
     base_error_rate: float
     removal: tuple[Removal, ...] | None
-    uniform: Change | None
+    uniform: PairedDifference | None
     num_utterances: int
     refusal: str | None = None
 
@@ -85,6 +90,6 @@ def contribution_of(
     return Contribution(
         base,
         tuple(removal),
-        change([scores[name] for name in names], [after[name] for name in names]),
+        paired_difference([scores[name] for name in names], [after[name] for name in names]),
         len(chosen),
     )

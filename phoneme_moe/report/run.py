@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from phoneme_moe.corpora import PreparedCorpus, load_corpus
-from phoneme_moe.data.examples import Example, load_examples, load_sounds
+from phoneme_moe.data.examples import Example, load_examples, load_waveforms
 from phoneme_moe.data.speakers import split_speakers
 from phoneme_moe.decoding.scoring import UtteranceScore
 from phoneme_moe.report.caveats import what_is_missing
@@ -174,7 +174,7 @@ def _views(
     """The chosen utterances in time, with their sound."""
     reasons = dict(shown)
     chosen = [example for example in examples if example.utterance in reasons]
-    sounds = load_sounds(run.recipe, corpus, split, run.recognizer, reasons)
+    sounds = load_waveforms(run.recipe, corpus, split, run.recognizer, reasons)
     rate = run.recognizer.log_mel.sample_rate
     views, audio = {}, {}
     for one in observe(run.recognizer, chosen, layer) if chosen else ():

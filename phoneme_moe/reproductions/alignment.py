@@ -17,8 +17,9 @@ from torch.nn.utils.rnn import pad_sequence
 from phoneme_moe.corpora import SPLITS, PreparedCorpus, data_root, ensure_corpus, load_corpus
 from phoneme_moe.corpora.prepare import write_prepared
 from phoneme_moe.data.examples import Example, load_examples
-from phoneme_moe.decoding.label_priors import align, frames_needed
+from phoneme_moe.decoding.label_priors import align
 from phoneme_moe.decoding.phonemes import PhonemeSet
+from phoneme_moe.decoding.viterbi import min_num_frames
 from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.model.timing_net import TimingNet
 from phoneme_moe.recipe import Recipe
@@ -141,7 +142,7 @@ def find_times(
         scores = _scores(net, examples)
         for number in range(own):
             # What is too short for its phonemes has no alignment.
-            if len(scores[number]) >= frames_needed(targets[number]):
+            if len(scores[number]) >= min_num_frames(targets[number].tolist()):
                 found: Sequence[tuple[float, float]] = align(scores[number], targets[number])
             else:
                 edges = np.linspace(0, len(scores[number]), len(targets[number]) + 1).tolist()

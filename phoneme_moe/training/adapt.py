@@ -20,7 +20,12 @@ import torch
 
 from phoneme_moe.corpora import load_corpus
 from phoneme_moe.data.examples import Example, corpus_speakers, load_examples
-from phoneme_moe.decoding.scoring import UtteranceScore, change, score_utterance, total_score
+from phoneme_moe.decoding.scoring import (
+    UtteranceScore,
+    paired_difference,
+    score_utterance,
+    total_score,
+)
 from phoneme_moe.errors import InputError
 from phoneme_moe.files import write_json
 from phoneme_moe.inference import decode_phonemes, recognize_examples
@@ -125,7 +130,7 @@ def adapt(
     save_recipe(out, run.recipe)
     save_model(out, run.recipe, adapted)
     save_decoding(out, run.decoding)
-    found = change(before, after)
+    found = paired_difference(before, after)
     adaptation = Adaptation(
         load_run(out),
         way,

@@ -91,8 +91,8 @@ class StageModule(pl.LightningModule):
         self.decoding = Decoding()
         if self.stage.objective == "crf":
             assert ngram is not None
-            self.trigram = Trigram.of(ngram)
-            self.decoding = Decoding(language_model=ngram, weight=1.0, beam=DEV_BEAM)
+            self.trigram = Trigram.from_ngram(ngram)
+            self.decoding = Decoding(language_model=ngram, lm_weight=1.0, beam=DEV_BEAM)
         self._load = torch.zeros(len(recognizer.expert_names))
         self._loss = torch.zeros(())
         self.num_steps = 0

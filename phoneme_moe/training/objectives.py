@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from phoneme_moe.data.batches import Batch
-from phoneme_moe.decoding.ctc_crf import Trigram, log_sum_of_all
+from phoneme_moe.decoding.ctc_crf import Trigram, log_partition
 from phoneme_moe.decoding.phonemes import BLANK
 from phoneme_moe.mixture.routing import Routing
 from phoneme_moe.model.recognizer import Recognition
@@ -113,7 +113,7 @@ def crf_loss(recognition: Recognition, batch: Batch, trigram: Trigram) -> Tensor
     said = recognition.log_posteriors
     by_ctc = sequence_log_probability(said, mask.sum(dim=1), batch.targets, batch.target_lengths)
     by_ngram = trigram.log_probability(batch.targets, batch.target_lengths)
-    found = by_ctc + by_ngram - log_sum_of_all(said, mask, trigram)
+    found = by_ctc + by_ngram - log_partition(said, mask, trigram)
     found = torch.where(by_ctc < 0, found + CTC_SHARE * by_ctc, 0)
     return -(found / batch.target_lengths.clamp(min=1)).mean()
 

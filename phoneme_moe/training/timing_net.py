@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from phoneme_moe.decoding.label_priors import frames_needed, sequence_loss, without_prior
+from phoneme_moe.decoding.label_priors import subtract_prior, unnormalized_ctc_loss
+from phoneme_moe.decoding.viterbi import min_num_frames
 from phoneme_moe.model.timing_net import TimingNet
 from phoneme_moe.training.minibatch import Schedule, fit
 
@@ -41,7 +42,7 @@ def fit_timing_net(
     torch.manual_seed(seed)
     net = TimingNet(features[0].shape[1], num_outputs, width, prior_scale)
     fits = torch.tensor(
-        [len(own) >= frames_needed(t) for own, t in zip(features, targets, strict=True)]
+        [len(own) >= min_num_frames(t.tolist()) for own, t in zip(features, targets, strict=True)]
     )
     teach = fits.nonzero()[:, 0]
     num_frames = torch.tensor([len(own) for own in features])
@@ -55,9 +56,9 @@ def fit_timing_net(
         said = net.log_posteriors(of_rows, mask)
         seen = said.detach().exp()[mask].mean(dim=0)
         prior.mul_(prior_memory).add_(seen, alpha=1 - prior_memory)
-        scores = without_prior(said, prior.log(), prior_scale)
+        scores = subtract_prior(said, prior.log(), prior_scale)
         spoken = pad_sequence([targets[i] for i in rows.tolist()], batch_first=True)
-        found = sequence_loss(scores, num_frames[rows], spoken, lengths[rows])
+        found = unnormalized_ctc_loss(scores, num_frames[rows], spoken, lengths[rows])
         return (found / lengths[rows]).mean()
 
     fit(net.parameters(), [torch.arange(len(teach))], loss, schedule, seed)

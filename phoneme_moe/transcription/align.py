@@ -13,9 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from phoneme_moe.decoding.label_priors import frames_needed
 from phoneme_moe.decoding.phonemes import BLANK
-from phoneme_moe.decoding.viterbi import Spans, force_align, share_gaps
+from phoneme_moe.decoding.viterbi import Spans, force_align, min_num_frames, share_gaps
 from phoneme_moe.errors import InputError
 from phoneme_moe.transcription.model_spec import Engine, ModelOutput
 from phoneme_moe.transcription.pieces import TimedHypothesis, build_transcript, find_times
@@ -149,7 +148,7 @@ def _aligned(
 ) -> Alignment:
     spec = engine.spec
     said = heard.log_posteriors
-    needed = frames_needed(torch.tensor(outputs))
+    needed = min_num_frames(outputs)
     if needed > said.shape[1]:
         step = spec.feature_seconds * spec.stack
         raise InputError(

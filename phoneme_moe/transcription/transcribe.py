@@ -165,7 +165,7 @@ def _transcribe_group(
         for index, recording in batch:
             try:
                 if vectors is not None:
-                    embeddings.append(vectors.of([recording.path.stem]).numpy())
+                    embeddings.append(vectors.lookup([recording.path.stem]).numpy())
                 usable.append((index, recording))
             except InputError as error:
                 done[index] = Failure(recording.path, error)

@@ -16,18 +16,18 @@ def test_the_most_special_name_that_is_there_counts(tmp_path: Path) -> None:
     file = tmp_path / "e.safetensors"
     save_file({"ann": torch.tensor([1.0, 2.0]), "utt_7": torch.tensor([3.0, 4.0])}, file)
     embeddings = Embeddings(file, 2)
-    assert embeddings.of(["utt_7", "ann"]).tolist() == [3, 4]
-    assert embeddings.of(["utt_8", "ann"]).tolist() == [1, 2]
+    assert embeddings.lookup(["utt_7", "ann"]).tolist() == [3, 4]
+    assert embeddings.lookup(["utt_8", "ann"]).tolist() == [1, 2]
     with pytest.raises(
         InputError, match=r"no vector named 'utt_8' or 'anna' \(did you mean 'ann'\?\)"
     ):
-        embeddings.of(["utt_8", "anna"])
+        embeddings.lookup(["utt_8", "anna"])
 
 
 def test_half_precision_comes_as_float32(tmp_path: Path) -> None:
     file = tmp_path / "e.safetensors"
     save_file({"ann": torch.ones(3, dtype=torch.float16)}, file)
-    assert Embeddings(file, 3).of(["ann"]).dtype == torch.float32
+    assert Embeddings(file, 3).lookup(["ann"]).dtype == torch.float32
 
 
 @pytest.mark.parametrize(

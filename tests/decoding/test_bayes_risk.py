@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phoneme_moe.decoding.bayes_risk import by_expected_errors, pool
+from phoneme_moe.decoding.bayes_risk import average_nbest, sort_by_bayes_risk
 from phoneme_moe.decoding.beam_search import Hypothesis
 from phoneme_moe.decoding.decoder import Decoding
 from phoneme_moe.decoding.phonemes import BLANK
@@ -27,7 +27,7 @@ def guess(outputs: tuple[int, ...], probability: float) -> Hypothesis:
 
 def test_what_the_others_agree_on_beats_the_likeliest() -> None:
     # By hand: 1 2 3 costs .3 * 0 + .3 * 1 + .4 * 3 = 1.5, 1 2 costs .3 + .4 * 3, and 4 5 6 .3 * 6.
-    found = by_expected_errors(
+    found = sort_by_bayes_risk(
         [
             guess((4, 5, 6), 0.4),
             guess((1, 2, 3), 0.3),
@@ -39,9 +39,9 @@ def test_what_the_others_agree_on_beats_the_likeliest() -> None:
 
 def test_equals_keep_their_order_and_nothing_is_a_reading_too() -> None:
     both = [guess((), 0.5), guess((1,), 0.5)]
-    assert by_expected_errors(both) == both
-    assert by_expected_errors(both[::-1]) == both[::-1]
-    assert by_expected_errors(both[:1]) == both[:1]
+    assert sort_by_bayes_risk(both) == both
+    assert sort_by_bayes_risk(both[::-1]) == both[::-1]
+    assert sort_by_bayes_risk(both[:1]) == both[:1]
 
 
 @given(seed=st.integers(0, 10_000), shape=st.sampled_from([(6, 3), (4, 4)]))
@@ -71,7 +71,7 @@ def test_hearings_count_equally_by_hand() -> None:
     # Scores of a hearing may all be off by a constant: only shares count.
     one = [guess((1, 2), 0.6e-9), guess((1,), 0.4e-9)]
     other = [guess((3,), 0.5), guess((1,), 0.3), guess((), 0.2)]
-    found = pool([one, other])
+    found = average_nbest([one, other])
     assert [own.outputs for own in found] == [(1,), (1, 2), (3,), ()]
     np.testing.assert_allclose(np.exp([own.score for own in found]), [0.35, 0.3, 0.25, 0.1])
 
@@ -82,14 +82,14 @@ def test_the_same_hearing_twice_is_one(seed: int) -> None:
     shares = random.dirichlet(np.ones(5))
     group = [guess(tuple(random.integers(1, 4, size=n)), p) for n, p in enumerate(shares)]
     group.sort(key=lambda own: -own.score)
-    found = pool([group, group])
+    found = average_nbest([group, group])
     assert [own.outputs for own in found] == [own.outputs for own in group]
     np.testing.assert_allclose([own.score for own in found], [own.score for own in group])
 
 
 def test_what_is_next_to_impossible_keeps_a_score() -> None:
     sure = [guess((1,), 1.0), Hypothesis((2,), -5000.0, 0.0, 0.0)]
-    assert pool([sure, sure])[1].score == pytest.approx(-5000.0)
+    assert average_nbest([sure, sure])[1].score == pytest.approx(-5000.0)
 
 
 def test_a_search_pools_its_hearings_where_the_fewest_errors_are_wanted() -> None:
@@ -102,7 +102,7 @@ def test_a_search_pools_its_hearings_where_the_fewest_errors_are_wanted() -> Non
     ]
     found = Decoding(minimum_bayes_risk=True).search(first, lengths, 400, 400, [(second, later)])
     for row in range(2):
-        assert found[row] == by_expected_errors(pool([part[row] for part in parts]))
+        assert found[row] == sort_by_bayes_risk(average_nbest([part[row] for part in parts]))
     assert alone.search(first, lengths, 400, 1, [(second, later)]) == [own[:1] for own in parts[0]]
 
 

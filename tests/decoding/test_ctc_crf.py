@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from phoneme_moe.decoding.ctc_crf import ORDER, Trigram, log_sum_of_all
+from phoneme_moe.decoding.ctc_crf import ORDER, Trigram, log_partition
 from phoneme_moe.decoding.ngram import PhonemeNgram
 from phoneme_moe.decoding.phonemes import BLANK
 
 SYMBOLS = "abc"
 SAID = ["abba", "ab", "acab", "aa", "bab", "", "cc"]
 NGRAM = PhonemeNgram.estimate(SAID, SYMBOLS, ORDER)
-TRIGRAM = Trigram.of(NGRAM)
+TRIGRAM = Trigram.from_ngram(NGRAM)
 
 
 def random_posteriors(seed: int, *shape: int) -> Tensor:
@@ -44,7 +44,7 @@ def mask_of(num_frames: list[int], most: int) -> Tensor:
 def test_sum_and_gradient_are_those_of_all_paths(seed: int, num_frames: list[int]) -> None:
     posteriors = random_posteriors(seed, len(num_frames), 5, 4).requires_grad_()
     weights = torch.linspace(0.5, 1.5, len(num_frames))
-    found = log_sum_of_all(posteriors, mask_of(num_frames, 5), TRIGRAM)
+    found = log_partition(posteriors, mask_of(num_frames, 5), TRIGRAM)
     (gradient,) = torch.autograd.grad((found * weights).sum(), posteriors)
     expected = torch.stack([add_up(o[:n]) for o, n in zip(posteriors, num_frames, strict=True)])
     torch.testing.assert_close(found, expected.float(), atol=1e-5, rtol=1e-5)
@@ -65,9 +65,9 @@ def test_the_tables_say_what_the_ngram_says(utterances: list[str]) -> None:
 
 def test_padding_changes_nothing_and_has_no_gradient() -> None:
     posteriors = random_posteriors(3, 2, 9, 4)
-    alone = log_sum_of_all(posteriors[:1, :4], mask_of([4], 4), TRIGRAM)
+    alone = log_partition(posteriors[:1, :4], mask_of([4], 4), TRIGRAM)
     padded = posteriors.clone().requires_grad_()
-    found = log_sum_of_all(padded, mask_of([4, 9], 9), TRIGRAM)
+    found = log_partition(padded, mask_of([4, 9], 9), TRIGRAM)
     assert found[0].item() == pytest.approx(alone.item(), abs=1e-6)
     found.sum().backward()
     assert padded.grad is not None
@@ -76,7 +76,7 @@ def test_padding_changes_nothing_and_has_no_gradient() -> None:
 
 def test_of_each_real_frame_the_shares_of_all_paths_are_one() -> None:
     posteriors = random_posteriors(4, 3, 200, 4).requires_grad_()
-    log_sum_of_all(posteriors, mask_of([200, 150, 1], 200), TRIGRAM).sum().backward()
+    log_partition(posteriors, mask_of([200, 150, 1], 200), TRIGRAM).sum().backward()
     assert posteriors.grad is not None
     shares = posteriors.grad.sum(dim=-1)
     torch.testing.assert_close(shares, mask_of([200, 150, 1], 200).float(), atol=2e-4, rtol=0)
@@ -84,7 +84,7 @@ def test_of_each_real_frame_the_shares_of_all_paths_are_one() -> None:
 
 def test_probabilities_of_all_sequences_add_up_to_one() -> None:
     posteriors = random_posteriors(5, 1, 4, 4)
-    whole = log_sum_of_all(posteriors, mask_of([4], 4), TRIGRAM)
+    whole = log_partition(posteriors, mask_of([4], 4), TRIGRAM)
     total = 0.0
     for length in range(5):
         for said in product((1, 2, 3), repeat=length):

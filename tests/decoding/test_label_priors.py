@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from phoneme_moe.decoding.label_priors import align, sequence_loss, without_prior
+from phoneme_moe.decoding.label_priors import align, subtract_prior, unnormalized_ctc_loss
 from phoneme_moe.decoding.phonemes import BLANK
 
 OUTPUTS = 3
@@ -43,7 +43,7 @@ def utterances(draw: st.DrawFn) -> Case:
 
 
 def loss_of(scores: Tensor, targets: list[int]) -> Tensor:
-    return sequence_loss(
+    return unnormalized_ctc_loss(
         scores[None],
         torch.tensor([len(scores)]),
         torch.tensor([targets]),
@@ -74,9 +74,9 @@ def test_the_gradient_through_the_prior_agrees_with_finite_differences() -> None
     log_prior = torch.tensor([0.7, 0.2, 0.1], dtype=torch.float64).log()
 
     def loss(logits: Tensor) -> Tensor:
-        scores = without_prior(logits.log_softmax(dim=-1), log_prior, 0.7)
+        scores = subtract_prior(logits.log_softmax(dim=-1), log_prior, 0.7)
         targets = torch.tensor([[1, 2], [2, 0]])
-        return sequence_loss(scores, torch.tensor([5, 3]), targets, torch.tensor([2, 1]))
+        return unnormalized_ctc_loss(scores, torch.tensor([5, 3]), targets, torch.tensor([2, 1]))
 
     assert torch.autograd.gradcheck(loss, (logits,))
 
@@ -86,8 +86,8 @@ def test_without_a_prior_the_loss_is_plain_ctc() -> None:
     said = torch.randn(2, 6, OUTPUTS).log_softmax(dim=-1)
     frames, targets, lengths = torch.tensor([6, 4]), torch.tensor([[1, 2], [2, 0]]), [2, 1]
     log_prior = torch.tensor([0.8, 0.1, 0.1]).log()
-    found = sequence_loss(
-        without_prior(said, log_prior, 0.0), frames, targets, torch.tensor(lengths)
+    found = unnormalized_ctc_loss(
+        subtract_prior(said, log_prior, 0.0), frames, targets, torch.tensor(lengths)
     )
     plain = functional.ctc_loss(
         said.transpose(0, 1), targets, frames, torch.tensor(lengths), reduction="none"
@@ -99,13 +99,13 @@ def test_padding_changes_nothing() -> None:
     torch.manual_seed(0)
     scores = torch.randn(1, 6, OUTPUTS)
     arguments = torch.tensor([4]), torch.tensor([[1, 2]]), torch.tensor([2])
-    padded = sequence_loss(scores, *arguments)
-    torch.testing.assert_close(sequence_loss(scores[:, :4], *arguments), padded)
+    padded = unnormalized_ctc_loss(scores, *arguments)
+    torch.testing.assert_close(unnormalized_ctc_loss(scores[:, :4], *arguments), padded)
 
 
 def test_a_prior_takes_the_advantage_of_what_is_common() -> None:
     posteriors = torch.tensor([0.6, 0.3, 0.1])
-    scores = without_prior(posteriors.log(), posteriors.log(), 1.0)
+    scores = subtract_prior(posteriors.log(), posteriors.log(), 1.0)
     torch.testing.assert_close(scores, torch.zeros(3))
 
 

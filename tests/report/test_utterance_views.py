@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from phoneme_moe.corpora import PreparedCorpus
-from phoneme_moe.data.examples import load_examples, load_sounds
+from phoneme_moe.data.examples import load_examples, load_waveforms
 from phoneme_moe.errors import InputError
 from phoneme_moe.pipeline import Trained
 from phoneme_moe.report.collect.observe import Observation, observe
@@ -70,7 +70,7 @@ def test_a_view_shows_what_the_model_went_through(
 ) -> None:
     run, one = recognized.run, observed[3]
     name = one.example.utterance
-    sounds = load_sounds(run.recipe, tones, "test", run.recognizer, [name])
+    sounds = load_waveforms(run.recipe, tones, "test", run.recognizer, [name])
     (cut,) = [cut for cut in tones.cuts("test") if cut.id == name]
     np.testing.assert_allclose(sounds[name], cut.load_audio()[0], atol=1e-4)
     shown = view(run.recognizer, one, sounds[name], "typical")
@@ -101,7 +101,7 @@ def test_a_token_is_one_row_as_long_as_its_sound(
     run = classified.run
     one = next(observe(run.recognizer, load_examples(run.recipe, tones, "test", run.recognizer)))
     name = one.example.utterance
-    sound = load_sounds(run.recipe, tones, "test", run.recognizer, [name])[name]
+    sound = load_waveforms(run.recipe, tones, "test", run.recognizer, [name])[name]
     assert len(sound) == run.recognizer.token_samples
     shown = view(run.recognizer, one, sound, "worst")
     assert len(shown["weights"]) == 1

@@ -79,7 +79,7 @@ def test_dev_is_read_with_the_trigram_of_training(crf: Trained, tones: PreparedC
     dev = load_examples(recipe, tones, "dev", recognizer)
     said = [example.phonemes for example in train_examples]
     ngram = PhonemeNgram.estimate(said, recognizer.phonemes.symbols, 3)
-    decoding = Decoding(language_model=ngram, weight=1.0, beam=DEV_BEAM)
+    decoding = Decoding(language_model=ngram, lm_weight=1.0, beam=DEV_BEAM)
     errors = phonemes = 0
     for batch, recognition in recognize_examples(recognizer, dev):
         read = decode_phonemes(recognizer, recognition, decoding)

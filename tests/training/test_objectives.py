@@ -187,7 +187,9 @@ def test_crf_is_the_share_of_what_was_said_among_all_that_could_be() -> None:
     ngram = PhonemeNgram.estimate(["ab", "ba", "aab"], "ab", 3)
     targets = [[1, 2], [2]]
     routing = Routing(log_posteriors.new_zeros(0), log_posteriors.new_zeros(0), mask)
-    found = crf_loss(Recognition(log_posteriors, routing), batch_of(targets), Trigram.of(ngram))
+    found = crf_loss(
+        Recognition(log_posteriors, routing), batch_of(targets), Trigram.from_ngram(ngram)
+    )
     expected = 0.0
     for target, row, frames in zip(targets, log_posteriors.double().numpy(), (4, 3), strict=True):
         every = [list(said) for n in range(frames + 1) for said in product((1, 2), repeat=n)]
@@ -207,7 +209,9 @@ def test_crf_learns_nothing_from_what_does_not_fit_into_its_frames() -> None:
     mask = torch.ones(1, 2, dtype=torch.bool)
     ngram = PhonemeNgram.estimate(["ab"], "ab", 3)
     routing = Routing(log_posteriors.new_zeros(0), log_posteriors.new_zeros(0), mask)
-    loss = crf_loss(Recognition(log_posteriors, routing), batch_of([[1, 1]]), Trigram.of(ngram))
+    loss = crf_loss(
+        Recognition(log_posteriors, routing), batch_of([[1, 1]]), Trigram.from_ngram(ngram)
+    )
     loss.backward()
     assert loss.item() == 0
     assert log_posteriors.grad is not None

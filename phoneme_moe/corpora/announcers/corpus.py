@@ -95,7 +95,7 @@ def speak_corpus(job: Preparation, words: Sequence[str], min_tokens: int) -> Spl
     from phoneme_moe.corpora.announcers.synthesis import SAMPLING_RATE, Recital, recite
     from phoneme_moe.corpora.announcers.voices import ANNOUNCERS
     from phoneme_moe.corpora.manifest import AudioFile, Utterance, make_cut
-    from phoneme_moe.corpora.progress import follow
+    from phoneme_moe.progress import track
 
     readings = read_aloud(words, job.progress)
     numbers = {word: number for number, word in enumerate(words, start=1)}
@@ -107,7 +107,7 @@ def speak_corpus(job: Preparation, words: Sequence[str], min_tokens: int) -> Spl
         planned = plan_renditions(its_words, readings, wanted)
         renditions += [(numbers[word], word, rendition) for word, rendition in planned]
     recitals = [Recital(announcer, tuple(renditions)) for announcer in ANNOUNCERS]
-    spoken = follow(
+    spoken = track(
         recite(recitals, job.folder, _num_processes()),
         "Speaking",
         job.progress,
@@ -134,7 +134,7 @@ def read_aloud(words: Sequence[str], progress: bool = False) -> dict[str, tuple[
 
     from phoneme_moe.corpora.announcers.synthesis import Recital, recite
     from phoneme_moe.corpora.announcers.voices import ANNOUNCERS
-    from phoneme_moe.corpora.progress import follow
+    from phoneme_moe.progress import track
 
     num_processes = _num_processes()
     numbered = [(number, word, 0) for number, word in enumerate(words)]
@@ -143,7 +143,7 @@ def read_aloud(words: Sequence[str], progress: bool = False) -> dict[str, tuple[
         for start in range(num_processes)
     ]
     with TemporaryDirectory() as folder:
-        spoken = follow(
+        spoken = track(
             recite(recitals, Path(folder), num_processes), "Reading", progress, total=len(words)
         )
         readings = {word.word: word.phonemes for word in spoken}

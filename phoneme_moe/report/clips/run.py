@@ -8,10 +8,10 @@ from itertools import chain
 from pathlib import Path
 
 from phoneme_moe.corpora import PreparedCorpus, load_corpus
-from phoneme_moe.corpora.progress import follow
 from phoneme_moe.data.examples import Example, load_examples
 from phoneme_moe.data.speakers import split_speakers
 from phoneme_moe.errors import InputError, suggest
+from phoneme_moe.progress import track
 from phoneme_moe.report.clips.find import Cell, Clip, Looked, draw_clips, find_clips
 from phoneme_moe.report.clips.folder import (
     PAGE,
@@ -108,7 +108,7 @@ def clips_of_run(
     looked = Looked()
     each = find_clips(run.recognizer, examples, cell, layer, looked)
     found = list(
-        chain.from_iterable(follow(each, "looking for clips", progress, total=len(examples)))
+        chain.from_iterable(track(each, "looking for clips", progress, total=len(examples)))
     )
     if not found:
         what = f"{corpus.name} {split}"
@@ -128,7 +128,7 @@ def clips_of_run(
         files = [f"{SOUNDS}/{number:04}.flac" for number in range(1, len(clips) + 1)]
         cards: dict[int, Card] = {}
         sounds = cut_sounds(clips, cuts, context_ms / 1000, tokens)
-        for number, sound in follow(sounds, "cutting", progress, total=len(clips)):
+        for number, sound in track(sounds, "cutting", progress, total=len(clips)):
             sound.save(inside / files[number])
             cards[number] = Card.of(clips[number], sound, files[number], experts)
         page = render_clips(

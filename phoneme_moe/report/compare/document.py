@@ -12,7 +12,12 @@ from typing import Any
 import numpy as np
 
 from phoneme_moe.data.examples import Example
-from phoneme_moe.decoding.scoring import UtteranceScore, change, score_utterance, total_score
+from phoneme_moe.decoding.scoring import (
+    UtteranceScore,
+    paired_difference,
+    score_utterance,
+    total_score,
+)
 from phoneme_moe.report.compare.differences import (
     controlled,
     distance_of,
@@ -135,7 +140,7 @@ def _error_rates(
 
 
 def _paired_rates(a: list[UtteranceScore], b: list[UtteranceScore]) -> dict[str, Any]:
-    score_a, score_b, found = total_score(a), total_score(b), change(a, b)
+    score_a, score_b, found = total_score(a), total_score(b), paired_difference(a, b)
     more = np.array([after.errors - before.errors for before, after in zip(a, b, strict=True)])
     return {
         "utterances": len(a),

@@ -1,0 +1,70 @@
+"""Progress bars on stderr, shown on a terminal only: pipes and logs stay clean."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+Item = TypeVar("Item")
+
+
+def track(
+    items: Iterable[Item], what: str, shown: bool = True, total: int | None = None
+) -> Iterator[Item]:
+    """Yields the items while a bar shows how many have been processed.
+
+    Args:
+        items: The work.
+        what: Description of the work, shown beside the bar.
+        shown: False for no bar.
+        total: Number of items, where ``len(items)`` does not give it.
+    """
+    from rich.console import Console
+    from rich.progress import track as rich_track
+
+    console = Console(stderr=True)
+    yield from rich_track(
+        items,
+        description=what,
+        total=total,
+        console=console,
+        transient=True,
+        disable=not (shown and console.is_terminal),
+    )
+
+
+@contextmanager
+def progress_bar(what: str, total: int) -> Iterator[Callable[[], None]]:
+    """A bar of ``total`` steps; the function it yields advances it by one.
+
+    Args:
+        what: Description of the work, shown beside the bar.
+        total: Number of steps; a single one has no bar.
+    """
+    if total < 2 or not sys.stderr.isatty():
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    # Results appear above the bar where both go to the terminal.
+    shared = sys.stdout.isatty()
+    with Progress(
+        console=Console(stderr=True), transient=True, redirect_stdout=shared, redirect_stderr=True
+    ) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda: bar.advance(task)
+
+
+@contextmanager
+def status_line() -> Iterator[Callable[[str], None]]:
+    """A line that names the current step; the function it yields replaces its text."""
+    if not sys.stderr.isatty():
+        yield lambda what: None
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status("loading") as status:
+        yield status.update
