@@ -1,10 +1,11 @@
-"""Phoneme error rate, who errs how, and how sure the figure is."""
+"""Phoneme error rate: edit alignment, errors by kind, bootstrap intervals."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,13 +13,40 @@ from numpy.typing import NDArray
 BOOTSTRAP_DRAWS = 1000
 
 
+def align_phonemes(
+    reference: Sequence[str], hypothesis: Sequence[str]
+) -> list[tuple[int | None, int | None]]:
+    """Edit alignment of a hypothesis with its reference at the fewest errors (Levenshtein).
+
+    Args:
+        reference: Phonemes that were spoken.
+        hypothesis: Phonemes that were recognised.
+
+    Returns:
+        Index in the reference and index in the hypothesis of each step, in order: of a match or a
+        substitution both, of a deletion ``(index, None)``, of an insertion ``(None, index)``.
+    """
+    if not reference or not hypothesis or list(reference) == list(hypothesis):
+        return list(zip_longest(range(len(reference)), range(len(hypothesis))))
+    import jiwer
+
+    pairs: list[tuple[int | None, int | None]] = []
+    output = jiwer.process_words(" ".join(reference), " ".join(hypothesis))
+    for chunk in output.alignments[0]:
+        # The empty side of a deletion or an insertion has no indices, which pads it with None.
+        of_reference = range(chunk.ref_start_idx, chunk.ref_end_idx)
+        of_hypothesis = range(chunk.hyp_start_idx, chunk.hyp_end_idx)
+        pairs += zip_longest(of_reference, of_hypothesis)
+    return pairs
+
+
 @dataclass(frozen=True)
 class UtteranceScore:
     """Errors in one utterance.
 
     Attributes:
-        substitutions: Phonemes taken for another.
-        insertions: Phonemes heard where there is none.
+        substitutions: Phonemes recognised as another.
+        insertions: Phonemes recognised where none was spoken.
         deletions: Phonemes missed.
         num_reference: Phonemes of the reference.
         confusions: ``(reference, hypothesis)`` of each substitution.
@@ -32,67 +60,44 @@ class UtteranceScore:
 
     @property
     def errors(self) -> int:
-        """All errors."""
+        """Substitutions, insertions and deletions together."""
         return self.substitutions + self.insertions + self.deletions
 
 
 def score_utterance(reference: Sequence[str], hypothesis: Sequence[str]) -> UtteranceScore:
-    """Aligns a hypothesis with its reference at the fewest errors (Levenshtein).
+    """Counts the errors of a hypothesis in its alignment with the reference.
 
     Args:
         reference: Phonemes that were spoken.
         hypothesis: Phonemes that were recognised.
     """
-    if not reference:
-        return UtteranceScore(0, len(hypothesis), 0, 0)
-    if not hypothesis:
-        return UtteranceScore(0, 0, len(reference), len(reference))
-    if list(reference) == list(hypothesis):
-        return UtteranceScore(0, 0, 0, len(reference))
-    import jiwer
-
-    output = jiwer.process_words(" ".join(reference), " ".join(hypothesis))
-    confusions = [
-        pair
-        for chunk in output.alignments[0]
-        if chunk.type == "substitute"
-        for pair in zip(
-            reference[chunk.ref_start_idx : chunk.ref_end_idx],
-            hypothesis[chunk.hyp_start_idx : chunk.hyp_end_idx],
-            strict=True,
-        )
-    ]
-    return UtteranceScore(
-        output.substitutions,
-        output.insertions,
-        output.deletions,
-        len(reference),
-        tuple(confusions),
-    )
+    confusions = []
+    insertions = deletions = 0
+    for r, h in align_phonemes(reference, hypothesis):
+        if r is None:
+            insertions += 1
+        elif h is None:
+            deletions += 1
+        elif reference[r] != hypothesis[h]:
+            confusions.append((reference[r], hypothesis[h]))
+    return UtteranceScore(len(confusions), insertions, deletions, len(reference), tuple(confusions))
 
 
 def correct_phonemes(reference: Sequence[str], hypothesis: Sequence[str]) -> list[bool]:
-    """Which phonemes of a hypothesis were really said, by the same alignment.
+    """Which phonemes of a hypothesis match the reference in the alignment.
 
     Args:
         reference: Phonemes that were spoken.
         hypothesis: Phonemes that were recognised.
 
     Returns:
-        Of each phoneme of the hypothesis.
+        For each phoneme of the hypothesis.
     """
-    if list(reference) == list(hypothesis):
-        return [True] * len(hypothesis)
-    correct = [False] * len(hypothesis)
-    if reference and hypothesis:
-        import jiwer
-
-        output = jiwer.process_words(" ".join(reference), " ".join(hypothesis))
-        for chunk in output.alignments[0]:
-            if chunk.type == "equal":
-                for index in range(chunk.hyp_start_idx, chunk.hyp_end_idx):
-                    correct[index] = True
-    return correct
+    return [
+        r is not None and reference[r] == hypothesis[h]
+        for r, h in align_phonemes(reference, hypothesis)
+        if h is not None
+    ]
 
 
 @dataclass(frozen=True)
@@ -102,8 +107,8 @@ class Score:
     Attributes:
         error_rate: Errors over reference phonemes; a fraction, above 1 where insertions abound.
         interval: 95 % interval of the error rate, bootstrap over utterances.
-        substitutions: Phonemes taken for another.
-        insertions: Phonemes heard where there is none.
+        substitutions: Phonemes recognised as another.
+        insertions: Phonemes recognised where none was spoken.
         deletions: Phonemes missed.
         num_reference: Phonemes of the references.
         num_utterances: Utterances scored.
@@ -123,12 +128,12 @@ class Score:
 def total_score(scores: Sequence[UtteranceScore], *, num_confusions: int = 20) -> Score:
     """Sums the errors of utterances, with a bootstrap interval.
 
-    Frames and phonemes of an utterance are not independent, so utterances are what is drawn
+    Frames and phonemes of an utterance are not independent, so whole utterances are resampled
     (Bisani & Ney 2004).
 
     Args:
         scores: One for each utterance; at least one.
-        num_confusions: How many of the most frequent substitutions to keep.
+        num_confusions: Number of the most frequent substitutions to keep.
     """
     errors = np.array([score.errors for score in scores])
     lengths = np.array([score.num_reference for score in scores])
@@ -148,7 +153,7 @@ def total_score(scores: Sequence[UtteranceScore], *, num_confusions: int = 20) -
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """How an error rate changes from one way of recognising the same utterances to another.
+    """Difference of two error rates on the same utterances.
 
     Attributes:
         difference: The second rate less the first, as a fraction.
@@ -164,11 +169,11 @@ class PairedDifference:
 def paired_difference(
     before: Sequence[UtteranceScore], after: Sequence[UtteranceScore]
 ) -> PairedDifference:
-    """Compares two recognitions of the same utterances (Bisani & Ney 2004).
+    """Error rate of one recognition less that of another, by paired bootstrap (Bisani & Ney 2004).
 
     Args:
-        before: One for each utterance.
-        after: Of the same utterances in the same order.
+        before: Scores of the first, one for each utterance.
+        after: Scores of the second, of the same utterances in the same order.
     """
     more = np.array([b.errors - a.errors for a, b in zip(before, after, strict=True)])
     lengths = np.array([score.num_reference for score in before])
@@ -177,7 +182,7 @@ def paired_difference(
     counts = generator.multinomial(len(more), np.full(len(more), 1 / len(more)), size=size)
     rates = (counts @ more) / np.maximum(counts @ lengths, 1)
     low, high = np.quantile(rates, [0.025, 0.975])
-    # Both sides count half where the difference is exactly none.
+    # Draws without a difference count half for either side.
     below = (rates < 0).mean() + (rates == 0).mean() / 2
     p = min(1.0, 2 * float(min(below, 1 - below)) + 1 / size)
     return PairedDifference(float(more.sum() / max(lengths.sum(), 1)), (float(low), float(high)), p)
@@ -186,11 +191,11 @@ def paired_difference(
 def bootstrap_interval(
     numerators: NDArray[np.int64], denominators: NDArray[np.int64]
 ) -> tuple[float, float]:
-    """95 % interval of a ratio of sums, drawing utterances with replacement (percentile method).
+    """95 % interval of a ratio of sums, resampling utterances with replacement (percentiles).
 
     Args:
-        numerators: Of each utterance, shape (utterances,).
-        denominators: Of each utterance, shape (utterances,).
+        numerators: One for each utterance, shape (utterances,).
+        denominators: One for each utterance, shape (utterances,).
     """
     generator = np.random.default_rng(0)
     counts = generator.multinomial(

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from phoneme_moe.corpora import PreparedCorpus
 from phoneme_moe.data.speakers import split_speakers
+from phoneme_moe.decoding.scoring import align_phonemes
 from phoneme_moe.errors import InputError
 from phoneme_moe.evaluation.split_outputs import Listened, best_paths, read, score, sure_and_right
 from phoneme_moe.features.audio import resample
@@ -140,22 +141,11 @@ def matched_errors(
     truth: Sequence[tuple[str, float, float]], found: Sequence[tuple[str, float, float]]
 ) -> list[tuple[float, float]]:
     """Start and end of each rightly recognised phoneme, less the true ones, in seconds."""
-    import jiwer
-
-    if not truth or not found:
-        return []
-    alignment = jiwer.process_words(
-        " ".join(p for p, _, _ in truth), " ".join(p for p, _, _ in found)
-    ).alignments[0]
+    pairs = align_phonemes([p for p, _, _ in truth], [p for p, _, _ in found])
     return [
         (found[h][1] - truth[r][1], found[h][2] - truth[r][2])
-        for chunk in alignment
-        if chunk.type == "equal"
-        for r, h in zip(
-            range(chunk.ref_start_idx, chunk.ref_end_idx),
-            range(chunk.hyp_start_idx, chunk.hyp_end_idx),
-            strict=True,
-        )
+        for r, h in pairs
+        if r is not None and h is not None and truth[r][0] == found[h][0]
     ]
 
 

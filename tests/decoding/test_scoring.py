@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from phoneme_moe.decoding.scoring import (
     UtteranceScore,
+    align_phonemes,
     bootstrap_interval,
     score_utterance,
     total_score,
@@ -46,10 +47,10 @@ def test_every_substitution_is_a_confusion_of_two_phonemes(
 ) -> None:
     score = score_utterance(reference, hypothesis)
     assert len(score.confusions) == score.substitutions
-    for said, heard in score.confusions:
-        assert said != heard
-        assert said in reference
-        assert heard in hypothesis
+    for spoken_one, recognized in score.confusions:
+        assert spoken_one != recognized
+        assert spoken_one in reference
+        assert recognized in hypothesis
 
 
 def test_a_known_alignment() -> None:
@@ -116,3 +117,12 @@ def test_utterances_of_which_nothing_was_said_do_not_divide_by_zero() -> None:
     total = total_score([UtteranceScore(0, 2, 0, 0)])
     assert total.error_rate == 2
     assert np.isfinite(total.interval).all()
+
+
+@given(r=spoken, h=spoken)
+def test_an_alignment_goes_through_both_sequences_in_order(r: list[str], h: list[str]) -> None:
+    pairs = align_phonemes(r, h)
+    assert [a for a, _ in pairs if a is not None] == list(range(len(r)))
+    assert [b for _, b in pairs if b is not None] == list(range(len(h)))
+    errors = sum(a is None or b is None or r[a] != h[b] for a, b in pairs)
+    assert errors == edit_distance(r, h)
