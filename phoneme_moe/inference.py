@@ -1,12 +1,14 @@
-"""Running a recognizer over many examples, and reading phonemes off its posteriors."""
+"""Inference over examples: batches through the model, posteriors decoded to phonemes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from phoneme_moe.data.batches import Batch, collate
 from phoneme_moe.data.examples import Example
@@ -15,6 +17,76 @@ from phoneme_moe.errors import InputError
 from phoneme_moe.features.log_mel import shift
 from phoneme_moe.mixture.override import RoutingOverride
 from phoneme_moe.model.recognizer import Recognition, Recognizer
+
+
+@dataclass(frozen=True, eq=False)
+class RecognizedUtterance:
+    """An example with its hypothesis and the model's output for it, real frames only.
+
+    Arrays and tensors are views of the batch: copy what is kept.
+
+    Attributes:
+        example: The utterance or token.
+        hypothesis: Decoded phonemes.
+        log_posteriors: Natural logarithms, shape (frames, outputs), on the model's device.
+        weights: Expert weights by layer, shape (frames, experts) each, for the requested layers.
+        expert_log_posteriors: Of every expert, shape (frames, experts, outputs), on the model's
+            device; None where the model does not compute them.
+    """
+
+    example: Example
+    hypothesis: list[str]
+    log_posteriors: Tensor
+    weights: Mapping[str | None, NDArray[np.float32]]
+    expert_log_posteriors: Tensor | None
+
+
+def recognize_split(
+    recognizer: Recognizer,
+    examples: Sequence[Example],
+    expert: int | None = None,
+    *,
+    batch_size: int = 128,
+    override: RoutingOverride | None = None,
+    decoding: Decoding | None = None,
+    beam: int | None = None,
+    layers: Sequence[str | None] = (),
+) -> Iterator[RecognizedUtterance]:
+    """Runs the model over a split and decodes every utterance, in order of length.
+
+    Args:
+        recognizer: In evaluation mode.
+        examples: At least one.
+        expert: Index of the expert that every utterance is sent to; the gate routes when left out.
+        batch_size: Examples in a batch.
+        override: Replaces the routing of the gate or of the routers.
+        decoding: Decoding settings; the recogniser's when left out.
+        beam: Beam width, 0 for greedy decoding; that of ``decoding`` when left out.
+        layers: Sparse layers whose expert weights are wanted; None stands for the gate.
+
+    Raises:
+        InputError: As ``recognize_examples``.
+    """
+    decoding = decoding or recognizer.decoding
+    batches = recognize_examples(
+        recognizer, examples, expert, batch_size, override, decoding.shifts_for(beam)
+    )
+    for batch, recognition in batches:
+        weights = {
+            layer: recognition.routing_of(layer).weights.float().cpu().numpy() for layer in layers
+        }
+        by_expert = recognition.expert_log_posteriors
+        hypotheses = decode_phonemes(recognizer, recognition, decoding, beam)
+        num_frames = recognition.num_frames.tolist()
+        for row, (example, hypothesis) in enumerate(zip(batch.examples, hypotheses, strict=True)):
+            real = slice(num_frames[row])
+            yield RecognizedUtterance(
+                example,
+                hypothesis,
+                recognition.log_posteriors[row, real],
+                {layer: array[row, real] for layer, array in weights.items()},
+                None if by_expert is None else by_expert[row, real],
+            )
 
 
 @torch.no_grad()
@@ -26,22 +98,23 @@ def recognize_examples(
     override: RoutingOverride | None = None,
     num_shifts: int = 1,
 ) -> Iterator[tuple[Batch, Recognition]]:
-    """Recognises examples in batches of similar length.
+    """Runs the model over examples in batches of similar length, without decoding.
 
     Args:
         recognizer: In evaluation mode.
         examples: At least one.
-        expert: Index of the expert that everything is sent to; the gate is asked when left out.
-        batch_size: Examples side by side.
-        override: Other experts than the gate or the routers would ask.
-        num_shifts: How often each is recognised, each time a feature frame later
-            (``Decoding.num_shifts``): the first as the recognition, the others as its ``shifted``.
+        expert: Index of the expert that every utterance is sent to; the gate routes when left out.
+        batch_size: Examples in a batch.
+        override: Replaces the routing of the gate or of the routers.
+        num_shifts: Passes over the input, each shifted by one more feature frame
+            (``Decoding.num_shifts``): the first is the recognition, the others its ``shifted``.
 
     Yields:
-        Each batch with what the model says of it, on the CPU.
+        Each batch, on the CPU, with the model's output.
 
     Raises:
-        InputError: The gate is who speaks (``kind: speaker``), and a speaker has no expert.
+        InputError: The gate is the speaker's identity (``kind: speaker``), and a speaker has no
+            expert.
     """
     if recognizer.gate_is_speaker and expert is None and not (override and len(override.only) == 1):
         check_speakers_have_experts(recognizer, examples)
@@ -53,7 +126,7 @@ def recognize_examples(
         chosen = on_device.speaker if recognizer.gate_is_speaker and override is None else None
         if expert is not None:
             chosen = torch.full_like(on_device.speaker, expert)
-        first, *others = (
+        recognition, *shifted = (
             recognizer(
                 *shift(on_device.features, on_device.mask, frames),
                 chosen,
@@ -62,11 +135,11 @@ def recognize_examples(
             )
             for frames in range(num_shifts)
         )
-        yield batch, replace(first, shifted=tuple(others))
+        yield batch, replace(recognition, shifted=tuple(shifted))
 
 
 def check_speakers_have_experts(recognizer: Recognizer, examples: Sequence[Example]) -> None:
-    """For a gate that is the speaker's identity.
+    """Checks the speakers of examples for a gate that is the speaker's identity.
 
     Raises:
         InputError: Names the first speaker without an expert.
@@ -85,14 +158,16 @@ def decode_phonemes(
     decoding: Decoding | None = None,
     beam: int | None = None,
 ) -> list[list[str]]:
-    """The phonemes that a batch was recognised as.
+    """Decodes a batch.
 
     Args:
-        recognizer: Says which phonemes, and whether there is a blank.
-        recognition: What it said of the batch.
-        decoding: How; as the recogniser's run does when left out.
-        beam: Readings that a beam search keeps, 0 for the best path; as ``decoding`` says when left
-            out.
+        recognizer: Knows the phoneme set and whether there is a blank.
+        recognition: The model's output.
+        decoding: Decoding settings; the recogniser's when left out.
+        beam: Beam width, 0 for greedy decoding; that of ``decoding`` when left out.
+
+    Returns:
+        The hypothesis of each utterance; of a token, its likeliest phoneme.
     """
     log_posteriors = recognition.log_posteriors
     if recognizer.task.kind == "classify":
@@ -100,12 +175,12 @@ def decode_phonemes(
     decoding = decoding or recognizer.decoding
     beam = decoding.beam_for(beam)
     if beam is not None:
-        said, *shifted = (
-            (own.log_posteriors.float().cpu().numpy(), own.num_frames.cpu().numpy())
-            for own in (recognition, *recognition.shifted)
+        inputs, *shifted = (
+            (output.log_posteriors.float().cpu().numpy(), output.num_frames.cpu().numpy())
+            for output in (recognition, *recognition.shifted)
         )
-        several = decoding.search(*said, beam, shifted=shifted)
-        return [recognizer.phonemes.decode(found[0].outputs) for found in several]
+        nbest = decoding.search(*inputs, beam, shifted=shifted)
+        return [recognizer.phonemes.decode(hypotheses[0].outputs) for hypotheses in nbest]
     best = log_posteriors.argmax(dim=-1).cpu().numpy()
     phonemes = []
     for row, frames in zip(best, recognition.num_frames.tolist(), strict=True):

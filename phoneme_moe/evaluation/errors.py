@@ -20,7 +20,7 @@ from phoneme_moe.decoding.scoring import (
 )
 from phoneme_moe.errors import InputError, suggest
 from phoneme_moe.files import write_json
-from phoneme_moe.inference import decode_phonemes, recognize_examples
+from phoneme_moe.inference import recognize_split
 from phoneme_moe.mixture.override import RoutingOverride
 from phoneme_moe.run_folder import LoadedRun
 
@@ -143,15 +143,13 @@ def evaluate(
     chosen = None if expert is None else names.index(expert)
     scores: dict[str, list[UtteranceScore]] = {}
     utterances: dict[str, UtteranceScore] = {}
-    num_shifts = run.decoding.shifts_for(beam)
-    for batch, recognition in recognize_examples(
-        run.recognizer, examples, chosen, override=override, num_shifts=num_shifts
+    for utterance in recognize_split(
+        run.recognizer, examples, chosen, override=override, decoding=run.decoding, beam=beam
     ):
-        hypotheses = decode_phonemes(run.recognizer, recognition, run.decoding, beam)
-        for example, hypothesis in zip(batch.examples, hypotheses, strict=True):
-            score = score_utterance(example.phonemes, hypothesis)
-            scores.setdefault(example.speaker, []).append(score)
-            utterances[example.utterance] = score
+        example = utterance.example
+        score = score_utterance(example.phonemes, utterance.hypothesis)
+        scores.setdefault(example.speaker, []).append(score)
+        utterances[example.utterance] = score
     trained = set(corpus.speakers if recipe.corpus.speakers is None else recipe.corpus.speakers)
     trained -= set(recipe.corpus.held_out_speakers)
     return Evaluation(

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
+import numpy as np
 
 from phoneme_moe.corpora import load_corpus
 from phoneme_moe.data.examples import Example, corpus_speakers, load_examples
@@ -28,7 +28,7 @@ from phoneme_moe.decoding.scoring import (
 )
 from phoneme_moe.errors import InputError
 from phoneme_moe.files import write_json
-from phoneme_moe.inference import decode_phonemes, recognize_examples
+from phoneme_moe.inference import recognize_split
 from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.run_folder import LoadedRun, load_run, save_decoding, save_model, save_recipe
 from phoneme_moe.training.labelled_folder import labelled_examples
@@ -183,14 +183,12 @@ def _scores(
     """Errors of each utterance in order, and the mean weight of each expert."""
     if not examples:
         return [], {}
-    found: dict[str, UtteranceScore] = {}
-    total, frames = torch.zeros(len(recognizer.expert_names)), 0
-    for batch, said in recognize_examples(recognizer, examples):
-        mask = said.routing.mask
-        read = decode_phonemes(recognizer, said)
-        for example, hypothesis in zip(batch.examples, read, strict=True):
-            found[example.utterance] = score_utterance(example.phonemes, hypothesis)
-        total += said.routing.weights[mask].sum(dim=0)
-        frames += int(mask.sum())
-    blend = dict(zip(recognizer.expert_names, (total / frames).tolist(), strict=True))
-    return [found[example.utterance] for example in examples], blend
+    scores: dict[str, UtteranceScore] = {}
+    weights = []
+    for utterance in recognize_split(recognizer, examples, layers=[None]):
+        example = utterance.example
+        scores[example.utterance] = score_utterance(example.phonemes, utterance.hypothesis)
+        weights.append(utterance.weights[None])
+    mean = np.concatenate(weights).mean(axis=0, dtype=np.float64)
+    blend = dict(zip(recognizer.expert_names, mean.tolist(), strict=True))
+    return [scores[example.utterance] for example in examples], blend

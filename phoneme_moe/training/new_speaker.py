@@ -12,7 +12,7 @@ from phoneme_moe.data.batches import collate
 from phoneme_moe.data.examples import Example
 from phoneme_moe.decoding.scoring import UtteranceScore, score_utterance
 from phoneme_moe.features.augmentation import Augment
-from phoneme_moe.inference import decode_phonemes, recognize_examples
+from phoneme_moe.inference import recognize_split
 from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.recipe import Model
 from phoneme_moe.run_folder import LoadedRun
@@ -69,14 +69,10 @@ def with_new_expert(run: LoadedRun, speaker: str, learned: Sequence[Example]) ->
 def _scores_of_expert(
     recognizer: Recognizer, examples: Sequence[Example], expert: int
 ) -> list[UtteranceScore]:
-    found = []
-    for batch, said in recognize_examples(recognizer, examples, expert):
-        read = decode_phonemes(recognizer, said)
-        found += [
-            score_utterance(example.phonemes, hypothesis)
-            for example, hypothesis in zip(batch.examples, read, strict=True)
-        ]
-    return found
+    return [
+        score_utterance(utterance.example.phonemes, utterance.hypothesis)
+        for utterance in recognize_split(recognizer, examples, expert)
+    ]
 
 
 def _teach_expert(lone: Recognizer, learned: Sequence[Example], run: LoadedRun) -> None:
