@@ -58,4 +58,7 @@ def test_energies_of_a_stretch_need_only_its_margins() -> None:
     first, last = 30, 70
     begin = first * front_end.hop - front_end.left
     samples = waveform[begin : begin + (last - first - 1) * front_end.hop + front_end.n_fft]
-    np.testing.assert_array_equal(front_end.energies_between(samples), whole[first:last])
+    # A BLAS may sum in another order for another number of frames.
+    np.testing.assert_allclose(
+        front_end.energies_between(samples), whole[first:last], rtol=2e-6, atol=0
+    )

@@ -139,20 +139,20 @@ def test_pieces_of_a_hearing_are_all_of_it(crf: Trained, monkeypatch: pytest.Mon
     ]
     assert {own.num_frames % 2 for own in recordings} == {0, 1}
     heard = windowing.infer(engine, recordings, num_shifts=2)
-    pieces: list[np.ndarray] = []
+    searched: list[np.ndarray] = []
     search = Decoding.search
 
     def spied(self: Decoding, said: Any, num: Any, beam: int, nbest: int, shifted: Any) -> Any:
         ((posteriors, frames),) = shifted
-        pieces.extend(row[:n] for row, n in zip(posteriors, frames, strict=True))
+        searched.extend(row[:n] for row, n in zip(posteriors, frames, strict=True))
         return search(self, said, num, beam, nbest, shifted)
 
     monkeypatch.setattr(Decoding, "search", spied)
     monkeypatch.setattr(pieces, "PIECE_SECONDS", 0.4)
     pieces.decode(heard, engine.spec)
-    assert len(pieces) > len(heard)
+    assert len(searched) > len(heard)
     every = np.concatenate([own.shifted[0][0] for own in heard])
-    found = np.concatenate(pieces)
+    found = np.concatenate(searched)
     np.testing.assert_array_equal(np.sort(found, axis=0), np.sort(every, axis=0))
 
 
