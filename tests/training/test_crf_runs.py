@@ -29,7 +29,7 @@ from phoneme_moe.run_folder import load_run
 from phoneme_moe.training.callbacks import read_rows
 from phoneme_moe.training.module import DEV_BEAM, StageModule
 from phoneme_moe.training.stages import build_recognizer
-from phoneme_moe.transcription import windowing
+from phoneme_moe.transcription import pieces, windowing
 from phoneme_moe.transcription.export import export_onnx
 from phoneme_moe.transcription.onnx_engine import OnnxEngine
 from phoneme_moe.transcription.recording import record
