@@ -21,11 +21,15 @@ from phoneme_moe.data.examples import corpus_speakers, load_examples
 from phoneme_moe.decoding.ctc_crf import ORDER
 from phoneme_moe.decoding.ngram import PhonemeNgram
 from phoneme_moe.recipe import Recipe, load_recipe
-from phoneme_moe.training.cached_experts import experts_repeat_themselves, with_expert_posteriors
+from phoneme_moe.training.cached_experts import (
+    expert_posteriors_are_constant,
+    with_expert_posteriors,
+)
+from phoneme_moe.training.expert_weights import single_expert
 from phoneme_moe.training.fit import ExampleBatches
 from phoneme_moe.training.module import StageModule
 from phoneme_moe.training.sampler import BalancedBatches
-from phoneme_moe.training.stages import build_recognizer, keep_freed_memory, lone_expert
+from phoneme_moe.training.stages import build_recognizer, keep_freed_memory
 
 ARITHMETIC = (
     "aten::mm",
@@ -58,8 +62,8 @@ def measure_stage(recipe: Recipe, index: int, steps: int, device: str = "cpu") -
     examples = load_examples(recipe, corpus, "train", recognizer, speakers)
     stage = recipe.training.stages[index]
     if stage.route == "shared":
-        recognizer = lone_expert(recognizer, recipe)
-    if experts_repeat_themselves(stage, recipe):
+        recognizer = single_expert(recognizer, recipe)
+    if expert_posteriors_are_constant(stage, recipe):
         examples = list(with_expert_posteriors(examples, recognizer))
     batches = list(BalancedBatches(examples, recipe.training.batch_size, 0))
     data = ExampleBatches(examples, recognizer)

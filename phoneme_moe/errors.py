@@ -18,8 +18,9 @@ class InputError(ValueError):
 class ArgumentError(InputError):
     """An argument of a function cannot be used.
 
-    Its message begins with the argument's name in Python, ``beam: ...``; a command puts its option
-    in that place, ``--beam: ...``.
+    Its message begins with the argument's name in Python, ``beam: ...``, and names other arguments
+    as ``resume=True`` or ``beam=N``; a command prints its options instead, ``--beam: ...``,
+    ``--resume`` and ``--beam N``.
     """
 
     def __init__(self, argument: str, problem: str) -> None:

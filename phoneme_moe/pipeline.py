@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from phoneme_moe.corpora import ensure_corpus
-from phoneme_moe.errors import InputError
+from phoneme_moe.errors import ArgumentError
 from phoneme_moe.evaluation.calibrate import calibrate
 from phoneme_moe.evaluation.errors import Evaluation, evaluate
 from phoneme_moe.recipe import Recipe, load_recipe
@@ -17,12 +17,12 @@ from phoneme_moe.run_folder import LoadedRun, choose_device, load_run, read_reci
 
 @dataclass(frozen=True)
 class Trained:
-    """What training leaves.
+    """A trained run with its results.
 
     Attributes:
-        run: Ready for use.
-        evaluation: On the test split.
-        routing: On the test split.
+        run: The run, ready for use.
+        evaluation: Errors on the test split.
+        routing: Routing report of the test split.
     """
 
     run: LoadedRun
@@ -43,7 +43,7 @@ def train(
     Args:
         recipe: Name of a shipped recipe, path of a YAML file, or a recipe.
         out: The run folder; ``runs/NAME`` when left out.
-        resume: Go on where an earlier try in the same folder stopped.
+        resume: Continue where an earlier attempt in the same folder stopped.
         changes: Settings to change, each ``section.key=value``.
         device: ``cpu``, ``cuda`` or ``auto``.
 
@@ -61,7 +61,7 @@ def train(
     choose_device(device)
     _check_folder(folder, recipe, resume)
     corpus = ensure_corpus(recipe.corpus.name)
-    # Lightning takes seconds to import; what the user gave wrongly should be said before.
+    # Lightning takes seconds to import; wrong input should be reported before.
     from phoneme_moe.training.stages import train_stages
 
     train_stages(recipe, corpus, folder, device)
@@ -81,37 +81,37 @@ def _check_folder(folder: Path, recipe: Recipe, resume: bool) -> None:
     if not folder.exists():
         return
     if not folder.is_dir():
-        raise InputError(f"--out {folder}: found a file, expected a folder")
+        raise ArgumentError("out", f"{folder}: found a file, expected a folder")
     if not any(folder.iterdir()):
         return
     if not (folder / "recipe.yaml").is_file():
         # A run killed before its first file has nothing but what the system left there.
-        raise InputError(f"--out {folder}: the folder holds something else than a run")
+        raise ArgumentError("out", f"{folder}: the folder holds something else than a run")
     if not resume:
-        raise InputError(
-            f"--out {folder}: there is a run already; add --resume to go on with it, or choose "
-            "another folder"
+        raise ArgumentError(
+            "out", f"{folder}: there is a run already; add resume=True, or choose another folder"
         )
     stored = read_recipe(folder)
     if stored != recipe:
-        key, found, expected = _first_difference(
+        key, given, expected = _first_difference(
             recipe.model_dump(mode="json"), stored.model_dump(mode="json")
         )
-        raise InputError(
-            f"--resume: {folder} was begun with another recipe: {key}: found {found!r}, "
-            f"expected {expected!r} as in {folder / 'recipe.yaml'}"
+        raise ArgumentError(
+            "resume",
+            f"{folder} was begun with another recipe: {key}: found {given!r}, "
+            f"expected {expected!r} as in {folder / 'recipe.yaml'}",
         )
 
 
-def _first_difference(found: object, expected: object, key: str = "") -> tuple[str, object, object]:
-    if isinstance(found, dict) and isinstance(expected, dict):
+def _first_difference(given: object, expected: object, key: str = "") -> tuple[str, object, object]:
+    if isinstance(given, dict) and isinstance(expected, dict):
         for name in expected:
-            if found.get(name) != expected[name]:
+            if given.get(name) != expected[name]:
                 return _first_difference(
-                    found.get(name), expected[name], f"{key}.{name}".strip(".")
+                    given.get(name), expected[name], f"{key}.{name}".strip(".")
                 )
-    if isinstance(found, list) and isinstance(expected, list) and len(found) == len(expected):
-        for index, (one, other) in enumerate(zip(found, expected, strict=True)):
+    if isinstance(given, list) and isinstance(expected, list) and len(given) == len(expected):
+        for index, (one, other) in enumerate(zip(given, expected, strict=True)):
             if one != other:
                 return _first_difference(one, other, f"{key}.{index}")
-    return key, found, expected
+    return key, given, expected

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 
 import typer
@@ -49,13 +50,26 @@ app.command("reproduce")(reproduce.reproduce)
 app.add_typer(corpora.app, name="corpora")
 
 
+def _option(argument: str) -> str:
+    """The command's option for an argument of a library function."""
+    return "--" + argument.replace("_", "-")
+
+
+def _options(problem: str) -> str:
+    """A library's message with ``resume=True`` as ``--resume`` and ``beam=N`` as ``--beam N``."""
+    return re.sub(
+        r"\b([a-z_]+)=(True|[A-Z]+)\b",
+        lambda found: _option(found[1]) + ("" if found[2] == "True" else f" {found[2]}"),
+        problem,
+    )
+
+
 def main() -> None:
     """Runs the application; turns what the user gave wrongly into one line and exit status 1."""
     try:
         app()
     except ArgumentError as error:
-        option = "--" + error.argument.replace("_", "-")
-        print(f"phoneme-moe: {option}: {error.problem}", file=sys.stderr)
+        print(f"phoneme-moe: {_option(error.argument)}: {_options(error.problem)}", file=sys.stderr)
         sys.exit(1)
     except InputError as error:
         print(f"phoneme-moe: {error}", file=sys.stderr)

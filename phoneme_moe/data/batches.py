@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 
 from phoneme_moe.data.examples import Example
+from phoneme_moe.features.augmentation import Augment
 from phoneme_moe.model.recognizer import Recognizer
+from phoneme_moe.recipe import Recipe, Stage
 
 
 @dataclass(frozen=True)
@@ -81,4 +83,13 @@ def collate(examples: Sequence[Example], recognizer: Recognizer, experts: dict[s
             torch.nn.utils.rnn.pad_sequence(posteriors, batch_first=True) if posteriors else None
         ),
         embedding=torch.stack(embeddings) if embeddings else None,
+    )
+
+
+def build_augment(recipe: Recipe, stage: Stage) -> Augment:
+    """The augmentation of a stage, in frames of the recipe's features."""
+    section = recipe.training.augmentation_of(stage)
+    return Augment(
+        **section.model_dump(exclude={"time_mask_ms"}),
+        time_mask_frames=round(section.time_mask_ms / recipe.features.hop_ms),
     )

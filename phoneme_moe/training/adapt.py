@@ -1,12 +1,11 @@
-"""A few utterances of a new speaker, and a run that knows them.
+"""Speaker adaptation: a run and a few utterances of a new speaker.
 
-Two ways, both with the old experts frozen. The gate alone learns whom to ask for the new voice, as
+There are two methods, both with the existing experts frozen. Either only the gate is trained, as
 the speaker MHT of 1990 was recognised through the experts of others (Hampshire & Waibel 1990); or
-the speaker gets an expert too: a copy of the one that serves best, trained on the utterances, and
-a gate that learns to ask it. The gate hears old speakers beside the new one, so that it does not
-forget them.
+the speaker also gets an expert: a copy of the one that serves best, trained on the utterances. The
+gate is trained on utterances of old speakers beside the new ones, so that it does not forget them.
 
-Of every three utterances one is held out: what the report says is measured on these.
+Every third utterance is held out; all results are measured on these.
 """
 
 from __future__ import annotations
@@ -17,8 +16,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import torch
 
 from phoneme_moe.corpora import load_corpus
+from phoneme_moe.corpora.lexicon import read_pronunciations
 from phoneme_moe.data.examples import Example, corpus_speakers, load_examples
 from phoneme_moe.decoding.scoring import (
     UtteranceScore,
@@ -26,36 +27,39 @@ from phoneme_moe.decoding.scoring import (
     score_utterance,
     total_score,
 )
-from phoneme_moe.errors import InputError
+from phoneme_moe.errors import ArgumentError, InputError
+from phoneme_moe.features.audio import AUDIO_SUFFIXES, load_waveform
 from phoneme_moe.files import write_json
 from phoneme_moe.inference import recognize_split
 from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.run_folder import LoadedRun, load_run, save_decoding, save_model, save_recipe
-from phoneme_moe.training.labelled_folder import labelled_examples
-from phoneme_moe.training.new_speaker import teach_gate, with_new_expert
+from phoneme_moe.training.new_speaker import add_speaker_expert, train_gate
 
 Way = Literal["gate", "expert"]
 
-REPLAYED = 400
-"""Old utterances that are heard again at most."""
+MAX_REPLAYED = 400
+"""Limit of old speakers' utterances in the training of the gate."""
+
+MIN_UTTERANCES = 3
+"""Two to train on, one held out."""
 
 
 @dataclass(frozen=True)
 class Adaptation:
-    """What came of it.
+    """The result of an adaptation.
 
     Attributes:
         run: The adapted run.
         way: ``gate`` or ``expert``.
-        speaker: Who is new.
-        learned: Utterances learned from.
-        held_out: Utterances held out.
-        before: Error rate on these of the run as it was, a fraction.
-        after: The same of the adapted run.
+        speaker: The new speaker.
+        learned: Number of training utterances.
+        held_out: Number of held-out utterances.
+        before: Error rate on the held-out utterances before adaptation, a fraction.
+        after: The same after adaptation.
         interval: 95 % interval of the change, paired bootstrap over utterances.
-        old_before: Error rate of the old speakers on test before; None where their corpus is not
-            prepared here.
-        old_after: And after.
+        old_before: Error rate of the old speakers on test before adaptation; None if their corpus
+            is not prepared.
+        old_after: The same after adaptation.
         blend: Mean weight of each expert on the held-out utterances, by name.
     """
 
@@ -73,7 +77,7 @@ class Adaptation:
 
     @property
     def pays(self) -> bool:
-        """Whether the new speaker is recognised better than before."""
+        """Whether the new speaker's error rate fell."""
         return self.after < self.before
 
     def to_json(self) -> dict[str, Any]:
@@ -97,55 +101,102 @@ class Adaptation:
 def adapt(
     run: LoadedRun, speaker: str, folder: Path, out: Path, way: Way, lexicon: Path | None = None
 ) -> Adaptation:
-    """Adapts a run to a speaker and leaves a new run folder.
+    """Adapts a run to a speaker and writes a new run folder.
 
     Args:
         run: A mixture behind a gate that recognises utterances.
-        speaker: Name of the new speaker; of his expert too, where he gets one.
-        folder: Recordings, each beside a text file of the same name with its phonemes (or words).
+        speaker: Name of the new speaker, and of its expert if it gets one.
+        folder: Recordings, each with a text file of the same name with its phonemes (or words).
         out: The new run folder; empty or missing.
         way: ``gate`` or ``expert``.
-        lexicon: Pronunciations, where the text files have words.
+        lexicon: Pronunciation dictionary, if the text files have words.
 
     Raises:
-        InputError: The run has no gate that learns, the folder has too little, or ``out`` is taken.
+        InputError: The run has no trainable gate, the folder too few recordings, or ``out`` is not
+            empty.
     """
     _check(run, speaker, out)
     recognizer = run.recognizer.cpu()
     examples = labelled_examples(recognizer, folder, speaker, lexicon)
     held_out = examples[2::3]
-    learned = [example for number, example in enumerate(examples) if number % 3 != 2]
+    training = [example for number, example in enumerate(examples) if number % 3 != 2]
     old_train, old_test = _old_examples(run)
     before, _ = _scores(recognizer, held_out)
     old_before, _ = _scores(recognizer, old_test)
     adapted = recognizer
     if way == "expert":
-        adapted = with_new_expert(run, speaker, learned)
+        adapted = add_speaker_expert(run, speaker, training)
     else:
-        # A copy: the run that was given stays what it is.
+        # A copy, so that the given run does not change.
         adapted = load_run(run.folder).recognizer
-    teach_gate(adapted, learned, old_train, run.recipe.seed)
+    train_gate(adapted, training, old_train, run.recipe.seed)
     after, blend = _scores(adapted, held_out)
     old_after, _ = _scores(adapted, old_test)
     save_recipe(out, run.recipe)
     save_model(out, run.recipe, adapted)
     save_decoding(out, run.decoding)
-    found = paired_difference(before, after)
+    difference = paired_difference(before, after)
     adaptation = Adaptation(
         load_run(out),
         way,
         speaker,
-        len(learned),
+        len(training),
         len(held_out),
         total_score(before).error_rate,
         total_score(after).error_rate,
-        found.interval,
+        difference.interval,
         total_score(old_before).error_rate if old_test else None,
         total_score(old_after).error_rate if old_test else None,
         blend,
     )
     write_json(out / "adaptation.json", adaptation.to_json())
     return adaptation
+
+
+def labelled_examples(
+    recognizer: Recognizer, folder: Path, speaker: str, lexicon: Path | None = None
+) -> list[Example]:
+    """Recordings with their transcripts, as examples.
+
+    Args:
+        recognizer: The model whose features are computed.
+        folder: Recordings, each beside ``NAME.txt`` with its phonemes, or words with a lexicon.
+        speaker: The speaker.
+        lexicon: Pronunciation dictionary; the first pronunciation of each word is used.
+
+    Raises:
+        InputError: There are too few, a text is missing, or has a phoneme that the model lacks.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder")
+    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES)
+    if len(files) < MIN_UTTERANCES:
+        raise InputError(
+            f"{folder}: found {len(files)} recordings, expected at least {MIN_UTTERANCES}"
+        )
+    words = None if lexicon is None else read_pronunciations(lexicon)
+    rate = recognizer.log_mel.sample_rate
+    examples = []
+    for path in files:
+        text = path.with_suffix(".txt")
+        if not text.is_file():
+            raise InputError(f"{text}: no such file; expected the phonemes of {path.name}")
+        phonemes = text.read_text(encoding="utf-8").split()
+        if words is not None:
+            for word in phonemes:
+                if word.lower() not in words:
+                    raise InputError(f"{text}: {word!r} is not in {lexicon}")
+            phonemes = [p for word in phonemes for p in words[word.lower()][0]]
+        try:
+            recognizer.phonemes.encode(phonemes)
+        except InputError as error:
+            raise InputError(f"{text}: {error}") from error
+        if not phonemes:
+            raise InputError(f"{text}: found no phonemes")
+        waveform = torch.from_numpy(load_waveform(path, rate))
+        features, _ = recognizer.log_mel(waveform[None], torch.tensor([len(waveform)]))
+        examples.append(Example(path.stem, speaker, tuple(phonemes), features[0]))
+    return examples
 
 
 def _check(run: LoadedRun, speaker: str, out: Path) -> None:
@@ -157,15 +208,17 @@ def _check(run: LoadedRun, speaker: str, out: Path) -> None:
             "(six_speakers_digits); a sparse one can be given more experts with grow"
         )
     if not model.gate.learns or model.functions or model.expert.kind == "function":
-        raise InputError(f"{run.folder}: its gate or its experts are functions, which do not learn")
+        raise InputError(
+            f"{run.folder}: its gate or its experts are functions, which cannot be trained"
+        )
     if speaker in recognizer.expert_names:
-        raise InputError(f"--speaker: {run.folder} has an expert {speaker!r} already")
+        raise ArgumentError("speaker", f"{run.folder} already has an expert {speaker!r}")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"--out {out}: found something there; expected an empty or new folder")
+        raise ArgumentError("out", f"{out}: not empty; expected an empty or new folder")
 
 
 def _old_examples(run: LoadedRun) -> tuple[list[Example], list[Example]]:
-    """Training and test utterances of the old speakers; none where their corpus is not here."""
+    """Training and test utterances of the old speakers; none if their corpus is not prepared."""
     try:
         corpus = load_corpus(run.recipe.corpus.name)
     except InputError:
@@ -173,14 +226,14 @@ def _old_examples(run: LoadedRun) -> tuple[list[Example], list[Example]]:
     speakers = corpus_speakers(run.recipe, corpus)
     train = load_examples(run.recipe, corpus, "train", run.recognizer, speakers)
     test = load_examples(run.recipe, corpus, "test", run.recognizer, speakers)
-    step = max(1, len(train) // REPLAYED)
+    step = max(1, len(train) // MAX_REPLAYED)
     return train[::step], test
 
 
 def _scores(
     recognizer: Recognizer, examples: Sequence[Example]
 ) -> tuple[list[UtteranceScore], dict[str, float]]:
-    """Errors of each utterance in order, and the mean weight of each expert."""
+    """Errors of each utterance in order, and the mean gate weight of each expert."""
     if not examples:
         return [], {}
     scores: dict[str, UtteranceScore] = {}

@@ -1,7 +1,7 @@
-"""What frozen experts say, computed once.
+"""Posteriors of frozen experts, computed once.
 
-A stage that trains only the gate, without augmentation, would ask the same experts about the same
-features in every epoch. They are asked once instead, and their posteriors travel with the example.
+A stage that trains only the gate, without augmentation, would compute the same expert posteriors in
+every epoch. They are computed once instead and travel with the example.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.recipe import Augmentation, Recipe, Stage
 
 LARGEST_BYTES = 2 << 30
-"""Memory that kept posteriors may take; where they need more, experts are asked in every step."""
+"""Limit of memory for cached posteriors; above it experts are computed in every step."""
 
 
-def experts_repeat_themselves(stage: Stage, recipe: Recipe) -> bool:
-    """Whether a stage's experts would say the same of an utterance in every epoch."""
-    changed = recipe.training.augmentation_of(stage) != Augmentation()
-    return stage.train == ("gate",) and not changed
+def expert_posteriors_are_constant(stage: Stage, recipe: Recipe) -> bool:
+    """Whether a stage's experts give the same posteriors of an utterance in every epoch."""
+    augmented = recipe.training.augmentation_of(stage) != Augmentation()
+    return stage.train == ("gate",) and not augmented
 
 
-def posteriors_fit(examples: Sequence[Example], recognizer: Recognizer) -> bool:
+def posteriors_fit_in_memory(examples: Sequence[Example], recognizer: Recognizer) -> bool:
     """Whether the experts' posteriors of all examples can be kept in memory."""
     frames = sum(len(example.features) for example in examples) / recognizer.stack
     if recognizer.task.kind == "classify":
@@ -38,23 +38,23 @@ def posteriors_fit(examples: Sequence[Example], recognizer: Recognizer) -> bool:
 def with_expert_posteriors(
     examples: Sequence[Example], recognizer: Recognizer
 ) -> tuple[Example, ...]:
-    """The same examples with what every expert says of them.
+    """The same examples with the log posteriors of every expert.
 
     Args:
         examples: At least one.
-        recognizer: Its experts no longer learn. It is left in the mode it was in.
+        recognizer: Its experts are frozen. Its mode (training or evaluation) is restored.
     """
     was_training = recognizer.training
     recognizer.eval()
-    kept = {}
+    cached = {}
     for batch, recognition in recognize_examples(recognizer, examples):
         assert recognition.expert_log_posteriors is not None
         lengths = recognition.routing.mask.sum(dim=1).tolist()
         for row, example in enumerate(batch.examples):
             posteriors = recognition.expert_log_posteriors[row, : lengths[row]]
             # Cloned: a view would keep the whole padded batch alive.
-            kept[example.utterance] = replace(
+            cached[example.utterance] = replace(
                 example, expert_log_posteriors=posteriors.to("cpu", torch.float32).clone()
             )
     recognizer.train(was_training)
-    return tuple(kept[example.utterance] for example in examples)
+    return tuple(cached[example.utterance] for example in examples)

@@ -1,4 +1,4 @@
-"""What a stage leaves behind while it runs: checkpoints, metrics, a progress bar."""
+"""Callbacks of a stage: checkpoints, metrics, a warning of dead experts, a progress bar."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from phoneme_moe.training.router_metrics import advice
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Checkpoints that are whole or not there, whenever the process is killed.
+    """Checkpoints that are complete or absent, whenever the process is killed.
 
     Lightning's own goes through the system's temporary folder, from which a move is a copy, and
     not atomic, when that is another file system.
@@ -42,17 +42,17 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 class MetricsFile(Callback):
     """Writes ``metrics.csv``, a row for each epoch of every stage, and ``seconds.csv`` beside it.
 
-    The rows are part of the checkpoint and the files are written anew each time, so that after a
-    resume they hold every epoch once. Times are apart, for they differ from try to try.
+    The rows are part of the checkpoint and the files are rewritten each time, so that after a
+    resume they hold every epoch once. Times have a file of their own, since they vary.
     """
 
     def __init__(self, path: Path, stage: str, earlier_rows: list[dict[str, Any]]) -> None:
-        """Goes on after earlier stages.
+        """Continues after earlier stages.
 
         Args:
             path: The file.
             stage: Name of this stage.
-            earlier_rows: Of the stages before.
+            earlier_rows: Rows of the stages before.
         """
         self.path = path
         self.stage = stage
@@ -72,7 +72,7 @@ class MetricsFile(Callback):
         self.add({"epoch": trainer.current_epoch, "learning_rate": rate, **metrics})
 
     def add(self, figures: dict[str, Any]) -> None:
-        """Adds what was measured in an epoch, and writes the file."""
+        """Adds the metrics of an epoch and writes the file."""
         self.rows = [*self.rows, {"stage": self.stage, **figures}]
         write_rows(self.path, self.rows)
         seconds = round(time.monotonic() - self.began, 3)
@@ -84,11 +84,11 @@ class MetricsFile(Callback):
         self.began = time.monotonic()
 
     def state_dict(self) -> dict[str, Any]:
-        """The rows, plain types only."""
+        """The rows, in plain types."""
         return {"rows": self.rows, "times": self.times}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes the rows up again."""
+        """Restores the rows."""
         self.rows = state_dict["rows"]
         self.times = state_dict["times"]
 
@@ -118,71 +118,72 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
         ]
 
 
-def average_of_weights(decay: float) -> WeightAveraging:
-    """Keeps a moving average of the weights, which dev measures and the stage ends with.
+def weight_averaging(decay: float) -> WeightAveraging:
+    """An exponential moving average of the weights, evaluated on dev and kept by the stage.
 
-    Until it has seen many steps the average forgets faster (as in TensorFlow's
-    ``ExponentialMovingAverage``), or it would remember the first, random weights.
+    The decay is lower in the first steps (as in TensorFlow's ``ExponentialMovingAverage``), so that
+    the initial, random weights do not persist.
 
     Args:
-        decay: Share of the average that stays at each step, once it has seen many.
+        decay: Decay per step after many steps, 0..1.
     """
 
     def update(averages: Any, current: Any, num_averaged: Any) -> None:
-        seen = int(num_averaged)
-        share = 1 - min(decay, (1 + seen) / (10 + seen))
+        steps = int(num_averaged)
+        share = 1 - min(decay, (1 + steps) / (10 + steps))
         for average, weight in zip(averages, current, strict=True):
             if average.is_floating_point():
                 average.lerp_(weight, share)
             else:
                 average.copy_(weight)
 
-    # Buffers (biases of selection) are what they are now.
+    # Buffers (selection biases) are not averaged.
     return WeightAveraging(use_buffers=False, multi_avg_fn=update)
 
 
 class RouterWarning(Callback):
-    """Says once that experts have died, and which setting to change."""
+    """Warns once if experts are dead, naming the setting to change."""
 
     FIRST_EPOCH = 1
-    """Before this epoch, counted from 0, a router may still be finding its way."""
+    """No warning before this epoch, counted from 0."""
 
     def __init__(self, sparse: Sparse) -> None:
         self.sparse = sparse
-        self.said = False
+        self.warned = False
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Looks at the epoch."""
+        """Checks the metrics of the epoch."""
         assert isinstance(pl_module, StageModule)
-        if self.said or trainer.current_epoch < self.FIRST_EPOCH:
+        if self.warned or trainer.current_epoch < self.FIRST_EPOCH:
             return
-        found = advice(self.sparse, pl_module.health.measure())
-        if found is not None:
-            self.said = True
-            print(f"warning: epoch {trainer.current_epoch + 1}: {found}", file=sys.stderr)
+        line = advice(self.sparse, pl_module.router_metrics.measure())
+        if line is not None:
+            self.warned = True
+            print(f"warning: epoch {trainer.current_epoch + 1}: {line}", file=sys.stderr)
 
     def state_dict(self) -> dict[str, Any]:
-        """Whether it was said, so that a resumed run does not say it again."""
-        return {"said": self.said}
+        """Whether the warning was printed, so that a resumed run does not repeat it."""
+        return {"warned": self.warned}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes it up again."""
-        self.said = state_dict["said"]
+        """Restores it."""
+        # Checkpoints of version 0.1 call it "said".
+        self.warned = state_dict.get("warned", state_dict.get("said", False))
 
 
 class StageProgressBar(Callback):
-    """One line on stderr for a whole stage: how far, how long yet, loss, dev error, expert load."""
+    """One line on stderr per stage: progress, time left, loss, dev error, expert load."""
 
     SECONDS_BETWEEN_UPDATES = 0.2
-    MOST_LOADS = 6
-    """More experts than these are shown by the least and the greatest share."""
+    MAX_LOADS = 6
+    """With more experts only the smallest and the largest load are shown."""
 
     def __init__(self, stage: str, console: Console | None = None) -> None:
-        """Shows nothing yet.
+        """Builds the line; nothing is shown yet.
 
         Args:
-            stage: What the line begins with.
-            console: Where it is drawn; stderr when left out.
+            stage: Name of the stage.
+            console: Where it is drawn; stderr by default.
         """
         whole = Column(no_wrap=True)
         self.progress = Progress(
@@ -198,7 +199,7 @@ class StageProgressBar(Callback):
         self.updated = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Begins at the epoch that training begins with."""
+        """Starts at the epoch where training starts."""
         total = int(trainer.num_training_batches) * (trainer.max_epochs or 0)
         self.progress.update(self.task, total=total)
         self._show(trainer, pl_module)
@@ -212,7 +213,7 @@ class StageProgressBar(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Moves on, a few times a second at most: figures come from the device."""
+        """Updates a few times a second at most: the figures come from the device."""
         if time.monotonic() - self.updated > self.SECONDS_BETWEEN_UPDATES:
             self._show(trainer, pl_module)
 
@@ -221,13 +222,13 @@ class StageProgressBar(Callback):
         self._show(trainer, pl_module)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Leaves the line as it is."""
+        """Leaves the line on the screen."""
         self.progress.stop()
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
-        """Leaves the line as it is."""
+        """Leaves the line on the screen."""
         self.progress.stop()
 
     def _show(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -249,18 +250,18 @@ class StageProgressBar(Callback):
         if dev_error is not None:
             text += f" error {100 * dev_error:.1f} %"
         shares = [round(100 * load) for load in module.load.tolist()]
-        if len(shares) > self.MOST_LOADS:
+        if len(shares) > self.MAX_LOADS:
             text += f" load {min(shares)} to {max(shares)} %"
         elif len(shares) > 1:
             text += f" load {' '.join(map(str, shares))} %"
-        layers = module.health.measure()
+        layers = module.router_metrics.measure()
         if layers:
-            # The layer that fares worst: how uneven, and how many are dead.
+            # The worst layer: variation of its load and number of dead experts.
             worst = max(layers, key=lambda layer: (len(layer.dead), layer.variation))
             text += f" load cv {worst.variation:.2f}"
             if worst.dead:
                 text += f" dead {len(worst.dead)}/{len(worst.load)}"
-            # All of it would not fit into 80 columns.
+            # Both would not fit into 80 columns.
             if worst.dropped:
                 text += f" dropped {100 * worst.dropped:.0f} %"
             else:

@@ -1,8 +1,8 @@
 """Expectation maximisation as a stage: linear experts behind a linear gate (Jordan & Jacobs 1994).
 
 A recognizer of such parts is a tree of one level (``mixture.trees.hierarchy``). Its weights become
-that tree's, in float64, take a step of EM on all tokens at once in each epoch, and come back.
-Nothing is random, so a stage that was killed is simply done again.
+that tree's, in float64; each epoch is one EM step on all tokens, after which they are copied back.
+Nothing is random, so a stage that was killed is repeated.
 
 Legend: C cases (tokens), F inputs, E experts, P classes.
 """
@@ -26,45 +26,45 @@ from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.recipe import Stage
 
 LARGEST_BYTES = 4 << 30
-"""Memory that the products of all inputs of all tokens may take."""
+"""Limit of memory for the outer products of the inputs of all tokens."""
 
 
 def em_epochs(
     recognizer: Recognizer, stage: Stage, train: Sequence[Example], dev: Sequence[Example]
 ) -> Iterator[dict[str, float]]:
-    """Trains a recognizer in place, an iteration of EM in each epoch.
+    """Trains a recognizer in place, one EM step per epoch.
 
     Args:
         recognizer: For tokens, with linear experts and a linear softmax gate.
-        stage: Says how many epochs, and the precision of the prior (``weight_decay``).
-        train: Tokens to learn from.
-        dev: Tokens on which each epoch's error is measured.
+        stage: Number of epochs, and the precision of the prior (``weight_decay``).
+        train: Training tokens.
+        dev: Tokens that each epoch is evaluated on.
 
     Yields:
         After each epoch: ``dev_error``; ``loss`` before its step, nats per token; and the ``load/``
-        of each expert after it. The loss rises nowhere, but for what the prior (which it leaves
-        out) takes from it.
+        of each expert after it. The loss, which leaves the prior out, can rise only by the
+        effect of the prior.
 
     Raises:
-        InputError: The tokens are too many for the features of each.
+        InputError: Too many tokens for their number of features.
     """
     batch = collate(train, recognizer, {}).to(recognizer.device)
     network, gate = _linear_parts(recognizer)
     inputs = network.seen(batch.features[None])[0, :, 0].double()  # (C, F)
     num_cases, num_inputs = inputs.shape
-    needed = 8 * num_cases * (num_inputs + 1) ** 2
-    if needed > LARGEST_BYTES:
+    num_bytes = 8 * num_cases * (num_inputs + 1) ** 2
+    if num_bytes > LARGEST_BYTES:
         raise InputError(
             f"training.stages.{stage.name}: optimizer: em on {num_cases} tokens of {num_inputs} "
-            f"features needs {needed / 2**30:.1f} GiB, expected {LARGEST_BYTES / 2**30:.0f} at "
+            f"features needs {num_bytes / 2**30:.1f} GiB, expected {LARGEST_BYTES / 2**30:.0f} at "
             "most; take fewer mel bands or a longer hop, or corpus.max_utterances"
         )
     classes = batch.targets[:, 0]
     mixture = as_tree(recognizer)
     for _ in range(stage.epochs):
         log_likelihood = em_step(mixture, inputs, classes, stage.weight_decay)
-        _put_back(mixture.experts, _layer(network))
-        _put_back(mixture.gates, _layer(gate))
+        _copy_back(mixture.experts, _layer(network))
+        _copy_back(mixture.gates, _layer(gate))
         load = mixture.log_leaf_weights(inputs).detach().exp().mean(dim=0).tolist()
         yield {
             "dev_error": _error_rate(recognizer, dev),
@@ -90,7 +90,7 @@ def as_tree(recognizer: Recognizer) -> HierarchicalMixture:
 
 
 def _linear_parts(recognizer: Recognizer) -> tuple[FeedForward, FeedForward]:
-    """What the recipe has checked (``recipe.cross_checks``)."""
+    """Experts and gate; that they are linear is checked by ``recipe.cross_checks``."""
     assert recognizer.experts is not None
     assert recognizer.gate is not None
     network, gate = recognizer.experts.network, recognizer.gate.network
@@ -111,13 +111,13 @@ def _with_bias(layer: ExpertLinear) -> Tensor:
 
 
 @torch.no_grad()
-def _put_back(weights: Tensor, layer: ExpertLinear) -> None:
+def _copy_back(weights: Tensor, layer: ExpertLinear) -> None:
     layer.weight.copy_(weights[:, :-1])
     layer.bias.copy_(weights[:, -1:])
 
 
 def _error_rate(recognizer: Recognizer, examples: Sequence[Example]) -> float:
-    """Share of the tokens that are named wrongly."""
+    """Fraction of the tokens that are classified wrongly."""
     wrong = sum(
         int((recognition.log_posteriors[:, 0].argmax(dim=-1).cpu() != batch.targets[:, 0]).sum())
         for batch, recognition in recognize_examples(recognizer, examples)

@@ -1,4 +1,4 @@
-"""Runs one stage, by gradient in Lightning or by EM, and leaves what resuming needs."""
+"""Runs one stage, by gradient descent in Lightning or by EM, resumably."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.recipe import Recipe, Stage
 from phoneme_moe.run_folder import choose_device
 from phoneme_moe.training.cached_experts import (
-    experts_repeat_themselves,
-    posteriors_fit,
+    expert_posteriors_are_constant,
+    posteriors_fit_in_memory,
     with_expert_posteriors,
 )
 from phoneme_moe.training.callbacks import (
@@ -38,15 +38,15 @@ from phoneme_moe.training.callbacks import (
     MetricsFile,
     RouterWarning,
     StageProgressBar,
-    average_of_weights,
     read_rows,
+    weight_averaging,
 )
 from phoneme_moe.training.em import em_epochs
 from phoneme_moe.training.module import StageModule
 from phoneme_moe.training.sampler import BalancedBatches
 
-PLAIN_BATCH = 128
-"""Examples side by side where nothing is learned."""
+EVALUATION_BATCH = 128
+"""Examples of a batch on dev."""
 
 
 class ExampleBatches(Dataset[Batch]):
@@ -63,18 +63,18 @@ class ExampleBatches(Dataset[Batch]):
 
 @dataclass(frozen=True)
 class StageFolder:
-    """Where a stage keeps what resuming needs."""
+    """Checkpoints of a stage."""
 
     path: Path
 
     @classmethod
     def of(cls, run: Path, index: int, stage: Stage) -> StageFolder:
-        """The folder of a stage, numbered in order."""
+        """The folder of a stage; folders are numbered in order."""
         return cls(run / "checkpoints" / f"{index + 1}_{stage.name}")
 
     @property
     def last(self) -> Path:
-        """State after the last whole epoch."""
+        """State after the last complete epoch."""
         return self.path / "last.ckpt"
 
     @property
@@ -84,7 +84,7 @@ class StageFolder:
 
     @property
     def final(self) -> Path:
-        """Weights that the stage ended with; it is there only when the stage has ended."""
+        """Final weights of the stage; exists only when the stage has ended."""
         return self.path / "final.safetensors"
 
 
@@ -97,19 +97,19 @@ def fit_stage(
     folder: Path,
     device: str,
 ) -> None:
-    """Trains a stage and leaves its metrics and the weights that it ends with.
+    """Trains a stage and writes its metrics and final weights.
 
     Args:
         recognizer: Trained in place.
-        recipe: Where the stage stands.
-        index: Which of its stages.
-        train: Examples to learn from.
-        dev: Examples on which every epoch is measured.
-        folder: The run folder; what an earlier try at the stage left in it is taken up.
+        recipe: The recipe of the stage.
+        index: Index of the stage in it.
+        train: Training examples.
+        dev: Examples that every epoch is evaluated on.
+        folder: The run folder; what an earlier attempt at the stage left in it is resumed.
         device: ``cpu``, ``cuda`` or ``auto``.
 
     Raises:
-        InputError: The stage cannot be trained on so much.
+        InputError: The stage cannot be trained on that much data.
         TrainingInterruptedError: Stopped from the keyboard.
     """
     stage = recipe.training.stages[index]
@@ -147,13 +147,13 @@ def _fit_by_em(
     if sys.stderr.isatty():
         console = Console(stderr=True)
         epochs = track(epochs, stage.name, total=stage.epochs, console=console)
-    least = math.inf
+    lowest = math.inf
     weights: dict[str, Tensor] = {}
-    for epoch, found in enumerate(epochs):
-        metrics.add({"epoch": epoch, **found})
-        logger.log_metrics(found, epoch)
-        if stage.keep == "last" or found["dev_error"] < least:
-            least = found["dev_error"]
+    for epoch, measured in enumerate(epochs):
+        metrics.add({"epoch": epoch, **measured})
+        logger.log_metrics(measured, epoch)
+        if stage.keep == "last" or measured["dev_error"] < lowest:
+            lowest = measured["dev_error"]
             weights = {name: w.detach().clone() for name, w in recognizer.state_dict().items()}
     logger.finalize("success")
     return weights
@@ -172,16 +172,20 @@ def _fit_by_gradient(
 ) -> dict[str, Tensor]:
     stage = recipe.training.stages[index]
     stage_folder = StageFolder.of(folder, index, stage)
-    if experts_repeat_themselves(stage, recipe) and posteriors_fit((*train, *dev), recognizer):
+    if expert_posteriors_are_constant(stage, recipe) and posteriors_fit_in_memory(
+        (*train, *dev), recognizer
+    ):
         train = with_expert_posteriors(train, recognizer)
         dev = with_expert_posteriors(dev, recognizer)
     batches = BalancedBatches(train, recipe.training.batch_size, recipe.seed * 1000 + index)
     dev_order = sorted(range(len(dev)), key=lambda i: len(dev[i].features))
-    dev_batches = [dev_order[i : i + PLAIN_BATCH] for i in range(0, len(dev), PLAIN_BATCH)]
+    dev_batches = [
+        dev_order[i : i + EVALUATION_BATCH] for i in range(0, len(dev), EVALUATION_BATCH)
+    ]
     ngram = None
     if stage.objective == "crf":
-        said = [example.phonemes for example in train]
-        ngram = PhonemeNgram.estimate(said, recognizer.phonemes.symbols, ORDER)
+        sequences = [example.phonemes for example in train]
+        ngram = PhonemeNgram.estimate(sequences, recognizer.phonemes.symbols, ORDER)
     module = StageModule(recognizer, recipe, index, ngram)
     callbacks: list[Callback] = [
         metrics,
@@ -189,7 +193,7 @@ def _fit_by_gradient(
         _checkpoint(stage_folder.last, monitor=None),
     ]
     if stage.average:
-        callbacks.append(average_of_weights(stage.average))
+        callbacks.append(weight_averaging(stage.average))
     if recognizer.encoder is not None and recipe.model.encoder is not None:
         sparse = recipe.model.encoder.sparse
         if sparse is not None:
@@ -215,8 +219,8 @@ def _fit_by_gradient(
             ExampleBatches(train, recognizer),
             sampler=batches,
             batch_size=None,
-            # Of its own: a loader draws a number whenever it starts, and in the first epoch
-            # after a resume it starts before the epoch is seeded, not after.
+            # A separate generator: a loader draws a number whenever it starts, and in the first
+            # epoch after a resume it starts before the epoch is seeded, not after.
             generator=torch.Generator(),
         ),
         DataLoader(ExampleBatches(dev, recognizer), sampler=dev_batches, batch_size=None),
@@ -230,7 +234,7 @@ def _fit_by_gradient(
 
 
 def _checkpoint(path: Path, monitor: str | None) -> ModelCheckpoint:
-    """Saves at the end of an epoch: the best by what is monitored, or else the latest."""
+    """Saves at the end of an epoch: the best by the monitored metric, or else the latest."""
     return ModelCheckpoint(
         dirpath=path.parent,
         filename=path.stem,

@@ -1,9 +1,10 @@
-"""Adding experts to a trained run: copies of its busiest, let in while training goes on.
+"""Growing: adding experts to the sparse layers of a trained run.
 
-A new expert is a perturbed copy of a busy one, and its router's scores are perturbed copies too.
-They begin with a large offset taken off, so that nobody is sent to it and the model says what it
-said before; over the first epoch the offset goes to 0 (``training.module``). (Expert upcycling
-duplicates experts likewise; Waterhouse & Robinson 1996 let a tree grow by copies with small noise.)
+A new expert is a perturbed copy of one with a high load, and so are its router scores. A new
+expert's router score starts ``OFFSET`` lower, so nothing is routed to it and the output is
+unchanged; over the first epoch the offset goes to 0 (``training.module``). Expert upcycling
+duplicates experts the same way; Waterhouse & Robinson (1996) grow a tree by copies with small
+noise.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from phoneme_moe.corpora import load_corpus
 from phoneme_moe.data.examples import corpus_speakers, load_examples
-from phoneme_moe.errors import InputError
+from phoneme_moe.errors import ArgumentError, InputError
 from phoneme_moe.files import atomic_path
 from phoneme_moe.inference import recognize_examples
 from phoneme_moe.mixture.sparse.soft import SoftFeedForward
@@ -25,26 +26,26 @@ from phoneme_moe.recipe import Recipe
 from phoneme_moe.run_folder import LoadedRun, save_recipe
 
 START = "start.safetensors"
-"""Weights that a run folder's training begins with, where it does not begin afresh."""
+"""Initial weights of a grown run, in its folder."""
 
 OFFSET = 30.0
-"""Taken off a new expert's scores: its weight is then below 1e-9 of the others'."""
+"""Subtracted from a new expert's router scores: its weight is then below 1e-9 of the others'."""
 
 EXPERT_NOISE = 0.02
-"""Spread of the change of a copied weight, relative to the weights' own spread."""
+"""Noise added to a copied weight, relative to the standard deviation of the weights."""
 
 ROUTER_NOISE = 0.3
-"""The same of copied router weights: a copy should come to see other frames than its model."""
+"""The same for router weights; larger, so that a copy gets other frames than its original."""
 
 
 def grown_recipe(recipe: Recipe, experts: int, epochs: int, learning_rate: float | None) -> Recipe:
-    """The recipe of the run that goes on with more experts.
+    """The recipe of the grown run.
 
     Args:
-        recipe: Of the trained run.
-        experts: How many are added to each sparse layer (before they are cut into segments).
-        epochs: For how long training goes on.
-        learning_rate: Its peak; half of the last stage's when left out.
+        recipe: The recipe of the trained run.
+        experts: Number of experts added to each sparse layer (before segmentation).
+        epochs: Epochs of further training.
+        learning_rate: Its peak; by default half of the last stage's.
 
     Raises:
         InputError: The run has no sparse layers, or none that can grow.
@@ -57,8 +58,8 @@ def grown_recipe(recipe: Recipe, experts: int, epochs: int, learning_rate: float
     router = sparse.router
     if router.kind in {"tree", "hash", "rule"}:
         raise InputError(
-            f"grow: found model.encoder.sparse.router.kind: {router.kind}, whose choice cannot be "
-            "kept while experts are added; expected linear or soft"
+            f"grow: found model.encoder.sparse.router.kind: {router.kind}, whose routing changes "
+            "when experts are added; expected linear or soft"
         )
     if router.selection == "expert_choice":
         raise InputError(
@@ -66,7 +67,7 @@ def grown_recipe(recipe: Recipe, experts: int, epochs: int, learning_rate: float
             "experts take their share of frames at once; expected top_k or balanced"
         )
     if experts < 1:
-        raise InputError(f"--experts: found {experts}, expected at least 1")
+        raise ArgumentError("experts", f"found {experts}, expected at least 1")
     last = recipe.training.stages[-1]
     data = recipe.model_dump(mode="json")
     data["name"] = f"{recipe.name}_grown"
@@ -86,40 +87,40 @@ def grown_recipe(recipe: Recipe, experts: int, epochs: int, learning_rate: float
         raise InputError(f"grow: {error}") from error
 
 
-def count_choices(run: LoadedRun) -> dict[str, Tensor]:
-    """How often each expert of each sparse layer is chosen on dev, shape (experts,)."""
+def count_assignments(run: LoadedRun) -> dict[str, Tensor]:
+    """Assignments of each expert of each sparse layer on dev, shape (experts,)."""
     corpus = load_corpus(run.recipe.corpus.name)
     speakers = corpus_speakers(run.recipe, corpus)
     examples = load_examples(run.recipe, corpus, "dev", run.recognizer, speakers)
     counts: dict[str, Tensor] = {}
     for _, recognition in recognize_examples(run.recognizer, examples):
         for layer in recognition.layers:
-            so_far = counts.get(layer.layer, 0)
-            counts[layer.layer] = so_far + layer.counts.cpu()
+            total = counts.get(layer.layer, 0)
+            counts[layer.layer] = total + layer.counts.cpu()
     return counts
 
 
 def grow_weights(old: Recognizer, new: Recognizer, counts: Mapping[str, Tensor], seed: int) -> None:
-    """Fills the larger model from the smaller one; its answers are then the same.
+    """Fills the larger model from the smaller one, with the same output.
 
     Args:
         old: The trained model.
-        new: The same with more experts; filled in place.
-        counts: How often each expert of ``old`` is chosen, by layer.
-        seed: Of the perturbation.
+        new: The model with more experts; filled in place.
+        counts: Assignments of each expert of ``old``, by layer.
+        seed: Seed of the perturbation.
     """
     assert old.encoder is not None
     assert new.encoder is not None
     generator = torch.Generator().manual_seed(seed)
     grown = new.encoder.sparse_layers
-    # Times are learned anew at the end.
+    # The timing net is trained again at the end.
     filled = {k: w for k, w in old.state_dict().items() if not k.startswith("timing.")}
     for layer, target in zip(old.encoder.sparse_layers, grown, strict=True):
         number, wanted = layer.experts.num_experts, target.experts.num_experts
         busiest = counts[layer.name].argsort(descending=True, stable=True)
         parents = busiest.repeat(-(-wanted // number))[: wanted - number]
         prefix = next(name for name, part in old.named_modules() if part is layer)
-        # A soft router's directions have the experts across, one column for each of their slots.
+        # A soft router's directions have a column for each slot of each expert.
         columns = f"{prefix}.directions"
         for name, value in list(filled.items()):
             if not name.startswith(f"{prefix}.") or name.startswith(f"{prefix}.shared."):
@@ -151,27 +152,28 @@ def prepare_grown(
     epochs: int = 10,
     learning_rate: float | None = None,
 ) -> Recipe:
-    """Makes a run folder that training goes on in (``train`` with ``resume``).
+    """Makes a run folder in which training continues (``train`` with ``resume``).
 
     Args:
-        run: The trained run; it is left as it is.
-        out: The new run folder; must not be there yet, or be empty.
+        run: The trained run; it is not changed.
+        out: The new run folder; must be missing or empty.
         experts: As in ``grown_recipe``.
         epochs: As in ``grown_recipe``.
         learning_rate: As in ``grown_recipe``.
 
     Returns:
-        The new recipe; its training begins with ``start.safetensors``.
+        The new recipe; its training starts from ``start.safetensors``.
 
     Raises:
-        InputError: The run cannot grow, or there is something in the folder.
+        InputError: The run cannot grow, or the folder is not empty.
     """
     from safetensors.torch import save_file
 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(
-            f"--out {out}: there is something already; choose another folder, or go on with a "
-            f"grown run by phoneme-moe train {out / 'recipe.yaml'} --out {out} --resume"
+        raise ArgumentError(
+            "out",
+            f"{out}: not empty; choose another folder, or resume a grown run with "
+            f"phoneme-moe train {out / 'recipe.yaml'} --out {out} --resume",
         )
 
     recipe = grown_recipe(run.recipe, experts, epochs, learning_rate)
@@ -179,8 +181,8 @@ def prepare_grown(
     new = Recognizer(
         recipe.features, recipe.task, recipe.model, old.phonemes.symbols, old.expert_names
     )
-    grow_weights(old, new, count_choices(run), recipe.seed)
-    # The weights first: without its recipe a folder is not taken for a run.
+    grow_weights(old, new, count_assignments(run), recipe.seed)
+    # The weights first: a folder without a recipe is not a run.
     with atomic_path(out / START) as temporary:
         weights = {name: w.contiguous() for name, w in new.state_dict().items()}
         save_file(weights, temporary)

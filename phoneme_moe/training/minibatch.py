@@ -1,4 +1,4 @@
-"""Minimising a loss over batches, for many nets side by side."""
+"""A plain minibatch loop: AdamW on a one-cycle schedule, for many nets in parallel."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Schedule:
-    """How nets are trained (the papers do not say).
+    """Training schedule (the papers do not give theirs).
 
     Attributes:
         epochs: Passes over the tokens.
-        learning_rate: At its peak; it climbs for a tenth of the steps and then falls to nothing.
-        batch_size: Tokens (or utterances) of a step, of each group.
+        learning_rate: The peak; a tenth of the steps warms up to it, the rest decays to 0.
+        batch_size: Tokens (or utterances) of each group in a batch.
         weight_decay: Of AdamW.
     """
 
@@ -29,11 +29,11 @@ class Schedule:
 def shuffled(
     groups: Sequence[Tensor], batch_size: int, generator: torch.Generator
 ) -> Iterator[Tensor]:
-    """One pass over groups of tokens side by side, in a fresh order.
+    """One pass over groups of tokens in parallel, in random order.
 
     Args:
-        groups: Indices of the tokens (or utterances) of each group; smaller ones come round again.
-        batch_size: Of each group in a batch.
+        groups: Indices of the tokens (or utterances) of each group; smaller groups repeat.
+        batch_size: Items of each group in a batch.
         generator: Draws the order.
 
     Yields:
@@ -57,12 +57,11 @@ def fit(
     """Minimises a loss over batches of tokens.
 
     Args:
-        parameters: What is trained; AdamW treats each number alone, so nets side by side do not
-            feel each other.
+        parameters: Trained parameters; AdamW is elementwise, so parallel nets are independent.
         groups: As in ``shuffled``.
-        loss: Of a batch of indices, shape (groups, batch): a sum over the nets.
-        schedule: How.
-        seed: Draws the order of tokens.
+        loss: Loss of a batch of indices, shape (groups, batch): a sum over the nets.
+        schedule: The training schedule.
+        seed: Seed of the order.
     """
     generator = torch.Generator().manual_seed(seed)
     steps = schedule.epochs * -(-max(len(g) for g in groups) // schedule.batch_size)

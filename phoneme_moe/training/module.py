@@ -1,4 +1,4 @@
-"""One stage of training as a LightningModule: what learns, who routes, what is measured."""
+"""One stage of training as a LightningModule: trained parts, routing, loss, metrics."""
 
 from __future__ import annotations
 
@@ -8,42 +8,40 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
-from phoneme_moe.data.batches import Batch
+from phoneme_moe.data.batches import Batch, build_augment
 from phoneme_moe.decoding.ctc_crf import Trigram
 from phoneme_moe.decoding.decoder import Decoding
 from phoneme_moe.decoding.ngram import PhonemeNgram
 from phoneme_moe.decoding.scoring import score_utterance
-from phoneme_moe.features.augmentation import Augment
 from phoneme_moe.inference import decode_phonemes
 from phoneme_moe.mixture.routing import imbalance
 from phoneme_moe.model.recognizer import Recognition, Recognizer
 from phoneme_moe.recipe import Recipe, Stage
 from phoneme_moe.training.objectives import stage_loss
-from phoneme_moe.training.router_metrics import RouterHealth
+from phoneme_moe.training.router_metrics import RouterMetrics
 
-WARMUP_SHARE = 0.1
-"""Share of a stage's steps in which a cosine schedule climbs to its peak."""
-
+WARMUP_FRACTION = 0.1
+"""Fraction of a stage's steps in which a cosine schedule warms up."""
 
 DEV_BEAM = 4
-"""Readings that are kept on dev where training is with an n-gram, after every epoch."""
+"""Beam on dev after every epoch, where training is with an n-gram."""
 
 
-def share_held_back(step: int, num_steps: int) -> float:
-    """Share of a new expert's offset at a step of the epoch that lets it in, from 1 down to 0.
+def remaining_offset(step: int, num_steps: int) -> float:
+    """Fraction of a new expert's offset that remains at a step of its first epoch, from 1 to 0.
 
-    A fourth power: most of an offset that hides an expert altogether makes no difference, and what
-    does should last for half of the epoch.
+    A fourth power: most of an offset that hides an expert completely makes no difference, and the
+    part that does should last for half of the epoch (``training.grow``).
 
     Args:
         step: From 0.
-        num_steps: Of the epoch; at the last one nothing is held back.
+        num_steps: Steps of the epoch; at the last one the offset is 0.
     """
     return max(0.0, 1 - step / max(num_steps - 1, 1)) ** 4
 
 
 class StageModule(pl.LightningModule):
-    """Trains the parts that a stage names, along the route that it names."""
+    """Trains the parts that a stage names, with the routing that it names."""
 
     def __init__(
         self,
@@ -56,24 +54,15 @@ class StageModule(pl.LightningModule):
 
         Args:
             recognizer: The model; its weights change in place.
-            recipe: Where the stage stands.
-            stage_index: Which of its stages.
-            ngram: Of the training phonemes, for the objective ``crf``.
+            recipe: The recipe of the stage.
+            stage_index: Index of the stage in it.
+            ngram: N-gram of the training phonemes, for the objective ``crf``.
         """
         super().__init__()
         self.recognizer = recognizer
         self.stage: Stage = recipe.training.stages[stage_index]
         self.seeds = (recipe.seed, stage_index)
-        augmentation = recipe.training.augmentation_of(self.stage)
-        self.augment = Augment(
-            augmentation.quiet_ends,
-            augmentation.speed,
-            augmentation.vocal_tract,
-            augmentation.time_masks,
-            round(augmentation.time_mask_ms / recipe.features.hop_ms),
-            augmentation.band_masks,
-            augmentation.band_mask_bands,
-        )
+        self.augment = build_augment(recipe, self.stage)
         self.task = recipe.task
         self.gradient_clip = recipe.training.gradient_clip
         self.parts: dict[str, torch.nn.Module | None] = {
@@ -82,12 +71,12 @@ class StageModule(pl.LightningModule):
             "encoder": recognizer.encoder,
         }
         sparse = recognizer.encoder.sparse_layers if recognizer.encoder else []
-        self.health = RouterHealth(sparse)
+        self.router_metrics = RouterMetrics(sparse)
         for name, part in self.parts.items():
             if part is not None:
                 part.requires_grad_(name in self.stage.train)
         self.trigram: Trigram | None = None
-        # Dev is read by the best path, whatever the run is read by: it is looked at every epoch.
+        # Greedy decoding on dev, whatever the run uses: dev is decoded after every epoch.
         self.decoding = Decoding()
         if self.stage.objective == "crf":
             assert ngram is not None
@@ -97,53 +86,53 @@ class StageModule(pl.LightningModule):
         self._loss = torch.zeros(())
         self.num_steps = 0
         self._errors = self._phonemes = 0
-        self._misnamed = self._utterances = 0
-        self._entering: list[tuple[Tensor, Tensor]] = []
+        self._wrong_speakers = self._utterances = 0
+        self._offsets: list[tuple[Tensor, Tensor]] = []
 
     @property
     def monitored(self) -> str:
-        """The figure on dev by which epochs are compared, less being better."""
+        """The metric on dev by which epochs are compared; lower is better."""
         return "dev_speaker_error" if self.stage.objective == "speaker" else "dev_error"
 
     def on_train_epoch_start(self) -> None:
-        """Seeds the epoch, so that it goes the same way whether or not training was resumed."""
+        """Seeds the epoch, so that it is the same whether or not training was resumed."""
         seed, stage_index = self.seeds
         torch.manual_seed((seed * 1000 + stage_index) * 100_000 + self.current_epoch)
         self.freeze_parts()
         self._load = torch.zeros(len(self.recognizer.expert_names), device=self.device)
         self._loss = torch.zeros((), device=self.device)
         self.num_steps = 0
-        self.health.reset()
-        for layer in self.health.layers.values():
+        self.router_metrics.reset()
+        for layer in self.router_metrics.layers.values():
             layer.forget()
 
     def on_train_start(self) -> None:
-        """Notes which experts are new: after a checkpoint is loaded, on the device."""
+        """Finds the offsets of new experts: after a checkpoint is loaded, on the device."""
         if self.trigram is not None:
             self.trigram = self.trigram.to(self.device)
-        self._entering = [
+        self._offsets = [
             (offset, offset.clone())
             for name, offset in self.recognizer.named_buffers()
             if name.endswith(".offset") and bool(offset.any())
         ]
 
     def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
-        """Lets new experts in, little by little over the first epoch (``training.grow``)."""
+        """Reduces the offsets of new experts over the first epoch (``training.grow``)."""
         if self.current_epoch > 0:
             return
         steps = max(int(self.trainer.num_training_batches) - 1, 1)
-        for offset, whole in self._entering:
-            offset.copy_(whole * share_held_back(batch_index, steps + 1))
+        for offset, initial in self._offsets:
+            offset.copy_(initial * remaining_offset(batch_index, steps + 1))
 
     def freeze_parts(self) -> None:
-        """Puts what learns into training mode, and what is frozen into evaluation mode."""
+        """Puts trained parts into training mode and frozen ones into evaluation mode."""
         self.recognizer.train()
         for name, part in self.parts.items():
             if part is not None and name not in self.stage.train:
                 part.eval()
 
     def recognize(self, batch: Batch, features: Tensor, mask: Tensor) -> Recognition:
-        """Sends a batch along the stage's route."""
+        """Recognises a batch with the routing of the stage."""
         by_speaker = self.stage.route == "speaker" or self.recognizer.gate_is_speaker
         expert = batch.speaker if by_speaker else None
         recognition: Recognition = self.recognizer(
@@ -152,7 +141,7 @@ class StageModule(pl.LightningModule):
         return recognition
 
     def loss(self, recognition: Recognition, batch: Batch) -> Tensor:
-        """What the stage minimises."""
+        """The loss that the stage minimises."""
         loss = stage_loss(recognition, batch, self.task.kind, self.stage, self.trigram)
         if self.stage.balance:
             loss = loss + self.stage.balance * imbalance(recognition.routing)
@@ -167,9 +156,9 @@ class StageModule(pl.LightningModule):
         self._load += recognition.routing.mean_weights().detach()
         self._loss += loss.detach()
         self.num_steps += 1
-        self.health.add(recognition.layers)
+        self.router_metrics.add(recognition.layers)
         for routing in recognition.layers:
-            self.health.layers[routing.layer].learn_from(routing.counts)
+            self.router_metrics.layers[routing.layer].learn_from(routing.counts)
         return loss
 
     def configure_gradient_clipping(
@@ -181,15 +170,15 @@ class StageModule(pl.LightningModule):
         """Clips here: Lightning refuses to beside a fused step in mixed precision.
 
         Our gradients are float32 in any precision and bfloat16 needs no scaling, so there is
-        nothing to undo before. Gradients are looked at before they are clipped.
+        nothing to undo before. Router metrics see the gradients before they are clipped.
         """
-        self.health.add_gradients()
+        self.router_metrics.add_gradients()
         torch.nn.utils.clip_grad_norm_(self.parameters(), self.gradient_clip)
 
     def on_validation_epoch_start(self) -> None:
         """Starts counting errors."""
         self._errors = self._phonemes = 0
-        self._misnamed = self._utterances = 0
+        self._wrong_speakers = self._utterances = 0
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Counts the errors of a batch."""
@@ -200,22 +189,22 @@ class StageModule(pl.LightningModule):
             self._errors += score.errors
             self._phonemes += score.num_reference
         loads = recognition.routing.loads()
-        self._misnamed += int((loads.argmax(dim=-1) != batch.speaker).sum())
+        self._wrong_speakers += int((loads.argmax(dim=-1) != batch.speaker).sum())
         self._utterances += len(loads)
 
     def on_validation_epoch_end(self) -> None:
         """Logs the epoch: error rate on dev, mean loss, load of every expert.
 
-        Validation is the last thing in an epoch, before callbacks look at what was logged.
+        Validation ends the epoch, before callbacks read what was logged.
         """
         self.log("dev_error", self._errors / max(self._phonemes, 1))
         if self.stage.objective == "speaker":
-            self.log("dev_speaker_error", self._misnamed / max(self._utterances, 1))
+            self.log("dev_speaker_error", self._wrong_speakers / max(self._utterances, 1))
         self.log("loss", self.mean_loss)
         for name, load in zip(self.recognizer.expert_names, self.load.tolist(), strict=True):
             self.log(f"load/{name}", load)
-        for layer in self.health.measure():
-            for name, value in layer.figures().items():
+        for layer in self.router_metrics.measure():
+            for name, value in layer.by_name().items():
                 self.log(name, value)
 
     @property
@@ -229,7 +218,7 @@ class StageModule(pl.LightningModule):
         return self._load / max(self.num_steps, 1)
 
     def configure_optimizers(self) -> Any:
-        """AdamW over the parts that learn, with the stage's schedule."""
+        """AdamW over the trained parts, with the stage's schedule."""
         stage = self.stage
         assert stage.learning_rate is not None
         optimizer = torch.optim.AdamW(
@@ -245,7 +234,7 @@ class StageModule(pl.LightningModule):
             optimizer,
             max_lr=stage.learning_rate,
             total_steps=int(self.trainer.estimated_stepping_batches),
-            pct_start=WARMUP_SHARE,
+            pct_start=WARMUP_FRACTION,
             cycle_momentum=False,
         )
         return {

@@ -1,10 +1,10 @@
-"""What training minimises: the phoneme error, as a differentiable loss, or who speaks.
+"""Training objectives: phoneme losses, and speaker identity.
 
-A Meta-Pi gate learns through the mixture of the experts' probabilities (Hampshire & Waibel 1989),
-never from a speaker label. A stage says what is mixed (``blend``): the experts' posteriors in every
-frame, or the probabilities that they give a whole utterance. A token is one frame, so for tokens
-the two are the same. A gate may learn the speaker instead (SID, their comparison), and tokens have
-the paper's other two objectives.
+A Meta-Pi gate is trained through the mixture of the experts' probabilities (Hampshire & Waibel
+1989), never on speaker labels. A stage sets what is blended (``blend``): the experts' posteriors in
+every frame, or the probabilities that they give a whole utterance. A token is one frame, so for
+tokens the two are the same. A gate may be trained on speaker identity instead (SID, their
+comparison), and tokens have the paper's other two objectives.
 
 Legend: B batch, T frames (1 for a token), E experts, P outputs.
 """
@@ -43,7 +43,7 @@ def token_log_probability(
 def sequence_log_probability(
     log_posteriors: Tensor, num_frames: Tensor, targets: Tensor, target_lengths: Tensor
 ) -> Tensor:
-    """Log probability of each utterance's phonemes, over all alignments (CTC: Graves et al. 2006).
+    """Log probability of each utterance's phonemes over all alignments (CTC: Graves et al. 2006).
 
     Args:
         log_posteriors: Shape (batch, frames, outputs), blank first.
@@ -52,8 +52,7 @@ def sequence_log_probability(
         target_lengths: How many of them are real, shape (batch,).
 
     Returns:
-        Shape (batch,); 0 without a gradient where the phonemes are more than the frames can hold:
-        such an utterance has no path and teaches nothing.
+        Shape (batch,); 0 without a gradient where there are too few frames for the phonemes.
     """
     return -functional.ctc_loss(
         log_posteriors.transpose(0, 1),
@@ -66,8 +65,8 @@ def sequence_log_probability(
     )
 
 
-CTC_SHARE = 0.1
-"""Of plain CTC in the objective ``crf``, to hold on to, as Xiang & Ou (2019) have."""
+CTC_WEIGHT = 0.1
+"""Weight of plain CTC in the objective ``crf``, for stability (Xiang & Ou 2019)."""
 
 LOG_PROBABILITIES = {"classify": token_log_probability, "recognize": sequence_log_probability}
 
@@ -79,14 +78,14 @@ def stage_loss(
     stage: Stage,
     trigram: Trigram | None = None,
 ) -> Tensor:
-    """A stage's objective.
+    """The loss of a stage.
 
     Args:
-        recognition: What the model said.
-        batch: What was said, and by whom.
+        recognition: Output of the model.
+        batch: References and speakers.
         kind: The task.
-        stage: Names the objective.
-        trigram: Of the training phonemes, for the objective ``crf``.
+        stage: The stage, which names the objective.
+        trigram: Trigram of the training phonemes, for the objective ``crf``.
     """
     if stage.objective == "crf":
         assert trigram is not None
@@ -99,23 +98,26 @@ def stage_loss(
 
 
 def crf_loss(recognition: Recognition, batch: Batch, trigram: Trigram) -> Tensor:
-    """Mean surprise at the phonemes among all that could have been said, per phoneme (nats).
+    """CTC-CRF (Xiang & Ou 2019) with a little plain CTC: mean loss per phoneme in nats.
 
-    CTC-CRF (Xiang & Ou 2019), and a little of CTC. An utterance with more phonemes than its
-    frames can hold teaches nothing.
+    ``-log P(reference)``, where P is the posteriors times a phoneme trigram, normalised over all
+    phoneme sequences. An utterance with too few frames for its phonemes has no gradient.
 
     Args:
-        recognition: What the model said.
-        batch: What was said.
-        trigram: Of the training phonemes.
+        recognition: Output of the model.
+        batch: References.
+        trigram: Trigram of the training phonemes.
     """
     mask = recognition.routing.mask
-    said = recognition.log_posteriors
-    by_ctc = sequence_log_probability(said, mask.sum(dim=1), batch.targets, batch.target_lengths)
+    log_posteriors = recognition.log_posteriors
+    num_frames = mask.sum(dim=1)
+    by_ctc = sequence_log_probability(
+        log_posteriors, num_frames, batch.targets, batch.target_lengths
+    )
     by_ngram = trigram.log_probability(batch.targets, batch.target_lengths)
-    found = by_ctc + by_ngram - log_partition(said, mask, trigram)
-    found = torch.where(by_ctc < 0, found + CTC_SHARE * by_ctc, 0)
-    return -(found / batch.target_lengths.clamp(min=1)).mean()
+    by_crf = by_ctc + by_ngram - log_partition(log_posteriors, mask, trigram)
+    log_probability = torch.where(by_ctc < 0, by_crf + CTC_WEIGHT * by_ctc, 0)
+    return -(log_probability / batch.target_lengths.clamp(min=1)).mean()
 
 
 def speaker_loss(routing: Routing, speaker: Tensor) -> Tensor:
@@ -125,8 +127,8 @@ def speaker_loss(routing: Routing, speaker: Tensor) -> Tensor:
         routing: Weights of shape (batch, frames, experts).
         speaker: Index of the expert that bears the speaker's name, shape (batch,).
     """
-    own = routing.log_weights.take_along_dim(speaker[:, None, None], dim=-1)[..., 0]  # (B, T)
-    return -own[routing.mask].mean()
+    log_weight = routing.log_weights.take_along_dim(speaker[:, None, None], dim=-1)[..., 0]
+    return -log_weight[routing.mask].mean()
 
 
 def token_error(
@@ -140,8 +142,8 @@ def token_error(
         objective: Squared error, or the negated classification figure of merit.
     """
     posteriors = log_posteriors[:, 0].exp()
-    right = functional.one_hot(targets[:, 0], posteriors.shape[-1]).to(posteriors.dtype)
-    return NET_OBJECTIVES[objective](posteriors, right).mean()
+    one_hot = functional.one_hot(targets[:, 0], posteriors.shape[-1]).to(posteriors.dtype)
+    return NET_OBJECTIVES[objective](posteriors, one_hot).mean()
 
 
 def phoneme_loss(
@@ -152,29 +154,29 @@ def phoneme_loss(
 ) -> Tensor:
     """Mean negative log probability of the phonemes, per phoneme (nats).
 
-    With ``blend="utterance"`` it is the likelihood of a mixture that asks one expert for the whole
+    With ``blend="utterance"`` it is the likelihood of a mixture that uses one expert for the whole
     utterance, ``-log sum_e g_e P_e(phonemes)`` with the gate's mean weight ``g_e`` (Jacobs et al.
-    1991, eq. 3, for sequences): the experts compete for utterances, and the gate learns who says
-    the whole of one best, not only who is best at the few frames in which CTC emits a phoneme.
+    1991, eq. 3, for sequences): the experts compete for utterances, and the gate learns
+    which recognises the whole of one best, not only the few frames in which CTC emits a phoneme.
 
     Args:
-        recognition: What the model said; of every expert, where utterances are blended.
-        batch: What was said.
+        recognition: Output of the model; with that of every expert for ``blend="utterance"``.
+        batch: References.
         kind: The task.
-        blend: What the gate's weights blend.
+        blend: The unit over which the gate blends experts.
     """
     log_probability = LOG_PROBABILITIES[kind]
     routing = recognition.routing
     num_frames = routing.mask.sum(dim=1)  # (B,)
     if blend == "frame":
-        found = log_probability(
+        log_probabilities = log_probability(
             recognition.log_posteriors, num_frames, batch.targets, batch.target_lengths
         )
     else:
         assert recognition.expert_log_posteriors is not None
         experts = recognition.expert_log_posteriors.permute(2, 0, 1, 3)  # (E, B, T, P)
         count = len(experts)
-        of_experts = log_probability(
+        by_expert = log_probability(
             experts.flatten(0, 1),
             num_frames.repeat(count),
             batch.targets.repeat(count, 1),
@@ -182,5 +184,5 @@ def phoneme_loss(
         ).view(count, -1)  # (E, B)
         real = routing.log_weights.masked_fill(~routing.mask[..., None], -torch.inf)
         log_mean_weights = torch.logsumexp(real, dim=1) - num_frames.log()[:, None]  # (B, E)
-        found = torch.logsumexp(log_mean_weights + of_experts.T, dim=1)
-    return -(found / batch.target_lengths.clamp(min=1)).mean()
+        log_probabilities = torch.logsumexp(log_mean_weights + by_expert.T, dim=1)
+    return -(log_probabilities / batch.target_lengths.clamp(min=1)).mean()

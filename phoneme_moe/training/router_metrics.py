@@ -1,4 +1,4 @@
-"""How the routers of sparse layers fare in an epoch: who is asked, who learns, who has died.
+"""Metrics of the routers of sparse layers in an epoch: load, gradients, entropy, dead experts.
 
 Legend: E experts of a layer.
 """
@@ -18,22 +18,22 @@ from phoneme_moe.mixture.sparse.soft import SoftFeedForward
 from phoneme_moe.recipe import Sparse
 
 DEAD_PART = 0.1
-"""An expert is dead below this part of the equal share 1 / E (as in ``report.statistics``)."""
+"""An expert is dead below this fraction of the equal share 1 / E (as in ``report.statistics``)."""
 
 GRADIENT_STEPS = 8
-"""Gradients are measured in every so many steps: it means reading all of them once more."""
+"""Gradients are measured every N steps, since it reads all of them once more."""
 
 
 @dataclass(frozen=True)
-class LayerHealth:
-    """How one router fares.
+class LayerMetrics:
+    """Metrics of one router.
 
     Attributes:
-        layer: Which layer.
-        load: Share of the choices that each expert got, sum 1, length experts.
-        gradient: Share of the experts' gradient norms that each one has, sum 1, length experts.
+        layer: Name of the layer.
+        load: Fraction of the assignments of each expert, sum 1, length experts.
+        gradient: Fraction of the sum of the experts' gradient norms, sum 1, length experts.
         entropy: Mean entropy of the router's decisions in nats, 0..log(experts).
-        dropped: Share of the choices that found their expert full, 0..1.
+        dropped: Fraction of the assignments beyond their expert's capacity, 0..1.
     """
 
     layer: str
@@ -53,8 +53,8 @@ class LayerHealth:
         least = DEAD_PART / len(self.load)
         return tuple(i for i, share in enumerate(self.load) if share < least)
 
-    def figures(self) -> dict[str, float]:
-        """All of it by name, as ``metrics.csv`` and TensorBoard have it."""
+    def by_name(self) -> dict[str, float]:
+        """The metrics by name, as ``metrics.csv`` and TensorBoard have it."""
         layer = self.layer
         return {
             f"{layer}/variation": self.variation,
@@ -66,8 +66,8 @@ class LayerHealth:
         }
 
 
-class RouterHealth:
-    """Adds up what the sparse layers of a model report in the steps of an epoch."""
+class RouterMetrics:
+    """Accumulates the metrics of a model's sparse layers over the steps of an epoch."""
 
     def __init__(self, layers: Sequence[SparseFeedForward | SoftFeedForward]) -> None:
         self.layers = {layer.name: layer for layer in layers}
@@ -82,7 +82,7 @@ class RouterHealth:
         self.dropped: dict[str, Tensor] = {}
 
     def add(self, routings: Sequence[LayerRouting]) -> None:
-        """Takes in a training step; nothing is moved off the device."""
+        """Adds a training step; nothing is moved off the device."""
         self.steps += 1
         for routing in routings:
             name = routing.layer
@@ -95,7 +95,7 @@ class RouterHealth:
 
     @torch.no_grad()
     def add_gradients(self) -> None:
-        """Takes in the gradients of a step, in some of the steps."""
+        """Adds the gradients of a step, every ``GRADIENT_STEPS`` steps."""
         if self.steps % GRADIENT_STEPS != 1 or not self.layers:
             return
         for name, layer in self.layers.items():
@@ -106,16 +106,16 @@ class RouterHealth:
             ]
             if squares:
                 norms = torch.stack(squares).sum(dim=0).sqrt()
-                known = self.gradients.get(name)
-                self.gradients[name] = norms if known is None else known + norms
+                total = self.gradients.get(name)
+                self.gradients[name] = norms if total is None else total + norms
 
-    def measure(self) -> list[LayerHealth]:
-        """How each layer fared so far in this epoch."""
-        found = []
+    def measure(self) -> list[LayerMetrics]:
+        """The metrics of each layer so far in this epoch."""
+        measured = []
         for name, counts in self.counts.items():
             gradients = self.gradients.get(name, torch.zeros_like(counts))
-            found.append(
-                LayerHealth(
+            measured.append(
+                LayerMetrics(
                     name,
                     tuple((counts / counts.sum().clamp_min(1)).tolist()),
                     tuple((gradients / gradients.sum().clamp_min(1e-30)).tolist()),
@@ -123,20 +123,20 @@ class RouterHealth:
                     float(self.dropped[name]) / self.steps,
                 )
             )
-        return found
+        return measured
 
 
-def advice(sparse: Sparse, layers: Sequence[LayerHealth]) -> str | None:
-    """One line where experts have died, naming the setting to change; None where all are well.
+def advice(sparse: Sparse, layers: Sequence[LayerMetrics]) -> str | None:
+    """One line if experts are dead, naming the setting to change; None otherwise.
 
     Args:
         sparse: Section of the recipe.
-        layers: An epoch's.
+        layers: Metrics of an epoch.
     """
-    sick = [layer for layer in layers if layer.dead]
-    if not sick:
+    affected = [layer for layer in layers if layer.dead]
+    if not affected:
         return None
-    worst = max(sick, key=lambda layer: len(layer.dead) / len(layer.load))
+    worst = max(affected, key=lambda layer: len(layer.dead) / len(layer.load))
     number = len(worst.load)
     text = (
         f"{worst.layer}: {len(worst.dead)} of {number} experts get less than "

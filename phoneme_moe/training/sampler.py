@@ -1,4 +1,4 @@
-"""Which examples meet in a batch: equally many of each speaker, of similar length."""
+"""Sampling of batches: equally many utterances of each speaker, of similar length."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from phoneme_moe.data.examples import Example
 class BalancedBatches(Sampler[list[int]]):
     """Batches of similar length in which every speaker has equally many utterances.
 
-    Balanced batches leave no empty slot when each speaker has an expert of his own
+    Balanced batches leave no empty slot when each speaker has an expert
     (``mixture.networks.speaker_dispatch``), and similar lengths leave little padding. The order
     follows from the seed and the epoch alone, so a resumed run sees the same batches as an
     uninterrupted one.
@@ -26,7 +26,7 @@ class BalancedBatches(Sampler[list[int]]):
             np.flatnonzero([e.speaker == speaker for e in examples]) for speaker in speakers
         ]
         if len(speakers) > batch_size // 2:
-            # More speakers than fit side by side: no experts of their own, balance is moot.
+            # More speakers than fit into a batch have no experts each, so balance does not matter.
             self.by_speaker = [np.arange(len(examples))]
         self.per_speaker = max(1, batch_size // len(self.by_speaker))
         self.seed = seed
@@ -37,15 +37,15 @@ class BalancedBatches(Sampler[list[int]]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return max(-(-len(own) // self.per_speaker) for own in self.by_speaker)
+        return max(-(-len(indices) // self.per_speaker) for indices in self.by_speaker)
 
     def __iter__(self) -> Iterator[list[int]]:
         generator = np.random.default_rng([self.seed, self.epoch])
         batches: list[list[int]] = [[] for _ in range(len(self))]
-        for own in self.by_speaker:
-            # Nearly sorted: which utterances meet still changes from epoch to epoch.
-            jitter = generator.uniform(0.85, 1.15, size=len(own))
-            ordered = own[np.argsort(self.lengths[own] * jitter, kind="stable")]
+        for indices in self.by_speaker:
+            # Nearly sorted by length: the composition of batches still varies between epochs.
+            jitter = generator.uniform(0.85, 1.15, size=len(indices))
+            ordered = indices[np.argsort(self.lengths[indices] * jitter, kind="stable")]
             for batch, chosen in zip(batches, np.array_split(ordered, len(batches)), strict=True):
                 batch.extend(chosen.tolist())
         yield from (batches[i] for i in generator.permutation(len(batches)) if batches[i])

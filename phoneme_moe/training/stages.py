@@ -1,4 +1,4 @@
-"""Runs the stages of a recipe into a run folder, and takes up where an earlier try stopped."""
+"""Runs the stages of a recipe into a run folder, resuming where an earlier attempt stopped."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ from phoneme_moe.errors import InputError
 from phoneme_moe.files import remove_temporaries
 from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.model.timing_net import TimingNet
-from phoneme_moe.recipe import Model, Recipe, Router, Sparse, Timing
+from phoneme_moe.recipe import Recipe, Timing
 from phoneme_moe.run_folder import choose_device, save_model, save_recipe
+from phoneme_moe.training.expert_weights import copy_to_all_experts, single_expert
 from phoneme_moe.training.fit import StageFolder, fit_stage
 from phoneme_moe.training.grow import START
 from phoneme_moe.training.minibatch import Schedule
 from phoneme_moe.training.timing_net import fit_timing_net
 
 FEWEST_TIMING_STEPS = 200
-"""A small corpus is gone through more often until the timing net has had so many."""
+"""Training steps of the timing net at least: a small corpus gets more epochs."""
 
 ENCODER = "encoder"
-"""What a model without speaker experts calls its one way through."""
+"""The expert name of a model without speaker experts."""
 
 
 def build_recognizer(recipe: Recipe, corpus: PreparedCorpus) -> Recognizer:
@@ -67,12 +68,12 @@ def build_recognizer(recipe: Recipe, corpus: PreparedCorpus) -> Recognizer:
 def train_stages(
     recipe: Recipe, corpus: PreparedCorpus, folder: Path, device: str = "auto"
 ) -> Recognizer:
-    """Trains every stage that has not ended yet and leaves a usable run folder.
+    """Trains every stage that is not finished yet and leaves a usable run folder.
 
     Args:
         recipe: What to train.
         corpus: The recipe's corpus, prepared.
-        folder: The run folder; what an earlier try left in it is taken up.
+        folder: The run folder; what an earlier attempt left in it is resumed.
         device: ``cpu``, ``cuda`` or ``auto``.
 
     Returns:
@@ -97,12 +98,12 @@ def train_stages(
         recognizer.load_state_dict(load_file(start))
     for index, stage in enumerate(recipe.training.stages):
         stage_folder = StageFolder.of(folder, index, stage)
-        learner = lone_expert(recognizer, recipe) if stage.route == "shared" else recognizer
+        learner = single_expert(recognizer, recipe) if stage.route == "shared" else recognizer
         if not stage_folder.final.is_file():
             fit_stage(learner, recipe, index, train, dev, folder, device)
         learner.load_state_dict(load_file(stage_folder.final))
         if stage.route == "shared":
-            _copy_to_all(learner, recognizer)
+            copy_to_all_experts(learner, recognizer)
     if recipe.training.timing is not None and recipe.task.kind == "recognize":
         recognizer.timing = _fit_timing(recognizer, recipe, recipe.training.timing, train)
     recognizer.to(choose_device(device)).eval()
@@ -113,7 +114,7 @@ def train_stages(
 def _fit_timing(
     recognizer: Recognizer, recipe: Recipe, timing: Timing, train: Sequence[Example]
 ) -> TimingNet:
-    """Trains the net that finds times; fast enough to be done again where it was interrupted."""
+    """Trains the timing net; fast enough to be repeated after an interruption."""
     steps = -(-len(train) // timing.batch_size)
     epochs = max(timing.epochs, -(-FEWEST_TIMING_STEPS // steps))
     return fit_timing_net(
@@ -127,54 +128,18 @@ def _fit_timing(
     )
 
 
-def lone_expert(recognizer: Recognizer, recipe: Recipe) -> Recognizer:
-    """A model of one expert of the same shape and no gate; it starts as the first expert.
-
-    Of an encoder, every sparse layer has one expert.
-    """
-    model = Model(expert=recipe.model.expert)
-    encoder = recipe.model.encoder
-    if encoder is not None:
-        assert encoder.sparse is not None
-        one = Sparse(
-            every=encoder.sparse.every,
-            num_experts=1,
-            hidden=encoder.sparse.hidden,
-            router=Router(kind="hash", top_k=1),
-        )
-        model = Model(encoder=encoder.model_copy(update={"sparse": one}))
-    lone = Recognizer(recipe.features, recipe.task, model, recognizer.phonemes.symbols, ("shared",))
-    with torch.no_grad():
-        of_all = dict(recognizer.named_parameters())
-        for name, own in lone.named_parameters():
-            other = of_all[name]
-            own.copy_(other if own.shape == other.shape else other[:1])
-    return lone
-
-
-@torch.no_grad()
-def _copy_to_all(lone: Recognizer, recognizer: Recognizer) -> None:
-    """Makes every expert a copy of the lone one, and all else the same as its own.
-
-    A router is not copied: the lone expert has none (sparse upcycling: Komatsuzaki et al. 2023).
-    """
-    of_all = dict(recognizer.named_parameters())
-    for name, own in lone.named_parameters():
-        of_all[name].copy_(own.expand_as(of_all[name]))
-
-
 def _quieten_lightning() -> None:
-    """Leaves out what Lightning says about hardware and workers; a user can do nothing with it."""
+    """Silences Lightning's lines about hardware and workers, which a user cannot act on."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning.*")
 
 
 def keep_freed_memory() -> None:
-    """Tells glibc to keep what tensors free instead of giving it back to the system.
+    """Makes glibc keep freed memory instead of returning it to the system.
 
     By default every tensor above 128 KiB is mapped anew and its pages are faulted in again: 15 % of
-    a training step of the FSDD mixture. Elsewhere than on Linux with glibc nothing is done.
+    a training step of the FSDD mixture. Does nothing without glibc.
     """
     trim_threshold, mmap_threshold = -1, -3
     with contextlib.suppress(OSError, AttributeError):

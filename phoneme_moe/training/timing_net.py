@@ -1,4 +1,4 @@
-"""Training the net that finds the times of phonemes (``phoneme_moe.model.timing_net``)."""
+"""Training of the timing net (``phoneme_moe.model.timing_net``)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from phoneme_moe.model.timing_net import TimingNet
 from phoneme_moe.training.minibatch import Schedule, fit
 
 PRIOR_MEMORY = 0.99
-"""Share of the running prior that a step leaves."""
+"""Decay of the running label prior per step."""
 
 
 def fit_timing_net(
@@ -30,37 +30,37 @@ def fit_timing_net(
     """CTC with label priors over single frames (Zeyer et al. 2021; Huang et al. 2024).
 
     Args:
-        features: Of each utterance, shape (frames, features).
-        targets: Its phonemes, shape (phonemes,); what has too few frames for them teaches nothing.
+        features: Features of each utterance, shape (frames, features).
+        targets: Its phonemes, shape (phonemes,); an utterance with too few frames is left out.
         num_outputs: Phonemes and the blank.
-        schedule: How.
-        seed: Of weights and order.
+        schedule: The training schedule.
+        seed: Seed of weights and order.
         width: Channels.
         prior_scale: Power of the label prior.
-        prior_memory: Share of the running prior that a step leaves.
+        prior_memory: Decay of the running label prior per step.
     """
     torch.manual_seed(seed)
     net = TimingNet(features[0].shape[1], num_outputs, width, prior_scale)
     fits = torch.tensor(
-        [len(own) >= min_num_frames(t.tolist()) for own, t in zip(features, targets, strict=True)]
+        [len(f) >= min_num_frames(t.tolist()) for f, t in zip(features, targets, strict=True)]
     )
-    teach = fits.nonzero()[:, 0]
-    num_frames = torch.tensor([len(own) for own in features])
-    lengths = torch.tensor([len(own) for own in targets])
+    usable = fits.nonzero()[:, 0]
+    num_frames = torch.tensor([len(f) for f in features])
+    lengths = torch.tensor([len(t) for t in targets])
     prior = torch.full((num_outputs,), 1 / num_outputs)
 
     def loss(chosen: Tensor) -> Tensor:
-        rows = teach[chosen[0]]
+        rows = usable[chosen[0]]
         mask = torch.arange(int(num_frames[rows].max())) < num_frames[rows][:, None]
-        of_rows = pad_sequence([features[i] for i in rows.tolist()], batch_first=True)
-        said = net.log_posteriors(of_rows, mask)
-        seen = said.detach().exp()[mask].mean(dim=0)
-        prior.mul_(prior_memory).add_(seen, alpha=1 - prior_memory)
-        scores = subtract_prior(said, prior.log(), prior_scale)
-        spoken = pad_sequence([targets[i] for i in rows.tolist()], batch_first=True)
-        found = unnormalized_ctc_loss(scores, num_frames[rows], spoken, lengths[rows])
-        return (found / lengths[rows]).mean()
+        padded = pad_sequence([features[i] for i in rows.tolist()], batch_first=True)
+        log_posteriors = net.log_posteriors(padded, mask)
+        mean = log_posteriors.detach().exp()[mask].mean(dim=0)
+        prior.mul_(prior_memory).add_(mean, alpha=1 - prior_memory)
+        scores = subtract_prior(log_posteriors, prior.log(), prior_scale)
+        references = pad_sequence([targets[i] for i in rows.tolist()], batch_first=True)
+        losses = unnormalized_ctc_loss(scores, num_frames[rows], references, lengths[rows])
+        return (losses / lengths[rows]).mean()
 
-    fit(net.parameters(), [torch.arange(len(teach))], loss, schedule, seed)
+    fit(net.parameters(), [torch.arange(len(usable))], loss, schedule, seed)
     net.log_prior.copy_(prior.log())
     return net.eval()

@@ -14,7 +14,7 @@ def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
 
     Args:
         outputs: Of sigmoid units, 0..1, shape (..., classes).
-        targets: 1 for the right class and 0 for the others, the same shape or one that expands.
+        targets: 1 for the correct class and 0 for the others, the same shape or one that expands.
 
     Returns:
         Shape (...).
@@ -28,16 +28,16 @@ def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
     Outputs outside of 0..1, as a blend with unnormalised weights may have, count as certain.
     Arguments and result as in ``squared_error``.
     """
-    sure = outputs.clamp(1e-6, 1 - 1e-6)
-    return -(targets * sure.log() + (1 - targets) * (1 - sure).log()).sum(dim=-1)
+    clamped = outputs.clamp(1e-6, 1 - 1e-6)
+    return -(targets * clamped.log() + (1 - targets) * (1 - clamped).log()).sum(dim=-1)
 
 
 def negative_figure_of_merit(outputs: Tensor, targets: Tensor, steepness: float = 4.0) -> Tensor:
-    """Classification figure of merit, negated: how far the right output is ahead of each other.
+    """Classification figure of merit, negated: the margin of the correct class over each other.
 
-    ``-1/(N-1) sum_{n != c} 1 / (1 + exp(-steepness (o_c - o_n)))`` for the right class c of N (CFM:
-    Hampshire & Waibel, IEEE Trans. Neural Networks 1(2), 1990). Unlike the other two it is content
-    with the right order: what is far on the right side has next to no gradient.
+    ``-1/(N-1) sum_{n != c} 1 / (1 + exp(-steepness (o_c - o_n)))`` for the correct class c of N
+    (CFM: Hampshire & Waibel, IEEE Trans. Neural Networks 1(2), 1990). Unlike the other two it
+    rewards the order only: beyond a clear margin there is almost no gradient.
 
     Args:
         outputs: Shape (..., classes).
@@ -47,9 +47,9 @@ def negative_figure_of_merit(outputs: Tensor, targets: Tensor, steepness: float 
     Returns:
         Shape (...), -1..0.
     """
-    right = (outputs * targets).sum(dim=-1, keepdim=True)
-    ahead = torch.sigmoid(steepness * (right - outputs)) * (1 - targets)
-    return -ahead.sum(dim=-1) / (outputs.shape[-1] - 1)
+    correct = (outputs * targets).sum(dim=-1, keepdim=True)
+    margins = torch.sigmoid(steepness * (correct - outputs)) * (1 - targets)
+    return -margins.sum(dim=-1) / (outputs.shape[-1] - 1)
 
 
 NET_OBJECTIVES = {
@@ -57,4 +57,4 @@ NET_OBJECTIVES = {
     "ce": cross_entropy,
     "cfm": negative_figure_of_merit,
 }
-"""Of a net with an output for each class, by the paper's names."""
+"""Objectives of a net with an output for each class, by the paper's names."""

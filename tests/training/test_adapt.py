@@ -18,8 +18,7 @@ from phoneme_moe.evaluation.errors import evaluate
 from phoneme_moe.pipeline import Trained
 from phoneme_moe.run_folder import load_run
 from phoneme_moe.training import new_speaker
-from phoneme_moe.training.adapt import adapt
-from phoneme_moe.training.labelled_folder import labelled_examples
+from phoneme_moe.training.adapt import adapt, labelled_examples
 
 if TYPE_CHECKING:
     from conftest import Outcome
@@ -89,9 +88,9 @@ def test_before_it_is_taught_a_new_expert_is_hardly_asked(
     recognized: Trained, of_dan: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = load_run(recognized.run.folder)
-    monkeypatch.setattr(new_speaker, "_teach_expert", lambda lone, learned, run: None)
+    monkeypatch.setattr(new_speaker, "_train_expert", lambda single, examples, run: None)
     learned = labelled_examples(run.recognizer, of_dan, "dan")
-    new = new_speaker.with_new_expert(run, "dan", learned)
+    new = new_speaker.add_speaker_expert(run, "dan", learned)
     waveform = torch.randn(1, 4000, generator=torch.Generator().manual_seed(0))
     length = torch.tensor([4000])
     with torch.no_grad():
@@ -155,7 +154,7 @@ def test_runs_that_cannot_adapt_are_refused(
 ) -> None:
     with pytest.raises(InputError, match="experts behind a gate"):
         adapt(classified.run, "dan", of_dan, tmp_path / "x", "gate")
-    with pytest.raises(InputError, match="an expert 'ann' already"):
+    with pytest.raises(InputError, match="already has an expert 'ann'"):
         adapt(recognized.run, "ann", of_dan, tmp_path / "x", "expert")
     empty = tmp_path / "empty"
     empty.mkdir()

@@ -10,7 +10,10 @@ from phoneme_moe.data.examples import Example, load_examples
 from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.recipe import load_recipe
 from phoneme_moe.training import cached_experts
-from phoneme_moe.training.cached_experts import experts_repeat_themselves, with_expert_posteriors
+from phoneme_moe.training.cached_experts import (
+    expert_posteriors_are_constant,
+    with_expert_posteriors,
+)
 from phoneme_moe.training.module import StageModule
 from phoneme_moe.training.stages import build_recognizer
 
@@ -57,21 +60,21 @@ def test_kept_posteriors_are_used(tones: PreparedCorpus, monkeypatch: pytest.Mon
 def test_experts_repeat_themselves_only_while_frozen_and_without_augmentation() -> None:
     recipe = load_recipe(tiny.RECIPES / "tiny_recognize.yaml")
     experts, gate, joint = recipe.training.stages
-    assert experts_repeat_themselves(gate, recipe)
-    assert not experts_repeat_themselves(experts, recipe)
-    assert not experts_repeat_themselves(joint, recipe)
+    assert expert_posteriors_are_constant(gate, recipe)
+    assert not expert_posteriors_are_constant(experts, recipe)
+    assert not expert_posteriors_are_constant(joint, recipe)
     augmented = gate.model_copy(update={"augmentation": None})
-    assert not experts_repeat_themselves(augmented, recipe)
+    assert not expert_posteriors_are_constant(augmented, recipe)
     plain = load_recipe(tiny.RECIPES / "tiny_recognize.yaml", ["training.augmentation={}"])
-    assert experts_repeat_themselves(augmented, plain)
+    assert expert_posteriors_are_constant(augmented, plain)
 
 
 def test_posteriors_that_need_too_much_memory_are_not_kept(
     tones: PreparedCorpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module, examples = setting("tiny_recognize", tones)
-    assert cached_experts.posteriors_fit(examples, module.recognizer)
+    assert cached_experts.posteriors_fit_in_memory(examples, module.recognizer)
     kept = with_expert_posteriors(examples, module.recognizer)
     used = sum(e.expert_log_posteriors.nbytes for e in kept if e.expert_log_posteriors is not None)
     monkeypatch.setattr(cached_experts, "LARGEST_BYTES", 0.9 * used)
-    assert not cached_experts.posteriors_fit(examples, module.recognizer)
+    assert not cached_experts.posteriors_fit_in_memory(examples, module.recognizer)

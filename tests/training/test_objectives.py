@@ -15,7 +15,7 @@ from phoneme_moe.mixture.combination import blend_experts
 from phoneme_moe.mixture.routing import Routing, dense_routing
 from phoneme_moe.model.recognizer import Recognition
 from phoneme_moe.training.objectives import (
-    CTC_SHARE,
+    CTC_WEIGHT,
     crf_loss,
     phoneme_loss,
     speaker_loss,
@@ -199,7 +199,7 @@ def test_crf_is_the_share_of_what_was_said_among_all_that_could_be() -> None:
             for said in every
         }
         own = np.log(weights[tuple(target)] / sum(weights.values()))
-        own += CTC_SHARE * np.log(path_sum(row[:frames], target))
+        own += CTC_WEIGHT * np.log(path_sum(row[:frames], target))
         expected -= own / len(target) / 2
     assert found.item() == pytest.approx(expected, abs=1e-5)
 

@@ -19,7 +19,7 @@ from phoneme_moe.mixture.sparse.layer_routing import LayerRouting, RouterContext
 from phoneme_moe.mixture.sparse.routers import TokenChoice
 from phoneme_moe.recipe import Balance, Router, Sparse, load_recipe, validate_recipe
 from phoneme_moe.training.module import StageModule
-from phoneme_moe.training.router_metrics import GRADIENT_STEPS, LayerHealth, RouterHealth, advice
+from phoneme_moe.training.router_metrics import GRADIENT_STEPS, LayerMetrics, RouterMetrics, advice
 from phoneme_moe.training.stages import build_recognizer
 
 SPEAKERS = ["ann", "bob", "carol"]
@@ -44,8 +44,8 @@ def routing_of(
     )
 
 
-def health_of(load: list[float], layer: str = "block_1") -> LayerHealth:
-    return LayerHealth(layer, tuple(load), tuple(load), 0.0, 0.0)
+def health_of(load: list[float], layer: str = "block_1") -> LayerMetrics:
+    return LayerMetrics(layer, tuple(load), tuple(load), 0.0, 0.0)
 
 
 def layer_of(num_experts: int = 4, name: str = "block_1") -> SparseFeedForward:
@@ -96,8 +96,8 @@ def test_figures_of_a_layer_by_hand(
 
 
 def test_figures_have_names() -> None:
-    layer = LayerHealth("block_2", (0.75, 0.25), (0.5, 0.5), 0.6, 0.125)
-    assert layer.figures() == {
+    layer = LayerMetrics("block_2", (0.75, 0.25), (0.5, 0.5), 0.6, 0.125)
+    assert layer.by_name() == {
         "block_2/variation": pytest.approx(0.5),
         "block_2/entropy": 0.6,
         "block_2/dead": 0,
@@ -110,7 +110,7 @@ def test_figures_have_names() -> None:
 
 
 def test_an_epoch_is_the_sum_of_its_choices_and_the_mean_of_its_steps() -> None:
-    health = RouterHealth([layer_of(), layer_of(name="block_2")])
+    health = RouterMetrics([layer_of(), layer_of(name="block_2")])
     for first, second in (
         (routing_of([4, 0, 0, 0], 0.2, 0.5), routing_of([1, 1, 1, 1], 1.0, 0, "block_2")),
         (routing_of([2, 6, 4, 0], 0.4, 0.0), routing_of([1, 1, 1, 1], 0.5, 0, "block_2")),
@@ -133,7 +133,7 @@ def test_an_epoch_is_the_sum_of_its_choices_and_the_mean_of_its_steps() -> None:
 
 
 def test_what_is_added_up_is_no_part_of_a_graph_and_is_not_changed_in_place() -> None:
-    health = RouterHealth([layer_of()])
+    health = RouterMetrics([layer_of()])
     counts = torch.tensor([1.0, 0, 0, 3], requires_grad=True)
     routing = routing_of([0] * 4)
     routing = LayerRouting(**{**vars(routing), "counts": counts})
@@ -147,7 +147,7 @@ def test_what_is_added_up_is_no_part_of_a_graph_and_is_not_changed_in_place() ->
 def test_gradient_shares_are_those_of_the_norms_of_all_an_experts_gradients() -> None:
     torch.manual_seed(0)
     layer = layer_of()
-    health = RouterHealth([layer])
+    health = RouterMetrics([layer])
     routing = step(layer, torch.randn(2, 10, 4))
     health.add([routing])
     health.add_gradients()
@@ -161,7 +161,7 @@ def test_gradient_shares_are_those_of_the_norms_of_all_an_experts_gradients() ->
 def test_an_expert_that_nobody_asks_has_no_share_of_the_gradient() -> None:
     torch.manual_seed(0)
     layer = layer_of()
-    health = RouterHealth([layer])
+    health = RouterMetrics([layer])
     health.add([step(layer, torch.randn(2, 10, 4) + torch.tensor([0.0, 0, 0, -99]))])
     health.add_gradients()
     (found,) = health.measure()
@@ -173,7 +173,7 @@ def test_an_expert_that_nobody_asks_has_no_share_of_the_gradient() -> None:
 def test_gradients_are_read_in_every_eighth_step_from_the_first() -> None:
     torch.manual_seed(0)
     layer = layer_of()
-    health = RouterHealth([layer])
+    health = RouterMetrics([layer])
     expected = torch.zeros(4)
     for number in range(2 * GRADIENT_STEPS + 1):
         # Another expert is asked in every step, and in every step that is read.
@@ -187,7 +187,7 @@ def test_gradients_are_read_in_every_eighth_step_from_the_first() -> None:
 
 
 def test_before_any_gradient_was_read_there_are_no_shares() -> None:
-    health = RouterHealth([layer_of()])
+    health = RouterMetrics([layer_of()])
     health.add([routing_of([1, 1, 1, 1])])
     assert health.measure()[0].gradient == (0, 0, 0, 0)
 
@@ -311,11 +311,11 @@ def test_only_training_steps_count(tones: PreparedCorpus) -> None:
 
     module.freeze_parts()
     evaluate()
-    assert module.health.measure() == []
+    assert module.router_metrics.measure() == []
     assert not bias.counts.any()
     module.training_step(batch, 0).backward()
     module.configure_gradient_clipping(torch.optim.SGD(module.parameters()))
-    (before,) = module.health.measure()
+    (before,) = module.router_metrics.measure()
     counts = bias.counts.clone()
     # Two experts for each real frame, none for padding.
     frames = module.recognize(batch, batch.features, batch.mask).routing.mask.sum()
@@ -323,7 +323,7 @@ def test_only_training_steps_count(tones: PreparedCorpus) -> None:
     assert sum(before.load) == pytest.approx(1)
     assert sum(before.gradient) == pytest.approx(1)
     evaluate()
-    assert module.health.measure() == [before]
+    assert module.router_metrics.measure() == [before]
     assert torch.equal(bias.counts, counts)
     assert not bias.bias.any()
     # The second step is the second whose choices are counted together: biases move.

@@ -24,7 +24,7 @@ from phoneme_moe.report.collect.observe import collect_routing
 from phoneme_moe.run_folder import LoadedRun, load_run
 from phoneme_moe.training.callbacks import read_rows
 from phoneme_moe.training.grow import OFFSET, START, grown_recipe, prepare_grown
-from phoneme_moe.training.module import share_held_back
+from phoneme_moe.training.module import remaining_offset
 from phoneme_moe.transcription.run_engine import transcribe
 
 if TYPE_CHECKING:
@@ -266,7 +266,7 @@ def test_new_experts_are_let_in_while_a_grown_run_trains_on(
         assert (run / path.name).read_bytes() == path.read_bytes()
     again = phoneme_moe("grow", run, "--experts", 2)
     assert again.code == 1
-    assert "there is something already" in again.err
+    assert "not empty" in again.err
 
 
 @pytest.mark.parametrize(
@@ -381,7 +381,7 @@ def test_new_experts_come_in_with_the_bias_that_they_were_copied_with(
 
 
 def test_new_experts_are_let_in_little_by_little() -> None:
-    shares = [share_held_back(step, 101) for step in (0, 25, 50, 75, 100)]
+    shares = [remaining_offset(step, 101) for step in (0, 25, 50, 75, 100)]
     assert shares[0] == 1
     assert shares[-1] == 0
     assert shares == sorted(shares, reverse=True)

@@ -225,7 +225,7 @@ def test_after_a_shared_stage_all_experts_are_the_one_that_everybody_taught(
 
 def test_a_folder_with_a_run_is_not_overwritten(recognized: Trained) -> None:
     before = (recognized.run.folder / "model.safetensors").read_bytes()
-    with pytest.raises(InputError, match="there is a run already; add --resume"):
+    with pytest.raises(InputError, match="there is a run already; add resume=True"):
         train(RECOGNIZE, recognized.run.folder, device="cpu")
     assert (recognized.run.folder / "model.safetensors").read_bytes() == before
 
