@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 import tiny
+from waiting import run
 
 from phoneme_moe.corpora import PreparedCorpus
 from phoneme_moe.pipeline import Trained
@@ -44,9 +45,7 @@ def voices(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def python(code: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
-    )
+    return run([sys.executable, "-c", code])
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: " ".join(command) or "main")

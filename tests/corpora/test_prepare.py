@@ -7,10 +7,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from waiting import wait_until
 
 from phoneme_moe.corpora import CORPORA, ensure_corpus, is_prepared, load_corpus, prepare_corpus
 from phoneme_moe.corpora.manifest import AudioFile, Utterance, make_cut, write_corpus
@@ -58,11 +58,7 @@ def test_a_killed_preparation_leaves_nothing_finished(data_folder: Path) -> None
     pytest.importorskip("parselmouth")
     code = "from phoneme_moe.corpora import prepare_corpus; prepare_corpus('announcers')"
     process = subprocess.Popen([sys.executable, "-c", code])
-    deadline = time.monotonic() + 60
-    while not list(data_folder.glob(".announcers.partial-*")):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: bool(list(data_folder.glob(".announcers.partial-*"))), process)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert not (data_folder / "announcers").exists()

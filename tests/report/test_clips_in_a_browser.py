@@ -5,15 +5,27 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from waiting import BROWSER_PATIENCE_MS
+
 from phoneme_moe.pipeline import Trained
 from phoneme_moe.report.clips.find import Cell
 from phoneme_moe.report.clips.run import clips_of_run
+
+#: Clips are short: at an eighth of their speed none is over before a busy machine has looked.
+SLOWLY = """
+const {get, set} = Object.getOwnPropertyDescriptor(HTMLMediaElement.prototype, "playbackRate");
+Object.defineProperty(HTMLMediaElement.prototype, "playbackRate", {
+  get, set(rate) { set.call(this, rate / 8); },
+});
+"""
 
 
 def test_clips_play_and_are_found(chromium: Any, recognized: Trained, tmp_path: Path) -> None:
     done = clips_of_run(recognized.run, Cell(), out=tmp_path / "clips", limit=12)
     for width in (1280, 390):
         page = chromium.new_page(viewport={"width": width, "height": 800})
+        page.set_default_timeout(BROWSER_PATIENCE_MS)
+        page.add_init_script(SLOWLY)
         asked: list[str] = []
         complaints: list[str] = []
         page.on("request", lambda request, asked=asked: asked.append(request.url))

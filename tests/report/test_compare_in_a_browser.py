@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from runs import fresh_run
+from waiting import BROWSER_PATIENCE_MS
 
 from phoneme_moe.pipeline import Trained
 from phoneme_moe.recipe import Recipe
@@ -32,6 +33,7 @@ def test_the_page_is_silent_and_fits_every_screen(
                 viewport={"width": width, "height": 800}, color_scheme=scheme
             )
             page = context.new_page()
+            page.set_default_timeout(BROWSER_PATIENCE_MS)
             asked: list[str] = []
             said: list[str] = []
             page.on("request", lambda request, asked=asked: asked.append(request.url))

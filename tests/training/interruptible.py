@@ -7,6 +7,8 @@ import os
 import signal
 from pathlib import Path
 
+from waiting import exit_code
+
 #: Imports torch and lightning once; its children start from there in no time.
 context = multiprocessing.get_context("forkserver")
 context.set_forkserver_preload(["phoneme_moe.training.stages", "phoneme_moe.pipeline"])
@@ -42,6 +44,4 @@ def run_once(recipe: Path, folder: Path, write: int | None, after: bool) -> int:
     data = os.environ["PHONEME_MOE_DATA"]
     process = context.Process(target=train_until, args=(recipe, folder, data, write, after))
     process.start()
-    process.join(60)
-    assert process.exitcode is not None, "training hangs"
-    return process.exitcode
+    return exit_code(process)

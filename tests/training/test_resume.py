@@ -6,12 +6,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import tiny
 from interruptible import context, run_once, train_until
+from waiting import communicate, exit_code, run, wait_until
 
 from phoneme_moe.corpora import PreparedCorpus
 from phoneme_moe.errors import InputError
@@ -25,14 +26,6 @@ SAME = ("model.safetensors", "model.json", "metrics.csv", "evaluation.json", "re
 def assert_same_run(folder: Path, expected: Path) -> None:
     for name in SAME:
         assert (folder / name).read_bytes() == (expected / name).read_bytes(), name
-
-
-def wait_for(path: Path, process: Callable[[], int | None]) -> None:
-    end = time.monotonic() + 60
-    while not path.exists():
-        assert process() is None, f"training ended before {path.name} was there"
-        assert time.monotonic() < end, f"{path.name} does not appear"
-        time.sleep(0.002)
 
 
 @pytest.fixture(scope="module", params=[(4, True), (6, False)], ids=["after", "before"])
@@ -72,12 +65,11 @@ def test_killed_at_any_moment_of_a_stage_ends_as_if_nothing_had_happened(
     data = os.environ["PHONEME_MOE_DATA"]
     process = context.Process(target=train_until, args=(RECIPE, folder, data, None, True))
     process.start()
-    wait_for(folder / "checkpoints" / stage / "last.ckpt", lambda: process.exitcode)
+    wait_until((folder / "checkpoints" / stage / "last.ckpt").exists, process)
     # Some milliseconds into the next epoch, other ones each time.
     time.sleep((time.monotonic_ns() % 40) / 1000)
     process.kill()
-    process.join()
-    assert process.exitcode == -signal.SIGKILL
+    assert exit_code(process) == -signal.SIGKILL
     assert run_once(RECIPE, folder, None, True) == 0
     assert_same_run(folder, recognized.run.folder)
 
@@ -105,9 +97,9 @@ def test_an_interrupt_says_how_to_go_on_and_that_works(recognized: Trained, tmp_
     process = subprocess.Popen(
         [*command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    wait_for(folder / "checkpoints" / "1_experts" / "last.ckpt", process.poll)
+    wait_until((folder / "checkpoints" / "1_experts" / "last.ckpt").exists, process)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = communicate(process)
     assert process.returncode == 130
     assert out == ""
     assert "Traceback" not in err
@@ -115,9 +107,7 @@ def test_an_interrupt_says_how_to_go_on_and_that_works(recognized: Trained, tmp_
     assert line.startswith("interrupted; go on with: phoneme-moe ")
     hint = shlex.split(line.removeprefix("interrupted; go on with: "))
     assert hint == ["phoneme-moe", *arguments, "--resume"]
-    done = subprocess.run(
-        [*command, *hint[1:]], capture_output=True, text=True, timeout=100, check=False
-    )
+    done = run([*command, *hint[1:]])
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert_same_run(folder, recognized.run.folder)

@@ -150,10 +150,6 @@ async function draw(element) {
   skip(element);
   element.dataset.drawn = "";
   element.dispatchEvent(new CustomEvent("drawn", {detail: entry}));
-  if (!document.body.dataset.first) {
-    document.body.dataset.first = "";
-    performance.mark("first-plot");
-  }
 }
 
 /* Keeps the keyboard from stopping at a picture: its numbers are in the table behind it. */
