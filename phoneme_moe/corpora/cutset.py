@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from phoneme_moe.corpora.prepared import UNLABELLED
+from phoneme_moe.corpora.prepared import UNLABELLED, require_file_sources
 from phoneme_moe.errors import InputError
 
 if TYPE_CHECKING:
@@ -95,6 +95,7 @@ def _normalise(cut: Cut, manifest: Path) -> Cut:
         raise InputError(f"{where} has {len(cut.supervisions)} supervisions, expected 1")
     if type(cut).__name__ != "MonoCut" or not cut.has_recording:
         raise InputError(f"{where} is not a MonoCut with a recording")
+    require_file_sources(cut, where)
     supervision = cut.supervisions[0]
     if not supervision.speaker:
         raise InputError(f"{where} has no speaker, and others have")

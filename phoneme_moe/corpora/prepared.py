@@ -13,6 +13,7 @@ from phoneme_moe.errors import InputError, suggest
 
 if TYPE_CHECKING:
     from lhotse import CutSet
+    from lhotse.cut import Cut
 
 FORMAT_VERSION = 1
 UNLABELLED = "unlabelled"
@@ -73,10 +74,30 @@ class PreparedCorpus:
             cuts = CutSet.from_dicts(load_jsonl(file)).to_eager()
         except Exception as error:  # gzip, JSON and Lhotse each raise their own kinds
             raise InputError(f"{file}: cannot be read as Lhotse cuts ({error})") from error
+        for cut in cuts:
+            require_file_sources(cut, f"{file}: cut {cut.id!r}")
         # Absolute paths, which point into the user's own folder, stay as they are.
         return CutSet.from_cuts(
             cut.with_recording_path_prefix(self.folder.resolve()) for cut in cuts
         )
+
+
+def require_file_sources(cut: Cut, where: str) -> None:
+    """Refuses recordings that are not files: Lhotse would run a command and fetch a URL.
+
+    Args:
+        cut: One with a recording.
+        where: The manifest and the cut, for the message.
+
+    Raises:
+        InputError: Its recording has a source that is neither a file nor in the manifest itself.
+    """
+    for source in cut.recording.sources:
+        if source.type not in {"file", "memory"}:
+            raise InputError(
+                f"{where}: recording.sources: found type {source.type!r} ({source.source}), which "
+                "is not run or fetched; expected type 'file'"
+            )
 
 
 def prepared_names() -> list[str]:

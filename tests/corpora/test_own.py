@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 from pathlib import Path
 
 import pytest
@@ -182,6 +184,27 @@ def test_lhotse_without_speakers_has_one_unlabelled_one(tmp_path: Path) -> None:
     CutSet.from_cuts(some).to_file(tmp_path / "some.jsonl.gz")
     with pytest.raises(InputError, match="cut 'a1' has no speaker, and others have"):
         prepare_corpus("lhotse", tmp_path / "some.jsonl.gz", as_name="some")
+
+
+@pytest.mark.parametrize("kind", ["command", "url"])
+def test_lhotse_sources_that_are_no_files_are_not_run(tmp_path: Path, kind: str) -> None:
+    prepare_corpus("kaldi", make_kaldi(tmp_path / "k", {f"ana-{i}": "b a" for i in range(3)}))
+    corpus = load_corpus("kaldi")
+    made = tmp_path / "made by a command"
+    for split in ("train", "dev", "test"):
+        file = corpus.folder / f"cuts_{split}.jsonl.gz"
+        cuts = [json.loads(line) for line in gzip.decompress(file.read_bytes()).splitlines()]
+        for cut in cuts:
+            cut["recording"]["sources"] = [
+                {"type": kind, "channels": [0], "source": f"touch '{made}'"}
+            ]
+        lines = "".join(json.dumps(cut) + "\n" for cut in cuts)
+        file.write_bytes(gzip.compress(lines.encode()))
+    with pytest.raises(InputError, match=f"found type '{kind}'"):
+        prepare_corpus("lhotse", corpus.folder)
+    with pytest.raises(InputError, match=f"found type '{kind}'"):
+        corpus.cuts("train")
+    assert not made.exists()
 
 
 def test_lhotse_without_phonemes_and_without_manifest(tmp_path: Path) -> None:
