@@ -5,14 +5,16 @@ Legend: E experts, P outputs; any leading shape.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
+from phoneme_moe.errors import InputError, suggest
 from phoneme_moe.mixture.routing import Routing
 
 Combination = Literal["weighted_sum", "product", "maximum", "vote"]
+"""As in ``recipe.model``, which imports nothing that imports torch."""
 
 
 def blend_experts(routing: Routing, log_posteriors: Tensor) -> Tensor:
@@ -107,6 +109,9 @@ def combine(rule: Combination, routing: Routing, log_posteriors: Tensor) -> Tens
 
     Returns:
         Log posteriors in float32, shape (batch, frames, outputs).
+
+    Raises:
+        InputError: There is no such rule.
     """
     if rule == "weighted_sum":
         return blend_experts(routing, log_posteriors)
@@ -115,4 +120,6 @@ def combine(rule: Combination, routing: Routing, log_posteriors: Tensor) -> Tens
         return product_of_experts(routing.log_probabilities.float(), said)
     if rule == "maximum":
         return strongest(routing.log_weights.float(), said)
-    return majority_vote(routing.log_weights.float(), said)
+    if rule == "vote":
+        return majority_vote(routing.log_weights.float(), said)
+    raise InputError(f"combination: found {rule!r}{suggest(rule, get_args(Combination))}")

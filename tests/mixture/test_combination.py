@@ -1,18 +1,25 @@
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from phoneme_moe import recipe
+from phoneme_moe.errors import InputError
 from phoneme_moe.mixture import combination
 from phoneme_moe.mixture.combination import (
+    Combination,
+    combine,
     majority_vote,
     product_of_experts,
     strongest,
     weighted_sum,
 )
+from phoneme_moe.mixture.routing import dense_routing
 
 RULES = (product_of_experts, strongest, majority_vote)
 
@@ -69,3 +76,21 @@ def test_experts_that_agree_are_what_each_of_them_is() -> None:
     same = posteriors[:, :1].expand(-1, 4, -1)
     for rule in (product_of_experts, strongest):
         torch.testing.assert_close(rule(weights, same), posteriors[:, 0])
+
+
+def test_a_recipe_may_name_every_rule_and_no_other() -> None:
+    weights, posteriors = panel()
+    routing = dense_routing(weights[:, None], torch.ones(2, 1, dtype=torch.bool))
+    assert get_args(Combination) == get_args(recipe.model.Combination)
+    found = [join(rule, routing, posteriors[:, None]) for rule in get_args(Combination)]
+    for index, one in enumerate(found):
+        assert not any(torch.equal(one, other) for other in found[:index])
+
+
+def test_a_rule_that_does_not_exist_is_refused() -> None:
+    weights, posteriors = panel()
+    routing = dense_routing(weights[:, None], torch.ones(2, 1, dtype=torch.bool))
+    with pytest.raises(InputError, match=r"'weighted_summ' \(did you mean 'weighted_sum'\?\)"):
+        combine("weighted_summ", routing, posteriors[:, None])  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"known: maximum, product, vote, weighted_sum"):
+        combine("zz", routing, posteriors[:, None])  # type: ignore[arg-type]
