@@ -18,17 +18,31 @@ class Experts(nn.Module):
     """Networks of one shape, and functions after them, that each give a distribution."""
 
     def __init__(
-        self, network: nn.Module, num_networks: int, functions: Sequence[nn.Module] = ()
+        self,
+        network: nn.Module,
+        num_networks: int | None = None,
+        functions: Sequence[nn.Module] = (),
     ) -> None:
         """Puts experts side by side.
 
         Args:
             network: All networks of one shape, from (experts or 1, slots, frames, features) and
                 their mask to scores of shape (experts, slots, frames, outputs).
-            num_networks: How many copies it holds.
+            num_networks: How many copies it holds; left out, its ``num_experts``.
             functions: Further experts, each a network of one copy (``mixture.networks.functions``).
+
+        Raises:
+            ValueError: The network holds another number, or does not say and nobody else does.
         """
         super().__init__()
+        held: int | None = getattr(network, "num_experts", None)
+        kind = type(network).__name__
+        if num_networks is None:
+            if held is None:
+                raise ValueError(f"num_networks: {kind} has no num_experts; expected a number")
+            num_networks = held
+        if held is not None and held != num_networks:
+            raise ValueError(f"num_networks: found {num_networks}, but the {kind} holds {held}")
         self.network = network
         self.num_networks = num_networks
         self.functions = nn.ModuleList(functions)

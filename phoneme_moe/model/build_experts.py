@@ -56,7 +56,7 @@ def build_experts(model: Model, names: tuple[str, ...], given: Given, outputs: i
     else:
         network = _build_network(model.expert, num_networks, given, outputs)
     functions = [function_of(name, "functions") for name in model.functions]
-    return Experts(network, num_networks, functions)
+    return Experts(network, functions=functions)
 
 
 def build_gate(gating: Gating, experts: tuple[str, ...], given: Given) -> Gate:

@@ -82,7 +82,7 @@ def test_a_recipe_may_name_every_rule_and_no_other() -> None:
     weights, posteriors = panel()
     routing = dense_routing(weights[:, None], torch.ones(2, 1, dtype=torch.bool))
     assert get_args(Combination) == get_args(recipe.model.Combination)
-    found = [join(rule, routing, posteriors[:, None]) for rule in get_args(Combination)]
+    found = [combine(rule, routing, posteriors[:, None]) for rule in get_args(Combination)]
     for index, one in enumerate(found):
         assert not any(torch.equal(one, other) for other in found[:index])
 

@@ -8,9 +8,12 @@ from torch import Tensor, nn
 
 from phoneme_moe.mixture.experts import Experts
 from phoneme_moe.mixture.gate import Gate
+from phoneme_moe.mixture.networks.feed_forward import FeedForward
+from phoneme_moe.mixture.networks.functions import FunctionNetwork, uniform
 from phoneme_moe.mixture.networks.tdnn import StackTDNN
-from phoneme_moe.mixture.networks.tdnn_1989 import TokenTDNN
+from phoneme_moe.mixture.networks.tdnn_1989 import TokenTDNN, take
 from phoneme_moe.mixture.networks.time_delay import ExpertLinear, splice
+from phoneme_moe.reproductions.fstdnn import FrequencyShiftTDNN
 
 LENGTHS = torch.tensor([9, 4, 7])
 
@@ -199,12 +202,42 @@ def test_padding_and_neighbours_change_no_real_frame(extra: int, bottleneck: int
 
 def test_posteriors_of_experts_and_gate_sum_to_one() -> None:
     features, mask = utterances()
-    posteriors = Experts(stack_net(3), 3)(features, mask)
+    posteriors = Experts(stack_net(3))(features, mask)
     assert posteriors.shape == (3, 9, 3, 5)
     assert posteriors.dtype == torch.float32
     torch.testing.assert_close(posteriors.exp().sum(-1), torch.ones(3, 9, 3), atol=1e-5, rtol=0)
     gate = Gate(stack_net(1, outputs=3))(features, mask)
     torch.testing.assert_close(gate.exp().sum(-1), torch.ones(3, 9), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("number", [1, 4])
+def test_a_network_says_how_many_experts_it_holds(number: int) -> None:
+    features, mask = torch.randn(2, 15, 16), torch.ones(2, 15, dtype=torch.bool)
+    function = FunctionNetwork("uniform", uniform, 3, token=True)
+    for network in (
+        FeedForward(number, 16, 3, token_frames=15),
+        TokenTDNN(number, 16, 15, 3),
+        FrequencyShiftTDNN(number, 16, 15, 3),
+        take(TokenTDNN(2, 16, 15, 3), [0] * number),
+    ):
+        experts = Experts(network, functions=[function])
+        assert (experts.num_networks, experts.num_experts) == (number, number + 1)
+        assert experts(features, mask).shape == (2, 1, number + 1, 3)
+    assert Experts(StackTDNN(number, 16, 3)).num_experts == number
+    assert Experts(function).num_experts == 1
+
+
+def test_a_number_of_experts_that_is_not_the_networks_is_refused() -> None:
+    assert Experts(FeedForward(4, 6, 5), 4).num_experts == 4
+    with pytest.raises(ValueError, match="num_networks: found 3, but the FeedForward holds 4"):
+        Experts(FeedForward(4, 6, 5), 3)
+
+    class Foreign(nn.Module):
+        """A network of somebody else's."""
+
+    assert Experts(Foreign(), 3).num_experts == 3
+    with pytest.raises(ValueError, match="num_networks: Foreign has no num_experts"):
+        Experts(Foreign())
 
 
 def test_dropout_silences_channels_in_training_only_and_keeps_the_mean() -> None:
@@ -224,7 +257,7 @@ def test_permuting_experts_with_their_gate_rows_changes_nothing() -> None:
     from phoneme_moe.mixture.routing import dense_routing
 
     features, mask = utterances()
-    experts, gate = Experts(stack_net(3), 3), Gate(stack_net(1, outputs=3))
+    experts, gate = Experts(stack_net(3)), Gate(stack_net(1, outputs=3))
 
     def mixture() -> Tensor:
         return blend_experts(dense_routing(gate(features, mask), mask), experts(features, mask))

@@ -47,6 +47,11 @@ class FeedForward(nn.Module):
             ExpertLinear(num_experts, inputs, outputs) for inputs, outputs in pairwise(sizes)
         )
 
+    @property
+    def num_experts(self) -> int:
+        """Independent copies."""
+        return len(next(self.parameters()))
+
     def forward(self, frames: Tensor, mask: Tensor) -> Tensor:
         """Scores of the outputs.
 

@@ -89,6 +89,8 @@ def registered(role: Role, name: str, key: str) -> ScoreFunction:
 class FunctionNetwork(nn.Module):
     """A function in a network's place: one copy, no weights."""
 
+    num_experts = 1
+
     def __init__(self, name: str, function: ScoreFunction, num_outputs: int, token: bool) -> None:
         """Plain settings.
 

@@ -64,6 +64,11 @@ class StackTDNN(nn.Module):
         )
         self.output = ExpertLinear(num_experts, width, num_outputs)
 
+    @property
+    def num_experts(self) -> int:
+        """Independent copies."""
+        return self.output.num_experts
+
     def forward(self, frames: Tensor, mask: Tensor) -> Tensor:
         """Scores of the outputs in every frame.
 

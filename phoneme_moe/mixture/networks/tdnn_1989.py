@@ -65,6 +65,11 @@ class TokenTDNN(nn.Module):
         else:
             self.output = ExpertLinear(num_experts, hidden[1], num_outputs)
 
+    @property
+    def num_experts(self) -> int:
+        """Independent copies."""
+        return self.hidden2.num_experts
+
     def forward(self, frames: Tensor, mask: Tensor | None) -> Tensor:
         """Scores of the classes.
 

@@ -44,6 +44,11 @@ class ExpertLinear(nn.Module):
         )
         self.bias = nn.Parameter(torch.empty(num_experts, 1, num_outputs).uniform_(-bound, bound))
 
+    @property
+    def num_experts(self) -> int:
+        """Independent maps."""
+        return len(self.weight)
+
     def forward(self, inputs: Tensor) -> Tensor:
         """Maps what each expert is given.
 
