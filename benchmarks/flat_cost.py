@@ -47,9 +47,9 @@ class OurLayer(nn.Module):
 
     def __init__(self, num_experts: int) -> None:
         super().__init__()
-        router = TokenChoice(LinearScores(WIDTH, num_experts), WIDTH, num_experts, TOP_K)
+        router = TokenChoice(LinearScores(WIDTH, num_experts), TOP_K)
         experts = ExpertFeedForward(num_experts, WIDTH, HIDDEN, "relu")
-        self.layer = SparseFeedForward("timed", experts, router)
+        self.layer = SparseFeedForward(experts, router)
 
     def forward(self, frames: Tensor) -> Tensor:
         """Shape (utterances, frames, width), as given; no frame is padding."""

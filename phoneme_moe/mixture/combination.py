@@ -1,4 +1,4 @@
-"""What several experts say together.
+"""Combination rules: how the outputs of the experts are blended by their weights.
 
 Legend: E experts, P outputs; any leading shape.
 """
@@ -36,7 +36,7 @@ def blend_experts(routing: Routing, log_posteriors: Tensor) -> Tensor:
 def weighted_sum(log_weights: Tensor, outputs: Tensor) -> Tensor:
     """Sum of the experts' outputs, each times its weight (Hampshire & Waibel 1989).
 
-    For outputs of any sign; ``routing.blend_experts`` does the same for log posteriors.
+    For values of any sign; ``blend_experts`` does the same for log posteriors.
 
     Args:
         log_weights: Natural logarithms, shape (..., experts).
@@ -51,7 +51,7 @@ def weighted_sum(log_weights: Tensor, outputs: Tensor) -> Tensor:
 def product_of_experts(log_weights: Tensor, log_posteriors: Tensor) -> Tensor:
     """Log posteriors of the normalised product ``prod_i p_i(k)^w_i`` (log-linear pooling).
 
-    One expert that is certain can overrule the others by ruling an output out (Hinton 1999).
+    One certain expert can veto an output (Hinton 1999).
 
     Args:
         log_weights: Natural logarithms of the exponents, shape (..., experts).
@@ -64,7 +64,7 @@ def product_of_experts(log_weights: Tensor, log_posteriors: Tensor) -> Tensor:
 
 
 def strongest(log_weights: Tensor, log_posteriors: Tensor) -> Tensor:
-    """Log posteriors of the expert with the largest weight, and of no other.
+    """Outputs of the expert with the largest weight alone.
 
     Args:
         log_weights: Shape (..., experts).
@@ -78,16 +78,16 @@ def strongest(log_weights: Tensor, log_posteriors: Tensor) -> Tensor:
 
 
 def majority_vote(log_weights: Tensor, log_posteriors: Tensor) -> Tensor:
-    """Share of the (weighted) votes that each output gets; each expert votes for its best.
+    """Share of the (weighted) votes of each output; each expert votes for its best.
 
     Args:
-        log_weights: Natural logarithms of what each vote counts, shape (..., experts); they need
-            not sum to 1.
+        log_weights: Natural logarithms of the weights of the votes, shape (..., experts); the
+            weights need not sum to 1.
         log_posteriors: Of each expert, shape (..., experts, outputs).
 
     Returns:
-        Logarithms of the shares, shape (..., outputs); ``-inf`` where nobody voted. Decisions have
-        no gradient.
+        Logarithms of the shares, shape (..., outputs); ``-inf`` without a vote. Votes have no
+        gradient.
     """
     votes = torch.nn.functional.one_hot(log_posteriors.argmax(dim=-1), log_posteriors.shape[-1])
     counted = weighted_sum(log_weights, votes.to(log_weights.dtype))
@@ -95,14 +95,14 @@ def majority_vote(log_weights: Tensor, log_posteriors: Tensor) -> Tensor:
 
 
 def combine(rule: Combination, routing: Routing, log_posteriors: Tensor) -> Tensor:
-    """What the experts say together by a rule that a recipe may name.
+    """Log posteriors of the mixture, by the rule that a recipe names.
 
-    The exponents of a product are what the gate said: raw sigmoids may sum to more or less than 1
-    there, and make the product sharper or flatter. All other rules say the same of raw sigmoids as
-    of their shares.
+    The exponents of a product are the outputs of the gate: raw sigmoids may sum to more or less
+    than 1, and make the product sharper or flatter. All other rules give the same with raw sigmoids
+    as with normalised ones.
 
     Args:
-        rule: ``weighted_sum`` (``routing.blend_experts``), ``product`` (``product_of_experts``),
+        rule: ``weighted_sum`` (``blend_experts``), ``product`` (``product_of_experts``),
             ``maximum`` (``strongest``) or ``vote`` (``majority_vote``).
         routing: Of shape (batch, frames, experts).
         log_posteriors: Of each expert, finite, shape (batch, frames, experts, outputs).
@@ -115,11 +115,34 @@ def combine(rule: Combination, routing: Routing, log_posteriors: Tensor) -> Tens
     """
     if rule == "weighted_sum":
         return blend_experts(routing, log_posteriors)
-    said = log_posteriors.float()
+    outputs = log_posteriors.float()
     if rule == "product":
-        return product_of_experts(routing.log_probabilities.float(), said)
+        return product_of_experts(routing.log_probabilities.float(), outputs)
     if rule == "maximum":
-        return strongest(routing.log_weights.float(), said)
+        return strongest(routing.log_weights.float(), outputs)
     if rule == "vote":
-        return majority_vote(routing.log_weights.float(), said)
+        return majority_vote(routing.log_weights.float(), outputs)
     raise InputError(f"combination: found {rule!r}{suggest(rule, get_args(Combination))}")
+
+
+def combine_values(rule: Combination, routing: Routing, values: Tensor) -> Tensor:
+    """Values of the mixture: the weighted sum, or those of the expert with the largest weight.
+
+    Args:
+        rule: ``weighted_sum`` or ``maximum``; a product or a vote needs posteriors.
+        routing: Of shape (batch, frames, experts).
+        values: Of each expert, shape (batch, frames, experts, outputs).
+
+    Returns:
+        In float32, shape (batch, frames, outputs).
+
+    Raises:
+        InputError: Another rule.
+    """
+    if rule == "weighted_sum":
+        return weighted_sum(routing.log_weights.float(), values.float())
+    if rule == "maximum":
+        return strongest(routing.log_weights.float(), values.float())
+    raise InputError(
+        f"combination: found {rule!r}, expected weighted_sum or maximum for experts of values"
+    )

@@ -1,4 +1,4 @@
-"""Asking other experts than the gate or the router would: one alone, all but some, fixed shares.
+"""Other experts than the gate or the router selects: one alone, all but some, fixed weights.
 
 Legend: E experts.
 """
@@ -16,14 +16,15 @@ from phoneme_moe.mixture.routing import Routing
 
 @dataclass(frozen=True)
 class RoutingOverride:
-    """What a gate or router says instead.
+    """Routing that takes the place of a gate's or a router's.
 
     Attributes:
         num_experts: How many there are.
-        layer: The sparse layer that is meant; None for a gate, or all sparse layers.
-        only: Indices of the experts that may be asked; all when empty.
-        without: Indices of experts that may not be asked.
-        shares: Of each expert, in every frame alike, length num_experts; the gate's own when empty.
+        layer: The sparse layer that it applies to; None for a gate, or all sparse layers.
+        only: Indices of the experts that may be used; all when empty.
+        without: Indices of experts that may not be used.
+        shares: Fixed weight of each expert in every frame, length num_experts; those of the gate
+            when empty.
     """
 
     num_experts: int
@@ -33,30 +34,32 @@ class RoutingOverride:
     shares: tuple[float, ...] = ()
 
     def allowed(self, device: torch.device) -> Tensor:
-        """Which experts may be asked, shape (experts,), boolean."""
+        """Which experts may be used, shape (experts,), boolean."""
         allowed = torch.full((self.num_experts,), not self.only, device=device)
         allowed[list(self.only)] = True
         allowed[list(self.without)] = False
         return allowed
 
-    def means(self, layer: str) -> bool:
-        """Whether a sparse layer is meant."""
+    def applies_to(self, layer: str) -> bool:
+        """Whether it changes the routing of a sparse layer."""
         return self.layer is None or self.layer == layer
 
     def reroute(self, routing: Routing) -> Routing:
         """A gate's routing, changed; weights of each frame sum to 1."""
-        said, weights = routing.log_probabilities, routing.log_weights
+        log_probabilities, log_weights = routing.log_probabilities, routing.log_weights
         if self.shares:
-            fixed = torch.tensor(self.shares, device=said.device, dtype=said.dtype).log()
-            said = weights = fixed.expand_as(said)
-        barred = ~self.allowed(said.device)
-        weights = weights.masked_fill(barred, -torch.inf)
-        weights = weights - weights.logsumexp(dim=-1, keepdim=True)
-        said = said.masked_fill(barred, -torch.inf)
-        # Raw sigmoids are no shares; all else sums to 1.
+            fixed = torch.tensor(
+                self.shares, device=log_weights.device, dtype=log_probabilities.dtype
+            )
+            log_probabilities = log_weights = fixed.log().expand_as(log_probabilities)
+        excluded = ~self.allowed(log_weights.device)
+        log_weights = log_weights.masked_fill(excluded, -torch.inf)
+        log_weights = log_weights - log_weights.logsumexp(dim=-1, keepdim=True)
+        log_probabilities = log_probabilities.masked_fill(excluded, -torch.inf)
+        # Raw sigmoids are not normalised; all else sums to 1.
         if not self.shares and torch.equal(routing.log_probabilities, routing.log_weights):
-            said = weights
-        return Routing(said, weights, routing.mask, routing.layer)
+            log_probabilities = log_weights
+        return Routing(log_probabilities, log_weights, routing.mask, routing.layer)
 
 
 def shares_of(weights: Sequence[float]) -> tuple[float, ...]:

@@ -1,4 +1,4 @@
-"""The value that carries routing everywhere, and the mixture it makes.
+"""The weights of the experts: the value that every gate, router and report shares.
 
 Legend: B batch, T frames, E experts, P outputs.
 """
@@ -13,16 +13,18 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Routing:
-    """Who was asked, and how much.
+    """The weight of each expert in each frame.
+
+    Rows without time have no axis of frames: (cases, experts), and a mask of shape (cases,).
 
     Attributes:
-        log_probabilities: What the gate said, before any selection; natural logarithm, shape
-            (batch, frames, experts). Each frame's probabilities sum to 1, but for raw sigmoids, of
-            which each is its own.
-        log_weights: Each expert's share in the mixture, after selection and normalisation; each
+        log_probabilities: Output of the gate before any selection; natural logarithm, shape
+            (batch, frames, experts). Each frame's probabilities sum to 1, except for raw sigmoids,
+            which are independent.
+        log_weights: Each expert's weight in the mixture, after selection and normalisation; each
             frame's weights sum to 1, ``-inf`` is an expert left out.
         mask: True for real frames, shape (batch, frames).
-        layer: Which gate of the model this is.
+        layer: Name of the gate or the sparse layer.
     """
 
     log_probabilities: Tensor
@@ -32,12 +34,12 @@ class Routing:
 
     @property
     def probabilities(self) -> Tensor:
-        """What the gate said, 0..1, shape (batch, frames, experts)."""
+        """Output of the gate, 0..1, shape (batch, frames, experts)."""
         return self.log_probabilities.exp()
 
     @property
     def weights(self) -> Tensor:
-        """What the mixture used, 0..1, shape (batch, frames, experts)."""
+        """Weights in the mixture, 0..1, shape (batch, frames, experts)."""
         return self.log_weights.exp()
 
     def mean_weights(self) -> Tensor:
@@ -45,13 +47,18 @@ class Routing:
         return self.weights[self.mask].mean(dim=0)
 
     def loads(self) -> Tensor:
-        """The same of each utterance, shape (batch, experts)."""
+        """The same for each utterance, shape (batch, experts)."""
         real = self.weights * self.mask[..., None]
         return real.sum(dim=1) / self.mask.sum(dim=1, keepdim=True)
 
 
+def all_real(frames: Tensor) -> Tensor:
+    """The mask of a batch without padding: (batch, frames, channels) to (batch, frames)."""
+    return torch.ones(frames.shape[:2], dtype=torch.bool, device=frames.device)
+
+
 def dense_routing(log_probabilities: Tensor, mask: Tensor) -> Routing:
-    """Routing in which every expert is asked with the gate's own probability.
+    """Routing in which every expert has the gate's probability as its weight.
 
     Args:
         log_probabilities: Shape (batch, frames, experts).
@@ -61,10 +68,10 @@ def dense_routing(log_probabilities: Tensor, mask: Tensor) -> Routing:
 
 
 def normalized_routing(log_strengths: Tensor, mask: Tensor) -> Routing:
-    """Routing in which each expert is asked as strongly as the gate says, whatever of the others.
+    """Routing by independent strengths, divided by their sum.
 
-    Dividing the strengths by their sum is the same as normalising the blend over its outputs: each
-    expert's posteriors sum to 1, so that those of the blend sum to the sum of the strengths.
+    That is the same as normalising the blend over its outputs: each expert's posteriors sum to 1,
+    so that those of the blend sum to the sum of the strengths.
 
     Args:
         log_strengths: Raw sigmoids of a gate, natural logarithm, shape (batch, frames, experts).
@@ -74,15 +81,17 @@ def normalized_routing(log_strengths: Tensor, mask: Tensor) -> Routing:
 
 
 def fixed_routing(expert: Tensor, num_experts: int, mask: Tensor) -> Routing:
-    """Routing of each utterance to one given expert, whatever a gate would say.
+    """Routing of each utterance to one given expert, without a gate.
 
     Args:
         expert: Index of the expert of each utterance, shape (batch,).
         num_experts: How many there are.
-        mask: Shape (batch, frames).
+        mask: Shape (batch, frames), or (cases,).
     """
     chosen = torch.nn.functional.one_hot(expert, num_experts).float()  # (B, E)
-    log_weights = chosen.log()[:, None, :].expand(*mask.shape, num_experts)  # (B, T, E)
+    log_weights = chosen.log()
+    if mask.dim() == 2:
+        log_weights = log_weights[:, None, :].expand(*mask.shape, num_experts)  # (B, T, E)
     return Routing(log_weights, log_weights, mask, layer="fixed")
 
 

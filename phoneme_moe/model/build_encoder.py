@@ -8,8 +8,12 @@ from phoneme_moe.mixture.sparse.expert_feed_forward import ExpertFeedForward
 from phoneme_moe.mixture.sparse.layer import BalanceWeights, SparseFeedForward
 from phoneme_moe.mixture.sparse.routers import (
     ContextWindow,
+    ExpertChoice,
+    GivenScores,
     HashScores,
     LinearScores,
+    Router,
+    Scores,
     TokenChoice,
     TreeChoice,
 )
@@ -18,11 +22,11 @@ from phoneme_moe.model.encoder import DenseFeedForward, Encoder, FeedForwardPart
 from phoneme_moe.recipe.encoder import EncoderSection, Sparse
 
 JITTER = 0.01
-"""Width of jitter where a recipe does not say (Switch: Fedus et al. 2021)."""
+"""Width of jitter unless the recipe gives one (Switch: Fedus et al. 2021)."""
 
 
 def build_encoder(section: EncoderSection, num_features: int, num_outputs: int) -> Encoder:
-    """The encoder with fresh weights.
+    """The encoder with initial weights.
 
     Args:
         section: Of the recipe.
@@ -42,12 +46,12 @@ def build_encoder(section: EncoderSection, num_features: int, num_outputs: int) 
     return Encoder(
         num_features,
         num_outputs,
-        section.width,
-        section.bottleneck,
-        section.kernel,
-        section.dilations,
-        parts,
-        section.dropout,
+        width=section.width,
+        bottleneck=section.bottleneck,
+        kernel=section.kernel,
+        dilations=section.dilations,
+        feed_forwards=parts,
+        dropout=section.dropout,
     )
 
 
@@ -62,58 +66,59 @@ def _sparse_part(
         shared = DenseFeedForward(width, sparse.shared * sparse.expert_hidden)
     router = sparse.router
     if router.kind == "soft":
-        return SoftFeedForward(name, experts, width, router.slots, router.window, shared)
+        return SoftFeedForward(experts, router.slots, router.window, shared=shared, name=name)
     beside: ContextWindow | FunctionNetwork | None = None
-    seen = width
+    num_features = width
     if router.sees == "context":
         beside = ContextWindow(width, router.context_width, router.context_frames)
-        seen = router.context_width
+        num_features = router.context_width
     elif router.sees == "embedding":
         assert router.embedding_size is not None
-        seen = router.embedding_size
+        num_features = router.embedding_size
     elif router.kind == "rule":
         assert router.function is not None
         key = "model.encoder.sparse.router.function"
         function = registered("gate", router.function, key)
-        beside = FunctionNetwork(router.function, function, sparse.num_routed, token=False)
-    by_frames = router.selection == "expert_choice"
+        beside = FunctionNetwork(function, sparse.num_routed, name=router.function)
     balance = sparse.balancing
     return SparseFeedForward(
-        name,
         experts,
-        _chooser(sparse, seen, seed),
-        "rule" if router.kind == "rule" else router.sees,
-        beside,
-        BalanceWeights(balance.switch, balance.importance, balance.load, balance.z),
-        sparse.capacity,
-        float(sparse.routed_top_k) if by_frames else None,
-        shared,
+        _build_router(sparse, num_features, seed),
+        sees="rule" if router.kind == "rule" else router.sees,
+        beside=beside,
+        balance=BalanceWeights(balance.switch, balance.importance, balance.load, balance.z),
+        capacity=sparse.capacity,
+        shared=shared,
+        name=name,
     )
 
 
-def _chooser(sparse: Sparse, seen: int, seed: int) -> TokenChoice | TreeChoice:
+def _build_router(sparse: Sparse, num_features: int, seed: int) -> Router:
     router = sparse.router
     if router.levels is not None:
-        return TreeChoice(seen, router.levels, sparse.routed_top_k, router.weigh)
-    scores: LinearScores | HashScores | None = None
+        return TreeChoice(num_features, router.levels, sparse.routed_top_k, router.weigh)
+    scores: Scores = GivenScores(sparse.num_routed)
     if router.kind == "linear":
-        scores = LinearScores(seen, sparse.num_routed)
+        scores = LinearScores(num_features, sparse.num_routed)
     elif router.kind == "hash":
-        scores = HashScores(seen, sparse.num_routed, seed)
+        scores = HashScores(num_features, sparse.num_routed, seed)
     balance = sparse.balancing
     bias = None
     if balance.bias_rate:
         bias = SelectionBias(sparse.num_routed, balance.bias_rate, balance.bias_steps)
+    if router.selection == "expert_choice":
+        per_frame = float(sparse.routed_top_k)
+        return ExpertChoice(
+            scores, per_frame, score=router.score, weighting=router.weigh, bias=bias
+        )
     return TokenChoice(
         scores,
-        seen,
-        sparse.num_routed,
         sparse.routed_top_k,
-        router.score,
-        router.weigh,
-        router.noise,
-        router.noise_scale or (JITTER if router.noise == "jitter" else 1.0),
-        router.straight_through,
-        "balanced" if router.selection == "balanced" else "top_k",
-        bias,
+        score=router.score,
+        weighting=router.weigh,
+        noise=router.noise,
+        noise_scale=router.noise_scale or (JITTER if router.noise == "jitter" else 1.0),
+        straight_through=router.straight_through,
+        selection="balanced" if router.selection == "balanced" else "top_k",
+        bias=bias,
     )

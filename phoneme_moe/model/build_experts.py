@@ -18,12 +18,12 @@ from phoneme_moe.recipe import Gating, Model, Network
 
 @dataclass(frozen=True)
 class Given:
-    """What networks are given.
+    """The inputs of the networks.
 
     Attributes:
         num_features: Features of a frame.
         token_frames: Frames of an excised token.
-        of_token: Whether it is tokens that they are given; else utterances.
+        of_token: Whether they are given tokens; else utterances.
     """
 
     num_features: int
@@ -32,13 +32,13 @@ class Given:
 
 
 def build_experts(model: Model, names: tuple[str, ...], given: Given, outputs: int) -> Experts:
-    """The experts with fresh weights: networks, then functions.
+    """The experts with initial weights: networks, then functions.
 
     Args:
         model: Section of the recipe.
-        names: Of the experts, those that are functions last.
-        given: What they are given.
-        outputs: Of each.
+        names: Of the experts, functions last.
+        given: Their inputs.
+        outputs: Of each expert.
 
     Raises:
         InputError: A function is not registered.
@@ -47,7 +47,7 @@ def build_experts(model: Model, names: tuple[str, ...], given: Given, outputs: i
     def function_of(name: str | None, key: str) -> FunctionNetwork:
         assert name is not None
         function = registered("expert", name, f"model.{key}")
-        return FunctionNetwork(name, function, outputs, given.of_token)
+        return FunctionNetwork(function, outputs, name=name, token=given.of_token)
 
     num_networks = len(names) - len(model.functions)
     network: nn.Module
@@ -60,15 +60,16 @@ def build_experts(model: Model, names: tuple[str, ...], given: Given, outputs: i
 
 
 def build_gate(gating: Gating, experts: tuple[str, ...], given: Given) -> Gate:
-    """The gate with fresh weights.
+    """The gate with initial weights.
 
     Args:
         gating: Section of the recipe.
-        experts: Names of those that it weighs.
-        given: What it is given.
+        experts: Names of the experts that it weighs.
+        given: Its inputs.
 
     Raises:
-        InputError: A function is not registered, or a fixed gate has a weight too few or too many.
+        InputError: A function is not registered, or the number of a fixed gate's weights is not that of
+            the experts.
     """
     if gating.kind == "fixed":
         assert gating.weights is not None
@@ -84,7 +85,8 @@ def build_gate(gating: Gating, experts: tuple[str, ...], given: Given) -> Gate:
     else:
         return Gate(_build_network(gating, 1, given, len(experts)), gating.activation)
     name = gating.function or gating.kind
-    return Gate(FunctionNetwork(name, function, len(experts), given.of_token), gating.activation)
+    network = FunctionNetwork(function, len(experts), name=name, token=given.of_token)
+    return Gate(network, gating.activation)
 
 
 def _build_network(

@@ -45,7 +45,7 @@ def cost_of(encoder: Encoder) -> Cost:
             # Scores, slots and the way back, for every slot; then the experts on the slots.
             products += 3 * layer.directions.numel() + maps * slots // layer.window
         else:
-            asked = layer.frames_choose or layer.router.top_k
+            asked = layer.router.experts_per_frame
             idle += round((experts.num_experts - asked) * one)
             products += round(asked * maps) + _routing(layer)
     return Cost(total, total - idle, products)
@@ -70,4 +70,4 @@ def _routing(layer: SparseFeedForward) -> int:
     products = 0 if router.spread is None else router.spread.numel()
     if isinstance(router.scores, LinearScores):
         return products + router.scores.weight.numel()
-    return products + sum(b.numel() for b in router.scores.buffers()) if router.scores else products
+    return products + sum(b.numel() for b in router.scores.buffers())

@@ -18,9 +18,9 @@ from phoneme_moe.decoding.decoder import Decoding
 from phoneme_moe.decoding.phonemes import PhonemeSet
 from phoneme_moe.errors import InputError
 from phoneme_moe.features.log_mel import LogMel, stack_frames
-from phoneme_moe.mixture.combination import combine
 from phoneme_moe.mixture.experts import Experts
 from phoneme_moe.mixture.gate import Gate
+from phoneme_moe.mixture.mixture import mix
 from phoneme_moe.mixture.override import RoutingOverride
 from phoneme_moe.mixture.receptive_field import receptive_field
 from phoneme_moe.mixture.routing import Routing, fixed_routing
@@ -192,32 +192,24 @@ class Recognizer(nn.Module):
         if self.encoder is not None:
             return self._encode(features, mask, embedding, override)
         assert self.experts is not None
-        if override is not None and override.only and len(override.only) == 1:
-            # Nobody else is computed, and a gate that is who speaks need not know it.
-            expert = features.new_full((len(features),), override.only[0], dtype=torch.long)
-        if expert is None and self.gate_is_speaker:
+        if expert is None and self.gate_is_speaker and not _names_one_expert(override):
             raise InputError(
                 "model.gate is of kind speaker: it must be known which expert's speaker speaks "
                 f"({', '.join(self.expert_names)})"
             )
         if expert is None and self.gate is None:
             expert = torch.zeros(features.shape[0], dtype=torch.long, device=features.device)
-        if expert is not None:
-            if torch.onnx.is_in_onnx_export():  # of its one expert, for batches of any size
-                log_posteriors = self.experts(features, mask)[:, :, 0]
-            else:
-                log_posteriors = self.experts.of_each(features, mask, expert)  # (B, T, P)
-            decisions = mask[:, : log_posteriors.shape[1]]
-            routing = fixed_routing(expert, self.experts.num_experts, decisions)
-            return Recognition(log_posteriors, routing)
-        assert self.gate is not None
-        if expert_log_posteriors is None:
-            expert_log_posteriors = self.experts(features, mask)  # (B, T, E, P)
-        routing = self.gate.route(features, mask)
-        if override is not None:
-            routing = override.reroute(routing)
-        blend = combine(self.combination, routing, expert_log_posteriors)
-        return Recognition(blend, routing, expert_log_posteriors)
+        mixture = mix(
+            self.experts,
+            self.gate,
+            features,
+            mask,
+            self.combination,
+            expert=expert,
+            expert_outputs=expert_log_posteriors,
+            override=override,
+        )
+        return Recognition(mixture.outputs, mixture.routing, mixture.expert_outputs)
 
     def _encode(
         self,
@@ -258,3 +250,8 @@ class Recognizer(nn.Module):
         """
         features, mask = self.log_mel(waveforms, num_samples)
         return self.forward(features, mask, expert, embedding=embedding)
+
+
+def _names_one_expert(override: RoutingOverride | None) -> bool:
+    """Whether no gate is needed, not even one that is who speaks."""
+    return override is not None and len(override.only) == 1

@@ -104,7 +104,7 @@ class StageModule(pl.LightningModule):
         self.num_steps = 0
         self.router_metrics.reset()
         for layer in self.router_metrics.layers.values():
-            layer.forget()
+            layer.reset_counts()
 
     def on_train_start(self) -> None:
         """Finds the offsets of new experts: after a checkpoint is loaded, on the device."""
@@ -158,7 +158,7 @@ class StageModule(pl.LightningModule):
         self.num_steps += 1
         self.router_metrics.add(recognition.layers)
         for routing in recognition.layers:
-            self.router_metrics.layers[routing.layer].learn_from(routing.counts)
+            self.router_metrics.layers[routing.layer].update_bias(routing.counts)
         return loss
 
     def configure_gradient_clipping(

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from phoneme_moe.errors import InputError
 from phoneme_moe.files import atomic_path
 from phoneme_moe.mixture.sparse.layer import SparseFeedForward
+from phoneme_moe.mixture.sparse.routers import ExpertChoice
 from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.run_folder import LoadedRun
 from phoneme_moe.transcription.model_spec import ModelSpec
@@ -115,7 +116,7 @@ def export_onnx(run: LoadedRun, path: Path, int8: bool = False) -> None:
 def _check_layers(run: LoadedRun) -> None:
     encoder = run.recognizer.encoder
     for layer in encoder.sparse_layers if encoder is not None else []:
-        if isinstance(layer, SparseFeedForward) and layer.frames_choose is not None:
+        if isinstance(layer, SparseFeedForward) and isinstance(layer.router, ExpertChoice):
             raise InputError(
                 f"{run.folder}: model.encoder.sparse.router.selection: found expert_choice, which "
                 "ONNX cannot express; expected frames that choose their experts"

@@ -138,7 +138,7 @@ def test_a_bias_waits_for_the_choices_of_several_steps() -> None:
 def test_a_bias_that_forgets_begins_to_count_anew() -> None:
     bias = SelectionBias(2, rate=0.5, every=2)
     bias.count(torch.tensor([9, 0]))
-    bias.forget()
+    bias.reset_counts()
     bias.count(torch.tensor([0, 1]))
     assert bias.bias.tolist() == [0, 0]
     bias.count(torch.tensor([0, 1]))

@@ -272,7 +272,7 @@ def test_silencing_units_changes_no_expectation_and_nothing_in_use() -> None:
     assert drawn.std(dim=0).min() > 0.01
     torch.testing.assert_close(drawn.mean(dim=0), in_use, atol=0.05, rtol=0)
     equal_groups = tokens.reshape(2, 5, 4)
-    rows = torch.stack([experts.of_equal_groups(equal_groups).detach() for _ in range(4000)])
-    wanted = experts.eval().of_equal_groups(equal_groups)
+    rows = torch.stack([experts.equal_groups(equal_groups).detach() for _ in range(4000)])
+    wanted = experts.eval().equal_groups(equal_groups)
     assert rows.std(dim=0).min() > 0.01
     torch.testing.assert_close(rows.mean(dim=0), wanted, atol=0.05, rtol=0)

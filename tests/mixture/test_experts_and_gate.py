@@ -213,7 +213,7 @@ def test_posteriors_of_experts_and_gate_sum_to_one() -> None:
 @pytest.mark.parametrize("number", [1, 4])
 def test_a_network_says_how_many_experts_it_holds(number: int) -> None:
     features, mask = torch.randn(2, 15, 16), torch.ones(2, 15, dtype=torch.bool)
-    function = FunctionNetwork("uniform", uniform, 3, token=True)
+    function = FunctionNetwork(uniform, 3, token=True)
     for network in (
         FeedForward(number, 16, 3, token_frames=15),
         TokenTDNN(number, 16, 15, 3),

@@ -51,7 +51,7 @@ def test_what_cannot_be_called_is_no_function() -> None:
 
 @pytest.mark.parametrize(("token", "decisions"), [(True, 1), (False, 5)])
 def test_scores_are_spread_over_what_they_leave_open(token: bool, decisions: int) -> None:
-    network = FunctionNetwork("uniform", uniform, 3, token)
+    network = FunctionNetwork(uniform, 3, token=token)
     assert torch.equal(network(features()[None], MASK[None]), torch.zeros(1, 2, decisions, 3))
 
 
@@ -59,7 +59,7 @@ def test_a_function_sees_features_and_mask_and_its_scores_come_through() -> None
     def louder(features: Tensor, mask: Tensor) -> Tensor:
         return features[..., :3] * mask[..., None]
 
-    found = FunctionNetwork("louder", louder, 3, token=False)(features()[None], MASK[None])
+    found = FunctionNetwork(louder, 3)(features()[None], MASK[None])
     assert torch.equal(found[0], louder(features(), MASK))
 
 
@@ -73,7 +73,7 @@ def test_a_function_sees_features_and_mask_and_its_scores_come_through() -> None
     ],
 )
 def test_scores_of_another_shape_or_no_number_are_refused(result: Tensor, words: str) -> None:
-    network = FunctionNetwork("odd", lambda features, mask: result, 3, token=False)
+    network = FunctionNetwork(lambda features, mask: result, 3, name="odd")
     with pytest.raises(InputError) as caught:
         network(features()[None], MASK[None])
     assert str(caught.value).startswith("function 'odd': ")
@@ -81,6 +81,6 @@ def test_scores_of_another_shape_or_no_number_are_refused(result: Tensor, words:
 
 
 def test_a_fixed_gate_gives_the_shares_of_its_weights_everywhere() -> None:
-    gate = Gate(FunctionNetwork("fixed", fixed((3.0, 0.0, 1.0)), 3, token=False))
+    gate = Gate(FunctionNetwork(fixed((3.0, 0.0, 1.0)), 3))
     weights = gate(features(), MASK).exp()
     torch.testing.assert_close(weights, torch.tensor([0.75, 0.0, 0.25]).expand(2, 5, 3))

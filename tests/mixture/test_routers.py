@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from phoneme_moe.mixture.sparse.balance import SelectionBias
 from phoneme_moe.mixture.sparse.routers import (
     ContextWindow,
+    GivenScores,
     HashScores,
     LinearScores,
     Noise,
@@ -29,14 +30,14 @@ ODDS = torch.tensor([[1.0, 2.0, 5.0]]).log()
 
 def of_scores(num_experts: int, top_k: int, **settings: Any) -> TokenChoice:
     """A router whose inputs are the scores."""
-    return TokenChoice(None, num_experts, num_experts, top_k, **settings)
+    return TokenChoice(GivenScores(num_experts), top_k, **settings)
 
 
 def linear(num_features: int, num_experts: int, top_k: int, **settings: Any) -> TokenChoice:
     scores = LinearScores(num_features, num_experts)
     with torch.no_grad():
         scores.weight.normal_()
-    return TokenChoice(scores, num_features, num_experts, top_k, **settings)
+    return TokenChoice(scores, top_k, **settings)
 
 
 def inputs_of(decisions: int, channels: int, seed: int = 0) -> Tensor:
@@ -89,7 +90,7 @@ def every_router() -> list[tuple[str, nn.Module]]:
         ("linear", linear(8, 6, 2)),
         ("gaussian", linear(8, 6, 2, noise="gaussian")),
         ("sigmoid", linear(8, 6, 2, score="sigmoid")),
-        ("hash", TokenChoice(HashScores(8, 6), 8, 6, 2)),
+        ("hash", TokenChoice(HashScores(8, 6), 2)),
         ("tree", TreeChoice(8, [3, 2], 2)),
         ("tree_odd", TreeChoice(7, [3, 2], 2)),
     ]
@@ -119,8 +120,8 @@ def test_routers_compute_in_float32_whatever_the_precision_around(
         ({"top_k": 3, "weighting": "after"}, [2, 1, 0], [5 / 8, 2 / 8, 1 / 8]),
         ({"top_k": 2, "score": "sigmoid", "weighting": "before"}, [2, 1], [5 / 6, 2 / 3]),
         ({"top_k": 2, "score": "sigmoid", "weighting": "after"}, [2, 1], [5 / 9, 4 / 9]),
-        ({"top_k": 2, "weighting": "before", "hard": True}, [2, 1], [1 / 2, 1 / 2]),
-        ({"top_k": 1, "weighting": "before", "hard": True}, [2], [1.0]),
+        ({"top_k": 2, "weighting": "before", "straight_through": True}, [2, 1], [1 / 2, 1 / 2]),
+        ({"top_k": 1, "weighting": "before", "straight_through": True}, [2], [1.0]),
     ],
 )
 def test_token_choice_by_hand(
@@ -153,7 +154,7 @@ def test_the_router_of_a_single_hard_expert_learns_as_if_it_were_weighed() -> No
     gradients = []
     for hard in (True, False):
         scores = ODDS.clone().requires_grad_()
-        weights = of_scores(3, 1, weighting="before", hard=hard)(scores).weights
+        weights = of_scores(3, 1, weighting="before", straight_through=hard)(scores).weights
         gradients += torch.autograd.grad(weights.sum(), scores)
     torch.testing.assert_close(gradients[0], torch.tensor([[-5 / 64, -10 / 64, 15 / 64]]))
     assert torch.equal(gradients[0], gradients[1])
@@ -276,7 +277,7 @@ def test_an_expert_that_is_not_let_in_yet_is_not_asked_whatever_its_bias(biased:
 def test_balanced_assignment_shares_frames_out_in_training_and_takes_the_best_afterwards() -> None:
     # All prefer expert 0, by more or less.
     scores = inputs_of(64, 4) + torch.tensor([4.0, 0, 0, 0])
-    router = of_scores(4, 1, weighting="before", selects="balanced")
+    router = of_scores(4, 1, weighting="before", selection="balanced")
     trained: Choice = router(scores)
     counts = torch.bincount(trained.experts[:, 0], minlength=4)
     assert (counts - 16).abs().max() <= 4
@@ -289,8 +290,8 @@ def test_balanced_assignment_shares_frames_out_in_training_and_takes_the_best_af
 
 
 def test_token_choice_of_nobody_is_empty() -> None:
-    for selects in ("top_k", "balanced"):
-        choice: Choice = of_scores(3, 2, selects=selects)(ODDS[:0])
+    for selection in ("top_k", "balanced"):
+        choice: Choice = of_scores(3, 2, selection=selection)(ODDS[:0])
         assert choice.experts.shape == choice.weights.shape == (0, 2)
         ((mean, share),) = choice.levels
         assert mean.tolist() == share.tolist() == [0] * 3

@@ -12,16 +12,16 @@ from torch import Tensor
 from phoneme_moe.mixture.sparse.selection import (
     Score,
     Weighting,
-    balance_by_transport,
     choose_frames,
     expected_load,
     gaussian_noise,
-    greatest,
     gumbel_noise,
-    probabilities_of,
-    rank_in_expert,
+    position_in_expert,
+    selection_weights,
+    sinkhorn,
     straight_through,
-    weigh,
+    to_probabilities,
+    top_indices,
 )
 
 # Odds of 1 : 2 : 5, so that probabilities are eighths and sigmoids are 1/2, 2/3 and 5/6.
@@ -42,16 +42,16 @@ def random_scores(decisions: int, experts: int, seed: int = 0) -> Tensor:
 def test_probabilities_are_shares_of_a_softmax_or_sigmoids_each_of_its_own() -> None:
     shares = torch.tensor([[1 / 8, 2 / 8, 5 / 8]])
     sigmoids = torch.tensor([[1 / 2, 2 / 3, 5 / 6]])
-    torch.testing.assert_close(probabilities_of(SCORES, "softmax"), shares)
-    torch.testing.assert_close(probabilities_of(SCORES, "sigmoid"), sigmoids)
+    torch.testing.assert_close(to_probabilities(SCORES, "softmax"), shares)
+    torch.testing.assert_close(to_probabilities(SCORES, "sigmoid"), sigmoids)
 
 
 @pytest.mark.parametrize("score", ["softmax", "sigmoid"])
 def test_probabilities_are_float32_whatever_the_scores(score: Score) -> None:
     half = random_scores(4, 5).bfloat16()
-    found = probabilities_of(half, score)
+    found = to_probabilities(half, score)
     assert found.dtype == torch.float32
-    assert torch.equal(found, probabilities_of(half.float(), score))
+    assert torch.equal(found, to_probabilities(half.float(), score))
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_probabilities_are_float32_whatever_the_scores(score: Score) -> None:
 def test_softmax_before_and_after_selection_are_different_models(
     score: Score, weighting: Weighting, expected: list[float]
 ) -> None:
-    found = weigh(SCORES, probabilities_of(SCORES, score), BEST_TWO, score, weighting)
+    found = selection_weights(SCORES, to_probabilities(SCORES, score), BEST_TWO, score, weighting)
     torch.testing.assert_close(found, torch.tensor([expected]))
 
 
@@ -74,8 +74,8 @@ def test_a_single_expert_learns_only_if_it_is_weighed_before_selection() -> None
     gradients = {}
     for weighting in ("before", "after"):
         scores = SCORES.clone().requires_grad_()
-        weights = weigh(
-            scores, probabilities_of(scores, "softmax"), BEST_TWO[:, :1], "softmax", weighting
+        weights = selection_weights(
+            scores, to_probabilities(scores, "softmax"), BEST_TWO[:, :1], "softmax", weighting
         )
         (gradients[weighting],) = torch.autograd.grad(weights.sum(), scores)
     # d p_j / d s_i = p_j (1[i = j] - p_i), with p = 1/8, 2/8, 5/8.
@@ -86,7 +86,9 @@ def test_a_single_expert_learns_only_if_it_is_weighed_before_selection() -> None
 
 def test_sigmoids_of_experts_that_nobody_wants_have_finite_shares() -> None:
     scores = torch.full((1, 3), -200.0, requires_grad=True)
-    weights = weigh(scores, probabilities_of(scores, "sigmoid"), BEST_TWO, "sigmoid", "after")
+    weights = selection_weights(
+        scores, to_probabilities(scores, "sigmoid"), BEST_TWO, "sigmoid", "after"
+    )
     (gradient,) = torch.autograd.grad(weights.sum(), scores)
     assert weights.isfinite().all()
     assert gradient.isfinite().all()
@@ -99,7 +101,9 @@ def test_straight_through_counts_alike_forward_and_learns_like_the_weights(chose
     for hard in (True, False):
         scores = random_scores(4, 5).requires_grad_()
         experts = scores.topk(chosen, dim=-1).indices
-        weights = weigh(scores, probabilities_of(scores, "softmax"), experts, "softmax", "before")
+        weights = selection_weights(
+            scores, to_probabilities(scores, "softmax"), experts, "softmax", "before"
+        )
         if hard:
             weights = straight_through(weights)
             torch.testing.assert_close(weights, torch.full((4, chosen), 1 / chosen))
@@ -175,7 +179,7 @@ def test_expected_load_grows_with_an_experts_scores_where_the_count_has_no_gradi
 def test_transport_by_hand() -> None:
     # [[4, 1], [1, 1]]: scaled to sums of 1 it is [[x, 1 - x], [1 - x, x]], and scaling keeps
     # the ratio x^2 / (1 - x)^2 = 4 * 1 / (1 * 1), so x = 2/3.
-    plan = balance_by_transport(torch.tensor([[4.0, 1.0], [1.0, 1.0]]).log())
+    plan = sinkhorn(torch.tensor([[4.0, 1.0], [1.0, 1.0]]).log())
     expected = torch.tensor([[2 / 3, 1 / 3], [1 / 3, 2 / 3]])
     torch.testing.assert_close(plan.exp(), expected, atol=1e-4, rtol=0)
 
@@ -187,11 +191,11 @@ def test_transport_scales_rows_and_columns_until_experts_are_wanted_alike(
 ) -> None:
     # One expert is wanted by all.
     scores = random_scores(decisions, experts, seed) + 3 * torch.eye(experts)[0]
-    plan = balance_by_transport(scores)
+    plan = sinkhorn(scores)
     torch.testing.assert_close(plan.exp().sum(dim=1), torch.ones(decisions))
     each = torch.full((experts,), decisions / experts)
     torch.testing.assert_close(plan.exp().sum(dim=0), each, rtol=0.1, atol=0)
-    many = balance_by_transport(scores, iterations=100)
+    many = sinkhorn(scores, iterations=100)
     torch.testing.assert_close(many.exp().sum(dim=0), each, rtol=1e-3, atol=0)
     # What is left after rows and columns are scaled is the scores but for row and column terms.
     change = plan - scores
@@ -201,7 +205,7 @@ def test_transport_scales_rows_and_columns_until_experts_are_wanted_alike(
 
 def test_transport_has_no_gradient() -> None:
     scores = random_scores(4, 3).requires_grad_()
-    assert not balance_by_transport(scores).requires_grad
+    assert not sinkhorn(scores).requires_grad
 
 
 def chosen_by_loop(
@@ -273,13 +277,13 @@ def test_an_expert_takes_the_ceiling_of_its_exact_share(
 @given(st.lists(st.integers(0, 4), max_size=30))
 def test_rank_in_expert_is_how_many_earlier_entries_ask_the_same(asked: list[int]) -> None:
     expected = [asked[:i].count(expert) for i, expert in enumerate(asked)]
-    assert rank_in_expert(torch.tensor(asked, dtype=torch.long), 5).tolist() == expected
+    assert position_in_expert(torch.tensor(asked, dtype=torch.long), 5).tolist() == expected
 
 
 @pytest.mark.parametrize("columns", [2, 5, 128, 129, 300])
 @pytest.mark.parametrize("count", [1, 2])
 def test_the_greatest_are_those_that_sorting_finds(columns: int, count: int) -> None:
     values = torch.rand(50, columns, generator=torch.Generator().manual_seed(columns))
-    assert torch.equal(greatest(values, count), values.topk(count, dim=-1).indices)
+    assert torch.equal(top_indices(values, count), values.topk(count, dim=-1).indices)
     values[:, 0] = -torch.inf  # as experts that may not be asked
-    assert torch.equal(greatest(values[:, :2], 2)[:, 0], torch.ones(50, dtype=torch.long))
+    assert torch.equal(top_indices(values[:, :2], 2)[:, 0], torch.ones(50, dtype=torch.long))

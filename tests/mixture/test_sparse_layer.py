@@ -22,8 +22,11 @@ from phoneme_moe.mixture.sparse.layer import BalanceWeights, SparseFeedForward
 from phoneme_moe.mixture.sparse.layer_routing import LayerRouting, RouterContext
 from phoneme_moe.mixture.sparse.routers import (
     ContextWindow,
+    ExpertChoice,
+    GivenScores,
     HashScores,
     LinearScores,
+    Router,
     TokenChoice,
     TreeChoice,
     mean_over_frames,
@@ -43,11 +46,15 @@ def frames_of(seed: int = 0, mask: Tensor = MASK, spoilt: float = 7.0) -> Tensor
     return torch.where(mask[..., None], frames, torch.full_like(frames, spoilt))
 
 
-def router_of(top_k: int = 2, num_experts: int = EXPERTS, **settings: Any) -> TokenChoice:
+def scores_of(num_experts: int = EXPERTS) -> LinearScores:
     scores = LinearScores(WIDTH, num_experts)
     with torch.no_grad():
         scores.weight.normal_(std=0.5)
-    return TokenChoice(scores, WIDTH, num_experts, top_k, **settings)
+    return scores
+
+
+def router_of(top_k: int = 2, num_experts: int = EXPERTS, **settings: Any) -> TokenChoice:
+    return TokenChoice(scores_of(num_experts), top_k, **settings)
 
 
 def tree_of(levels: list[int], top_k: int) -> TreeChoice:
@@ -58,13 +65,13 @@ def tree_of(levels: list[int], top_k: int) -> TreeChoice:
     return tree
 
 
-def layer_of(router: TokenChoice | TreeChoice | None = None, **settings: Any) -> SparseFeedForward:
+def layer_of(router: Router | None = None, **settings: Any) -> SparseFeedForward:
     router = router or router_of()
     experts = ExpertFeedForward(router.num_experts, WIDTH, HIDDEN)
-    return SparseFeedForward("layer", experts, router, **settings)
+    return SparseFeedForward(experts, router, name="layer", **settings)
 
 
-def ask(
+def run_layer(
     layer: nn.Module, frames: Tensor, mask: Tensor = MASK, embedding: Tensor | None = None
 ) -> tuple[Tensor, LayerRouting]:
     """Output and routing; the model's features are the first few channels, 0 where masked."""
@@ -73,8 +80,8 @@ def ask(
     return output, routing
 
 
-def answers_of(experts: nn.Module, frames: Tensor) -> Tensor:
-    """What every expert says to every frame, shape (frames, experts, channels)."""
+def outputs_of(experts: nn.Module, frames: Tensor) -> Tensor:
+    """Output of every expert for every frame, shape (frames, experts, channels)."""
     weight_in, bias_in, weight_out, bias_out = (
         getattr(experts, name) for name in ("weight_in", "bias_in", "weight_out", "bias_out")
     )
@@ -91,26 +98,26 @@ def varieties() -> dict[str, SparseFeedForward]:
     torch.manual_seed(0)
     bias = SelectionBias(EXPERTS, 0.1, 1)
     bias.bias.uniform_(-0.2, 0.2)
-    rule = FunctionNetwork("loud", loud_rule, EXPERTS, token=False)
+    rule = FunctionNetwork(loud_rule, EXPERTS)
     return {
         "top_1": layer_of(router_of(1, weighting="before")),
         "top_2": layer_of(),
         "all": layer_of(router_of(EXPERTS)),
         "sigmoid": layer_of(router_of(3, score="sigmoid", bias=bias)),
-        "hard": layer_of(router_of(2, weighting="before", hard=True)),
-        "hash": layer_of(TokenChoice(HashScores(WIDTH, EXPERTS), WIDTH, EXPERTS, 2)),
+        "hard": layer_of(router_of(2, weighting="before", straight_through=True)),
+        "hash": layer_of(TokenChoice(HashScores(WIDTH, EXPERTS), 2)),
         "rule": layer_of(
-            TokenChoice(None, WIDTH, EXPERTS, 2, weighting="before"), sees="rule", beside=rule
+            TokenChoice(GivenScores(EXPERTS), 2, weighting="before"), sees="rule", beside=rule
         ),
         "tree": layer_of(tree_of([3, 2], 2)),
         "tree_3": layer_of(tree_of([2, 2, 2], 2)),
         "context": layer_of(sees="context", beside=ContextWindow(WIDTH, WIDTH, 5)),
         "utterance": layer_of(sees="utterance"),
         "embedding": layer_of(sees="embedding"),
-        "expert_choice": layer_of(frames_choose=2.0),
-        "balanced": layer_of(router_of(2, selects="balanced")),
+        "expert_choice": layer_of(ExpertChoice(scores_of(), 2.0)),
+        "balanced": layer_of(router_of(2, selection="balanced")),
         "shared": layer_of(router_of(1, weighting="before"), shared=nn.Linear(WIDTH, WIDTH)),
-        "soft": SoftFeedForward("layer", ExpertFeedForward(EXPERTS, WIDTH, HIDDEN), WIDTH, 2, 4),
+        "soft": SoftFeedForward(ExpertFeedForward(EXPERTS, WIDTH, HIDDEN), 2, 4, name="layer"),
     }
 
 
@@ -152,9 +159,9 @@ def test_a_sparse_layer_is_all_experts_weighed_by_the_same_selection(name: str) 
     layer = varieties()[name].eval()
     frames = frames_of().requires_grad_()
     direction = frames_of(seed=1)
-    output, routing = ask(layer, frames, embedding=EMBEDDING)
+    output, routing = run_layer(layer, frames, embedding=EMBEDDING)
     weights = weights_by_definition(name, layer, frames)
-    expected = torch.einsum("ne,nec->nc", weights, answers_of(layer.experts, frames[MASK]))
+    expected = torch.einsum("ne,nec->nc", weights, outputs_of(layer.experts, frames[MASK]))
     if layer.shared is not None:
         expected = expected + layer.shared(frames[MASK])
     torch.testing.assert_close(output[MASK], expected, atol=1e-5, rtol=1e-5)
@@ -192,10 +199,10 @@ def test_what_stands_in_padding_and_how_much_of_it_there_is_changes_nothing(
     if isinstance(layer, SparseFeedForward):
         layer.balance = BalanceWeights(1.0, 1.0, 0.0, 0.0 if name.startswith("tree") else 1.0)
     frames = frames_of()
-    output, routing = ask(layer, frames, embedding=EMBEDDING)
+    output, routing = run_layer(layer, frames, embedding=EMBEDDING)
     longer = nn.functional.pad(MASK, (0, 7))
     spoilt = nn.functional.pad(frames_of(spoilt=-300.0), (0, 0, 0, 7), value=50.0)
-    found, other = ask(layer, spoilt, longer, EMBEDDING)
+    found, other = run_layer(layer, spoilt, longer, EMBEDDING)
     torch.testing.assert_close(found[longer], output[MASK], atol=1e-6, rtol=1e-5)
     assert not found[~longer].any()
     for key in ("counts", "dropped", "entropy", "loss"):
@@ -209,8 +216,10 @@ def test_a_padded_batch_counts_as_its_frames_in_a_row(name: str) -> None:
     layer.balance = BalanceWeights(1.0, 1.0, 0.0, 0.0 if name.startswith("tree") else 1.0)
     layer.capacity = 1.0
     frames = frames_of()
-    output, routing = ask(layer, frames)
-    packed, other = ask(layer, frames[MASK][None], torch.ones(1, sum(LENGTHS), dtype=torch.bool))
+    output, routing = run_layer(layer, frames)
+    packed, other = run_layer(
+        layer, frames[MASK][None], torch.ones(1, sum(LENGTHS), dtype=torch.bool)
+    )
     torch.testing.assert_close(packed[0], output[MASK])
     for key in ("counts", "dropped", "entropy", "loss"):
         torch.testing.assert_close(getattr(other, key), getattr(routing, key))
@@ -220,10 +229,10 @@ def test_a_padded_batch_counts_as_its_frames_in_a_row(name: str) -> None:
 def test_an_utterance_is_answered_the_same_alone(name: str) -> None:
     layer = varieties()[name].eval()
     frames = frames_of()
-    output, _ = ask(layer, frames, embedding=EMBEDDING)
+    output, _ = run_layer(layer, frames, embedding=EMBEDDING)
     for i, length in enumerate(LENGTHS):
         one = slice(i, i + 1)
-        alone, _ = ask(layer, frames[one, :length], MASK[one, :length], EMBEDDING[one])
+        alone, _ = run_layer(layer, frames[one, :length], MASK[one, :length], EMBEDDING[one])
         torch.testing.assert_close(alone[0], output[i, :length], atol=1e-6, rtol=1e-5)
 
 
@@ -231,7 +240,7 @@ def test_all_frames_of_an_utterance_go_the_same_way() -> None:
     for name in ("utterance", "embedding"):
         layer = varieties()[name]
         # Recordings that differ.
-        _, routing = ask(layer, frames_of() + 3 * EMBEDDING[:, None], embedding=EMBEDDING)
+        _, routing = run_layer(layer, frames_of() + 3 * EMBEDDING[:, None], embedding=EMBEDDING)
         # One decision of two experts for each of three recordings, however long they are.
         assert int(routing.counts.sum()) == 6
         weights = routing.routing().weights
@@ -245,7 +254,7 @@ def test_all_frames_of_an_utterance_go_the_same_way() -> None:
 @pytest.mark.parametrize("name", ["top_1", "top_2", "sigmoid", "expert_choice", "soft"])
 def test_permuting_experts_with_their_rows_of_the_router_changes_nothing(name: str) -> None:
     layer = varieties()[name].eval()
-    expected, before = ask(layer, frames_of())
+    expected, before = run_layer(layer, frames_of())
     order = torch.tensor([3, 5, 0, 1, 4, 2])
     with torch.no_grad():
         for parameter in layer.experts.parameters():
@@ -259,7 +268,7 @@ def test_permuting_experts_with_their_rows_of_the_router_changes_nothing(name: s
             layer.router.scores.weight.copy_(layer.router.scores.weight[order].clone())
             if layer.bias is not None:
                 layer.bias.bias.copy_(layer.bias.bias[order].clone())
-    output, routing = ask(layer, frames_of())
+    output, routing = run_layer(layer, frames_of())
     torch.testing.assert_close(output, expected, atol=1e-6, rtol=1e-5)
     torch.testing.assert_close(routing.counts, before.counts[order])
     weights, others = routing.routing().weights[MASK], before.routing().weights[MASK]
@@ -271,8 +280,8 @@ def test_permuting_experts_with_their_rows_of_the_router_changes_nothing(name: s
 def test_one_expert_is_the_plain_net(weighting: Any) -> None:
     layer = layer_of(router_of(1, 1, weighting=weighting))
     frames = frames_of()
-    output, routing = ask(layer, frames)
-    plain = answers_of(layer.experts, frames[MASK])[:, 0]
+    output, routing = run_layer(layer, frames)
+    plain = outputs_of(layer.experts, frames[MASK])[:, 0]
     torch.testing.assert_close(output[MASK], plain, atol=1e-6, rtol=1e-5)
     assert float(routing.entropy) == pytest.approx(0, abs=1e-6)
     assert routing.load.tolist() == [1]
@@ -284,8 +293,8 @@ def test_experts_that_agree_make_the_router_moot() -> None:
         for parameter in layer.experts.parameters():
             parameter.copy_(parameter[:1].expand_as(parameter).clone())
     frames = frames_of()
-    output, _ = ask(layer, frames)
-    plain = answers_of(layer.experts, frames[MASK])[:, 0]
+    output, _ = run_layer(layer, frames)
+    plain = outputs_of(layer.experts, frames[MASK])[:, 0]
     torch.testing.assert_close(output[MASK], plain, atol=1e-6, rtol=1e-5)
 
 
@@ -298,8 +307,8 @@ def of_scores(
     """
     table = torch.tensor(scores)
     num_experts = table.shape[1]
-    rule = FunctionNetwork("table", lambda features, mask: table, num_experts, token=False)
-    router = TokenChoice(None, num_experts, num_experts, top_k, **settings.pop("router", {}))
+    rule = FunctionNetwork(lambda features, mask: table, num_experts)
+    router = TokenChoice(GivenScores(num_experts), top_k, **settings.pop("router", {}))
     layer = layer_of(router, sees="rule", beside=rule, **settings)
     with torch.no_grad():
         layer.experts.weight_out.zero_()
@@ -307,7 +316,7 @@ def of_scores(
         layer.experts.bias_out.copy_(numbers.expand(num_experts, WIDTH))
     layer.train(settings.get("capacity") is not None)
     mask = torch.ones(1, len(table), dtype=torch.bool)
-    output, routing = ask(layer, frames_of(mask=mask), mask)
+    output, routing = run_layer(layer, frames_of(mask=mask), mask)
     return output[0, :, 0].detach(), routing
 
 
@@ -332,7 +341,7 @@ def test_entropy_is_of_what_the_router_said_as_shares() -> None:
     assert float(routing.entropy) == pytest.approx(math.log(3) / 2, abs=1e-5)
     # A tree does not score all: of the weights of the experts that were chosen.
     layer = layer_of(tree_of([3, 2], 3))
-    _, routing = ask(layer, frames_of())
+    _, routing = run_layer(layer, frames_of())
     weights = layer.router(frames_of()[MASK]).weights.detach()
     expected = -(weights * weights.log()).sum(dim=-1).mean()
     torch.testing.assert_close(routing.entropy, expected)
@@ -341,7 +350,7 @@ def test_entropy_is_of_what_the_router_said_as_shares() -> None:
 def test_who_comes_too_late_is_dropped_and_counted() -> None:
     # Four frames, two experts, capacity 1: two places each. Three frames want the first expert.
     scores = [[9.0, 0], [9.0, 0], [9.0, 0], [0, 9.0]]
-    hard = {"weighting": "before", "hard": True}
+    hard = {"weighting": "before", "straight_through": True}
     output, routing = of_scores(scores, 1, capacity=1.0, router=hard)
     torch.testing.assert_close(output, torch.tensor([1.0, 1, 0, 2]))
     assert sorted(routing.assignment.token.tolist()) == [0, 1, 3]
@@ -354,7 +363,7 @@ def test_capacity_is_rounded_up_and_first_choices_come_first() -> None:
     # Three frames with two choices each and three experts; capacity 0.6 of an equal share of
     # 2 makes ceil(1.2) = 2 places each.
     scores = [[1.0, 2, 0], [1.0, 2, 0], [2.0, 1, 0]]
-    hard = {"weighting": "before", "hard": True}
+    hard = {"weighting": "before", "straight_through": True}
     output, routing = of_scores(scores, 2, capacity=0.6, router=hard)
     # First choices 1, 1, 0 all fit. Of the second choices 0, 0, 1 only the first does.
     assert sorted(
@@ -369,7 +378,7 @@ def test_later_utterances_are_dropped_first() -> None:
     layer = layer_of(router_of(1, 2, weighting="before"), capacity=1.0)
     mask = torch.tensor([[True, True, False], [True, True, False]])
     same = frames_of(mask=mask)[:1, :1].expand(2, 3, WIDTH)
-    output, routing = ask(layer, same, mask)
+    output, routing = run_layer(layer, same, mask)
     # All four want the same expert, which has two places, and padding takes none.
     assert output.any(dim=-1).tolist() == [[True, True, False], [False, False, False]]
     assert float(routing.dropped) == 0.5
@@ -379,7 +388,7 @@ def test_a_dropped_frame_gives_no_gradient_to_anybody() -> None:
     layer = layer_of(router_of(1, 2, weighting="before"), capacity=1.0)
     mask = torch.ones(1, 4, dtype=torch.bool)
     same = frames_of(mask=mask)[:, :1].expand(1, 4, WIDTH).clone().requires_grad_()
-    output, _ = ask(layer, same, mask)
+    output, _ = run_layer(layer, same, mask)
     (gradient,) = torch.autograd.grad(output.square().sum(), same)
     assert gradient.any(dim=-1).tolist() == [[True, True, False, False]]
 
@@ -388,10 +397,10 @@ def test_evaluation_has_no_capacity() -> None:
     layer = layer_of(capacity=0.3)
     plain = layer_of(layer.router)
     plain.experts = layer.experts
-    _, routing = ask(layer, frames_of())
+    _, routing = run_layer(layer, frames_of())
     assert float(routing.dropped) > 0.2
-    output, routing = ask(layer.eval(), frames_of())
-    assert torch.equal(output, ask(plain, frames_of())[0])
+    output, routing = run_layer(layer.eval(), frames_of())
+    assert torch.equal(output, run_layer(plain, frames_of())[0])
     assert float(routing.dropped) == 0
 
 
@@ -400,7 +409,7 @@ def test_evaluation_has_no_capacity() -> None:
 def test_no_expert_takes_more_than_its_capacity(seed: int, capacity: float, top_k: int) -> None:
     torch.manual_seed(seed)
     layer = layer_of(router_of(top_k, weighting="before"), capacity=capacity)
-    _, routing = ask(layer, frames_of(seed))
+    _, routing = run_layer(layer, frames_of(seed))
     asked = sum(LENGTHS) * top_k
     most = math.ceil(capacity * asked / EXPERTS)
     taken = torch.bincount(routing.assignment.expert, minlength=EXPERTS)
@@ -409,7 +418,7 @@ def test_no_expert_takes_more_than_its_capacity(seed: int, capacity: float, top_
 
 
 def test_a_frame_that_all_its_experts_dropped_is_reported_as_nobodys() -> None:
-    hard = {"weighting": "before", "hard": True}
+    hard = {"weighting": "before", "straight_through": True}
     _, routing = of_scores([[9.0, 0], [9.0, 0], [9.0, 0]], 1, capacity=0.5, router=hard)
     expected = torch.tensor([[1.0, 0], [0.5, 0.5], [0.5, 0.5]])
     assert torch.equal(routing.routing().weights[0], expected)
@@ -443,7 +452,7 @@ def test_the_loss_is_the_weighted_sum_over_real_frames(
     layer = layer_of(router_of(2, noise="gaussian"), balance=weights)
     frames = frames_of()
     torch.manual_seed(1)
-    _, routing = ask(layer, frames)
+    _, routing = run_layer(layer, frames)
     torch.manual_seed(1)
     choice = layer.router(frames[MASK])
     torch.testing.assert_close(routing.loss, expected(choice, None))
@@ -452,7 +461,7 @@ def test_the_loss_is_the_weighted_sum_over_real_frames(
 def test_the_loss_of_a_tree_is_of_all_its_levels() -> None:
     layer = layer_of(tree_of([3, 2], 2), balance=BalanceWeights(switch=0.5))
     frames = frames_of()
-    _, routing = ask(layer, frames)
+    _, routing = run_layer(layer, frames)
     first, second = layer.router(frames[MASK]).levels
     torch.testing.assert_close(routing.loss, 0.5 * (switch_loss(*first) + switch_loss(*second)))
     gradients = torch.autograd.grad(routing.loss, list(layer.router.parameters()))
@@ -481,12 +490,12 @@ def test_a_step_down_each_balancing_loss_asks_the_busiest_expert_less(
         rows[0] += 0.3
     before, after = [], []
     for _ in range(5):
-        _, routing = ask(layer, frames, mask)
+        _, routing = run_layer(layer, frames, mask)
         before.append(float(routing.load[0]))
         (gradient,) = torch.autograd.grad(routing.loss, rows)
         with torch.no_grad():
             rows -= 0.1 * gradient / gradient.norm()
-        after.append(float(ask(layer, frames, mask)[1].load[0]))
+        after.append(float(run_layer(layer, frames, mask)[1].load[0]))
     assert before[0] > 1.5 / EXPERTS
     assert after[-1] < before[0]
 
@@ -497,7 +506,7 @@ def test_a_forward_pass_changes_no_buffer(name: str) -> None:
     before = {key: value.clone() for key, value in layer.named_buffers()}
     for training in (True, False):
         layer.train(training)
-        ask(layer, frames_of(), embedding=EMBEDDING)
+        run_layer(layer, frames_of(), embedding=EMBEDDING)
     assert all(torch.equal(value, before[key]) for key, value in layer.named_buffers())
     if name == "sigmoid":
         assert {key.rpartition(".")[2] for key in before} == {"offset", "bias", "counts", "steps"}
@@ -516,7 +525,7 @@ def soft_by_loop(layer: SoftFeedForward, frames: Tensor, mask: Tensor) -> Tensor
             mixed, given_ = scores.softmax(dim=0), scores.softmax(dim=1)
             for slot in range(num_experts * slots):
                 mixture = (mixed[:, slot, None] * seen).sum(dim=0, keepdim=True)
-                answer = answers_of(layer.experts, mixture)[0, slot // slots]
+                answer = outputs_of(layer.experts, mixture)[0, slot // slots]
                 output[b, start : start + len(seen)] += given_[:, slot, None] * answer
     return output
 
@@ -525,11 +534,11 @@ def soft_by_loop(layer: SoftFeedForward, frames: Tensor, mask: Tensor) -> Tensor
 def test_a_soft_mixture_is_what_a_loop_over_windows_gives(slots: int, window: int) -> None:
     torch.manual_seed(0)
     experts = ExpertFeedForward(3, WIDTH, HIDDEN)
-    layer = SoftFeedForward("soft", experts, WIDTH, slots, window)
+    layer = SoftFeedForward(experts, slots, window, name="soft")
     with torch.no_grad():
         layer.scale.fill_(1.7)
     frames = frames_of().requires_grad_()
-    output, routing = ask(layer, frames)
+    output, routing = run_layer(layer, frames)
     expected = soft_by_loop(layer, frames, MASK)
     torch.testing.assert_close(output, expected, atol=1e-5, rtol=1e-5)
     learning = [frames, *layer.parameters()]
@@ -546,9 +555,9 @@ def test_a_soft_mixture_is_what_a_loop_over_windows_gives(slots: int, window: in
 
 
 def test_one_soft_expert_gives_every_frame_the_same_in_a_window_of_one_slot() -> None:
-    layer = SoftFeedForward("soft", ExpertFeedForward(1, WIDTH, HIDDEN), WIDTH, 1, 3)
+    layer = SoftFeedForward(ExpertFeedForward(1, WIDTH, HIDDEN), 1, 3, name="soft")
     mask = torch.ones(1, 6, dtype=torch.bool)
-    output, _ = ask(layer, frames_of(mask=mask), mask)
+    output, _ = run_layer(layer, frames_of(mask=mask), mask)
     for start in (0, 3):
         window = output[0, start : start + 3]
         torch.testing.assert_close(window, window[:1].expand(3, WIDTH))
@@ -558,9 +567,9 @@ def test_one_soft_expert_gives_every_frame_the_same_in_a_window_of_one_slot() ->
 def test_shared_experts_are_added_to_real_frames() -> None:
     shared = nn.Linear(WIDTH, WIDTH)
     for layer in (layer_of(), varieties()["soft"]):
-        output, _ = ask(layer, frames_of())
+        output, _ = run_layer(layer, frames_of())
         layer.shared = shared
-        found, _ = ask(layer, frames_of())
+        found, _ = run_layer(layer, frames_of())
         torch.testing.assert_close(found - output, shared(frames_of()) * MASK[..., None])
 
 
@@ -588,7 +597,7 @@ def learn(seed: int, weights: BalanceWeights, bias: SelectionBias | None = None)
         cluster = torch.randint(clusters, (4, 64))
         frames = middles[cluster] + 0.3 * torch.randn(4, 64, WIDTH)
         wanted = (frames[..., None, :] @ maps[cluster])[..., 0, :]
-        output, routing = ask(layer, frames, mask)
+        output, routing = run_layer(layer, frames, mask)
         loss = (output - wanted).square().mean() + routing.loss
         optimizer.zero_grad()
         loss.backward()

@@ -212,10 +212,10 @@ def test_settings_arrive_where_they_belong() -> None:
     assert two.shared.expand.out_features == 16
     assert deepseek.bias is not None
     assert (deepseek.bias.rate, deepseek.bias.every) == (0.01, 1)
-    assert first("expert_choice").frames_choose == 2
-    assert first("expert_choice", segments=2, shared=1).frames_choose == 3
-    assert first("balanced").router.selects == "balanced"
-    assert first("straight_through").router.hard is True
+    assert first("expert_choice").router.experts_per_frame == 2
+    assert first("expert_choice", segments=2, shared=1).router.experts_per_frame == 3
+    assert first("balanced").router.selection == "balanced"
+    assert first("straight_through").router.straight_through is True
     tree = first("tree_3").router
     assert isinstance(tree, TreeChoice)
     assert (tree.levels, tree.top_k, tree.weighting) == ((2, 2, 2), 2, "before")

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from phoneme_moe.reproductions.mixture_errors import (
+from phoneme_moe.mixture.objectives import (
     OBJECTIVES,
     blend_error,
     competitive_error,

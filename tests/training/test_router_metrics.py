@@ -16,7 +16,7 @@ from phoneme_moe.mixture.sparse.expert_feed_forward import ExpertFeedForward
 from phoneme_moe.mixture.sparse.expert_rows import Assignment
 from phoneme_moe.mixture.sparse.layer import SparseFeedForward
 from phoneme_moe.mixture.sparse.layer_routing import LayerRouting, RouterContext
-from phoneme_moe.mixture.sparse.routers import TokenChoice
+from phoneme_moe.mixture.sparse.routers import GivenScores, TokenChoice
 from phoneme_moe.recipe import Balance, Router, Sparse, load_recipe, validate_recipe
 from phoneme_moe.training.module import StageModule
 from phoneme_moe.training.router_metrics import GRADIENT_STEPS, LayerMetrics, RouterMetrics, advice
@@ -50,8 +50,8 @@ def health_of(load: list[float], layer: str = "block_1") -> LayerMetrics:
 
 def layer_of(num_experts: int = 4, name: str = "block_1") -> SparseFeedForward:
     """A layer whose frames are the scores of its experts."""
-    router = TokenChoice(None, num_experts, num_experts, 1, weighting="before")
-    return SparseFeedForward(name, ExpertFeedForward(num_experts, num_experts, 8), router)
+    router = TokenChoice(GivenScores(num_experts), 1, weighting="before")
+    return SparseFeedForward(ExpertFeedForward(num_experts, num_experts, 8), router, name=name)
 
 
 def step(layer: SparseFeedForward, frames: Tensor) -> LayerRouting:

@@ -24,9 +24,9 @@ ScoreFunction = Callable[[Tensor, Tensor], Tensor]
 """From features, shape (batch, frames, features), and the mask of real frames, shape (batch,
 frames), to scores of any shape that broadcasts to (batch, decisions, outputs), the outputs of a
 gate being the experts. There is one decision for a token, and one in every frame of an utterance;
-what is said of masked frames is not used. Scores are logarithms up to a constant: their softmax is
-an expert's posteriors or a gate's weights. A gate may say ``-inf`` to leave an expert out, an
-expert must be finite."""
+scores of masked frames are not used. Scores are logarithms up to a constant: their softmax is an
+expert's posteriors or a gate's weights. A gate may give ``-inf`` to leave an expert out; scores of
+an expert must be finite."""
 
 Role = Literal["expert", "gate"]
 
@@ -34,7 +34,7 @@ _REGISTERED: dict[Role, dict[str, ScoreFunction]] = {"expert": {}, "gate": {}}
 
 
 def register_expert(name: str, function: ScoreFunction) -> None:
-    """Lets recipes name a function as an expert; a later one of the same name takes its place.
+    """Registers a function as an expert for recipes; a later one of the same name replaces it.
 
     Args:
         name: What ``model.expert.function`` or ``model.functions`` calls it.
@@ -47,7 +47,7 @@ def register_expert(name: str, function: ScoreFunction) -> None:
 
 
 def register_gate(name: str, function: ScoreFunction) -> None:
-    """Lets recipes name a function as a gate; a later one of the same name takes its place.
+    """Registers a function as a gate for recipes; a later one of the same name replaces it.
 
     Args:
         name: What ``model.gate.function`` calls it.
@@ -70,7 +70,7 @@ def registered(role: Role, name: str, key: str) -> ScoreFunction:
     """The function of a name.
 
     Args:
-        role: What it is to be.
+        role: Expert or gate.
         name: As it was registered.
         key: Where a recipe names it, for the error message.
 
@@ -91,17 +91,24 @@ class FunctionNetwork(nn.Module):
 
     num_experts = 1
 
-    def __init__(self, name: str, function: ScoreFunction, num_outputs: int, token: bool) -> None:
-        """Plain settings.
+    def __init__(
+        self,
+        function: ScoreFunction,
+        num_outputs: int,
+        *,
+        name: str | None = None,
+        token: bool = False,
+    ) -> None:
+        """Settings.
 
         Args:
-            name: For error messages.
             function: Called with features and mask.
             num_outputs: Outputs, or experts of a gate.
-            token: Whether there is one decision, for the whole of what is seen.
+            name: For error messages; the function's when left out.
+            token: One decision for the whole token; else one for each frame.
         """
         super().__init__()
-        self.name = name
+        self.name = name or getattr(function, "__name__", "function")
         self.function = function
         self.num_outputs = num_outputs
         self.token = token
@@ -117,7 +124,7 @@ class FunctionNetwork(nn.Module):
             Shape (1, slots, decisions, outputs).
 
         Raises:
-            InputError: What the function gives has another shape, or is not a number.
+            InputError: The scores of the function have another shape, or are not numbers.
         """
         _, slots, num_frames, _ = frames.shape
         expected = (slots, 1 if self.token else num_frames, self.num_outputs)
@@ -136,12 +143,12 @@ class FunctionNetwork(nn.Module):
 
 
 def uniform(features: Tensor, mask: Tensor) -> Tensor:
-    """Everything alike: every expert asked as much as the others, or every output as probable."""
+    """Equal scores: every expert has the same weight, or every output the same probability."""
     return features.new_zeros(1, 1, 1)
 
 
 def fixed(weights: Sequence[float]) -> ScoreFunction:
-    """A gate that gives every expert the same weight whatever it sees.
+    """A gate with fixed weights, whatever the features.
 
     Args:
         weights: One for each expert, 0 or more, not all 0; only their ratios matter.

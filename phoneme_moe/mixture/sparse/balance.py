@@ -1,9 +1,9 @@
-"""What keeps the experts of a router equally busy: losses, and biases without a loss.
+"""Load balancing of the experts of a router: losses, and biases without a loss.
 
-A router that is left alone sends more to the experts that are better already, which become better
-still. All functions see real decisions only; padding counts nowhere.
+A router without it sends more to the experts that are better already, which then become better
+still. All functions are given real decisions only; padding counts nowhere.
 
-Legend: D decisions, E experts, K experts chosen for each.
+Legend: D decisions, E experts, K experts selected for each.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from torch import Tensor, nn
 
 
 def count_decisions(experts: Tensor, num_experts: int) -> Tensor:
-    """How often each expert was chosen, shape (experts,).
+    """How often each expert was selected, shape (experts,).
 
     Args:
         experts: Indices, any shape.
         num_experts: How many there are.
     """
-    if torch.onnx.is_in_onnx_export():  # which has no bincount; nobody asks for counts there
+    if torch.onnx.is_in_onnx_export():  # which has no bincount, and needs no counts
         return experts.new_zeros(num_experts)
     return torch.bincount(experts.flatten(), minlength=num_experts)
 
 
 def squared_variation(amounts: Tensor) -> Tensor:
-    """Squared coefficient of variation: 0 when all amounts are alike, E - 1 when one has all.
+    """Squared coefficient of variation: 0 when all amounts are equal, E - 1 when one has all.
 
     Args:
         amounts: At least 0, shape (experts,).
@@ -47,7 +47,7 @@ def importance_loss(experts: Tensor, weights: Tensor, num_experts: int) -> Tenso
 
 
 def share_of_choices(experts: Tensor, num_experts: int) -> Tensor:
-    """Each expert's share of the choices, sum 1, shape (experts,); without gradient."""
+    """Each expert's share of the selections, sum 1, shape (experts,); without gradient."""
     return count_decisions(experts, num_experts) / max(experts.numel(), 1)
 
 
@@ -58,7 +58,7 @@ def mean_probability(probabilities: Tensor, sums_to_one: bool = False) -> Tensor
 
     Args:
         probabilities: Shape (decisions, experts).
-        sums_to_one: Those of each decision do already.
+        sums_to_one: Whether those of each decision do.
     """
     if sums_to_one:
         return probabilities.sum(dim=0) / max(len(probabilities), 1)
@@ -71,7 +71,7 @@ def switch_loss(mean: Tensor, share: Tensor) -> Tensor:
 
     Args:
         mean: ``P``, mean probability of each expert, through which the gradient comes; (experts,).
-        share: ``f``, each expert's share of the choices, shape (experts,).
+        share: ``f``, each expert's share of the selections, shape (experts,).
     """
     return len(mean) * (share * mean).sum()
 
@@ -89,49 +89,49 @@ class SelectionBias(nn.Module):
     """Biases that balance without a loss (Wang et al. 2024; DeepSeek-V3).
 
     Experts are *selected* by probability plus bias and *weighted* by probability alone. After every
-    ``every`` steps the bias of each expert chosen more often than the mean goes down by ``rate``,
-    of each chosen less often up. The sign of a small batch's difference is noise: the choices of
-    several steps are counted together.
+    ``every`` steps the bias of each expert selected more often than the mean goes down by ``rate``,
+    of each selected less often up. In a small batch the sign of the difference is noise: the
+    selections of ``every`` steps are counted together.
     """
 
     bias: Tensor
     counts: Tensor
     steps: Tensor
 
-    def __init__(self, num_experts: int, rate: float, every: int) -> None:
-        """Starts without a preference.
+    def __init__(self, num_experts: int, rate: float, every: int = 1) -> None:
+        """Starts with biases of 0.
 
         Args:
             num_experts: How many there are.
             rate: Change of a bias, in units of probability.
-            every: Steps whose choices are counted together.
+            every: Steps whose selections are counted together.
         """
         super().__init__()
         self.rate = rate
         self.every = every
         self.register_buffer("bias", torch.zeros(num_experts))
-        # Of the steps since the last change; gone with the process, like the epoch's batches.
+        # Since the last change; lost with the process, like the epoch's batches.
         self.register_buffer("counts", torch.zeros(num_experts), persistent=False)
         self.register_buffer("steps", torch.zeros((), dtype=torch.long), persistent=False)
 
-    def forget(self) -> None:
-        """Starts counting anew, as a resumed run does at the beginning of an epoch."""
+    def reset_counts(self) -> None:
+        """Counts from 0, as a resumed run does at the beginning of an epoch."""
         self.counts.zero_()
         self.steps.zero_()
 
     @torch.no_grad()
-    def count(self, counts: Tensor, held_back: Tensor | None = None) -> None:
-        """Takes in a training step's choices; evaluation never calls this.
+    def count(self, counts: Tensor, offset: Tensor | None = None) -> None:
+        """Adds the selections of a training step; evaluation never calls this.
 
         Args:
-            counts: How often each expert was chosen, shape (experts,).
-            held_back: Above 0 where an expert is not fully let in yet (``TokenChoice.offset``),
-                shape (experts,): it keeps its bias, for it is not unwanted.
+            counts: How often each expert was selected, shape (experts,).
+            offset: Above 0 for a new expert that does not fully take part yet
+                (``TokenChoice.offset``), shape (experts,): its bias does not change.
         """
         self.counts += counts
         self.steps += 1
         if int(self.steps) >= self.every:
-            let_in = torch.ones_like(self.bias) if held_back is None else (held_back == 0).float()
-            mean = (self.counts * let_in).sum() / let_in.sum().clamp_min(1)
-            self.bias -= self.rate * torch.sign(self.counts - mean) * let_in
-            self.forget()
+            active = torch.ones_like(self.bias) if offset is None else (offset == 0).float()
+            mean = (self.counts * active).sum() / active.sum().clamp_min(1)
+            self.bias -= self.rate * torch.sign(self.counts - mean) * active
+            self.reset_counts()

@@ -1,7 +1,8 @@
 """Feed-forward experts that compute only what was assigned to them.
 
-Assignments are laid out expert by expert (``mixture.sparse.expert_rows``), every expert's products
-are computed on its own rows, and each token sums what its experts said.
+The tokens of each expert are gathered as rows that follow each other
+(``mixture.sparse.expert_rows``), every expert's products are computed on its rows, and the outputs
+are summed by token.
 
 Legend: N tokens, A assignments, S rows (slots) of all experts, E experts, C features, H hidden.
 """
@@ -16,7 +17,12 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from phoneme_moe.mixture.sparse.expert_rows import Assignment, Layout, grouped_mm_applies, lay_out
+from phoneme_moe.mixture.sparse.expert_rows import (
+    Assignment,
+    RowPlan,
+    grouped_mm_applies,
+    plan_rows,
+)
 
 Activation = Literal["relu", "silu"]
 
@@ -61,10 +67,10 @@ def expert_feed_forward(
         nothing = sum(part.sum() * 0 for part in (weight, *parameters))
         return tokens.to(weight_in.dtype) * 0 + nothing
     grouped = grouped_mm_applies(weight_in, dtype)
-    layout = lay_out(assignment, len(tokens), len(weight_in), dtype, grouped)
-    # torch leaves ``apply`` of a function of one's own without types.
+    plan = plan_rows(assignment, len(tokens), len(weight_in), dtype, grouped)
+    # torch leaves ``apply`` without types.
     out: Tensor = _FeedForward.apply(  # type: ignore[no-untyped-call]
-        tokens, weight, *parameters, activation, layout
+        tokens, weight, *parameters, activation, plan
     )
     return out
 
@@ -91,11 +97,11 @@ def _one_by_one(
     activate = functional.relu if activation == "relu" else functional.silu
     out = torch.zeros_like(tokens)
     for expert in range(weight_in.shape[0]):
-        own = (assignment.expert == expert).nonzero()[:, 0]
-        token = assignment.token[own]  # none twice: a token has an expert once
+        assigned = (assignment.expert == expert).nonzero()[:, 0]
+        token = assignment.token[assigned]  # none twice: a token has an expert once
         hidden = activate(tokens[token] @ weight_in[expert] + bias_in[expert])
-        said = (hidden @ weight_out[expert] + bias_out[expert]) * assignment.weight[own, None]
-        out = out.index_add(0, token, said)
+        output = hidden @ weight_out[expert] + bias_out[expert]
+        out = out.index_add(0, token, output * assignment.weight[assigned, None])
     return out
 
 
@@ -114,7 +120,7 @@ class ExpertFeedForward(nn.Module):
 
         Args:
             num_experts: All of one shape.
-            num_features: Of a token.
+            num_features: Channels of a token.
             hidden: Units of an expert.
             activation: Of these.
             dropout: Share of an expert's units silenced in a step of training (Fedus et al. 2021,
@@ -132,6 +138,11 @@ class ExpertFeedForward(nn.Module):
         self.weight_out = nn.Parameter(_uniform(outer, num_experts, hidden, num_features))
         self.bias_out = nn.Parameter(_uniform(outer, num_experts, num_features))
 
+    @property
+    def num_features(self) -> int:
+        """Channels of a token."""
+        return self.weight_in.shape[1]
+
     def forward(self, tokens: Tensor, assignment: Assignment) -> Tensor:
         """Computes each token's experts; shapes as in ``expert_feed_forward``."""
         return expert_feed_forward(
@@ -144,8 +155,8 @@ class ExpertFeedForward(nn.Module):
             self.activation,
         )
 
-    def of_equal_groups(self, rows: Tensor) -> Tensor:
-        """Every expert on rows of its own, equally many: one batched product.
+    def equal_groups(self, rows: Tensor) -> Tensor:
+        """Every expert on as many rows: one batched product.
 
         Args:
             rows: Shape (experts, rows, features).
@@ -158,7 +169,7 @@ class ExpertFeedForward(nn.Module):
         return hidden @ self._weight_out() + self.bias_out[:, None]
 
     def _weight_out(self) -> Tensor:
-        """From the hidden units, those that are silenced left out."""
+        """The output weights; in training without those of dropped hidden units."""
         if not self.training or self.dropout == 0:
             return self.weight_out
         kept = torch.empty_like(self.weight_out[:, :, :1]).bernoulli_(1 - self.dropout)
@@ -198,50 +209,67 @@ class _FeedForward(torch.autograd.Function):
         weight_out: Tensor,
         bias_out: Tensor,
         activation: Activation,
-        layout: Layout,
+        plan: RowPlan,
     ) -> Tensor:
-        ctx.activation, ctx.layout, ctx.dtype = activation, layout, weight_in.dtype
-        products = layout.products
+        ctx.activation, ctx.plan, ctx.dtype = activation, plan, weight_in.dtype
+        products = plan.products
         activate, _ = _ACTIVATIONS[activation]
         with torch.autocast(tokens.device.type, enabled=False):
             # Cast once, for the gradient too.
             w_in, b_in, w_out, b_out = (
                 part.to(products.dtype) for part in (weight_in, bias_in, weight_out, bias_out)
             )
-            rows = layout.spread(tokens.to(products.dtype))  # (S, C)
+            rows = plan.gather(tokens.to(products.dtype))  # (S, C)
             before = products.linear(rows, w_in, b_in)  # (S, H)
-            after = activate(before)
-            said = products.linear(after, w_out, b_out)  # (S, C)
-            ctx.save_for_backward(tokens, weight, w_in, w_out, before, after, said)
-            return layout.combine(said.to(weight.dtype), weight)
+            hidden = activate(before)
+            output = products.linear(hidden, w_out, b_out)  # (S, C)
+            ctx.save_for_backward(tokens, weight, w_in, w_out, before, hidden, output)
+            return plan.sum_by_token(output.to(weight.dtype), weight)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        saved = ctx.saved_tensors
-        tokens, weight, w_in, w_out, before, after, said = saved
-        layout, products, dtype = ctx.layout, ctx.layout.products, ctx.dtype
+        tokens, weight, w_in, w_out, before, hidden, output = ctx.saved_tensors
+        plan, products, dtype = ctx.plan, ctx.plan.products, ctx.dtype
         _, activation_backward = _ACTIVATIONS[ctx.activation]
-        needed = ctx.needs_input_grad
-        for_tokens = for_weight = for_in = for_bias_in = for_out = for_bias_out = None
+        (
+            needs_tokens,
+            needs_weight,
+            needs_weight_in,
+            needs_bias_in,
+            needs_weight_out,
+            needs_bias_out,
+            *_,
+        ) = ctx.needs_input_grad
+        grad_tokens = grad_weight = grad_weight_in = grad_bias_in = None
+        grad_weight_out = grad_bias_out = None
         with torch.autocast(tokens.device.type, enabled=False):
-            if needed[1]:
-                for_weight = layout.dot(said.to(weight.dtype), gradient)
-            of_said = layout.spread(gradient, weight)  # (S, C)
-            if needed[5]:
-                for_bias_out = layout.sum_experts(of_said, dtype)
-            of_said = of_said.to(products.dtype)
-            if needed[4]:
-                for_out = products.outer(after, of_said, w_out, dtype)
-            if any(needed[:1] + needed[2:4]):
-                of_after = products.backward(of_said, w_out)  # (S, H)
-                of_before = activation_backward(of_after, before, after)
-                if needed[3]:
-                    for_bias_in = layout.sum_experts(of_before, dtype)
-                if needed[2]:
-                    rows = layout.spread(tokens.to(products.dtype))
-                    for_in = products.outer(rows, of_before, w_in, dtype)
-                if needed[0]:
-                    of_rows = products.backward(of_before, w_in)  # (S, C)
-                    for_tokens = layout.combine(of_rows.to(tokens.dtype))
-        return for_tokens, for_weight, for_in, for_bias_in, for_out, for_bias_out, None, None
+            if needs_weight:
+                grad_weight = plan.dot(output.to(weight.dtype), gradient)
+            grad_output = plan.gather(gradient, weight)  # (S, C)
+            if needs_bias_out:
+                grad_bias_out = plan.sum_by_expert(grad_output, dtype)
+            grad_output = grad_output.to(products.dtype)
+            if needs_weight_out:
+                grad_weight_out = products.weight_gradient(hidden, grad_output, w_out, dtype)
+            if needs_tokens or needs_weight_in or needs_bias_in:
+                grad_hidden = products.input_gradient(grad_output, w_out)  # (S, H)
+                grad_before = activation_backward(grad_hidden, before, hidden)
+                if needs_bias_in:
+                    grad_bias_in = plan.sum_by_expert(grad_before, dtype)
+                if needs_weight_in:
+                    rows = plan.gather(tokens.to(products.dtype))
+                    grad_weight_in = products.weight_gradient(rows, grad_before, w_in, dtype)
+                if needs_tokens:
+                    grad_rows = products.input_gradient(grad_before, w_in)  # (S, C)
+                    grad_tokens = plan.sum_by_token(grad_rows.to(tokens.dtype))
+        return (
+            grad_tokens,
+            grad_weight,
+            grad_weight_in,
+            grad_bias_in,
+            grad_weight_out,
+            grad_bias_out,
+            None,
+            None,
+        )

@@ -1,4 +1,4 @@
-"""Where each assignment's row lies, and the products of all experts on their rows.
+"""The rows of each expert's tokens, and the products of all experts on their rows.
 
 Rows are laid out expert by expert. A GPU does all experts' products as one (``grouped_mm``). On a
 CPU that computes one expert after the other, and small products keep two cores badly busy. There,
@@ -19,8 +19,8 @@ from torch import Tensor
 from torch.nn import functional
 
 SPARE_ROWS = 64
-"""Two experts are one product if that adds no more rows of padding than this, about what a product
-of its own costs beyond its arithmetic."""
+"""Two experts share a product if that adds at most this many rows of padding, about what a separate
+product costs beyond its arithmetic."""
 
 ROW_STEP = 16
 """Products in 16 bits have a multiple of this many rows, and more rows come in greater steps
@@ -32,7 +32,7 @@ STEPS_OF_A_DOUBLING = 8
 
 @dataclass(frozen=True)
 class Assignment:
-    """Who computes what, and how much it counts; in any order.
+    """Which experts compute which tokens, with what weight; in any order.
 
     A token may have any number of experts, and an expert any number of tokens, none included.
 
@@ -48,7 +48,7 @@ class Assignment:
 
 
 class Products(Protocol):
-    """The products of all experts, each on its own rows; all operands are of ``dtype``."""
+    """The matrix products of all experts, each on its rows; all operands are of ``dtype``."""
 
     dtype: torch.dtype
 
@@ -56,11 +56,13 @@ class Products(Protocol):
         """``rows @ weight + bias``: (S, C), (E, C, H), (E, H) to (S, H)."""
         ...
 
-    def backward(self, rows: Tensor, weight: Tensor) -> Tensor:
+    def input_gradient(self, rows: Tensor, weight: Tensor) -> Tensor:
         """``rows @ weight.T``: (S, H), (E, C, H) to (S, C)."""
         ...
 
-    def outer(self, rows: Tensor, gradient: Tensor, like: Tensor, dtype: torch.dtype) -> Tensor:
+    def weight_gradient(
+        self, rows: Tensor, gradient: Tensor, like: Tensor, dtype: torch.dtype
+    ) -> Tensor:
         """``rows.T @ gradient``: (S, C), (S, H) to (E, C, H), of the shape of ``like``."""
         ...
 
@@ -70,7 +72,7 @@ class _Tile(NamedTuple):
 
     experts: slice
     rows: slice  # of them all
-    shape: tuple[int, int, int]  # experts, rows of each, as many columns as there are
+    shape: tuple[int, int, int]  # experts, rows of each, -1 for the columns
 
 
 class _TiledProducts:
@@ -84,30 +86,34 @@ class _TiledProducts:
     def linear(self, rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         out = rows.new_empty(len(rows), weight.shape[2])
         column = bias[:, None]
-        for experts, where, shape in self.tiles:
+        for experts, tile_rows, shape in self.tiles:
             torch.baddbmm(
                 column[experts],
-                rows[where].view(shape),
+                rows[tile_rows].view(shape),
                 weight[experts],
-                out=out[where].view(shape),
+                out=out[tile_rows].view(shape),
             )
         return out
 
-    def backward(self, rows: Tensor, weight: Tensor) -> Tensor:
+    def input_gradient(self, rows: Tensor, weight: Tensor) -> Tensor:
         out = rows.new_empty(len(rows), weight.shape[1])
-        turned = weight.transpose(1, 2)
-        for experts, where, shape in self.tiles:
-            torch.bmm(rows[where].view(shape), turned[experts], out=out[where].view(shape))
+        transposed = weight.transpose(1, 2)
+        for experts, tile_rows, shape in self.tiles:
+            torch.bmm(
+                rows[tile_rows].view(shape), transposed[experts], out=out[tile_rows].view(shape)
+            )
         return out
 
-    def outer(self, rows: Tensor, gradient: Tensor, like: Tensor, dtype: torch.dtype) -> Tensor:
+    def weight_gradient(
+        self, rows: Tensor, gradient: Tensor, like: Tensor, dtype: torch.dtype
+    ) -> Tensor:
         out = torch.empty_like(like, dtype=dtype, memory_format=torch.contiguous_format)
-        for experts, where, shape in self.tiles:
-            turned = rows[where].view(shape).transpose(1, 2)
+        for experts, tile_rows, shape in self.tiles:
+            transposed = rows[tile_rows].view(shape).transpose(1, 2)
             if dtype == self.dtype:
-                torch.bmm(turned, gradient[where].view(shape), out=out[experts])
+                torch.bmm(transposed, gradient[tile_rows].view(shape), out=out[experts])
             else:
-                out[experts] = torch.bmm(turned, gradient[where].view(shape))
+                out[experts] = torch.bmm(transposed, gradient[tile_rows].view(shape))
         if self.empty:
             out[self.empty] = 0
         return out
@@ -126,83 +132,88 @@ class _GroupedProducts:
         expert = torch.searchsorted(self.ends, places, right=True)
         return out.add_(bias[expert])
 
-    def backward(self, rows: Tensor, weight: Tensor) -> Tensor:
+    def input_gradient(self, rows: Tensor, weight: Tensor) -> Tensor:
         out: Tensor = functional.grouped_mm(rows, weight.transpose(1, 2), offs=self.ends)
         return out
 
-    def outer(self, rows: Tensor, gradient: Tensor, like: Tensor, dtype: torch.dtype) -> Tensor:
+    def weight_gradient(
+        self, rows: Tensor, gradient: Tensor, like: Tensor, dtype: torch.dtype
+    ) -> Tensor:
         out: Tensor = functional.grouped_mm(rows.T, gradient, offs=self.ends)
         return out.to(dtype)
 
 
 @dataclass(frozen=True)
-class Layout:
-    """Which row computes what.
+class RowPlan:
+    """Which row computes which assignment.
 
     Attributes:
         products: Of the experts on their rows.
-        token: Of each row, shape (rows,).
-        token_of: Of each assignment, shape (assignments,).
-        row: Of each assignment, shape (assignments,).
-        sorting: What brings assignments into the order of tokens; None if they come so.
-        bags: Place of each token's first assignment in that order, shape (tokens,).
-        experts: In the order of their rows, shape (experts,).
-        starts: First row of each, in that order.
+        row_token: Token of each row, shape (rows,).
+        assignment_token: Token of each assignment, shape (assignments,).
+        assignment_row: Row of each assignment, shape (assignments,).
+        token_order: Permutation that sorts assignments by token; None if they are sorted.
+        segments: Place of each token's first assignment in that order, shape (tokens,).
+        expert_order: Experts in the order of their rows, shape (experts,).
+        expert_starts: First row of each, in that order, shape (experts,).
     """
 
     products: Products
-    token: Tensor
-    token_of: Tensor
-    row: Tensor
-    sorting: Tensor | None
-    bags: Tensor
-    experts: Tensor
-    starts: Tensor
+    row_token: Tensor
+    assignment_token: Tensor
+    assignment_row: Tensor
+    token_order: Tensor | None
+    segments: Tensor
+    expert_order: Tensor
+    expert_starts: Tensor
 
-    def by_token(self, values: Tensor) -> Tensor:
+    def sort_by_token(self, values: Tensor) -> Tensor:
         """Brings one value for each assignment into the order of tokens."""
-        return values if self.sorting is None else values[self.sorting]
+        return values if self.token_order is None else values[self.token_order]
 
-    def combine(self, rows: Tensor, weight: Tensor | None = None) -> Tensor:
-        """Each token's sum of its rows: (S, C), (A,) to (N, C)."""
-        if weight is not None:
-            weight = self.by_token(weight)
-        return _sum_bags(rows, self.by_token(self.row), self.bags, weight)
-
-    def spread(self, values: Tensor, weight: Tensor | None = None) -> Tensor:
+    def gather(self, values: Tensor, weight: Tensor | None = None) -> Tensor:
         """Each row's token, times the weight of its assignment: (N, C), (A,) to (S, C).
 
         Rows of padding are zeros where there are weights.
         """
         if weight is None:
-            return values.index_select(0, self.token)
-        every = torch.arange(len(self.token), device=values.device)
-        of_rows = weight.new_zeros(len(every)).index_copy_(0, self.row, weight)
-        return _sum_bags(values, self.token, every, of_rows)  # in one pass
+            return values.index_select(0, self.row_token)
+        every = torch.arange(len(self.row_token), device=values.device)
+        row_weight = weight.new_zeros(len(every)).index_copy_(0, self.assignment_row, weight)
+        return _sum_segments(values, self.row_token, every, row_weight)  # in one pass
+
+    def sum_by_token(self, rows: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Each token's sum of its rows: (S, C), (A,) to (N, C)."""
+        if weight is not None:
+            weight = self.sort_by_token(weight)
+        index = self.sort_by_token(self.assignment_row)
+        return _sum_segments(rows, index, self.segments, weight)
+
+    def sum_by_expert(self, rows: Tensor, dtype: torch.dtype) -> Tensor:
+        """Each expert's sum of its rows: (S, H) to (E, H)."""
+        every = torch.arange(len(rows), device=rows.device)
+        sums = _sum_segments(rows, every, self.expert_starts).to(dtype)
+        return torch.empty_like(sums).index_copy_(0, self.expert_order, sums)
 
     def dot(self, rows: Tensor, values: Tensor) -> Tensor:
         """Of each assignment, its row times its token: (S, C), (N, C) to (A,), in one dtype."""
         # What embedding_bag does for the gradient of its weights: no products are written down.
-        found: Tensor = torch.ops.aten._embedding_bag_per_sample_weights_backward(
-            values, rows, self.row, self.bags, self.token_of, 0
+        products: Tensor = torch.ops.aten._embedding_bag_per_sample_weights_backward(
+            values, rows, self.assignment_row, self.segments, self.assignment_token, 0
         )
-        return found
-
-    def sum_experts(self, rows: Tensor, dtype: torch.dtype) -> Tensor:
-        """Each expert's sum of its rows: (S, H) to (E, H)."""
-        every = torch.arange(len(rows), device=rows.device)
-        found = _sum_bags(rows, every, self.starts).to(dtype)
-        return torch.empty_like(found).index_copy_(0, self.experts, found)
+        return products
 
 
-def _sum_bags(rows: Tensor, index: Tensor, bags: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Sums of ``rows[index]`` from each of ``bags`` to the next: a gather that adds as it goes."""
-    return functional.embedding_bag(index, rows, bags, mode="sum", per_sample_weights=weight)
+def _sum_segments(
+    rows: Tensor, index: Tensor, segments: Tensor, weight: Tensor | None = None
+) -> Tensor:
+    """Sums of ``rows[index]`` from each segment's start to the next: a gather that adds."""
+    return functional.embedding_bag(index, rows, segments, mode="sum", per_sample_weights=weight)
 
 
-def lay_out(
+def plan_rows(
     assignment: Assignment, num_tokens: int, num_experts: int, dtype: torch.dtype, grouped: bool
-) -> Layout:
+) -> RowPlan:
     """Gives each assignment a row, so that the rows of an expert follow each other."""
     token, expert = assignment.token, assignment.expert
     load = torch.bincount(expert, minlength=num_experts)
@@ -224,12 +235,12 @@ def lay_out(
         # Padding repeats the row before it, which is the same expert's.
         last = order.new_zeros(num_rows).index_copy_(0, row, row).cummax(0).values
         row_token = token.new_zeros(num_rows).index_copy_(0, row, token)[last]
-    sorting = None
+    token_order = None
     if token.is_cuda or bool((token[1:] < token[:-1]).any()):
-        sorting = torch.argsort(token, stable=True)
+        token_order = torch.argsort(token, stable=True)
     per_token = torch.bincount(token, minlength=num_tokens)
-    bags = per_token.cumsum(0) - per_token
-    return Layout(products, row_token, token, row, sorting, bags, experts, starts)
+    segments = per_token.cumsum(0) - per_token
+    return RowPlan(products, row_token, token, row, token_order, segments, experts, starts)
 
 
 def _tile(
@@ -241,26 +252,33 @@ def _tile(
         Their products, the experts in the order of their rows, the first row of each in that order,
         and how many rows there are.
     """
-    order = sorted(range(len(load)), key=load.__getitem__, reverse=True)
+    by_load = sorted(range(len(load)), key=load.__getitem__, reverse=True)
     tiles: list[_Tile] = []
+    row_order: list[int] = []
     first_rows: list[int] = []
-    start = first = 0
-    while first < len(order):
-        most = load[order[first]]
-        together = order[first : first + 2]
+    start = 0
+    while len(row_order) < len(load):
+        most = load[by_load[len(row_order)]]
+        together = by_load[len(row_order) : len(row_order) + 2]
         if not load[together[-1]] or most - load[together[-1]] > SPARE_ROWS:
             together = together[:1]
         together.sort()  # as a slice has them
-        count, last = len(together), first + len(together)
+        count = len(together)
         rows = _rounded(most) if dtype.itemsize == 2 else most
         if rows:
-            experts = slice(together[0], together[-1] + 1, max(1, together[-1] - together[0]))
-            tiles.append(_Tile(experts, slice(start, start + count * rows), (count, rows, -1)))
-        order[first:last] = together
+            end = start + count * rows
+            tiles.append(_Tile(_slice_of(together), slice(start, end), (count, rows, -1)))
+        row_order += together
         first_rows += [start + number * rows for number in range(count)]
-        start, first = start + count * rows, last
+        start += count * rows
     empty = [expert for expert, rows in enumerate(load) if not rows]
-    return _TiledProducts(tiles, empty, dtype), order, first_rows, start
+    return _TiledProducts(tiles, empty, dtype), row_order, first_rows, start
+
+
+def _slice_of(experts: Sequence[int]) -> slice:
+    """One expert, or two in ascending order, as a slice: a view, where an index would copy."""
+    first, last = experts[0], experts[-1]
+    return slice(first, last + 1, max(1, last - first))
 
 
 def _rounded(rows: int) -> int:

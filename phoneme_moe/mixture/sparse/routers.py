@@ -1,9 +1,9 @@
-"""Routers: from what is known of a frame or an utterance to the few experts that are asked.
+"""Routers: from a frame or an utterance to the few experts that compute it.
 
-All but ``soft_experts`` (``mixture.sparse.soft``) are here. A router sees real decisions only and
-computes in float32 whatever the precision around it.
+All but the soft layer's (``mixture.sparse.soft``) are here. A router is given real decisions only
+and computes in float32 whatever the precision around it.
 
-Legend: D decisions (frames or utterances), C channels, E experts, K chosen, B batch, T frames.
+Legend: D decisions (frames or utterances), C channels, E experts, K selected, B batch, T frames.
 """
 
 from __future__ import annotations
@@ -22,28 +22,42 @@ from phoneme_moe.mixture.sparse.selection import (
     Choice,
     Score,
     Weighting,
-    balance_by_transport,
     expected_load,
     gaussian_noise,
-    greatest,
     gumbel_noise,
-    probabilities_of,
+    selection_weights,
+    sinkhorn,
     straight_through,
-    weigh,
+    to_probabilities,
+    top_indices,
 )
 
 Noise = Literal["none", "gaussian", "jitter", "gumbel"]
-Selects = Literal["top_k", "balanced"]
+Selection = Literal["top_k", "balanced"]
 
 INITIAL_SPREAD = 0.02
 """Standard deviation of a learned router's first weights: near uniform, yet no two alike."""
 
 
-class LinearScores(nn.Module):
-    """Learned scores: a linear map without bias, in float32 (Switch: Fedus et al. 2021)."""
+class Scores(nn.Module):
+    """From the inputs of a router to a score for each expert.
+
+    Attributes:
+        num_features: Channels of the inputs.
+        num_experts: How many there are.
+    """
 
     def __init__(self, num_features: int, num_experts: int) -> None:
         super().__init__()
+        self.num_features = num_features
+        self.num_experts = num_experts
+
+
+class LinearScores(Scores):
+    """Learned scores: a linear map without bias, in float32 (Switch: Fedus et al. 2021)."""
+
+    def __init__(self, num_features: int, num_experts: int) -> None:
+        super().__init__(num_features, num_experts)
         self.weight = nn.Parameter(torch.randn(num_experts, num_features) * INITIAL_SPREAD)
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -52,17 +66,17 @@ class LinearScores(nn.Module):
             return functional.linear(inputs.float(), self.weight.float())
 
 
-class HashScores(nn.Module):
+class HashScores(Scores):
     """Scores that are never learned: the nearest of fixed random directions is the hash.
 
-    Hash layers (Roller et al. 2021) hash a word; a frame has none, so it is hashed by the direction
-    of its vector (cross-polytope hashing: Andoni et al. 2015): like frames, like experts.
+    Hash layers (Roller et al. 2021) hash a word; a frame has none, so the direction of its vector
+    is hashed (cross-polytope hashing: Andoni et al. 2015): like frames, like experts.
     """
 
     directions: Tensor
 
     def __init__(self, num_features: int, num_experts: int, seed: int = 0) -> None:
-        super().__init__()
+        super().__init__(num_features, num_experts)
         generator = torch.Generator().manual_seed(seed)
         directions = torch.randn(num_experts, num_features, generator=generator)
         self.register_buffer("directions", functional.normalize(directions, dim=-1))
@@ -74,72 +88,126 @@ class HashScores(nn.Module):
             return functional.linear(unit, self.directions.float())
 
 
-class TokenChoice(nn.Module):
-    """Each decision chooses its experts: top-1 (Switch), top-k, balanced assignment."""
+class GivenScores(Scores):
+    """Inputs that are scores already, those of a rule."""
+
+    def __init__(self, num_experts: int) -> None:
+        super().__init__(num_experts, num_experts)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """The inputs, shape (decisions, experts)."""
+        return inputs
+
+
+class Router(nn.Module):
+    """From inputs of shape (decisions, channels) to the experts of each decision (``Choice``).
+
+    Attributes:
+        num_experts: How many there are.
+        top_k: Experts that each decision selects.
+        bias: Biases that balance without a loss, where there are any.
+    """
+
+    num_experts: int
+    top_k: int
+    bias: SelectionBias | None
+
+    @property
+    def experts_per_frame(self) -> float:
+        """Experts that compute a frame, on average."""
+        return self.top_k
+
+    @property
+    def can_be_overridden(self) -> bool:
+        """Whether experts can be excluded from the selection (``RoutingOverride``)."""
+        return False
+
+    @torch.no_grad()
+    def entropy(self, choice: Choice) -> Tensor:
+        """Mean entropy of the decisions in nats."""
+        amounts = choice.weights if choice.probabilities is None else choice.probabilities
+        share = amounts / amounts.sum(dim=-1, keepdim=True).clamp_min(1e-9)
+        entropy: Tensor = torch.special.entr(share).sum()
+        return entropy / max(len(share), 1)
+
+    def update_bias(self, counts: Tensor) -> None:
+        """Moves the biases after a training step; nothing without them.
+
+        Args:
+            counts: How many of the step's decisions selected each expert, shape (experts,).
+        """
+
+
+class TokenChoice(Router):
+    """Each decision selects its experts: top-1 (Switch), top-k, balanced assignment."""
 
     offset: Tensor
 
     def __init__(
         self,
-        scores: nn.Module | None,
-        num_features: int,
-        num_experts: int,
+        scores: Scores,
         top_k: int,
+        *,
         score: Score = "softmax",
         weighting: Weighting = "after",
         noise: Noise = "none",
         noise_scale: float = 1.0,
-        hard: bool = False,
-        selects: Selects = "top_k",
+        straight_through: bool = False,
+        selection: Selection = "top_k",
         bias: SelectionBias | None = None,
     ) -> None:
-        """Plain settings.
+        """Settings; the sizes are those of the scores.
 
         Args:
-            scores: From inputs, shape (decisions, channels), to shape (decisions, experts); None
-                where the inputs are scores already.
-            num_features: Channels of the inputs.
-            num_experts: How many there are.
-            top_k: Experts that each decision chooses.
-            score: ``softmax`` over the experts, or each one's own ``sigmoid``.
-            weighting: Whether weights are taken ``before`` selection or ``after`` (``weigh``).
+            scores: Of every expert (``LinearScores``, ``HashScores``, ``GivenScores``).
+            top_k: Experts that each decision selects.
+            score: ``softmax`` over the experts, or a ``sigmoid`` for each.
+            weighting: Whether weights are taken ``before`` selection or ``after``
+                (``selection_weights``).
             noise: In training: ``gaussian`` with a learned spread (Shazeer et al. 2017),
                 ``jitter`` multiplies the inputs by a factor within ``1 +- noise_scale`` (Switch),
                 ``gumbel`` draws experts instead of taking the best.
             noise_scale: See there.
-            hard: Chosen experts count alike and the router learns by the straight-through
-                estimator.
-            selects: ``top_k``, or ``balanced``: in training by ``balance_by_transport``, so that
-                experts are chosen equally often in every batch; afterwards the best.
+            straight_through: Selected experts have equal weights, and the router learns by the
+                straight-through estimator.
+            selection: ``top_k``, or ``balanced``: in training by ``sinkhorn``, so that experts are
+                selected equally often in every batch; afterwards the best.
             bias: Added to probabilities for selection only.
         """
         super().__init__()
         self.scores = scores
-        self.num_experts = num_experts
+        self.num_experts = scores.num_experts
         self.top_k = top_k
         self.score: Score = score
         self.weighting: Weighting = weighting
         self.noise = noise
         self.noise_scale = noise_scale
-        self.hard = hard
-        self.selects = selects
+        self.straight_through = straight_through
+        self.selection = selection
         self.bias = bias
-        # Taken off the scores of experts that are new (``training.grow``); 0 once they are in.
-        self.register_buffer("offset", torch.zeros(num_experts))
+        # Taken off the scores of new experts (``training.grow``); 0 once they take part.
+        self.register_buffer("offset", torch.zeros(scores.num_experts))
         self.spread = (
-            nn.Parameter(torch.zeros(num_experts, num_features)) if noise == "gaussian" else None
+            nn.Parameter(torch.zeros(scores.num_experts, scores.num_features))
+            if noise == "gaussian"
+            else None
         )
 
+    @property
+    def can_be_overridden(self) -> bool:
+        """Each decision selects among all experts, so that any can be excluded."""
+        return True
+
     def forward(self, inputs: Tensor, allowed: Tensor | None = None) -> Choice:
-        """Chooses.
+        """Selects.
 
         Args:
             inputs: Shape (decisions, channels).
-            allowed: Which experts may be asked, shape (experts,), boolean; all when left out.
+            allowed: Experts that may be selected, shape (experts,), boolean; all when left out.
         """
         if self.training and self.noise == "jitter":
             inputs = inputs * (1 + self.noise_scale * (2 * torch.rand_like(inputs) - 1))
-        clean = (inputs if self.scores is None else self.scores(inputs)) - self.offset
+        clean: Tensor = self.scores(inputs) - self.offset
         if allowed is not None:
             clean = clean.masked_fill(~allowed, -torch.inf)
         noisy, load = clean, None
@@ -151,54 +219,114 @@ class TokenChoice(nn.Module):
                 load = expected_load(clean, noisy, spread, self.top_k)
         elif self.training and self.noise == "gumbel":
             noisy = gumbel_noise(clean, self.noise_scale)
-        probabilities = probabilities_of(noisy, self.score)
-        wanted = probabilities.detach()
-        if self.selects == "balanced" and self.training:
-            wanted = balance_by_transport(noisy)
+        probabilities = to_probabilities(noisy, self.score)
+        ranking = probabilities.detach()
+        if self.selection == "balanced" and self.training:
+            ranking = sinkhorn(noisy)
         elif self.bias is not None:
-            # Experts let in later stay out, whatever the bias says.
-            wanted = wanted + self.bias.bias - self.offset
+            # New experts stay out, whatever their bias.
+            ranking = ranking + self.bias.bias - self.offset
         top_k = self.top_k
         if allowed is not None:
-            wanted = wanted.masked_fill(~allowed, -torch.inf)
+            ranking = ranking.masked_fill(~allowed, -torch.inf)
             top_k = min(top_k, int(allowed.sum()))
-        experts = greatest(wanted, top_k)
-        weights = weigh(noisy, probabilities, experts, self.score, self.weighting)
-        if self.hard:
+        experts = top_indices(ranking, top_k)
+        weights = selection_weights(noisy, probabilities, experts, self.score, self.weighting)
+        if self.straight_through:
             weights = straight_through(weights)
-        raw = probabilities if noisy is clean else probabilities_of(clean, self.score)
+        raw = probabilities if noisy is clean else to_probabilities(clean, self.score)
         sums_to_one = self.score == "softmax"
         mean = mean_probability(probabilities, sums_to_one)
         level = mean, share_of_choices(experts, self.num_experts)
         return Choice(experts, weights, (level,), clean, raw, load)
 
+    @torch.no_grad()
+    def entropy(self, choice: Choice) -> Tensor:
+        """Mean entropy of the decisions in nats."""
+        # Biases may select an expert of probability 0, which has no logarithm.
+        plain = self.score == "softmax" and self.bias is None
+        if not plain or choice.scores is None or choice.probabilities is None:
+            return super().entropy(choice)
+        # log sum exp s - sum p s, with the former from the best one's s - log p: no logarithm of
+        # all. Excluded experts have a score of -inf and no probability.
+        best = choice.experts[:, :1]
+        log_sum = choice.scores.gather(1, best) - choice.probabilities.gather(1, best).log()
+        scores = choice.scores.float().clamp_min(-1e4)
+        mean = torch.dot(choice.probabilities.flatten(), scores.flatten())
+        return ((log_sum.sum() - mean) / max(len(best), 1)).clamp_min(0)
 
-class TreeChoice(nn.Module):
+    def update_bias(self, counts: Tensor) -> None:
+        """Moves the biases after a training step; shape (experts,)."""
+        if self.bias is not None:
+            self.bias.count(counts, self.offset)
+
+
+class ExpertChoice(TokenChoice):
+    """Each expert selects its frames (Zhou et al. 2022; ``selection.choose_frames``).
+
+    The weight of a frame is the expert's probability; a frame may get no expert.
+    """
+
+    def __init__(
+        self,
+        scores: Scores,
+        experts_per_frame: float,
+        *,
+        score: Score = "softmax",
+        weighting: Weighting = "after",
+        bias: SelectionBias | None = None,
+    ) -> None:
+        """As of ``TokenChoice``.
+
+        Args:
+            scores: Of every expert.
+            experts_per_frame: Experts that a frame gets on average, ``c`` in the paper.
+            score: ``softmax`` over the experts, or a ``sigmoid`` for each.
+            weighting: For the balancing losses, which see what frames would have selected.
+            bias: As there.
+        """
+        top_k = max(1, math.ceil(experts_per_frame))
+        super().__init__(scores, top_k, score=score, weighting=weighting, bias=bias)
+        self.capacity_factor = experts_per_frame
+
+    @property
+    def experts_per_frame(self) -> float:
+        """Experts that compute a frame, on average."""
+        return self.capacity_factor
+
+    @property
+    def can_be_overridden(self) -> bool:
+        """An expert that selects frames cannot be excluded for some."""
+        return False
+
+
+class TreeChoice(Router):
     """First a group, then an expert within it: a tree of any depth.
 
     The probability of an expert is the product of the decisions on its path (Jordan & Jacobs 1994).
-    Only the groups that were chosen are looked into, so the cost grows with the depth and not with
-    the number of experts. ``top_k`` paths are kept at every level (a beam: the best experts of a
-    group that lost are not seen).
+    Only selected groups are scored, so the cost grows with the depth and not with the number of
+    experts. ``top_k`` paths are kept at every level (a beam: the experts of a pruned group are not
+    scored). ``trees.hierarchy`` is the soft tree, in which every leaf has a weight.
     """
 
     def __init__(
         self, num_features: int, levels: Sequence[int], top_k: int, weighting: Weighting = "after"
     ) -> None:
-        """Plain settings.
+        """Settings.
 
         Args:
             num_features: Channels of the inputs.
             levels: Branches at every level from the root; their product is the number of experts.
-            top_k: Experts that each decision chooses, at most the first level's branches.
+            top_k: Experts that each decision selects, at most the first level's branches.
             weighting: Weights are path probabilities as they are (``before``), or their shares
-                among the chosen (``after``).
+                among the selected (``after``).
         """
         super().__init__()
         self.levels = tuple(levels)
         self.num_experts = math.prod(levels)
         self.top_k = top_k
         self.weighting: Weighting = weighting
+        self.bias = None
         nodes = [math.prod(self.levels[:depth]) for depth in range(len(self.levels))]
         self.weights = nn.ParameterList(
             torch.randn(count, num_features, branches) * INITIAL_SPREAD
@@ -206,7 +334,7 @@ class TreeChoice(nn.Module):
         )
 
     def forward(self, inputs: Tensor) -> Choice:
-        """Chooses; inputs of shape (decisions, channels)."""
+        """Selects; inputs of shape (decisions, channels)."""
         inputs = inputs.float()
         decisions = inputs.shape[0]
         node = torch.zeros(decisions, 1, dtype=torch.long, device=inputs.device)
@@ -214,7 +342,7 @@ class TreeChoice(nn.Module):
         levels = []
         with torch.autocast(inputs.device.type, enabled=False):
             for weight, branches in zip(self.weights, self.levels, strict=True):
-                scores = _of_nodes(inputs, node, weight.float())  # (D, K, branches)
+                scores = _branch_scores(inputs, node, weight.float())  # (D, K, branches)
                 log_child = log_path[..., None] + scores.log_softmax(dim=-1)
                 child = node[..., None] * branches + torch.arange(branches, device=node.device)
                 count = len(weight) * branches
@@ -229,8 +357,8 @@ class TreeChoice(nn.Module):
         return Choice(node, weights, tuple(levels))
 
 
-def _of_nodes(inputs: Tensor, node: Tensor, weight: Tensor) -> Tensor:
-    """Scores of the branches of the nodes that each decision stands at.
+def _branch_scores(inputs: Tensor, node: Tensor, weight: Tensor) -> Tensor:
+    """Scores of the branches of each decision's nodes.
 
     Args:
         inputs: Shape (decisions, channels).
@@ -254,24 +382,24 @@ def _of_nodes(inputs: Tensor, node: Tensor, weight: Tensor) -> Tensor:
     if inputs.dtype == torch.float32 and inputs.shape[1] % 4 == 0:
         ends = torch.bincount(flat, minlength=len(weight)).cumsum(0).to(torch.int32)
         padded = functional.pad(weight, (0, missing))
-        found = functional.grouped_mm(rows, padded, offs=ends)[:, :branches]
+        scores = functional.grouped_mm(rows, padded, offs=ends)[:, :branches]
     else:
-        found = torch.einsum("rc,rcb->rb", rows, weight[flat[order]])
-    back = torch.empty_like(order)
-    back[order] = torch.arange(len(order), device=order.device)
-    return found[back].reshape(decisions, kept, branches)
+        scores = torch.einsum("rc,rcb->rb", rows, weight[flat[order]])
+    place = torch.empty_like(order)
+    place[order] = torch.arange(len(order), device=order.device)
+    return scores[place].reshape(decisions, kept, branches)
 
 
 class ContextWindow(nn.Module):
-    """What a frame and its neighbours are, through a small TDNN: content, not surface alone."""
+    """A small TDNN over a frame and its neighbours, as the input of a router."""
 
     def __init__(self, num_features: int, width: int, window: int) -> None:
         """Plain sizes.
 
         Args:
             num_features: Channels of a frame.
-            width: Channels of what the router sees.
-            window: Frames seen, 4 n + 1: two layers of (window + 1) / 2 frames.
+            width: Channels of the router's input.
+            window: Frames it covers, 4 n + 1: two layers of (window + 1) / 2 frames.
         """
         super().__init__()
         self.kernel = (window + 1) // 2
@@ -284,8 +412,8 @@ class ContextWindow(nn.Module):
         real = mask[..., None]
         hidden = functional.relu(self.first(frames)) * real
         hidden = functional.relu(self.second(splice(hidden, self.kernel))) * real
-        seen: Tensor = self.third(splice(hidden, self.kernel))
-        return seen
+        output: Tensor = self.third(splice(hidden, self.kernel))
+        return output
 
 
 def mean_over_frames(frames: Tensor, mask: Tensor) -> Tensor:

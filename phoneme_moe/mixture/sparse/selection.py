@@ -1,7 +1,7 @@
-"""From a router's scores to the experts that are asked: the rules of selection.
+"""From a router's scores to the selected experts and their weights.
 
-A decision is whatever is routed as one: a frame, or an utterance. All functions see real decisions
-only; padding never reaches them.
+A decision is whatever is routed as one: a frame, or an utterance. All functions are given real
+decisions only; padding never reaches them.
 
 Legend: D decisions, E experts, K experts chosen for each.
 """
@@ -25,14 +25,14 @@ class Choice:
     """The experts of each decision.
 
     Attributes:
-        experts: Indices of the chosen, shape (decisions, chosen).
-        weights: How much each counts, shape (decisions, chosen); through them the router learns.
+        experts: Indices of the selected experts, shape (decisions, chosen).
+        weights: Their weights, shape (decisions, chosen); the router learns through them.
         levels: For every level of the router, one unless it is a tree: mean probability of each of
             its nodes and their share of the choices, both of shape (nodes,).
-        scores: Before softmax or sigmoid, without noise, shape (decisions, experts); None of a
+        scores: Before softmax or sigmoid, without noise, shape (decisions, experts); None for a
             tree, which does not score all experts.
-        probabilities: What the router said before selection, 0..1, shape (decisions, experts); each
-            decision's sum to 1, but for sigmoids, of which each is its own. None of a tree.
+        probabilities: Before selection, 0..1, shape (decisions, experts); each decision's sum to 1,
+            except for sigmoids, which are independent. None for a tree.
         load: Expected number of decisions of each expert, where noise makes it smooth
             (``expected_load``), shape (experts,); else None.
     """
@@ -50,36 +50,50 @@ class Choice:
         Args:
             shares: Of each expert, sum 1, shape (experts,).
         """
-        asked = shares.nonzero()[:, 0]
+        used = shares.nonzero()[:, 0]
         total = self.weights.sum(dim=-1, keepdim=True)
-        experts = asked.expand(len(total), -1)
-        return replace(self, experts=experts, weights=total * shares[asked])
+        experts = used.expand(len(total), -1)
+        return replace(self, experts=experts, weights=total * shares[used])
+
+    def for_frames(self, utterance: Tensor) -> Choice:
+        """Decisions on utterances, repeated for every frame of each.
+
+        Args:
+            utterance: Utterance of each frame, shape (frames,).
+        """
+        probabilities = None if self.probabilities is None else self.probabilities[utterance]
+        return replace(
+            self,
+            experts=self.experts[utterance],
+            weights=self.weights[utterance],
+            probabilities=probabilities,
+        )
 
 
-def probabilities_of(scores: Tensor, score: Score) -> Tensor:
-    """Softmax over the experts, or each one's sigmoid, in float32; shape as the scores."""
+def to_probabilities(scores: Tensor, score: Score) -> Tensor:
+    """Softmax over the experts, or a sigmoid for each, in float32; shape as the scores."""
     scores = scores.float()
     return scores.softmax(dim=-1) if score == "softmax" else scores.sigmoid()
 
 
-def weigh(
+def selection_weights(
     scores: Tensor,
     probabilities: Tensor,
     experts: Tensor,
     score: Score,
     weighting: Weighting,
 ) -> Tensor:
-    """How much each chosen expert counts.
+    """Weights of the selected experts.
 
     Softmax before and after selection are different models. ``before``: the probabilities as they
     are, which sum to less than 1 and keep a gradient for a single expert (Switch: Fedus et al.
-    2021, eq. 2). ``after``: a softmax over the chosen alone (Shazeer et al. 2017, eq. 3; with
+    2021, eq. 2). ``after``: a softmax over the selected alone (Shazeer et al. 2017, eq. 3; with
     sigmoids, their shares: DeepSeek-V3 2024, eq. 13).
 
     Args:
         scores: Shape (decisions, experts), with noise if there is any.
         probabilities: Of them, shape (decisions, experts).
-        experts: The chosen, shape (decisions, chosen).
+        experts: The selected, shape (decisions, chosen).
         score: What the probabilities are.
         weighting: See above.
 
@@ -95,11 +109,11 @@ def weigh(
 
 
 FEW_EXPERTS = 128
-"""Up to so many, two passes over all find the best two faster than sorting does."""
+"""Up to this number, two passes find the best two faster than sorting does."""
 
 
-def greatest(values: Tensor, count: int) -> Tensor:
-    """Indices of the greatest of each row, best first, shape (rows, count).
+def top_indices(values: Tensor, count: int) -> Tensor:
+    """Indices of the largest values of each row, best first, shape (rows, count).
 
     Args:
         values: Shape (rows, columns); NaN nowhere.
@@ -115,10 +129,10 @@ def greatest(values: Tensor, count: int) -> Tensor:
 
 
 def straight_through(weights: Tensor) -> Tensor:
-    """Equal weights that sum to 1, with the gradient of the weights given.
+    """Equal weights that sum to 1, with the gradient of the given weights.
 
-    The estimator of Bengio, Léonard & Courville (2013) for a hard choice: forward the decision,
-    backward what it was made of. A single expert counts fully, and its router still learns.
+    The straight-through estimator (Bengio, Léonard & Courville 2013): a hard choice forward, its
+    soft weights backward. A single expert has weight 1, and its router still learns.
     """
     hard = torch.full_like(weights, 1 / weights.shape[-1])
     return hard + weights - weights.detach()
@@ -140,7 +154,7 @@ def gumbel_noise(scores: Tensor, scale: float) -> Tensor:
 
 
 def expected_load(scores: Tensor, noisy: Tensor, spread: Tensor, top_k: int) -> Tensor:
-    """Expected number of decisions of each expert, were its own noise drawn again.
+    """Expected number of decisions of each expert over its noise, that of the others fixed.
 
     ``sum_x Phi((s_i(x) - kth_excluding(H(x), k, i)) / softplus(spread_i(x)))`` (Shazeer et al.
     2017, eq. 8-10): smooth in the scores, which the number of decisions itself is not.
@@ -149,7 +163,7 @@ def expected_load(scores: Tensor, noisy: Tensor, spread: Tensor, top_k: int) -> 
         scores: Without noise, shape (decisions, experts).
         noisy: ``H``, with noise, same shape.
         spread: As in ``gaussian_noise``.
-        top_k: Experts that are chosen, fewer than there are.
+        top_k: Experts that are selected, fewer than all.
 
     Returns:
         Shape (experts,).
@@ -163,8 +177,8 @@ def expected_load(scores: Tensor, noisy: Tensor, spread: Tensor, top_k: int) -> 
     return chance.sum(dim=0)
 
 
-def balance_by_transport(scores: Tensor, iterations: int = 8) -> Tensor:
-    """Scores after Sinkhorn's iterations, by which every expert is wanted equally often.
+def sinkhorn(scores: Tensor, iterations: int = 8) -> Tensor:
+    """Scores after Sinkhorn's iterations, which balance the load of the experts.
 
     Rows and columns of ``exp(scores)`` are scaled in turn until each decision sums to 1 and each
     expert to decisions / experts (Sinkhorn & Knopp 1967): optimal transport with entropy, as in
@@ -193,7 +207,7 @@ def choose_frames(
 
     An expert takes the ``ceil(per_frame * frames / experts)`` frames of every utterance in which
     its probability is greatest. (The paper chooses among a whole batch. Within an utterance the
-    answer does not depend on what else is in the batch; it still depends on frames to come.)
+    output does not depend on the rest of the batch; it still depends on future frames.)
 
     Args:
         probabilities: Shape (frames, experts).
@@ -202,7 +216,7 @@ def choose_frames(
         per_frame: Experts that a frame gets on average, ``c`` in the paper.
 
     Returns:
-        Index of the frame and of the expert of each pair that was chosen, each of shape (pairs,).
+        Index of the frame and of the expert of each selected pair, each of shape (pairs,).
     """
     num_frames, num_experts = probabilities.shape
     lengths = torch.bincount(utterance, minlength=num_utterances)
@@ -218,11 +232,11 @@ def choose_frames(
     return frames[row, expert], expert
 
 
-def rank_in_expert(expert: Tensor, num_experts: int) -> Tensor:
-    """How many earlier entries ask for the same expert, shape (entries,).
+def position_in_expert(expert: Tensor, num_experts: int) -> Tensor:
+    """How many earlier entries have the same expert, shape (entries,).
 
     Args:
-        expert: Expert that each entry asks for, shape (entries,).
+        expert: Expert of each entry, shape (entries,).
         num_experts: How many there are.
     """
     order = expert.argsort(stable=True)

@@ -1,4 +1,4 @@
-"""Experts that see mixtures of frames, so that nobody has to choose (Soft MoE).
+"""Experts that compute mixtures of frames instead of selected frames (Soft MoE).
 
 Legend: B batch, T frames, C channels, N real frames, E experts, S slots of each, W windows.
 """
@@ -6,23 +6,25 @@ Legend: B batch, T frames, C channels, N real frames, E experts, S slots of each
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from phoneme_moe.errors import InputError
+from phoneme_moe.mixture.routing import all_real
 from phoneme_moe.mixture.sparse.expert_feed_forward import ExpertFeedForward
 from phoneme_moe.mixture.sparse.expert_rows import Assignment
-from phoneme_moe.mixture.sparse.layer_routing import CHOOSING, LayerRouting, RouterContext
+from phoneme_moe.mixture.sparse.layer_routing import LayerRouting, RouterContext
 
 
 class SoftFeedForward(nn.Module):
-    """Every expert sees a few mixtures of frames, its slots (Soft MoE: Puigcerver et al. 2023).
+    """Every expert computes a few mixtures of frames, its slots (Soft MoE: Puigcerver et al. 2023).
 
-    A slot is a softmax over frames, and a frame gets back a softmax over slots. Nothing is chosen,
-    so nothing is dropped and no expert dies. Slots mix the frames of a window, not of a whole
-    utterance, so that the cost of a frame does not depend on the length of the recording; the
+    A slot is a softmax over frames, and a frame gets back a softmax over slots. There is no
+    selection, so nothing is dropped and no expert dies. Slots mix the frames of a window, not of a
+    whole utterance, so that the cost of a frame does not depend on the length of the recording; the
     windows lie at fixed places from its start.
     """
 
@@ -30,22 +32,21 @@ class SoftFeedForward(nn.Module):
 
     def __init__(
         self,
-        name: str,
         experts: ExpertFeedForward,
-        num_features: int,
         slots: int,
         window: int,
+        *,
         shared: nn.Module | None = None,
+        name: str = "experts",
     ) -> None:
-        """Plain sizes.
+        """Sizes.
 
         Args:
-            name: What the layer is called in reports.
             experts: All of one shape.
-            num_features: Channels of a frame.
             slots: Of each expert in a window.
             window: Frames of a window.
             shared: Always on, beside the experts.
+            name: Of the layer in reports.
         """
         super().__init__()
         self.name = name
@@ -53,68 +54,78 @@ class SoftFeedForward(nn.Module):
         self.slots = slots
         self.window = window
         self.shared = shared
-        self.directions = nn.Parameter(torch.randn(num_features, experts.num_experts * slots))
+        num_slots = experts.num_experts * slots
+        self.directions = nn.Parameter(torch.randn(experts.num_features, num_slots))
         self.scale = nn.Parameter(torch.ones(()))
-        # As of ``TokenChoice``: what new experts give back counts nothing at first.
+        # As of ``TokenChoice``: the outputs of new experts have no weight at first.
         self.register_buffer("offset", torch.zeros(experts.num_experts))
 
     def forward(
-        self, frames: Tensor, mask: Tensor, surroundings: RouterContext
+        self, frames: Tensor, mask: Tensor | None = None, context: RouterContext | None = None
     ) -> tuple[Tensor, LayerRouting]:
-        """What the experts make of the frames; as ``SparseFeedForward.forward``."""
-        if surroundings.override is not None and surroundings.override.means(self.name):
-            raise InputError(f"layer {self.name}: nobody is chosen in a soft layer; {CHOOSING}")
+        """As ``SparseFeedForward.forward``; rows without time are windows of one row each."""
+        override = None if context is None else context.override
+        if override is not None and override.applies_to(self.name):
+            raise InputError(
+                f"layer {self.name}: a soft layer selects no experts, so that its routing cannot "
+                "be overridden; expected a layer in which each frame selects among all experts"
+            )
+        if frames.dim() == 2:
+            rows = frames[:, None]
+            output, routing = self._mix_windows(rows, all_real(rows), window=1)
+            return output[:, 0], replace(routing, mask=routing.mask[:, 0])
+        return self._mix_windows(frames, all_real(frames) if mask is None else mask, self.window)
+
+    def _mix_windows(
+        self, frames: Tensor, mask: Tensor, window: int
+    ) -> tuple[Tensor, LayerRouting]:
         batch, num_frames, channels = frames.shape
-        missing = (self.window - num_frames % self.window) % self.window
-        windows = functional.pad(frames, (0, 0, 0, missing)).reshape(-1, self.window, channels)
-        real = functional.pad(mask, (0, missing)).reshape(-1, self.window)
+        num_experts = self.experts.num_experts
+        missing = (window - num_frames % window) % window
+        padded = functional.pad(frames, (0, 0, 0, missing)).reshape(-1, window, channels)
+        real = functional.pad(mask, (0, missing)).reshape(-1, window)
         used = real.any(dim=1).nonzero()[:, 0]
-        seen, real = windows[used], real[used]  # (W, window, C)
+        windows, real = padded[used], real[used]  # (W, window, C)
         with torch.autocast(frames.device.type, enabled=False):
-            unit = functional.normalize(seen.float(), dim=-1)
+            unit = functional.normalize(windows.float(), dim=-1)
             directions = functional.normalize(self.directions.float(), dim=0)
             # Cosines reach -1..1 only: the scale makes a softmax of them as sharp as it needs.
             scores = self.scale * math.sqrt(channels) * (unit @ directions)
-            mixed = scores.masked_fill(~real[..., None], -torch.inf).softmax(dim=1)
-            held_back = self.offset.repeat_interleave(self.slots)
-            given = (scores - held_back).softmax(dim=2) * real[..., None]  # (W, window, E * S)
-        slots = mixed.transpose(1, 2).to(seen.dtype) @ seen  # (W, E * S, C)
-        num_experts = self.experts.num_experts
-        apart = slots.reshape(seen.shape[0], num_experts, self.slots, channels)
+            dispatch = scores.masked_fill(~real[..., None], -torch.inf).softmax(dim=1)
+            offset = self.offset.repeat_interleave(self.slots)
+            combine = (scores - offset).softmax(dim=2) * real[..., None]  # (W, window, E * S)
+        slots = dispatch.transpose(1, 2).to(windows.dtype) @ windows  # (W, E * S, C)
+        by_expert = slots.reshape(len(windows), num_experts, self.slots, channels)
         # Every expert has the same number of rows: one batched product.
-        rows = apart.permute(1, 0, 2, 3).flatten(1, 2)  # (E, W * S, C)
-        answers = self.experts.of_equal_groups(rows)
-        answers = answers.reshape(num_experts, seen.shape[0], self.slots, channels)
-        back = answers.permute(1, 0, 2, 3).flatten(1, 2)  # (W, E * S, C)
-        mixture = given.to(back.dtype) @ back
-        output = mixture.new_zeros(windows.shape).index_copy(0, used, mixture)
+        outputs = self.experts.equal_groups(by_expert.permute(1, 0, 2, 3).flatten(1, 2))
+        outputs = outputs.reshape(num_experts, len(windows), self.slots, channels)
+        slot_outputs = outputs.permute(1, 0, 2, 3).flatten(1, 2)  # (W, E * S, C)
+        mixture = combine.to(slot_outputs.dtype) @ slot_outputs
+        output = mixture.new_zeros(padded.shape).index_copy(0, used, mixture)
         output = output.reshape(batch, -1, channels)[:, :num_frames]
         if self.shared is not None:
             output = output + self.shared(frames) * mask[..., None]
-        shares = given.reshape(given.shape[0], self.window, num_experts, self.slots).sum(dim=3)[
-            real
-        ]  # (N, E)
-        index = mask.flatten().nonzero()[:, 0]
-        everyone = torch.arange(num_experts, device=frames.device)
+        shares = combine.reshape(len(windows), window, num_experts, self.slots).sum(dim=3)
+        shares = shares[real]  # (N, E)
+        rows = mask.flatten().nonzero()[:, 0]
+        every = torch.arange(num_experts, device=frames.device)
         return output, LayerRouting(
-            self.name,
-            mask,
-            index,
-            Assignment(
-                index.repeat_interleave(num_experts),
-                everyone.repeat(index.shape[0]),
-                shares.flatten(),
+            layer=self.name,
+            mask=mask,
+            rows=rows,
+            assignment=Assignment(
+                rows.repeat_interleave(num_experts), every.repeat(len(rows)), shares.flatten()
             ),
-            num_experts,
-            shares,
-            shares.detach().sum(dim=0),
-            frames.new_zeros(()),
-            torch.special.entr(shares.detach()).sum(dim=-1).mean(),
-            frames.new_zeros(()),
+            num_experts=num_experts,
+            probabilities=shares,
+            counts=shares.detach().sum(dim=0),
+            dropped=frames.new_zeros(()),
+            entropy=torch.special.entr(shares.detach()).sum(dim=-1).mean(),
+            loss=frames.new_zeros(()),
         )
 
-    def learn_from(self, counts: Tensor) -> None:
-        """Nothing: who chooses nothing needs no balance."""
+    def update_bias(self, counts: Tensor) -> None:
+        """Nothing: there is no selection to balance."""
 
-    def forget(self) -> None:
-        """Nothing: there is nothing that is counted."""
+    def reset_counts(self) -> None:
+        """Nothing: nothing is counted."""

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from phoneme_moe.mixture.combination import weighted_sum
+from phoneme_moe.mixture.objectives import OBJECTIVES
 from phoneme_moe.reproductions.experiment import Job
-from phoneme_moe.reproductions.mixture_errors import OBJECTIVES
 from phoneme_moe.reproductions.perceptrons import Perceptron, PerceptronMixture
 from phoneme_moe.reproductions.peterson_barney import VOWELS, peterson_barney
 
@@ -96,7 +96,7 @@ def descend(
 
     Args:
         network: Fresh copies.
-        objective: A name of ``reproductions.mixture_errors.OBJECTIVES``.
+        objective: A name of ``mixture.objectives.OBJECTIVES``.
         step_size: The same throughout; no momentum.
         longest: Epochs after which a run counts as failed.
 

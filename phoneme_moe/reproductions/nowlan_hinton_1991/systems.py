@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from phoneme_moe.mixture.combination import weighted_sum
-from phoneme_moe.reproductions.mixture_errors import competitive_error
+from phoneme_moe.mixture.objectives import competitive_error
 from phoneme_moe.reproductions.nowlan_hinton_1991.networks import MixtureShape
 from phoneme_moe.reproductions.nowlan_hinton_1991.tokens import standardised, tokens
 from phoneme_moe.reproductions.optimizers import lbfgs, rprop

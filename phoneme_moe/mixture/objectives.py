@@ -1,9 +1,9 @@
-"""The three errors of a mixture in Jacobs, Jordan, Nowlan & Hinton (1991).
+"""Objectives of a regression mixture: the three errors of Jacobs, Jordan, Nowlan & Hinton (1991).
 
-For one case c with target d, expert outputs o_i and proportions p_i they differ in whose error each
-expert gets: in equation 1 each must cancel what the others leave (cooperation); in equations 2 and
-3 each is compared with the target itself (competition), and in equation 3 the expert that fits best
-learns fastest.
+For one case c with target d, expert outputs o_i and proportions p_i they differ in the error of each
+expert: in equation 1 it must cancel the residual of the others (cooperation); in equations 2 and 3
+it is compared with the target itself (competition), and in equation 3 the expert that fits best
+learns fastest. A mixture of log posteriors is trained by the likelihood of its blend.
 
 Legend: C cases (any leading shape), E experts, D outputs.
 """
@@ -62,7 +62,7 @@ def competitive_error(
 def responsibilities(
     log_weights: Tensor, outputs: Tensor, targets: Tensor, sigma: float = 1.0
 ) -> Tensor:
-    """Who accounts for each case once its target is known: the posterior ``h_i`` of equation 3.
+    """Posterior of each expert given the target of a case: ``h_i`` of equation 3.
 
     The gradient of ``competitive_error`` by an output is ``-h_i (d - o_i) / sigma^2``.
 
@@ -78,4 +78,4 @@ def _squared_errors(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 OBJECTIVES = {"blend": blend_error, "expected": expected_error, "competitive": competitive_error}
-"""By the name that an experiment gives them."""
+"""By name."""
