@@ -1,7 +1,7 @@
 """Objectives of a regression mixture: the three errors of Jacobs, Jordan, Nowlan & Hinton (1991).
 
-For one case c with target d, expert outputs o_i and proportions p_i they differ in the error of each
-expert: in equation 1 it must cancel the residual of the others (cooperation); in equations 2 and 3
+For one case c with target d, expert outputs o_i and proportions p_i they differ in each expert's
+error: in equation 1 it must cancel the residual of the others (cooperation); in equations 2 and 3
 it is compared with the target itself (competition), and in equation 3 the expert that fits best
 learns fastest. A mixture of log posteriors is trained by the likelihood of its blend.
 

@@ -68,8 +68,8 @@ def build_gate(gating: Gating, experts: tuple[str, ...], given: Given) -> Gate:
         given: Its inputs.
 
     Raises:
-        InputError: A function is not registered, or the number of a fixed gate's weights is not that of
-            the experts.
+        InputError: A function is not registered, or a fixed gate has not one weight for each
+            expert.
     """
     if gating.kind == "fixed":
         assert gating.weights is not None
