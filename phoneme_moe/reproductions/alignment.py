@@ -11,15 +11,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from phoneme_moe.corpora import SPLITS, PreparedCorpus, data_root, ensure_corpus, load_corpus
 from phoneme_moe.corpora.prepare import write_prepared
 from phoneme_moe.data.examples import Example, load_examples
-from phoneme_moe.decoding.label_priors import align
 from phoneme_moe.decoding.phonemes import PhonemeSet
-from phoneme_moe.decoding.viterbi import min_num_frames
+from phoneme_moe.decoding.viterbi import force_align, min_num_frames, share_gaps
 from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.model.timing_net import TimingNet
 from phoneme_moe.recipe import Recipe
@@ -139,15 +137,9 @@ def find_times(
             aligner.prior_scale,
             aligner.prior_memory,
         )
-        scores = _scores(net, examples)
-        for number in range(own):
-            # What is too short for its phonemes has no alignment.
-            if len(scores[number]) >= min_num_frames(targets[number].tolist()):
-                found: Sequence[tuple[float, float]] = align(scores[number], targets[number])
-            else:
-                edges = np.linspace(0, len(scores[number]), len(targets[number]) + 1).tolist()
-                found = list(pairwise(edges))
-            spans[number].append(list(found))
+        aligned = _align(net, examples[:own], [target.tolist() for target in targets[:own]])
+        for number, of_utterance in enumerate(aligned):
+            spans[number].append(of_utterance)
     seconds = aligner.hop_ms / 1000
     times: dict[str, list[tuple[float, float]]] = {}
     for example, several in zip(examples[:own], spans, strict=True):
@@ -203,18 +195,27 @@ def _examples(
     return [e for split in SPLITS for e in load_examples(recipe, corpus, split, recognizer)]
 
 
-def _scores(net: TimingNet, examples: Sequence[Example]) -> list[Tensor]:
-    """The scores of every utterance, shape (frames, outputs) each."""
-    found: list[Tensor] = []
-    with torch.no_grad():
-        for first in range(0, len(examples), 256):
-            own = [example.features for example in examples[first : first + 256]]
-            num_frames = torch.tensor([len(features) for features in own])
-            padded = pad_sequence(own, batch_first=True)
-            mask = torch.arange(padded.shape[1]) < num_frames[:, None]
-            scores = net(padded, mask)
-            found += [row[:n] for row, n in zip(scores, num_frames.tolist(), strict=True)]
-    return found
+@torch.no_grad()
+def _align(
+    net: TimingNet, examples: Sequence[Example], targets: Sequence[list[int]]
+) -> list[list[tuple[float, float]]]:
+    """First frame of each phoneme and the one after its last, of every utterance."""
+    spans: list[list[tuple[float, float]]] = []
+    for first in range(0, len(examples), 256):
+        features = [example.features for example in examples[first : first + 256]]
+        num_frames = torch.tensor([len(frames) for frames in features])
+        padded = pad_sequence(features, batch_first=True)
+        mask = torch.arange(padded.shape[1]) < num_frames[:, None]
+        lengths, phonemes = num_frames.tolist(), targets[first : first + 256]
+        aligned = force_align(net(padded, mask).numpy(), lengths, phonemes)
+        for length, target, of_utterance in zip(lengths, phonemes, aligned, strict=True):
+            if length < min_num_frames(target):
+                # Too short for an alignment: in equal parts, which need not be whole frames.
+                edges = np.linspace(0, length, len(target) + 1).tolist()
+                spans.append(list(pairwise(edges)))
+            else:
+                spans.append([(start, end) for start, end in share_gaps(of_utterance).tolist()])
+    return spans
 
 
 def _with_times(cut: Any, times: Sequence[tuple[float, float]]) -> Any:

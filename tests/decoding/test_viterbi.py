@@ -5,10 +5,10 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
+import torchaudio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phoneme_moe.decoding.label_priors import align
 from phoneme_moe.decoding.viterbi import force_align, min_num_frames, share_gaps
 
 
@@ -53,8 +53,32 @@ def test_a_batch_is_aligned_as_torchaudio_aligns_each(data: st.DataObject) -> No
     for row, (length, target) in enumerate(zip(lengths, targets, strict=True)):
         if min_num_frames(target) > length:
             continue
-        expected = align(torch.from_numpy(scores[row, :length]), torch.tensor(target, dtype=int))
-        assert [tuple(own) for own in share_gaps(found[row]).tolist()] == expected
+        path = np.zeros(length, int)
+        for output, (first, last) in zip(target, found[row].tolist(), strict=True):
+            path[first:last] = output
+        if target:
+            expected, _ = torchaudio.functional.forced_align(
+                torch.from_numpy(scores[row : row + 1, :length]), torch.tensor([target]), blank=0
+            )
+            assert path.tolist() == expected[0].tolist()
+        else:
+            assert not path.any()
+
+
+@given(seed=st.integers(0, 9999), count=st.integers(1, 8))
+def test_a_shared_gap_goes_to_the_nearer_phoneme(seed: int, count: int) -> None:
+    random = np.random.default_rng(seed)
+    edges = np.cumsum(random.integers(1, 6, 2 * count))
+    spans = edges.reshape(-1, 2)
+    shared = share_gaps(spans)
+    assert (shared[0, 0], shared[-1, 1]) == (spans[0, 0], spans[-1, 1])
+    for number in range(count - 1):
+        end, start = spans[number, 1], spans[number + 1, 0]
+        for frame in range(end, start):
+            # The middle frame of an odd gap is as near to both: it is the first one's.
+            first = frame - (end - 1) <= start - frame
+            assert shared[number, 1] > frame if first else shared[number + 1, 0] <= frame
+    assert (shared[:-1, 1] == shared[1:, 0]).all()
 
 
 @given(seed=st.integers(0, 999), shortest=st.integers(2, 4))
@@ -99,3 +123,12 @@ def test_nothing_to_align_is_nothing() -> None:
     assert empty.shape == (0, 2)
     (none,) = force_align(np.zeros((1, 0, 3), np.float32), [0], [[1]])
     assert none.tolist() == [[0, 0]]
+
+
+def test_just_enough_frames() -> None:
+    (spans,) = force_align(np.zeros((1, 3, 3), np.float32), [3], [[1, 2, 1]])
+    assert spans.tolist() == [[0, 1], [1, 2], [2, 3]]
+    # A blank separates two of the same phoneme; being odd, it goes to the first.
+    (spans,) = force_align(np.zeros((1, 3, 3), np.float32), [3], [[1, 1]])
+    assert share_gaps(spans).tolist() == [[0, 2], [2, 3]]
+    assert [min_num_frames(target) for target in ([1, 2, 1], [1, 1], [])] == [3, 3, 0]

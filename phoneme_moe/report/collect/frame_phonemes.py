@@ -6,16 +6,13 @@ Legend: T rows (frames, or one token), P outputs with the blank first.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 import numpy as np
-import torch
-import torchaudio
 from numpy.typing import NDArray
 from torch import Tensor
 
 from phoneme_moe.data.examples import Example
-from phoneme_moe.decoding.phonemes import BLANK
+from phoneme_moe.decoding.viterbi import force_align, min_num_frames, share_gaps
 from phoneme_moe.model.recognizer import Recognizer
 
 
@@ -48,20 +45,11 @@ def phoneme_rows(
     if not example.phonemes or any(p not in recognizer.phonemes for p in example.phonemes):
         return numbers
     targets = recognizer.phonemes.encode(example.phonemes)
-    if len(targets) + sum(one == other for one, other in pairwise(targets)) > num_rows:
+    if min_num_frames(targets) > num_rows:
         return numbers
-    path, _ = torchaudio.functional.forced_align(
-        log_posteriors[None], torch.tensor([targets]), blank=BLANK
-    )
-    outputs = path[0].numpy()
-    emitted = np.flatnonzero(outputs != BLANK)
-    # Between two of the same phoneme there is always a blank: a change of output is a new one.
-    order = np.cumsum((np.diff(outputs, prepend=BLANK) != 0) & (outputs != BLANK)) - 1
-    inside = np.arange(emitted[0], emitted[-1] + 1)
-    after = np.searchsorted(emitted, inside).clip(max=len(emitted) - 1)
-    before = np.maximum(after - 1, 0)
-    nearer = np.where(inside - emitted[before] <= emitted[after] - inside, before, after)
-    numbers[inside] = order[emitted[nearer]]
+    (spans,) = force_align(log_posteriors.float().numpy()[None], [num_rows], [targets])
+    for number, (start, end) in enumerate(share_gaps(spans).tolist()):
+        numbers[start:end] = number
     return numbers
 
 
