@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from phoneme_moe.decoding.decoder import Decoding
-from phoneme_moe.errors import InputError
+from phoneme_moe.errors import ArgumentError, InputError
 from phoneme_moe.files import atomic_path, write_json, write_text
 from phoneme_moe.recipe import Features, Model, Recipe, Task, validate_recipe
 
@@ -203,18 +203,18 @@ def read_decoding(folder: Path) -> Decoding:
     return Decoding.from_json(data, str(path))
 
 
-def choose_device(name: str) -> str:
-    """``cuda`` for ``auto`` where there is one, else ``cpu``; checks that a named one is there.
+def choose_device(device: str) -> str:
+    """The device to use: for ``auto``, ``cuda`` if there is a CUDA device, else ``cpu``.
 
     Raises:
-        InputError: The device is unknown or not on this machine.
+        ArgumentError: The device is unknown or not on this machine.
     """
     import torch
 
-    if name not in {"auto", "cpu", "cuda"}:
-        raise InputError(f"--device: found {name!r}, expected cpu, cuda or auto")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device: found cuda, but there is no CUDA device here; expected cpu")
-    if name == "auto":
+    if device not in {"auto", "cpu", "cuda"}:
+        raise ArgumentError("device", f"found {device!r}, expected cpu, cuda or auto")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ArgumentError("device", "found cuda, but there is no CUDA device here; expected cpu")
+    if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    return name
+    return device

@@ -366,13 +366,13 @@ def test_a_later_change_wins_and_a_section_that_is_not_there_is_made() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ("seed", "--set 'seed': expected section.key=value"),
-        ("=3", "--set '=3': expected section.key=value"),
+        ("seed", "changes: 'seed': expected section.key=value"),
+        ("=3", "changes: '=3': expected section.key=value"),
         ("seed=[1", "the value is not valid YAML"),
         ("name.first=x", "'name' is a value, not a section"),
         ("training.stages.gates.epochs=3", "did you mean 'gate'"),
         ("training.stages=3", "training.stages: found 3"),
-        ("training.stages.gate=3", "--set training.stages.gate: expected the name of an entry"),
+        ("training.stages.gate=3", "changes: training.stages.gate: expected the name of an entry"),
         ("features.n_melz=3", "unknown key features.n_melz (did you mean 'n_mels'?)"),
         ("a.b.c=3", "unknown key a"),
         ("seed=", "seed: found None"),

@@ -14,10 +14,17 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from phoneme_moe.errors import InputError
+from phoneme_moe.files import atomic_path, write_json, write_text
 from phoneme_moe.pipeline import Trained
 from phoneme_moe.recipe import Recipe
-from phoneme_moe.run import MODEL_VERSION, atomic_path, write_json, write_text
-from phoneme_moe.run_folder import choose_device, load_run, read_recipe, save_model, save_recipe
+from phoneme_moe.run_folder import (
+    MODEL_VERSION,
+    choose_device,
+    load_run,
+    read_recipe,
+    save_model,
+    save_recipe,
+)
 
 SCHEMAS = Path(__file__).parents[1] / "docs" / "schemas"
 WAVEFORM = torch.randn(2, 6000, generator=torch.Generator().manual_seed(0))

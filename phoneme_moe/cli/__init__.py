@@ -26,6 +26,9 @@ from phoneme_moe.cli import (
 )
 from phoneme_moe.errors import ArgumentError, InputError
 
+_OPTIONS = {"changes": "set", "source": "from", "as_name": "as"}
+"""Options whose names Python reserves or uses otherwise, by argument."""
+
 app = typer.Typer(
     name="phoneme-moe",
     help="Phoneme recognition with speaker experts behind a learned gate.",
@@ -52,7 +55,7 @@ app.add_typer(corpora.app, name="corpora")
 
 def _option(argument: str) -> str:
     """The command's option for an argument of a library function."""
-    return "--" + argument.replace("_", "-")
+    return "--" + _OPTIONS.get(argument, argument).replace("_", "-")
 
 
 def _options(problem: str) -> str:

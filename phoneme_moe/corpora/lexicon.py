@@ -103,6 +103,6 @@ def refuse_words(sequences: Iterable[tuple[str, ...]], file: Path) -> None:
     symbols = {symbol for sequence in sequences for symbol in sequence}
     if len(symbols) > MAX_PHONEMES:
         raise InputError(
-            f"{file}: has {len(symbols)} different symbols, so it seems to be words, not "
-            "phonemes; with the corpus 'kaldi', add --lexicon FILE"
+            f"{file}: found {len(symbols)} different symbols, which seem to be words; expected "
+            "phonemes, or for the corpus 'kaldi' a lexicon as well"
         )

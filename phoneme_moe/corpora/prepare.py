@@ -20,7 +20,7 @@ from phoneme_moe.corpora.prepared import (
     read_description,
 )
 from phoneme_moe.corpora.registry import CORPORA, CorpusSource, Preparation
-from phoneme_moe.errors import InputError, suggest
+from phoneme_moe.errors import ArgumentError, InputError, suggest
 
 if TYPE_CHECKING:
     from phoneme_moe.corpora.manifest import Splits
@@ -81,8 +81,7 @@ def write_prepared(
         return
     if target.exists() and not (target / DESCRIPTION_FILE).is_file():
         raise InputError(
-            f"{target}: exists and is not a prepared corpus; move it away or choose another "
-            "name with --as NAME"
+            f"{target}: exists and is not a prepared corpus; move it away or choose another name"
         )
     if source is not None and source.is_relative_to(target.resolve()):
         raise InputError(f"{source}: lies inside {target}, which would be replaced")
@@ -136,20 +135,21 @@ def _plan(
     corpus = CORPORA[name]
     target_name = as_name or name
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", target_name):
-        raise InputError(f"--as {target_name!r}: a name has letters, digits, '_', '-' and '.' only")
+        problem = f"found {target_name!r}, expected letters, digits, '_', '-' and '.' only"
+        raise ArgumentError("as_name", problem)
     if target_name != name and target_name in CORPORA:
-        raise InputError(f"--as {target_name}: this name belongs to another corpus")
+        raise ArgumentError("as_name", f"the name {target_name!r} belongs to another corpus")
     if corpus.needs_source and source is None:
-        raise InputError(f"corpus {name!r} needs your copy of its files: add --from DIR")
+        raise ArgumentError("source", f"expected the folder with your copy of corpus {name!r}")
     if not corpus.needs_source and source is not None:
-        raise InputError(f"corpus {name!r} makes its own audio and takes no --from")
+        raise ArgumentError("source", f"found {source}, but corpus {name!r} makes its own audio")
     if source is not None and not source.exists():
-        raise InputError(f"--from {source}: no such file or folder")
+        raise ArgumentError("source", f"{source}: no such file or folder")
     if lexicon is not None:
         if name != "kaldi":
-            raise InputError(f"--lexicon: only the corpus 'kaldi' reads one, not {name!r}")
+            raise ArgumentError("lexicon", f"only the corpus 'kaldi' reads one, not {name!r}")
         if not lexicon.is_file():
-            raise InputError(f"--lexicon {lexicon}: no such file")
+            raise ArgumentError("lexicon", f"{lexicon}: no such file")
     target = data_root() / target_name
     job = Preparation(
         folder=target.parent / f".{target_name}.partial-{os.getpid()}",

@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Sequence
 from importlib.resources import files
 
-from phoneme_moe.errors import InputError, suggest
+from phoneme_moe.errors import ArgumentError, InputError, suggest
 
 SYMBOLS = ("arpabet", "ipa")
 """What phonemes can be written in."""
@@ -40,9 +40,9 @@ def symbol_map(
         InputError: There is no such fold or no such symbols, or a phoneme is in no table.
     """
     if fold is not None and fold not in fold_names():
-        raise InputError(f"--fold: found {fold!r}{suggest(fold, fold_names())}")
+        raise ArgumentError("fold", f"found {fold!r}{suggest(fold, fold_names())}")
     if symbols is not None and symbols not in SYMBOLS:
-        raise InputError(f"--symbols: found {symbols!r}{suggest(symbols, SYMBOLS)}")
+        raise ArgumentError("symbols", f"found {symbols!r}{suggest(symbols, SYMBOLS)}")
     found = {phoneme: phoneme for phoneme in phonemes}
     if fold is not None:
         table = _PREFIX + fold

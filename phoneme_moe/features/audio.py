@@ -74,9 +74,7 @@ def waveform_blocks(
     with _opened(path) as file:
         announced, found_rate = file.frames, file.samplerate
         if channel is not None and channel > file.channels:
-            raise InputError(
-                f"{path}: --channel: found {channel}, but the file has {file.channels} channels"
-            )
+            raise InputError(f"{path}: no channel {channel}: the file has {file.channels}")
         promised = _promised_bytes(file.extra_info)
         convert = None
         if found_rate != sample_rate and math.isfinite(seconds):

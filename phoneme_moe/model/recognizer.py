@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from phoneme_moe.decoding.decoder import Decoding
 from phoneme_moe.decoding.phonemes import PhonemeSet
-from phoneme_moe.errors import InputError
+from phoneme_moe.errors import ArgumentError, InputError
 from phoneme_moe.features.log_mel import LogMel, stack_frames
 from phoneme_moe.mixture.experts import Experts
 from phoneme_moe.mixture.gate import Gate
@@ -132,7 +132,7 @@ class Recognizer(nn.Module):
         names = [own.name for own in found]
         if layer is not None and layer not in names:
             known = f": found {', '.join(names)}" if names else "; this run has no sparse layers"
-            raise InputError(f"--layer: no layer {layer!r}{known}")
+            raise ArgumentError("layer", f"no layer {layer!r}{known}")
         if not found:
             return None, self.expert_names
         chosen = found[names.index(layer) if layer is not None else -1]

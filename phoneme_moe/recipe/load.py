@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from phoneme_moe.errors import InputError, suggest
+from phoneme_moe.errors import ArgumentError, InputError, suggest
 from phoneme_moe.recipe.data import Recipe
 from phoneme_moe.recipe.section import Section
 
@@ -75,7 +75,7 @@ def validate_recipe(data: Any, source: str) -> Recipe:
 def _apply_change(data: dict[str, Any], change: str) -> None:
     key, equals, value = change.partition("=")
     if not equals or not key:
-        raise InputError(f"--set {change!r}: expected section.key=value")
+        raise ArgumentError("changes", f"{change!r}: expected section.key=value")
     *sections, last = key.split(".")
     target: Any = data
     for section in sections:
@@ -85,18 +85,19 @@ def _apply_change(data: dict[str, Any], change: str) -> None:
             named = [item for item in entries if item.get("name") == section]
             if not named:
                 known = [str(item.get("name")) for item in entries]
-                raise InputError(f"--set {key}: no {section!r} there{suggest(section, known)}")
+                problem = f"{key}: no {section!r} there{suggest(section, known)}"
+                raise ArgumentError("changes", problem)
             target = named[0]
         else:
             target = target.setdefault(section, {})
         if not isinstance(target, dict | list):
-            raise InputError(f"--set {key}: {section!r} is a value, not a section")
+            raise ArgumentError("changes", f"{key}: {section!r} is a value, not a section")
     if not isinstance(target, dict):
-        raise InputError(f"--set {key}: expected the name of an entry before {last!r}")
+        raise ArgumentError("changes", f"{key}: expected the name of an entry before {last!r}")
     try:
         target[last] = yaml.safe_load(value)
     except yaml.YAMLError as error:
-        raise InputError(f"--set {change!r}: the value is not valid YAML") from error
+        raise ArgumentError("changes", f"{change!r}: the value is not valid YAML") from error
 
 
 def _first_problem(error: ValidationError) -> str:

@@ -106,7 +106,7 @@ BAD_RECIPES: dict[str, tuple[list[str], tuple[str, ...]]] = {
     "unknown recipe": (["nonesuch"], ("no recipe named 'nonesuch'",)),
     "missing file": (["no/such.yaml"], ("no/such.yaml: cannot be read",)),
     "unknown key": (["hampshire_waibel", "--set", "model.epxert=3"], ("model.epxert", "expert")),
-    "bad change": (["hampshire_waibel", "--set", "seed"], ("--set 'seed'",)),
+    "bad change": (["hampshire_waibel", "--set", "seed"], ("--set: 'seed'",)),
     "change within a list of names": (
         [str(tiny.RECIPES / "tiny_recognize.yaml"), "--set", "corpus.speakers.ann.age=3"],
         ("corpus.speakers.ann.age",),

@@ -133,7 +133,7 @@ def test_other_experts_are_asked(phoneme_moe: Command, recognized: Trained, voic
     ("arguments", "problem"),
     [
         (["--only-expert", "anne"], "did you mean 'ann'"),
-        (["--without-expert", "ann,bob,carol"], "nobody is left"),
+        (["--without-expert", "ann,bob,carol"], "--without-expert: no expert is left"),
         (["--gate-from", "nobody"], "no speaker 'nobody'"),
         (["--layer", "block_1"], "--layer"),
         (["--symbols", "ipa"], "phoneme"),
@@ -229,7 +229,7 @@ def test_a_channel_is_chosen(phoneme_moe: Command, recognized: Trained, tmp_path
     assert second.out.split("\t")[1] == mono
     third = phoneme_moe("transcribe", run, tmp_path / "stereo.wav", "--channel", "3")
     assert third.code == 1
-    assert "--channel: found 3, but the file has 2 channels" in third.err
+    assert "stereo.wav: no channel 3: the file has 2" in third.err
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")

@@ -129,7 +129,7 @@ def test_words_missing_from_the_lexicon_are_counted(tmp_path: Path) -> None:
 
 def test_words_without_a_lexicon_are_noticed(tmp_path: Path) -> None:
     folder = make_kaldi(tmp_path / "k", {"a-1": " ".join(f"word{n}" for n in range(300))})
-    with pytest.raises(InputError, match=r"300 different symbols.*--lexicon"):
+    with pytest.raises(InputError, match=r"300 different symbols.*a lexicon"):
         prepare_corpus("kaldi", folder)
 
 

@@ -111,13 +111,16 @@ def test_a_corpus_that_made_its_audio_may_move(
     ("arguments", "message"),
     [
         ({"name": "fsd"}, r"'fsd' is unknown \(did you mean 'fsdd'\?\)"),
-        ({"name": "fsdd"}, r"add --from DIR"),
-        ({"name": "fsdd", "source": Path("/nowhere")}, r"--from /nowhere: no such"),
-        ({"name": "announcers", "source": Path("/tmp")}, r"takes no --from"),
-        ({"name": "fsdd", "source": Path("/tmp"), "as_name": "../x"}, r"--as '../x'"),
+        ({"name": "fsdd"}, r"source: expected the folder with your copy"),
+        ({"name": "fsdd", "source": Path("/nowhere")}, r"source: /nowhere: no such"),
+        (
+            {"name": "announcers", "source": Path("/tmp")},
+            r"source: found /tmp, but corpus 'announcers' makes",
+        ),
+        ({"name": "fsdd", "source": Path("/tmp"), "as_name": "../x"}, r"as_name: found '../x'"),
         ({"name": "fsdd", "source": Path("/tmp"), "as_name": "kaldi"}, r"belongs to another"),
-        ({"name": "fsdd", "source": Path("/tmp"), "lexicon": Path("/tmp")}, r"--lexicon: only"),
-        ({"name": "kaldi", "source": Path("/tmp"), "lexicon": Path("/no")}, r"--lexicon /no"),
+        ({"name": "fsdd", "source": Path("/tmp"), "lexicon": Path("/tmp")}, r"lexicon: only"),
+        ({"name": "kaldi", "source": Path("/tmp"), "lexicon": Path("/no")}, r"lexicon: /no"),
     ],
 )
 def test_wrong_arguments(arguments: dict[str, object], message: str) -> None:

@@ -119,8 +119,8 @@ def test_phonemes_are_folded_before_they_are_written() -> None:
 @pytest.mark.parametrize(
     ("symbols", "fold", "message"),
     [
-        ("ipaa", None, r"--symbols: found 'ipaa' \(did you mean 'ipa'\?\)"),
-        (None, "timit93", r"--fold: found 'timit93' \(did you mean 'timit39'\?\)"),
+        ("ipaa", None, r"symbols: found 'ipaa' \(did you mean 'ipa'\?\)"),
+        (None, "timit93", r"fold: found 'timit93' \(did you mean 'timit39'\?\)"),
         ("ipa", None, r"phoneme 'ZHH' is not in the table arpabet_ipa \(did you mean 'ZH'\?\)"),
         ("arpabet", None, r"phoneme 'ZHH' is not in the table arpabet_ipa"),
         (None, "classes", r"phoneme 'ZHH' is not in the table fold_classes"),
