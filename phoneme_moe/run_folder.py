@@ -1,6 +1,6 @@
-"""The run folder: the currency that every command accepts.
+"""The run folder: writing and loading a trained model, its recipe and its decoding settings.
 
-``recipe.yaml`` is the resolved recipe, ``model.json`` and ``model.safetensors`` are enough to use
+``recipe.yaml`` is the resolved recipe; ``model.json`` and ``model.safetensors`` are enough to use
 the model. Nothing in a run folder is ever unpickled to use it.
 """
 
@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import yaml
+from pydantic import Field
 
 from phoneme_moe.decoding.decoder import Decoding
+from phoneme_moe.documents import Document
 from phoneme_moe.errors import ArgumentError, InputError
 from phoneme_moe.files import atomic_path, write_json, write_text
 from phoneme_moe.recipe import Features, Model, Recipe, Task, validate_recipe
@@ -21,12 +23,11 @@ from phoneme_moe.recipe import Features, Model, Recipe, Task, validate_recipe
 if TYPE_CHECKING:
     from phoneme_moe.model.recognizer import Recognizer
 
-MODEL_FORMAT = "phoneme_moe.model"
-MODEL_VERSION = 1
-"""Version of ``model.json`` (docs/schemas/model.schema.json); a newer one is refused."""
+MODEL_FORMAT: Final = "phoneme_moe.model"
+MODEL_VERSION: Final = 1
+"""Of ``model.json``; a newer one is refused."""
 
 DECODING = "decoding.json"
-"""How phonemes are read off the posteriors (docs/schemas/decoding.schema.json)."""
 
 
 def save_recipe(folder: Path, recipe: Recipe) -> None:
@@ -36,10 +37,10 @@ def save_recipe(folder: Path, recipe: Recipe) -> None:
 
 
 def read_recipe(folder: Path) -> Recipe:
-    """Reads the recipe that a run folder was made from.
+    """Reads the recipe of a run folder.
 
     Raises:
-        InputError: There is none, or it does not hold.
+        InputError: There is none, or a key is wrong.
     """
     path = folder / "recipe.yaml"
     if not folder.is_dir():
@@ -53,6 +54,34 @@ def read_recipe(folder: Path) -> Recipe:
     return validate_recipe(data, str(path))
 
 
+class TimingDocument(Document):
+    """Sizes of the timing net."""
+
+    width: Annotated[int, Field(ge=1)]
+    prior_scale: Annotated[float, Field(ge=0)]
+
+
+class ModelDocument(Document):
+    """``model.json``: with ``model.safetensors``, all that is needed to use a model."""
+
+    format: Literal["phoneme_moe.model"]
+    version: Literal[1]
+    package_version: str
+    recipe: str
+    corpus: str = ""
+    features: Features
+    """Section of the recipe with every setting resolved, as ``task`` and ``model``."""
+    task: Task
+    model: Model
+    phonemes: Annotated[list[str], Field(min_length=1)]
+    """In the order of the outputs; output 0 is the CTC blank where ``task.kind`` is recognize."""
+    experts: Annotated[list[str], Field(min_length=1)]
+    timing: TimingDocument | None = None
+    """Of the net that gives phoneme times; null without one."""
+    num_parameters: Annotated[int, Field(ge=1)] | None = None
+    """Without the timing net."""
+
+
 def save_model(folder: Path, recipe: Recipe, recognizer: Recognizer) -> None:
     """Writes ``model.safetensors`` and ``model.json``."""
     from safetensors.torch import save_file
@@ -62,32 +91,28 @@ def save_model(folder: Path, recipe: Recipe, recognizer: Recognizer) -> None:
     weights = {name: w.detach().cpu().contiguous() for name, w in _weights(recognizer).items()}
     with atomic_path(folder / "model.safetensors") as temporary:
         save_file(weights, temporary, metadata={"format": MODEL_FORMAT})
-    write_json(
-        folder / "model.json",
-        {
-            "format": MODEL_FORMAT,
-            "version": MODEL_VERSION,
-            "package_version": phoneme_moe.__version__,
-            "recipe": recipe.name,
-            "corpus": recipe.corpus.name,
-            "features": recipe.features.model_dump(mode="json"),
-            "task": recipe.task.model_dump(mode="json"),
-            "model": recipe.model.model_dump(mode="json"),
-            "phonemes": list(recognizer.phonemes.symbols),
-            "experts": list(recognizer.expert_names),
-            "timing": (
-                None
-                if recognizer.timing is None
-                else {
-                    "width": recognizer.timing.width,
-                    "prior_scale": recognizer.timing.prior_scale,
-                }
-            ),
-            "num_parameters": sum(
-                w.numel() for name, w in weights.items() if not name.startswith("timing.")
-            ),
-        },
+    timing = recognizer.timing
+    document = ModelDocument(
+        format=MODEL_FORMAT,
+        version=MODEL_VERSION,
+        package_version=phoneme_moe.__version__,
+        recipe=recipe.name,
+        corpus=recipe.corpus.name,
+        features=recipe.features,
+        task=recipe.task,
+        model=recipe.model,
+        phonemes=list(recognizer.phonemes.symbols),
+        experts=list(recognizer.expert_names),
+        timing=(
+            None
+            if timing is None
+            else TimingDocument(width=timing.width, prior_scale=timing.prior_scale)
+        ),
+        num_parameters=sum(
+            w.numel() for name, w in weights.items() if not name.startswith("timing.")
+        ),
     )
+    write_json(folder / "model.json", document.model_dump(mode="json"))
 
 
 def _weights(recognizer: Recognizer) -> dict[str, Any]:
@@ -97,13 +122,13 @@ def _weights(recognizer: Recognizer) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class LoadedRun:
-    """A trained run, ready for use; ``phoneme_moe.run.Run`` adds what one can do with it.
+    """A trained run, ready for use; ``phoneme_moe.run.Run`` adds the methods of the Python API.
 
     Attributes:
-        folder: Where it lies.
-        recipe: What it was made from.
+        folder: The run folder.
+        recipe: Its recipe.
         recognizer: The model with its weights, in evaluation mode.
-        decoding: How phonemes are read off its posteriors.
+        decoding: Decoding settings.
     """
 
     folder: Path
@@ -113,10 +138,10 @@ class LoadedRun:
 
 
 def load_run(folder: str | Path, device: str = "cpu") -> LoadedRun:
-    """Opens a run folder for use.
+    """Loads a run folder.
 
     Args:
-        folder: What ``phoneme-moe train`` left.
+        folder: Written by ``phoneme-moe train``.
         device: Where the model is put: ``cpu``, ``cuda`` or ``auto``.
 
     Raises:
@@ -138,34 +163,24 @@ def load_run(folder: str | Path, device: str = "cpu") -> LoadedRun:
                 f"{folder}: the run has no {needed.name}; its training has not ended "
                 f"(phoneme-moe train {recipe.name} --out {folder} --resume)"
             )
+    document = _read_model_document(path)
+    sections = document.features, document.task, document.model
     try:
-        card = json.loads(path.read_text(encoding="utf-8"))
-        if card["format"] != MODEL_FORMAT:
-            raise InputError(f"{path}: format: found {card['format']!r}, expected {MODEL_FORMAT!r}")
-        if card["version"] > MODEL_VERSION:
-            raise InputError(
-                f"{path}: version: found {card['version']}, this phoneme-moe knows versions up to "
-                f"{MODEL_VERSION}; install a newer one"
+        recognizer = Recognizer(*sections, tuple(document.phonemes), tuple(document.experts))
+        if document.timing is not None:
+            recognizer.timing = TimingNet(
+                recognizer.log_mel.n_mels,
+                recognizer.phonemes.num_outputs,
+                document.timing.width,
+                document.timing.prior_scale,
             )
-        sections = (
-            Features.model_validate(card["features"]),
-            Task.model_validate(card["task"]),
-            Model.model_validate(card["model"]),
-        )
-        try:
-            recognizer = Recognizer(*sections, tuple(card["phonemes"]), tuple(card["experts"]))
-            if card.get("timing"):
-                recognizer.timing = TimingNet(
-                    recognizer.log_mel.n_mels, recognizer.phonemes.num_outputs, **card["timing"]
-                )
-        except InputError as error:
-            # A function that is not registered here, or gate weights that are not as many.
-            raise InputError(f"{path}: {error}") from error
-    except InputError:
-        raise
-    except (ValueError, KeyError, TypeError, RuntimeError) as error:
+    except InputError as error:
+        # A function that is not registered here, or gate weights that are not as many.
+        raise InputError(f"{path}: {error}") from error
+    except (ValueError, RuntimeError) as error:
+        # Sections that each are in order, but not together.
         problem = str(error).splitlines()[0]
-        raise InputError(f"{path}: not a model card of this program: {problem}") from error
+        raise InputError(f"{path}: no model can be built from it: {problem}") from error
     try:
         weights = load_file(weights_path)
     except SafetensorError as error:
@@ -182,25 +197,39 @@ def load_run(folder: str | Path, device: str = "cpu") -> LoadedRun:
     return LoadedRun(folder, recipe, recognizer.to(choose_device(device)).eval(), decoding)
 
 
+def _read_model_document(path: Path) -> ModelDocument:
+    data = _read_json(path)
+    version = data.get("version") if isinstance(data, dict) else None
+    if isinstance(version, int) and version > MODEL_VERSION:
+        raise InputError(
+            f"{path}: version: found {version}, this phoneme-moe reads versions up to "
+            f"{MODEL_VERSION}; install a newer one"
+        )
+    return ModelDocument.parse(data, str(path))
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path}: not valid JSON") from error
+
+
 def save_decoding(folder: Path, decoding: Decoding) -> None:
     """Writes ``decoding.json``."""
     write_json(folder / DECODING, decoding.to_json())
 
 
 def read_decoding(folder: Path) -> Decoding:
-    """What ``decoding.json`` says; the usual where there is none.
+    """Reads ``decoding.json``; the defaults where there is none.
 
     Raises:
-        InputError: It does not hold.
+        InputError: A key is wrong.
     """
     path = folder / DECODING
     if not path.is_file():
         return Decoding()
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path}: not valid JSON") from error
-    return Decoding.from_json(data, str(path))
+    return Decoding.from_json(_read_json(path), str(path))
 
 
 def choose_device(device: str) -> str:

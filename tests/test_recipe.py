@@ -138,7 +138,7 @@ def test_a_wrong_value_is_named_with_key_and_what_was_found(
 ) -> None:
     message = complaint(RECOGNIZE, (key, value))
     assert message.startswith(key)
-    assert f"found {found}; " in message
+    assert f"found {found}, " in message
 
 
 @pytest.mark.parametrize("key", ["name", "corpus", "corpus.name", "task.kind", "training.stages"])

@@ -181,7 +181,7 @@ SPARSE = "model.encoder.sparse"
             SPARSE,
             "router.levels: found 2 groups at the first level, expected at least the 3 experts",
         ),
-        (router(kind="tree", levels=[8, 1]), f"{SPARSE}.router.levels.1", "found 1; "),
+        (router(kind="tree", levels=[8, 1]), f"{SPARSE}.router.levels.1", "found 1, "),
         (router(kind="tree"), f"{SPARSE}.router", "levels are for kind: tree, and it needs them"),
         (router(levels=[4, 2]), f"{SPARSE}.router", "levels are for kind: tree, and it needs them"),
         # Capacity where nobody comes too late.
@@ -190,9 +190,9 @@ SPARSE = "model.encoder.sparse"
             SPARSE,
             "capacity: with router.selection: expert_choice no expert can be too full",
         ),
-        ({"capacity": 0}, f"{SPARSE}.capacity", "found 0; "),
-        ({"dropout": 1}, f"{SPARSE}.dropout", "found 1; "),
-        ({"dropout": -0.1}, f"{SPARSE}.dropout", "found -0.1; "),
+        ({"capacity": 0}, f"{SPARSE}.capacity", "found 0, "),
+        ({"dropout": 1}, f"{SPARSE}.dropout", "found 1, "),
+        ({"dropout": -0.1}, f"{SPARSE}.dropout", "found -0.1, "),
         # A router that would never learn.
         (
             router(top_k=1),
@@ -294,7 +294,7 @@ SPARSE = "model.encoder.sparse"
             SPARSE,
             "but a soft router chooses nothing",
         ),
-        (router(kind="random"), f"{SPARSE}.router.kind", "found 'random'; "),
+        (router(kind="random"), f"{SPARSE}.router.kind", "found 'random', "),
         # Balance of what does not need it, or has no gradient.
         (
             balance(load=0.1),
@@ -341,7 +341,7 @@ SPARSE = "model.encoder.sparse"
             SPARSE,
             "balance.bias_rate needs a router of kind: linear with selection: top_k",
         ),
-        (balance(switch=-0.1), f"{SPARSE}.balance.switch", "found -0.1; "),
+        (balance(switch=-0.1), f"{SPARSE}.balance.switch", "found -0.1, "),
         ({"every": 3}, "model.encoder", "sparse.every: found 3, but there are only 2 blocks"),
         ({"num_expert": 4}, "unknown key model.encoder.sparse.num_expert", "'num_experts'"),
         (router(topk=1), "unknown key model.encoder.sparse.router.topk", "'top_k'"),
@@ -381,8 +381,8 @@ def test_a_choice_of_one_expert_beside_shared_ones_is_not_weighed_after_selectio
         ({"model": {"combine": "product"}}, "model.combine does not go with model.encoder"),
         ({"blocks": {"dilations": []}}, "model.encoder: dilations: found none, expected one for"),
         ({"blocks": {"kernel": 4}}, "model.encoder: kernel must be odd, found 4"),
-        ({"blocks": {"dropout": 1}}, "model.encoder.dropout: found 1; "),
-        ({"blocks": {"width": 0}}, "model.encoder.width: found 0; "),
+        ({"blocks": {"dropout": 1}}, "model.encoder.dropout: found 1, "),
+        ({"blocks": {"width": 0}}, "model.encoder.width: found 0, "),
         (
             {"stage": {"train": ["experts"]}},
             "training.stages.joint: train: found [experts], expected [encoder]",

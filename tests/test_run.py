@@ -170,7 +170,7 @@ SPOILT: dict[str, tuple[Spoil, str, str]] = {
             model={"num_experts": "speakers", "functions": ["a", "b", "c", "d"], "gate": {}},
         ),
         "model.json",
-        "not a model card",
+        "no model can be built",
     ),
     "a network of the other task": (
         lambda f: change_json(

@@ -14,14 +14,9 @@ from numpy.typing import NDArray
 
 from phoneme_moe.decoding.bayes_risk import average_nbest, sort_by_bayes_risk
 from phoneme_moe.decoding.beam_search import Hypothesis, beam_search
+from phoneme_moe.decoding.document import DecodingDocument
 from phoneme_moe.decoding.ngram import PhonemeNgram
 from phoneme_moe.decoding.phonemes import BLANK
-from phoneme_moe.errors import InputError
-
-DECODING_VERSION = 1
-
-MAX_SHIFTS = 8
-"""As many feature frames as may be one frame of posteriors."""
 
 
 @dataclass(frozen=True)
@@ -125,62 +120,48 @@ class Decoding:
         )
         return [sort_by_bayes_risk(own)[:nbest] for own in of_utterances]
 
+    def to_document(self) -> DecodingDocument:
+        """The settings as data, for ``decoding.json``."""
+        ngram = self.language_model
+        return DecodingDocument(
+            version=1,
+            temperature=self.temperature,
+            weight=self.lm_weight,
+            bonus=self.insertion_bonus,
+            beam=self.beam,
+            minimum_bayes_risk=self.minimum_bayes_risk,
+            num_shifts=self.num_shifts,
+            language_model=None if ngram is None else ngram.to_document(),
+        )
+
     def to_json(self) -> dict[str, Any]:
-        """Plain data."""
-        model = self.language_model
-        return {
-            "version": DECODING_VERSION,
-            "temperature": self.temperature,
-            "weight": self.lm_weight,
-            "bonus": self.insertion_bonus,
-            "beam": self.beam,
-            "least_risk": self.minimum_bayes_risk,
-            "phases": self.num_shifts,
-            "language_model": None if model is None else model.to_json(),
-        }
+        """The settings as JSON has them."""
+        return self.to_document().model_dump(mode="json")
 
     @classmethod
     def from_json(cls, data: Any, where: str) -> Decoding:
-        """Reads what ``to_json`` gave.
+        """Checks and converts the content of ``decoding.json``.
 
         Args:
-            data: Plain data.
+            data: As ``to_json`` gives it; the former keys ``least_risk`` and ``phases`` are read.
             where: The file, for messages.
 
         Raises:
-            InputError: Names the key that does not hold.
+            InputError: Names the first wrong key.
         """
-        if not isinstance(data, dict) or data.get("version") != DECODING_VERSION:
-            found = data.get("version") if isinstance(data, dict) else data
-            raise InputError(f"{where}: version: found {found!r}, expected {DECODING_VERSION}")
-        numbers = {}
-        for key, least in (("temperature", 1e-3), ("weight", 0.0), ("bonus", -100.0)):
-            value: Any = data.get(key)
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            if not (number and least <= value <= 100):
-                raise InputError(f"{where}: {key}: found {value!r}, expected {least:g} to 100")
-            numbers[key] = float(value)
-        beam = data.get("beam")
-        if beam is not None and not (type(beam) is int and beam >= 1):
-            raise InputError(f"{where}: beam: found {beam!r}, expected null or 1 or more")
-        minimum_bayes_risk = data.get("least_risk", False)
-        if not isinstance(minimum_bayes_risk, bool):
-            raise InputError(
-                f"{where}: least_risk: found {minimum_bayes_risk!r}, expected true or false"
-            )
-        num_shifts = data.get("phases", 1)
-        if not (type(num_shifts) is int and 1 <= num_shifts <= MAX_SHIFTS):
-            raise InputError(f"{where}: phases: found {num_shifts!r}, expected 1 to {MAX_SHIFTS}")
-        model = data.get("language_model")
-        ngram = None if model is None else PhonemeNgram.from_json(model, where)
+        document = DecodingDocument.parse(data, where)
+        ngram = None
+        if document.language_model is not None:
+            where = f"{where}: language_model"
+            ngram = PhonemeNgram.from_document(document.language_model, where)
         return cls(
+            temperature=document.temperature,
             language_model=ngram,
-            beam=beam,
-            minimum_bayes_risk=minimum_bayes_risk,
-            num_shifts=num_shifts,
-            temperature=numbers["temperature"],
-            lm_weight=numbers["weight"],
-            insertion_bonus=numbers["bonus"],
+            lm_weight=document.weight,
+            insertion_bonus=document.bonus,
+            beam=document.beam,
+            minimum_bayes_risk=document.minimum_bayes_risk,
+            num_shifts=document.num_shifts,
         )
 
 

@@ -13,20 +13,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from phoneme_moe.decoding.document import NgramDocument
 from phoneme_moe.decoding.phonemes import PhonemeSet
 from phoneme_moe.errors import InputError
 
-NGRAM_VERSION = 1
-MOST_ORDER = 5
 BEGIN, END = "<s>", "</s>"
 
-_MOST_SYMBOLS = 1000  # longest n-grams as numbers stay below 2^63
-_MOST_TIMES = 10**9
 _USUAL_DISCOUNTS = (0.0, 0.5, 1.0, 1.5)  # where counts are too few to tell; those of KenLM
 
 
@@ -122,8 +118,8 @@ class PhonemeNgram:
         total = sum(self.log_probability(own) for own in several)
         return float(np.exp(-total / sum(len(own) + 1 for own in several)))
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain data: how often what followed each context."""
+    def to_document(self) -> NgramDocument:
+        """The counts as data: for each context, how often each phoneme followed it."""
         base = len(self.symbols) + 1
         before, after = (BEGIN, *self.symbols), (END, *self.symbols)
         counts: dict[str, dict[str, int]] = {}
@@ -131,76 +127,47 @@ class PhonemeNgram:
             digits = [gram // base**place % base for place in reversed(range(self.order))]
             key = " ".join(before[digit] for digit in digits[:-1])
             counts.setdefault(key, {})[after[digits[-1]]] = count
-        return {
-            "version": NGRAM_VERSION,
-            "order": self.order,
-            "symbols": list(self.symbols),
-            "counts": counts,
-        }
+        return NgramDocument(version=1, order=self.order, symbols=list(self.symbols), counts=counts)
 
     @classmethod
-    def from_json(cls, data: Any, where: str) -> PhonemeNgram:
-        """Reads what ``to_json`` gave.
+    def from_document(cls, document: NgramDocument, where: str) -> PhonemeNgram:
+        """The n-gram of checked data.
 
         Args:
-            data: Plain data.
-            where: The file, for messages.
+            document: As ``to_document`` gives it.
+            where: The file and the key, for messages.
 
         Raises:
-            InputError: Names the key that does not hold.
+            InputError: A symbol or a context is no phoneme of the set.
         """
-        where = f"{where}: language_model"
-        _require(isinstance(data, dict), where, data, "an object")
-        version, order = data.get("version"), data.get("order")
-        _require(_is_whole(version, 1, 1), f"{where}.version", version, f"{NGRAM_VERSION}")
-        _require(_is_whole(order, 1, MOST_ORDER), f"{where}.order", order, f"1 to {MOST_ORDER}")
-        symbols, counts = data.get("symbols"), data.get("counts")
-        holds = isinstance(symbols, list) and 1 <= len(symbols) <= _MOST_SYMBOLS
-        _require(holds, f"{where}.symbols", symbols, f"a list of 1 to {_MOST_SYMBOLS} phonemes")
+        symbols = document.symbols
         for place, symbol in enumerate(symbols):
-            holds = isinstance(symbol, str) and symbol.split() == [symbol]
-            holds = holds and symbol not in (BEGIN, END, *symbols[:place])
-            _require(holds, f"{where}.symbols[{place}]", symbol, "a phoneme without spaces, once")
-        _require(isinstance(counts, dict), f"{where}.counts", counts, "an object")
-        return cls(tuple(symbols), order, _read_counts(counts, symbols, order, f"{where}.counts"))
+            holds = symbol.split() == [symbol] and symbol not in (BEGIN, END, *symbols[:place])
+            _require(holds, f"{where}.symbols.{place}", symbol, "a phoneme without spaces, once")
+        before = {symbol: digit for digit, symbol in enumerate((BEGIN, *symbols))}
+        after = {symbol: digit for digit, symbol in enumerate((END, *symbols))}
+        base, order = len(symbols) + 1, document.order
+        counts: dict[int, int] = {}
+        for key, followers in document.counts.items():
+            context = key.split()
+            first = next((n for n, symbol in enumerate(context) if symbol != BEGIN), order)
+            holds = len(context) == order - 1 and all(symbol in before for symbol in context)
+            holds = holds and BEGIN not in context[first:]
+            expected = f"{order - 1} known phonemes, {BEGIN} only in front"
+            _require(holds, f"{where}.counts", key, expected)
+            gram = 0
+            for symbol in context:
+                gram = gram * base + before[symbol]
+            for symbol, count in followers.items():
+                expected = f"a known phoneme or {END}"
+                _require(symbol in after, f"{where}.counts.{key}", symbol, expected)
+                counts[gram * base + after[symbol]] = count
+        return cls(tuple(symbols), order, counts)
 
 
-def _read_counts(
-    counts: dict[str, Any], symbols: list[str], order: int, where: str
-) -> dict[int, int]:
-    """Counts of ``to_json`` as n-grams in numbers."""
-    base = len(symbols) + 1
-    before = {symbol: digit for digit, symbol in enumerate((BEGIN, *symbols))}
-    after = {symbol: digit for digit, symbol in enumerate((END, *symbols))}
-    found: dict[int, int] = {}
-    for key, followers in counts.items():
-        context = key.split()
-        first = next((place for place, own in enumerate(context) if own != BEGIN), order)
-        holds = len(context) == order - 1 and all(own in before for own in context)
-        holds = holds and BEGIN not in context[first:]
-        expected = f"{order - 1} known phonemes, {BEGIN} only in front"
-        _require(holds, where, key, expected)
-        gram = 0
-        for own in context:
-            gram = gram * base + before[own]
-        _require(isinstance(followers, dict), f"{where}[{key!r}]", followers, "an object")
-        for own, count in followers.items():
-            _require(own in after, f"{where}[{key!r}]", own, f"a known phoneme or {END}")
-            holds = _is_whole(count, 1, _MOST_TIMES)
-            _require(holds, f"{where}[{key!r}][{own!r}]", count, f"1 to {_MOST_TIMES}")
-            found[gram * base + after[own]] = count
-    return found
-
-
-def _is_whole(value: Any, least: int, most: int) -> bool:
-    return type(value) is int and least <= value <= most
-
-
-def _require(holds: bool, where: str, found: Any, expected: str) -> None:
+def _require(holds: bool, where: str, found: str, expected: str) -> None:
     if not holds:
-        shown = repr(found)
-        shown = shown if len(shown) <= 80 else f"{shown[:80]}..."
-        raise InputError(f"{where}: found {shown}, expected {expected}")
+        raise InputError(f"{where}: found {found!r}, expected {expected}")
 
 
 _Level = tuple[NDArray[np.int64], NDArray[np.int64]]

@@ -9,9 +9,9 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from phoneme_moe.documents import first_problem
 from phoneme_moe.errors import ArgumentError, InputError, suggest
 from phoneme_moe.recipe.data import Recipe
-from phoneme_moe.recipe.section import Section
 
 
 def shipped_recipes() -> dict[str, Path]:
@@ -69,7 +69,7 @@ def validate_recipe(data: Any, source: str) -> Recipe:
     try:
         return Recipe.model_validate(data)
     except ValidationError as error:
-        raise InputError(f"{source}: {_first_problem(error)}") from error
+        raise InputError(f"{source}: {first_problem(error, Recipe)}") from error
 
 
 def _apply_change(data: dict[str, Any], change: str) -> None:
@@ -98,33 +98,3 @@ def _apply_change(data: dict[str, Any], change: str) -> None:
         target[last] = yaml.safe_load(value)
     except yaml.YAMLError as error:
         raise ArgumentError("changes", f"{change!r}: the value is not valid YAML") from error
-
-
-def _first_problem(error: ValidationError) -> str:
-    problem = error.errors()[0]
-    # pydantic puts the branch of a union into the path; users know only the keys.
-    keys = [str(p) for p in problem["loc"] if not str(p).startswith(("constrained-", "literal["))]
-    where = ".".join(keys)
-    found = problem.get("input")
-    if problem["type"] == "extra_forbidden":
-        return f"unknown key {where}{suggest(keys[-1], _keys_beside(keys))}"
-    if problem["type"] == "missing":
-        return f"{where} is missing"
-    message = problem["msg"].removeprefix("Value error, ")
-    if problem["type"] == "value_error":
-        return f"{where}: {message}" if where else message
-    return f"{where}: found {found!r}; {message[0].lower()}{message[1:]}"
-
-
-def _keys_beside(keys: list[str]) -> list[str]:
-    """The keys that the section of a misspelt key does have."""
-    section: Any = Recipe
-    for key in keys[:-1]:
-        if key.isdigit():
-            continue
-        annotation = section.model_fields[key].annotation
-        candidates = [annotation, *getattr(annotation, "__args__", ())]
-        section = next(
-            (c for c in candidates if isinstance(c, type) and issubclass(c, Section)), Section
-        )
-    return list(section.model_fields)

@@ -106,22 +106,26 @@ def test_a_search_pools_its_hearings_where_the_fewest_errors_are_wanted() -> Non
     assert alone.search(first, lengths, 400, 1, [(second, later)]) == [own[:1] for own in parts[0]]
 
 
-def test_phases_are_heard_where_they_are_pooled() -> None:
+def test_input_is_shifted_where_nbest_lists_are_averaged() -> None:
     decoding = Decoding(beam=8, minimum_bayes_risk=True, num_shifts=4)
     assert [decoding.shifts_for(beam) for beam in (None, 3, 0)] == [4, 4, 1]
     assert Decoding(beam=8, num_shifts=4).shifts_for(None) == 1
     data = decoding.to_json()
     assert Decoding.from_json(data, "here") == decoding
-    del data["phases"]
+    del data["num_shifts"]
     assert Decoding.from_json(data, "here").num_shifts == 1
-    with pytest.raises(InputError, match="phases: found 9, expected 1 to 8"):
-        Decoding.from_json(data | {"phases": 9}, "here")
+    for key in ("num_shifts", "phases"):  # the former key is read too
+        assert Decoding.from_json(data | {key: 4}, "here").num_shifts == 4
+        with pytest.raises(InputError, match=f"here: {key}: found 9, expected at most 8"):
+            Decoding.from_json(data | {key: 9}, "here")
 
 
 def test_it_is_a_setting_of_the_run() -> None:
     data = Decoding(beam=8, minimum_bayes_risk=True).to_json()
     assert Decoding.from_json(data, "here").minimum_bayes_risk
-    del data["least_risk"]
+    del data["minimum_bayes_risk"]
     assert not Decoding.from_json(data, "here").minimum_bayes_risk
-    with pytest.raises(InputError, match="least_risk: found 1, expected true or false"):
-        Decoding.from_json(data | {"least_risk": 1}, "here")
+    for key in ("minimum_bayes_risk", "least_risk"):  # the former key is read too
+        assert Decoding.from_json(data | {key: True}, "here").minimum_bayes_risk
+        with pytest.raises(InputError, match=f"here: {key}: found 1, expected a valid boolean"):
+            Decoding.from_json(data | {key: 1}, "here")

@@ -1,0 +1,55 @@
+"""``decoding.json`` of a run: decoding settings and the counts of the phoneme n-gram."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AliasChoices, Field
+
+from phoneme_moe.documents import Document
+
+MOST_ORDER = 5
+MOST_SYMBOLS = 1000  # n-grams of the highest order as numbers stay below 2^63
+MOST_TIMES = 10**9
+MAX_SHIFTS = 8
+"""Most feature frames in one frame of posteriors."""
+
+
+class NgramDocument(Document):
+    """Counts of a phoneme n-gram."""
+
+    version: Literal[1]
+    order: Annotated[int, Field(ge=1, le=MOST_ORDER)]
+    """Phonemes in the longest n-gram."""
+    symbols: Annotated[list[str], Field(min_length=1, max_length=MOST_SYMBOLS)]
+    """The phonemes, each once."""
+    counts: dict[str, dict[str, Annotated[int, Field(ge=1, le=MOST_TIMES)]]]
+    """By context, how often each phoneme followed it: phonemes separated by spaces, ``<s>`` before
+    the utterance, ``</s>`` its end."""
+
+
+class DecodingDocument(Document):
+    """Decoding settings of a run, tuned on dev after training."""
+
+    version: Literal[1]
+    temperature: Annotated[float, Field(ge=1e-3, le=100)]
+    """Divides log posteriors for confidence scores."""
+    weight: Annotated[float, Field(ge=0, le=100)]
+    """Language model weight in beam search."""
+    bonus: Annotated[float, Field(ge=-100, le=100)]
+    """Insertion bonus of beam search, added to the score for each phoneme."""
+    beam: Annotated[int, Field(ge=1)] | None = None
+    """Default beam width; null for greedy decoding."""
+    minimum_bayes_risk: Annotated[
+        bool, Field(validation_alias=AliasChoices("minimum_bayes_risk", "least_risk"))
+    ] = False
+    """Whether beam search returns the hypothesis with the lowest expected number of errors, not
+    the most probable one."""
+    num_shifts: Annotated[
+        int,
+        Field(ge=1, le=MAX_SHIFTS, validation_alias=AliasChoices("num_shifts", "phases")),
+    ] = 1
+    """Copies of the input, each shifted by one more feature frame, whose n-best lists are
+    averaged."""
+    language_model: NgramDocument | None = None
+    """N-gram of the run's training phonemes; null for tokens."""

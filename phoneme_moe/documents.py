@@ -1,0 +1,90 @@
+"""Documents: pydantic models of the files that the program writes and reads back."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from phoneme_moe.errors import InputError, suggest
+
+_WORDS = {
+    "^Input should be ": "expected ",
+    "greater than or equal to": "at least",
+    "less than or equal to": "at most",
+    "a valid dictionary.*": "an object",
+}
+"""Of pydantic's messages to this program's."""
+
+
+class Document(BaseModel):
+    """A file as data: frozen, of exact types, without unknown keys.
+
+    Its JSON Schema in ``docs/schemas`` is generated from the class.
+    """
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        populate_by_name=True,
+        use_attribute_docstrings=True,
+    )
+
+    @classmethod
+    def parse(cls, data: Any, where: str) -> Self:
+        """Checks plain data.
+
+        Args:
+            data: Content of the file as JSON gives it.
+            where: The file, and the key within it if any, for messages.
+
+        Raises:
+            InputError: Names the first wrong key with what was found and expected.
+        """
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            raise InputError(f"{where}: {first_problem(error, cls)}") from error
+
+
+def first_problem(error: ValidationError, model: type[BaseModel]) -> str:
+    """The first error in one line: the dotted key, what was found and what was expected.
+
+    Args:
+        error: Of validating data.
+        model: What the data were validated against.
+    """
+    problem = error.errors(include_url=False)[0]
+    # pydantic puts the branch of a union into the path; users know only the keys.
+    keys = [str(p) for p in problem["loc"] if not str(p).startswith(("constrained-", "literal["))]
+    key = ".".join(keys)
+    if problem["type"] == "extra_forbidden":
+        return f"unknown key {key}{suggest(keys[-1], _keys_beside(keys, model))}"
+    if problem["type"] == "missing":
+        return f"{key} is missing"
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "value_error":
+        return f"{key}: {message}" if key else message
+    found = repr(problem.get("input"))
+    found = found if len(found) <= 80 else f"{found[:80]}..."
+    for pattern, words in _WORDS.items():
+        message = re.sub(pattern, words, message)
+    text = f"found {found}, {message[0].lower()}{message[1:]}"
+    return f"{key}: {text}" if key else text
+
+
+def _keys_beside(keys: list[str], model: type[BaseModel]) -> list[str]:
+    """The keys that the section of a misspelt key does have."""
+    section = model
+    for key in keys[:-1]:
+        if key.isdigit():
+            continue
+        annotation = section.model_fields[key].annotation
+        candidates = [annotation, *getattr(annotation, "__args__", ())]
+        section = next(
+            (c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), BaseModel
+        )
+    return list(section.model_fields)
