@@ -87,7 +87,7 @@ def test_crf_has_the_beam_of_its_recipe(tones: PreparedCorpus, tmp_path: Path) -
     ("recipe", "beam", "words"),
     [
         ("hampshire_waibel", 16, "task.beam: found 16, but tokens"),
-        ("dense", 0, "task.beam: found 0; input should be greater than or equal to 1"),
+        ("dense", 0, "task.beam: found 0, expected at least 1"),
     ],
 )
 def test_what_has_no_beam_is_refused(recipe: str, beam: int, words: str) -> None:
