@@ -1,1 +1,1 @@
-"""Posteriors to phonemes: decoders, n-grams, alignment, scoring; knows nothing of experts."""
+"""Decoding: beam search, n-gram, forced alignment, scoring; independent of the experts."""

@@ -1,10 +1,9 @@
-"""The reading with the fewest errors to be expected, among those of a beam search.
+"""Minimum Bayes risk decoding over the n-best list of a beam search.
 
-The likeliest sequence is the one that is right as a whole most often. What is counted are wrong
-phonemes, and of those the reading has fewest that differs least, on average, from all readings
-(Stolcke, Koenig & Weintraub 1997; Goel & Byrne 2000, with N-best lists). That asks for scores
-that are logarithms of probabilities, as those of CTC-CRF are; CTC beside an n-gram with a weight
-of its own gives none, and gains nothing here (benchmarks/notes.md).
+The most probable sequence minimises sentence errors. Phoneme errors are minimised by the sequence
+with the smallest expected edit distance to all others (Stolcke, Koenig & Weintraub 1997; Goel &
+Byrne 2000, with n-best lists). The scores must be log probabilities, as those of CTC-CRF are; CTC
+with a weighted n-gram has none, and gains nothing here (benchmarks/notes.md).
 """
 
 from __future__ import annotations
@@ -18,44 +17,44 @@ from numpy.typing import NDArray
 from phoneme_moe.decoding.beam_search import Hypothesis
 
 
-def average_nbest(groups: Sequence[Sequence[Hypothesis]]) -> list[Hypothesis]:
-    """Readings by several hearings of one utterance, which count equally; the likeliest first.
+def average_nbest(nbest_lists: Sequence[Sequence[Hypothesis]]) -> list[Hypothesis]:
+    """Averages the n-best lists of several passes over one utterance, the most probable first.
 
-    A reading's probability is the mean of its probabilities among the readings of each hearing, 0
-    where a search did not keep it (a mixture; cf. ROVER, Fiscus 1997, which votes on phonemes).
+    The probability of a hypothesis is the mean of its probabilities in the lists, 0 in a list that
+    does not contain it (cf. ROVER, Fiscus 1997, which votes on words).
 
     Args:
-        groups: Of each hearing, as ``beam_search`` gives them; no group is empty.
+        nbest_lists: One list a pass, as ``beam_search`` gives them; none is empty.
 
     Returns:
-        Each reading once, as the first group that has it gives it, but for its score: the logarithm
-        of that mean.
+        Each hypothesis once, as in the first list that contains it, scored by the logarithm of the
+        mean.
     """
     first: dict[tuple[int, ...], Hypothesis] = {}
     scores: dict[tuple[int, ...], float] = {}
-    for group in groups:
-        total = np.logaddexp.reduce([own.score for own in group]) + np.log(len(groups))
-        for own in group:
-            first.setdefault(own.outputs, own)
-            so_far = scores.get(own.outputs, -np.inf)
-            scores[own.outputs] = float(np.logaddexp(so_far, own.score - total))
-    pooled = [replace(own, score=scores[outputs]) for outputs, own in first.items()]
-    return sorted(pooled, key=lambda own: -own.score)
+    for hypotheses in nbest_lists:
+        total = np.logaddexp.reduce([h.score for h in hypotheses]) + np.log(len(nbest_lists))
+        for hypothesis in hypotheses:
+            first.setdefault(hypothesis.outputs, hypothesis)
+            score = scores.get(hypothesis.outputs, -np.inf)
+            scores[hypothesis.outputs] = float(np.logaddexp(score, hypothesis.score - total))
+    averaged = [replace(hypothesis, score=scores[key]) for key, hypothesis in first.items()]
+    return sorted(averaged, key=lambda hypothesis: -hypothesis.score)
 
 
-def _shares(hypotheses: Sequence[Hypothesis]) -> NDArray[np.float64]:
-    """Probability of each among them."""
-    scores = np.array([own.score for own in hypotheses])
+def _probabilities(hypotheses: Sequence[Hypothesis]) -> NDArray[np.float64]:
+    """Posterior of each hypothesis within the list."""
+    scores = np.array([hypothesis.score for hypothesis in hypotheses])
     probabilities: NDArray[np.float64] = np.exp(scores - scores.max())
     probabilities /= probabilities.sum()
     return probabilities
 
 
 def sort_by_bayes_risk(hypotheses: Sequence[Hypothesis]) -> list[Hypothesis]:
-    """Readings, the one with the fewest errors to be expected first.
+    """Sorts an n-best list by expected edit distance, smallest first.
 
-    Errors are counted against every reading (Levenshtein) as if it were what was said, with
-    probabilities proportional to ``exp(score)``. Equal ones stay in the order that they came in.
+    The expectation is over the hypotheses of the list, with probabilities proportional to
+    ``exp(score)``. Ties keep their order.
 
     Args:
         hypotheses: Of one utterance, as ``beam_search`` gives them.
@@ -63,8 +62,8 @@ def sort_by_bayes_risk(hypotheses: Sequence[Hypothesis]) -> list[Hypothesis]:
     from rapidfuzz.distance import Levenshtein
     from rapidfuzz.process import cdist
 
-    # As text: a character for each phoneme, which is compared many at a time.
-    texts = ["".join(map(chr, own.outputs)) for own in hypotheses]
+    # A character for each phoneme: many strings are compared at a time.
+    texts = ["".join(map(chr, hypothesis.outputs)) for hypothesis in hypotheses]
     distances = cdist(texts, texts, scorer=Levenshtein.distance, dtype=np.uint16)
-    expected = distances @ _shares(hypotheses)
-    return [hypotheses[place] for place in np.argsort(expected, kind="stable")]
+    risks = distances @ _probabilities(hypotheses)
+    return [hypotheses[index] for index in np.argsort(risks, kind="stable")]

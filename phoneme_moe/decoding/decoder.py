@@ -1,4 +1,4 @@
-"""From posteriors to phonemes, and how sure one may be of them.
+"""Decoding settings of a run, greedy decoding and confidence scores.
 
 Legend: T frames, P outputs with the blank first.
 """
@@ -25,9 +25,9 @@ class Segment:
 
     Attributes:
         phoneme: Its symbol.
-        start: Where it begins, in seconds.
-        end: Where it ends, in seconds; never past the end of the recording.
-        confidence: Probability that it was said, 0..1.
+        start: Start in seconds.
+        end: End in seconds; never past the end of the recording.
+        confidence: Probability that the phoneme is correct, 0..1.
         experts: Mean weight of each expert over its frames, by name; empty without experts.
     """
 
@@ -40,20 +40,19 @@ class Segment:
 
 @dataclass(frozen=True)
 class Decoding:
-    """How phonemes are read off posteriors; found on dev (``evaluation.calibrate``).
+    """Decoding settings, tuned on dev (``evaluation.calibrate``).
 
     Attributes:
-        temperature: What scores are divided by before they count as confidence.
-        language_model: N-gram of the run's training phonemes; None of old runs.
-        lm_weight: Power of its probabilities in a beam search.
-        insertion_bonus: Added to a reading's score for each phoneme.
-        beam: Readings that a beam search keeps where nobody says; None of runs that are read by the
-            best path.
-        minimum_bayes_risk: A beam search gives the reading with the fewest errors to be expected,
-        not the
-            likeliest (``decoding.bayes_risk``).
-        num_shifts: Hearings that such a search pools. Several feature frames are one frame of
-            posteriors, which may begin at any of them: each hearing is delayed by one more.
+        temperature: Divides log posteriors for confidence scores (Guo et al. 2017).
+        language_model: N-gram of the run's training phonemes; None in old runs and for tokens.
+        lm_weight: Multiplies the log probabilities of the n-gram in beam search.
+        insertion_bonus: Added to the score of a hypothesis for each phoneme.
+        beam: Default beam width; None for greedy decoding.
+        minimum_bayes_risk: Whether beam search returns the hypothesis with the smallest expected
+            edit distance, not the most probable one (``decoding.bayes_risk``).
+        num_shifts: Passes over the input whose n-best lists are averaged, where minimum Bayes risk
+            is used (test-time augmentation). A frame of posteriors spans several feature frames, so
+            each pass shifts the input by one more of them.
     """
 
     temperature: float = 1.0
@@ -65,15 +64,15 @@ class Decoding:
     num_shifts: int = 1
 
     def beam_for(self, beam: int | None) -> int | None:
-        """Readings that a beam search keeps; None is the best path.
+        """Beam width to use; None for greedy decoding.
 
         Args:
-            beam: What the user wants: 0 is the best path, None leaves it to the run.
+            beam: Requested beam width: 0 for greedy decoding, None for the default.
         """
         return (self.beam if beam is None else beam) or None
 
     def shifts_for(self, beam: int | None) -> int:
-        """How often an utterance is heard, each time a feature frame later, to be read.
+        """Passes over the input that decoding needs, each shifted by one more feature frame.
 
         Args:
             beam: As for ``beam_for``.
@@ -88,20 +87,20 @@ class Decoding:
         nbest: int = 1,
         shifted: Sequence[tuple[NDArray[np.float32], NDArray[np.int64]]] = (),
     ) -> list[list[Hypothesis]]:
-        """Readings of each utterance by beam search, best first.
+        """N-best hypotheses of each utterance by beam search, best first.
 
-        With ``minimum_bayes_risk`` the best is the one with the fewest errors to be expected.
+        With ``minimum_bayes_risk`` they are sorted by expected edit distance.
 
         Args:
             log_posteriors: Natural logarithms, shape (batch, frames, outputs).
             num_frames: Real frames of each utterance, shape (batch,).
-            beam: Prefixes that are kept from frame to frame, 1 or more.
-            nbest: Most readings of an utterance.
-            shifted: Posteriors and frames of further hearings of the same utterances, which
-                ``minimum_bayes_risk`` pools (``num_shifts``).
+            beam: Beam width, 1 or more.
+            nbest: Most hypotheses of an utterance.
+            shifted: Posteriors and numbers of frames of the shifted passes (``num_shifts``), whose
+                n-best lists ``minimum_bayes_risk`` averages.
         """
-        heard = [(log_posteriors, num_frames), *(shifted if self.minimum_bayes_risk else ())]
-        found = [
+        passes = [(log_posteriors, num_frames), *(shifted if self.minimum_bayes_risk else ())]
+        nbest_lists = [
             beam_search(
                 posteriors,
                 frames,
@@ -111,14 +110,14 @@ class Decoding:
                 self.insertion_bonus,
                 beam if self.minimum_bayes_risk else nbest,
             )
-            for posteriors, frames in heard
+            for posteriors, frames in passes
         ]
         if not self.minimum_bayes_risk:
-            return found[0]
-        of_utterances = (
-            found[0] if len(found) == 1 else map(average_nbest, zip(*found, strict=True))
-        )
-        return [sort_by_bayes_risk(own)[:nbest] for own in of_utterances]
+            return nbest_lists[0]
+        if len(nbest_lists) == 1:
+            return [sort_by_bayes_risk(hypotheses)[:nbest] for hypotheses in nbest_lists[0]]
+        averaged = map(average_nbest, zip(*nbest_lists, strict=True))
+        return [sort_by_bayes_risk(hypotheses)[:nbest] for hypotheses in averaged]
 
     def to_document(self) -> DecodingDocument:
         """The settings as data, for ``decoding.json``."""
@@ -166,20 +165,20 @@ class Decoding:
 
 
 def greedy_decode(log_posteriors: NDArray[np.float32]) -> tuple[list[int], NDArray[np.int64]]:
-    """The likeliest output of each frame, runs joined, blanks out (Graves et al. 2006, sec. 3.2).
+    """Best-path decoding: repeats merged, blanks removed (Graves et al. 2006, section 3.2).
 
     Args:
         log_posteriors: Shape (frames, outputs).
 
     Returns:
-        The outputs in order, and the first frame of each and the one after its last, shape
-        (phonemes, 2).
+        The phonemes as output indices, and the first frame of each and the one after its last,
+        shape (phonemes, 2).
     """
     best = log_posteriors.argmax(axis=1)
     edges = np.flatnonzero(np.diff(best, prepend=-1, append=-1))
     spans = np.stack([edges[:-1], edges[1:]], axis=1)
-    spoken = best[spans[:, 0]] != BLANK
-    return best[spans[spoken, 0]].tolist(), spans[spoken]
+    emitted = best[spans[:, 0]] != BLANK
+    return best[spans[emitted, 0]].tolist(), spans[emitted]
 
 
 def confidences(
@@ -188,18 +187,18 @@ def confidences(
     spans: NDArray[np.int64],
     temperature: float,
 ) -> NDArray[np.float32]:
-    """Probability of each phoneme: the mean over the frames in which it is emitted, 0..1.
+    """Confidence of each phoneme: its mean posterior over the frames that emit it, 0..1.
 
     Args:
         log_posteriors: Shape (frames, outputs).
-        outputs: The phonemes.
+        outputs: The phonemes as output indices.
         spans: Their frames, shape (phonemes, 2).
-        temperature: Above 1 makes less sure (Guo et al. 2017).
+        temperature: Above 1 lowers confidence (Guo et al. 2017).
     """
     scaled = log_posteriors / temperature
     top = scaled.max(axis=1, keepdims=True)
     log_sum = np.log(np.exp(scaled - top).sum(axis=1)) + top[:, 0]
-    found = np.empty(len(outputs), np.float32)
+    means = np.empty(len(outputs), np.float32)
     for number, (output, (first, last)) in enumerate(zip(outputs, spans.tolist(), strict=True)):
-        found[number] = np.exp(scaled[first:last, output] - log_sum[first:last]).mean()
-    return np.minimum(found, 1.0)
+        means[number] = np.exp(scaled[first:last, output] - log_sum[first:last]).mean()
+    return np.minimum(means, 1.0)

@@ -1,9 +1,8 @@
-"""Which phonemes follow which: an n-gram with interpolated modified Kneser-Ney smoothing.
+"""Phoneme n-gram with interpolated modified Kneser-Ney smoothing.
 
-Chen & Goodman 1998, section 3. An n-gram is kept as a number in base S + 1 with a digit for each of
-its phonemes: 0 is the edge of the utterance, 1 the first symbol. So the beginning is zeros in
-front, n-grams of all lengths are sorted and looked up as numbers, and one without its first
-phoneme is a remainder.
+Chen & Goodman 1998, section 3. An n-gram is stored as a number in base S + 1 with a digit for each
+of its phonemes: 0 is the start or end of the utterance, 1 the first symbol. Thus n-grams of all
+lengths are sorted and searched as numbers, and dropping the first phoneme is a remainder.
 
 Legend: S symbols, N states.
 """
@@ -23,22 +22,22 @@ from phoneme_moe.errors import InputError
 
 BEGIN, END = "<s>", "</s>"
 
-_USUAL_DISCOUNTS = (0.0, 0.5, 1.0, 1.5)  # where counts are too few to tell; those of KenLM
+_DEFAULT_DISCOUNTS = (0.0, 0.5, 1.0, 1.5)  # of KenLM, where counts are too few to estimate
 
 
 @dataclass(frozen=True)
 class PhonemeNgram:
-    """A phoneme n-gram, as tables in which decoders look up many prefixes at once.
+    """A phoneme n-gram as tables, in which decoders look up many prefixes at once.
 
-    A state is the longest end of what has been said, up to ``order - 1`` phonemes, that was seen in
-    training. What is longer and was never seen has the same probabilities (Kneser & Ney 1995), so
-    that nothing is lost.
+    A state is the longest suffix of the history, up to ``order - 1`` phonemes, that was seen in
+    training. Longer, unseen histories have the same probabilities (Kneser & Ney 1995), so the
+    states are exact.
 
     Attributes:
         symbols: The phonemes in order.
-        order: Phonemes that are looked at, the next one included; 1 to ``MOST_ORDER``.
-        counts: How often each n-gram was seen: its number to its count, 1 or more.
-        log_probabilities: Natural logarithms of what comes next, shape (states, symbols + 1); the
+        order: Length of the longest n-gram, 1 to ``MOST_ORDER``.
+        counts: Count of each n-gram by its number.
+        log_probabilities: Natural logarithm for each next symbol, shape (states, symbols + 1); the
             last column is the end of the utterance.
         next_states: State after each symbol, shape (states, symbols).
         start_state: State before the first phoneme.
@@ -68,11 +67,11 @@ class PhonemeNgram:
         """Counts the n-grams of training utterances.
 
         Args:
-            utterances: The phonemes of each, maybe none; those that are no symbol are left out.
-            symbols: All phonemes that there are.
+            utterances: The phonemes of each; phonemes that are no symbols are left out.
+            symbols: The phoneme set.
             order: 1 to ``MOST_ORDER``.
         """
-        phonemes = PhonemeSet(tuple(symbols), has_blank=True)  # its outputs are our digits
+        phonemes = PhonemeSet(tuple(symbols), has_blank=True)  # its outputs are the digits
         base = phonemes.num_outputs
         counts: Counter[int] = Counter()
         for utterance in utterances:
@@ -94,7 +93,7 @@ class PhonemeNgram:
         return self.next_states[states, symbols]
 
     def log_probability(self, phonemes: Sequence[str]) -> float:
-        """Of a whole utterance and its end, natural logarithm.
+        """Natural logarithm of the probability of an utterance, its end included.
 
         Raises:
             InputError: A phoneme is not among the symbols.
@@ -106,7 +105,7 @@ class PhonemeNgram:
         return total + float(self.log_probabilities[state, -1])
 
     def perplexity(self, utterances: Iterable[Sequence[str]]) -> float:
-        """Of phonemes and ends of utterances, each given what was before; 1 or more.
+        """Perplexity of the phonemes and ends of utterances, 1 or more.
 
         Args:
             utterances: The phonemes of each; at least one utterance.
@@ -114,9 +113,9 @@ class PhonemeNgram:
         Raises:
             InputError: A phoneme is not among the symbols.
         """
-        several = list(utterances)
-        total = sum(self.log_probability(own) for own in several)
-        return float(np.exp(-total / sum(len(own) + 1 for own in several)))
+        sequences = list(utterances)
+        total = sum(self.log_probability(phonemes) for phonemes in sequences)
+        return float(np.exp(-total / sum(len(phonemes) + 1 for phonemes in sequences)))
 
     def to_document(self) -> NgramDocument:
         """The counts as data: for each context, how often each phoneme followed it."""
@@ -171,19 +170,19 @@ def _require(holds: bool, where: str, found: str, expected: str) -> None:
 
 
 _Level = tuple[NDArray[np.int64], NDArray[np.int64]]
-"""N-grams of one length as numbers, and how often each counts."""
+"""N-grams of one length as numbers, and the count of each."""
 
 
 def _levels(counts: Mapping[int, int], order: int, base: int) -> list[_Level]:
     """N-grams of all lengths, shortest first.
 
-    The longest count as often as they were seen; so do those from the beginning of an utterance,
-    in front of which nothing can stand. Others count once for each phoneme (or the beginning) in
-    front of which they were seen (Chen & Goodman 1998, section 2.7).
+    The longest, and those at the start of an utterance, have the counts of the training data.
+    Shorter ones count the distinct phonemes before them, the start of the utterance included
+    (Chen & Goodman 1998, section 2.7).
     """
     grams = np.fromiter(counts.keys(), np.int64, len(counts))
     times = np.fromiter(counts.values(), np.int64, len(counts))
-    # In front of its phonemes an n-gram has room for one beginning; more zeros are padding.
+    # One leading zero is the start of the utterance; more zeros are padding.
     digits = np.searchsorted(base ** np.arange(order - 1), grams // base, side="right")
     sizes = np.minimum(digits + 2, order)
     levels: list[_Level] = []
@@ -198,11 +197,11 @@ def _levels(counts: Mapping[int, int], order: int, base: int) -> list[_Level]:
 def _tables(
     levels: list[_Level], contexts: list[NDArray[np.int64]], base: int
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Probabilities of what comes next, and the states then.
+    """Tables of next-symbol probabilities and next states.
 
     Args:
         levels: N-grams by length.
-        contexts: Those of each level, ascending; 0 is always one. Together they are the states.
+        contexts: Contexts of each level, ascending, 0 included. Together they are the states.
         base: Symbols + 1.
 
     Returns:
@@ -210,35 +209,35 @@ def _tables(
     """
     rows, follow = [np.full((1, base), 1 / base)], [np.zeros((1, base - 1), np.int64)]
     shorter, first = contexts[0], 0
-    for size, ((grams, times), own) in enumerate(zip(levels, contexts, strict=True), 1):
-        # Without its first phoneme a context is one of the level before.
-        back = np.searchsorted(shorter, own % base ** max(size - 2, 0))
-        context, following = np.searchsorted(own, grams // base), grams % base - 1
+    for size, ((grams, times), current) in enumerate(zip(levels, contexts, strict=True), 1):
+        # Without its first phoneme, a context is one of the previous level.
+        back = np.searchsorted(shorter, current % base ** max(size - 2, 0))
+        context, following = np.searchsorted(current, grams // base), grams % base - 1
         discount = _discounts(times)[np.minimum(times, 3)]
-        total = np.bincount(context, times, len(own))
-        freed = np.bincount(context, discount, len(own))
-        share = np.divide(freed, total, out=np.ones(len(own)), where=total > 0)
+        total = np.bincount(context, times, len(current))
+        freed = np.bincount(context, discount, len(current))
+        share = np.divide(freed, total, out=np.ones(len(current)), where=total > 0)
         row = share[:, None] * rows[-1][back]
         row[context, following] += (times - discount) / total[context]
         rows.append(row)
-        first += len(own)
+        first += len(current)
         then = follow[-1][back]
         if size < len(levels):
-            wanted = own[:, None] * base + np.arange(1, base)
+            wanted = current[:, None] * base + np.arange(1, base)
             longer = contexts[size]
             states = first + np.searchsorted(longer, wanted)
             then = np.where(np.isin(wanted, longer), states, then)
         follow.append(then)
-        shorter = own
+        shorter = current
     return np.concatenate(rows[1:]), np.concatenate(follow[1:])
 
 
 def _discounts(times: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Taken off n-grams that count 0, 1, 2 and more times (Chen & Goodman 1998, eq. 26)."""
+    """Discounts of n-grams with counts 0, 1, 2 and more (Chen & Goodman 1998, eq. 26)."""
     n1, n2, n3, n4 = np.bincount(np.minimum(times, 5), minlength=5)[1:5].tolist()
     if min(n1, n2, n3, n4) > 0:
         y = n1 / (n1 + 2 * n2)
-        found = np.array([0, 1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3])
-        if (found[1:] > 0).all():
-            return found
-    return np.array(_USUAL_DISCOUNTS)
+        discounts = np.array([0, 1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3])
+        if (discounts[1:] > 0).all():
+            return discounts
+    return np.array(_DEFAULT_DISCOUNTS)

@@ -1,4 +1,4 @@
-"""Phoneme sets: the symbols that a model knows, in the order of its outputs."""
+"""Phoneme sets: the symbols of a model in the order of its outputs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from phoneme_moe.errors import InputError, suggest
 
 BLANK = 0
-"""Output that stands for no phoneme in a model that recognises whole utterances (CTC)."""
+"""Index of the CTC blank, in models that recognise whole utterances."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class PhonemeSet:
 
     @property
     def num_outputs(self) -> int:
-        """Outputs of a model over this set, the blank included."""
+        """Number of outputs, the blank included."""
         return len(self.symbols) + int(self.has_blank)
 
     def __contains__(self, symbol: str) -> bool:
@@ -54,6 +54,6 @@ class PhonemeSet:
             ) from error
 
     def decode(self, indices: Sequence[int]) -> list[str]:
-        """Phonemes of output indices; the blank is left out."""
+        """Phonemes of output indices, blanks removed."""
         offset = int(self.has_blank)
         return [self.symbols[index - offset] for index in indices if index >= offset]

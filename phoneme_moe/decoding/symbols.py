@@ -1,7 +1,7 @@
-"""Phonemes in other symbols, and folded onto smaller sets: tables beside this file.
+"""Phoneme notation: ARPABET, IPA, and folds onto smaller sets (tables beside this file).
 
 A table is a text file of two columns with a tab between; ``#`` and a space begin a remark. ARPABET
-is looked up as it is, else without its stress digit, else in capitals (TIMIT has small letters).
+is looked up as given, else without its stress digit, else in capitals (TIMIT is lower case).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from importlib.resources import files
 from phoneme_moe.errors import ArgumentError, InputError, suggest
 
 SYMBOLS = ("arpabet", "ipa")
-"""What phonemes can be written in."""
+"""Notations of phonemes."""
 
 _STRESSED = re.compile(r"([A-Z]+)[012]")
 _IPA = "arpabet_ipa"
@@ -25,35 +25,35 @@ _PREFIX = "fold_"
 def symbol_map(
     phonemes: Sequence[str], symbols: str | None = None, fold: str | None = None
 ) -> dict[str, str]:
-    """What each phoneme of a set is written as: first folded, then in other symbols.
+    """Maps each phoneme of a set to its symbol: first folded, then converted.
 
     In IPA, ``AH`` and ``ER`` with stress 0 are ə and ɚ, with another or none ʌ and ɝ. ARPABET is
     written without stress, so ə comes back as ``AH``.
 
     Args:
         phonemes: The set.
-        symbols: ``arpabet`` or ``ipa``; what is written in it already stays. As they are when left
-            out.
+        symbols: ``arpabet`` or ``ipa``; no conversion when left out.
         fold: Name of a fold (``fold_names``); none when left out.
 
     Raises:
-        InputError: There is no such fold or no such symbols, or a phoneme is in no table.
+        ArgumentError: There is no such fold or notation.
+        InputError: A phoneme is in no table.
     """
     if fold is not None and fold not in fold_names():
         raise ArgumentError("fold", f"found {fold!r}{suggest(fold, fold_names())}")
     if symbols is not None and symbols not in SYMBOLS:
         raise ArgumentError("symbols", f"found {symbols!r}{suggest(symbols, SYMBOLS)}")
-    found = {phoneme: phoneme for phoneme in phonemes}
+    names = {phoneme: phoneme for phoneme in phonemes}
     if fold is not None:
         table = _PREFIX + fold
-        found = {phoneme: _table(table)[_entry(phoneme, table)] for phoneme in phonemes}
+        names = {phoneme: _table(table)[_entry(phoneme, table)] for phoneme in phonemes}
     if symbols is not None:
-        found = {phoneme: to_symbols(symbol, symbols) for phoneme, symbol in found.items()}
-    return found
+        names = {phoneme: to_symbols(symbol, symbols) for phoneme, symbol in names.items()}
+    return names
 
 
 def to_symbols(phoneme: str, symbols: str) -> str:
-    """One phoneme as ``symbol_map`` writes it.
+    """Converts one phoneme to ARPABET or IPA.
 
     Raises:
         InputError: The phoneme is neither ARPABET nor IPA of General American.
@@ -65,7 +65,7 @@ def to_symbols(phoneme: str, symbols: str) -> str:
 
 @functools.cache
 def fold_names() -> tuple[str, ...]:
-    """Folds that there are."""
+    """Names of the folds."""
     names = (entry.name for entry in files("phoneme_moe.decoding").joinpath("tables").iterdir())
     return tuple(
         sorted(
@@ -77,11 +77,11 @@ def fold_names() -> tuple[str, ...]:
 
 
 def _entry(symbol: str, table: str) -> str:
-    """What a symbol is called in a table."""
+    """Key of a symbol in a table."""
     known = _table(table)
-    for tried in (symbol, _without_stress(symbol), symbol.upper()):
-        if tried in known:
-            return tried
+    for candidate in (symbol, _without_stress(symbol), symbol.upper()):
+        if candidate in known:
+            return candidate
     raise InputError(f"phoneme {symbol!r} is not in the table {table}{suggest(symbol, known)}")
 
 
@@ -98,5 +98,5 @@ def _table(name: str) -> dict[str, str]:
 
 @functools.cache
 def _ipa_to_arpabet() -> dict[str, str]:
-    # Turned around so that the first of several rows is the last to be put in.
+    # Reversed, so that of several rows with one IPA symbol the first wins.
     return {ipa: arpabet for arpabet, ipa in reversed(_table(_IPA).items())}

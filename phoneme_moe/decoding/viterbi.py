@@ -16,7 +16,7 @@ from phoneme_moe.decoding.phonemes import BLANK
 Spans = NDArray[np.int64]
 """First frame of each phoneme and the one after its last, shape (phonemes, 2)."""
 
-_NEVER = np.float32(-1e30)
+_IMPOSSIBLE = np.float32(-1e30)
 
 
 def min_num_frames(targets: Sequence[int]) -> int:
@@ -35,85 +35,85 @@ def force_align(
     shortest: int = 1,
     windows: Sequence[Spans] | None = None,
 ) -> list[Spans]:
-    """The likeliest alignment of each utterance by the rules of CTC (Viterbi).
+    """Most probable CTC alignment of each utterance (Viterbi).
 
-    Between phonemes there may be blanks; between two that are the same there must be one. Where
-    there are too few frames for the shortest durations each phoneme may last one frame, and what
-    has too few for that is spread evenly.
+    Blanks may separate phonemes; two equal phonemes need one between. With too few frames for the
+    minimum duration, phonemes may last a single frame; with too few for that, the frames are
+    divided evenly.
 
     Args:
-        scores: Of each frame, shape (batch, frames, outputs); logarithms, normalised or not.
-        num_frames: Real frames of each, length batch.
-        targets: Output indices of each one's phonemes.
-        shortest: Frames that a phoneme lasts at least.
-        windows: First frame of each phoneme at the earliest and the one after its last at the
-            latest, shape (phonemes, 2) each; there must be an alignment within them.
+        scores: Log posteriors, normalised or not, shape (batch, frames, outputs).
+        num_frames: Real frames of each utterance, length batch.
+        targets: Phonemes of each utterance as output indices.
+        shortest: Minimum duration of a phoneme in frames.
+        windows: Earliest first frame of each phoneme and latest end, shape (phonemes, 2) for each
+            utterance; an alignment must exist within them.
 
     Returns:
-        Of each utterance, shape (phonemes, 2); in order, without overlap.
+        Spans of each utterance, shape (phonemes, 2); in order, without overlap.
     """
     if not len(targets):
         return []
     lengths = np.asarray(num_frames)
-    counts = np.array([len(own) for own in targets])
+    counts = np.array([len(phonemes) for phonemes in targets])
     longest, most = int(lengths.max(initial=0)), int(counts.max(initial=0))
     if not longest or not most:
         return [_spread(n, t) for n, t in zip(counts.tolist(), lengths.tolist(), strict=True)]
     batch, each = len(targets), shortest + 1  # a blank and the states of a phoneme after it
     states = each * most + 1
     symbols = np.full((batch, states), BLANK)
-    for row, own in enumerate(targets):
-        symbols[row, : each * len(own)] = np.repeat(own, each)
+    for row, phonemes in enumerate(targets):
+        symbols[row, : each * len(phonemes)] = np.repeat(phonemes, each)
         symbols[row, ::each] = BLANK
     emitted = np.take_along_axis(scores[:, :longest], symbols[:, None, :], axis=2)  # (B, T, S)
     if windows is not None:
         _forbid(emitted, windows, each)
-    # The first state of a phoneme may follow the last of another directly where they differ.
-    skips = np.full((batch, states), _NEVER)
+    # A phoneme may directly follow another, without a blank, where the two differ.
+    skips = np.full((batch, states), _IMPOSSIBLE)
     firsts = symbols[:, each + 1 :: each]
     skips[:, each + 1 :: each][firsts != symbols[:, each - 1 : -2 : each][:, : firsts.shape[1]]] = 0
-    best = np.full((batch, states + 2), _NEVER)  # two states before the first, never reached
+    best = np.full((batch, states + 2), _IMPOSSIBLE)  # with two unreachable states in front
     best[:, 2], best[:, 3] = emitted[:, 0, 0], emitted[:, 0, 1]
-    came = np.zeros((longest, batch, states), np.int8)
+    steps = np.zeros((longest, batch, states), np.int8)
     final = np.empty((batch, states), np.float32)
     final[lengths == 1] = best[lengths == 1, 2:]
     for t in range(1, longest):
         stay, step, skip = best[:, 2:], best[:, 1:-1], best[:, :-2] + skips
         best_step = np.maximum(stay, step)
-        came[t] = np.where(skip > best_step, 2, step > stay)
+        steps[t] = np.where(skip > best_step, 2, step > stay)
         best[:, 2:] = np.maximum(best_step, skip) + emitted[:, t]
         ended = lengths == t + 1
         if ended.any():
             final[ended] = best[ended, 2:]
-    found: list[Spans] = []
-    for row, (n, own) in enumerate(zip(lengths.tolist(), targets, strict=True)):
-        last = each * len(own)
-        if own and final[row, last - 1 : last + 1].max() > _NEVER / 2:
-            found.append(_trace(came[:n, row], final[row], len(own), each))
+    spans: list[Spans] = []
+    for row, (n, phonemes) in enumerate(zip(lengths.tolist(), targets, strict=True)):
+        last = each * len(phonemes)
+        if phonemes and final[row, last - 1 : last + 1].max() > _IMPOSSIBLE / 2:
+            spans.append(_trace(steps[:n, row], final[row], len(phonemes), each))
         elif shortest > 1 or windows is not None:
-            found += force_align(scores[row : row + 1], [n], [own])
+            spans += force_align(scores[row : row + 1], [n], [phonemes])
         else:
-            found.append(_spread(len(own), n))
-    return found
+            spans.append(_spread(len(phonemes), n))
+    return spans
 
 
 def _forbid(emitted: NDArray[np.float32], windows: Sequence[Spans], each: int) -> None:
-    """Takes phonemes out of frames beyond their windows, in place."""
+    """Makes phonemes impossible outside their windows, in place."""
     frames = np.arange(emitted.shape[1])[:, None]
-    for row, own in enumerate(windows):
-        outside = (frames < own[:, 0]) | (frames >= own[:, 1])  # (T, N)
+    for row, window in enumerate(windows):
+        outside = (frames < window[:, 0]) | (frames >= window[:, 1])  # (T, N)
         for state in range(1, each):
-            emitted[row, :, state : each * len(own) : each][outside] = _NEVER
+            emitted[row, :, state : each * len(window) : each][outside] = _IMPOSSIBLE
 
 
-def _trace(came: NDArray[np.int8], final: NDArray[np.float32], count: int, each: int) -> Spans:
-    """Follows the best path back: where it was in each phoneme."""
+def _trace(steps: NDArray[np.int8], final: NDArray[np.float32], count: int, each: int) -> Spans:
+    """Traces the best path back to the frames of each phoneme."""
     last = each * count
     state = last - int(final[last - 1] >= final[last])
-    visited = np.empty(len(came), np.int64)
-    for t in range(len(came) - 1, -1, -1):
+    visited = np.empty(len(steps), np.int64)
+    for t in range(len(steps) - 1, -1, -1):
         visited[t] = state
-        state -= int(came[t, state])
+        state -= int(steps[t, state])
     phonemes = each * np.arange(count)
     starts = np.searchsorted(visited, phonemes + 1, side="left")
     ends = np.searchsorted(visited, phonemes + each - 1, side="right")
@@ -126,9 +126,10 @@ def _spread(count: int, num_frames: int) -> Spans:
 
 
 def share_gaps(spans: Spans) -> Spans:
-    """The same with the blanks between two phonemes halved, the odd frame to the first.
+    """Extends spans over the blanks between them: each frame goes to the nearer phoneme.
 
-    Blanks before the first phoneme and after the last one are nobody's.
+    The middle frame of an odd gap goes to the first. Blanks before the first phoneme and after the
+    last one stay outside.
     """
     shared = spans.copy()
     if len(spans) > 1:
