@@ -1,4 +1,4 @@
-"""What a command tells its user in one line: unusable input, or training that was stopped."""
+"""Errors that a command prints as one line: unusable input, interrupted training."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from collections.abc import Iterable
 
 
 class InputError(ValueError):
-    """Something the user gave cannot be used.
+    """Unusable input: a file, or a key of a recipe.
 
     The message is one line that names the file or key, what was found and what was expected.
-    Raised at the door (recipes, audio files, run folders, corpora), turned into a line on
-    stderr and a non-zero exit status by ``phoneme_moe.cli`` alone.
+    Raised where input is read (recipes, audio files, run folders, corpora); ``phoneme_moe.cli``
+    alone turns it into a line on stderr and a non-zero exit status.
     """
 
 
 class ArgumentError(InputError):
-    """An argument of a function cannot be used.
+    """Unusable argument of a public function.
 
-    Its message begins with the argument's name in Python, ``beam: ...``, and names other arguments
+    The message begins with the argument's name in Python, ``beam: ...``, and names other arguments
     as ``resume=True`` or ``beam=N``; a command prints its options instead, ``--beam: ...``,
     ``--resume`` and ``--beam N``.
     """
 
     def __init__(self, argument: str, problem: str) -> None:
-        """Says which argument, and why.
+        """Composes the message.
 
         Args:
-            argument: Its name in Python.
+            argument: Name of the argument.
             problem: What was found and what was expected.
         """
         super().__init__(f"{argument}: {problem}")
@@ -36,10 +36,10 @@ class ArgumentError(InputError):
 
 
 def suggest(found: str, known: Iterable[str]) -> str:
-    """What a misspelt name was probably meant to be, as the end of an error message.
+    """End of an error message about an unknown name: the closest known one.
 
     Args:
-        found: The name the user gave.
+        found: The unknown name.
         known: The names that exist.
 
     Returns:

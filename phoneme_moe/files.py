@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Atomic file writing: a file is written completely or not at all."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TEMPORARY = re.compile(rf"\..+{re.escape(_MARK)}[a-z0-9_]{{8}}(\.[^.]*)?")
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Gives a path to write to that takes the place of ``path`` only when all went well."""
+    """Yields a temporary path, which replaces ``path`` if the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     prefix = f".{path.name}{_MARK}"
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=path.suffix)
@@ -25,13 +25,13 @@ def atomic_path(path: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        # mkstemp makes private files; what we leave behind has the modes of any other file.
+        # mkstemp creates private files; the result gets the mode of any other file.
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
         temporary.replace(path)
     except OSError as error:
-        # A full disk does not say which file there was no room for.
+        # The error of a full disk does not name the file.
         error.filename = str(path)
         raise
     finally:
@@ -39,7 +39,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def remove_temporaries(folder: Path) -> None:
-    """Removes what ``atomic_path`` left below a folder when its process was killed.
+    """Removes temporary files of ``atomic_path`` below a folder, left by a killed process.
 
     Hidden folders are the user's (``.git``, ``.ipynb_checkpoints``) and are not entered.
     """
@@ -51,11 +51,11 @@ def remove_temporaries(folder: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a text file whole or not at all."""
+    """Writes a text file atomically."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, data: Any) -> None:
-    """Writes a JSON file whole or not at all."""
+    """Writes a JSON file atomically."""
     write_text(path, json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n")

@@ -1,1 +1,1 @@
-"""Between a prepared corpus and a model: speakers of a split, examples, batches."""
+"""Training and test data of a model: speakers of a split, examples, batches, embeddings."""

@@ -1,4 +1,4 @@
-"""Examples side by side, and which of them meet.
+"""Batches: padding examples to equal length.
 
 Legend: B batch, T frames, F features of a frame.
 """
@@ -19,18 +19,18 @@ from phoneme_moe.recipe import Recipe, Stage
 
 @dataclass(frozen=True)
 class Batch:
-    """Examples side by side.
+    """A padded batch of examples.
 
     Attributes:
         features: Shape (batch, frames, features), zero where masked.
         mask: Real frames, shape (batch, frames).
-        speaker: Index of the expert that bears the speaker's name, -1 where none does; (batch,).
-        targets: Output index of every phoneme, shape (batch, longest), zero beyond its length.
-        target_lengths: Phonemes of each, shape (batch,).
-        examples: The examples themselves.
-        expert_log_posteriors: What every expert says, where that is fixed; shape (batch, frames,
-            experts, outputs), arbitrary where masked.
-        embedding: Of each utterance from outside, shape (batch, size), where there is one.
+        speaker: Index of the expert named after the speaker, -1 without one; shape (batch,).
+        targets: Phonemes as output indices, shape (batch, longest), zero past the end.
+        target_lengths: Phonemes of each example, shape (batch,).
+        examples: The examples.
+        expert_log_posteriors: Cached outputs of frozen experts, shape (batch, frames, experts,
+            outputs), arbitrary where masked.
+        embedding: External embedding of each utterance, shape (batch, size).
     """
 
     features: Tensor
@@ -44,7 +44,7 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on another device."""
-        known, embedding = self.expert_log_posteriors, self.embedding
+        posteriors, embedding = self.expert_log_posteriors, self.embedding
         return Batch(
             self.features.to(device),
             self.mask.to(device),
@@ -52,26 +52,28 @@ class Batch:
             self.targets.to(device),
             self.target_lengths.to(device),
             self.examples,
-            None if known is None else known.to(device),
+            None if posteriors is None else posteriors.to(device),
             None if embedding is None else embedding.to(device),
         )
 
 
 def collate(examples: Sequence[Example], recognizer: Recognizer, experts: dict[str, int]) -> Batch:
-    """Puts examples side by side.
+    """Pads examples into a batch.
 
     Args:
         examples: At least one.
-        recognizer: Whose phoneme set encodes the targets.
+        recognizer: Its phoneme set encodes the targets.
         experts: Index of each expert by name.
     """
     lengths = torch.tensor([len(e.features) for e in examples])
     posteriors = [e.expert_log_posteriors for e in examples if e.expert_log_posteriors is not None]
     embeddings = [e.embedding for e in examples if e.embedding is not None]
     features = torch.nn.utils.rnn.pad_sequence([e.features for e in examples], batch_first=True)
-    # Another corpus may have phonemes that the model does not know; they are no targets.
+    # Phonemes that the model does not know, of another corpus, are no targets.
     known = [[p for p in e.phonemes if p in recognizer.phonemes] for e in examples]
-    targets = [torch.tensor(recognizer.phonemes.encode(own), dtype=torch.long) for own in known]
+    targets = [
+        torch.tensor(recognizer.phonemes.encode(phonemes), dtype=torch.long) for phonemes in known
+    ]
     return Batch(
         features=features,
         mask=torch.arange(features.shape[1]) < lengths[:, None],

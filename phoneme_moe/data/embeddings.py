@@ -1,8 +1,7 @@
-"""Vectors of speakers or recordings that come from outside, in a safetensors file.
+"""External embeddings of speakers or recordings (x-vectors, ...), from a safetensors file.
 
-Each tensor of the file is one vector; its name is an utterance, a recording's file name without
-its ending, or a speaker. What a model makes of speaker vectors (x-vectors, ...) computed elsewhere
-is for its routers to learn.
+Each tensor is one vector, named after an utterance, a recording's file name without its suffix, or
+a speaker.
 """
 
 from __future__ import annotations
@@ -16,14 +15,14 @@ from phoneme_moe.errors import InputError, suggest
 
 
 class Embeddings:
-    """The vectors of a file by name."""
+    """The embeddings of a file by name."""
 
     def __init__(self, path: str | Path, size: int) -> None:
         """Reads and checks the file.
 
         Args:
             path: A safetensors file.
-            size: Numbers that each vector must have.
+            size: Length of every vector.
 
         Raises:
             InputError: It cannot be read, or a vector has another size or is not finite.
@@ -38,9 +37,9 @@ class Embeddings:
             raise InputError(f"{path}: not readable as safetensors: {error}") from error
         for name, vector in self.vectors.items():
             if vector.shape != (size,):
-                found = "x".join(map(str, vector.shape))
+                shape = "x".join(map(str, vector.shape))
                 raise InputError(
-                    f"{path}: {name}: found shape {found}, expected {size} numbers "
+                    f"{path}: {name}: found shape {shape}, expected {size} numbers "
                     "(model.encoder.sparse.router.embedding_size)"
                 )
             if not bool(vector.isfinite().all()):
@@ -50,7 +49,7 @@ class Embeddings:
         """The vector of the first of these names that the file has, in float32, shape (size,).
 
         Args:
-            names: From the most special to the most general.
+            names: From the most specific to the most general.
 
         Raises:
             InputError: It has none of them.
@@ -58,5 +57,5 @@ class Embeddings:
         for name in names:
             if name in self.vectors:
                 return self.vectors[name].float()
-        tried = " or ".join(repr(name) for name in names)
-        raise InputError(f"{self.path}: no vector named {tried}{suggest(names[-1], self.vectors)}")
+        wanted = " or ".join(repr(name) for name in names)
+        raise InputError(f"{self.path}: no vector named {wanted}{suggest(names[-1], self.vectors)}")

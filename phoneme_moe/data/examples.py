@@ -1,7 +1,7 @@
-"""From a prepared corpus to examples with features (``data.batches`` puts them together).
+"""Examples: utterances or excised tokens of a prepared corpus, with their features.
 
-Features are computed once, by the model's own ``LogMel``, and kept: there is nothing random between
-the sound and the network, so computing them again every epoch would be work done twice.
+Features are computed once, by the ``LogMel`` of the model, and kept in memory: augmentation acts on
+features, so they are the same in every epoch.
 
 Legend: T frames, F features of a frame.
 """
@@ -25,23 +25,24 @@ from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.recipe import Recipe
 
 SAMPLES_AT_ONCE = 1 << 21
-"""Samples, padding included, whose features are computed together: their spectra take 20 times as
-much memory, and more of them at once are no faster."""
+"""Samples, padding included, in a batch of feature extraction: spectra take 20 times as much
+memory,
+and larger batches are no faster."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """What the model is shown: an utterance, or a token cut out of one.
+    """An utterance, or a token excised from one, as input of the model.
 
     Attributes:
         utterance: Identifier of the utterance.
-        speaker: Who speaks.
-        phonemes: What is said.
+        speaker: Name of the speaker.
+        phonemes: The reference.
         features: Log mel features, shape (frames, features).
         spans: ``(phoneme, start, end)`` in seconds from the first frame, where times are known.
-        expert_log_posteriors: What every expert says of it, shape (frames, experts, outputs), where
-            that is fixed (``training.cached_experts``).
-        embedding: A vector of the utterance or its speaker from outside, shape (size,).
+        expert_log_posteriors: Cached outputs of frozen experts, shape (frames, experts, outputs)
+            (``training.cached_experts``).
+        embedding: External embedding of the utterance or its speaker, shape (size,).
     """
 
     utterance: str
@@ -54,7 +55,7 @@ class Example:
 
 
 def corpus_speakers(recipe: Recipe, corpus: PreparedCorpus) -> tuple[str, ...]:
-    """Speakers that a recipe trains on, in the corpus's order.
+    """Training speakers of a recipe, in the order of the corpus.
 
     Raises:
         InputError: The recipe names a speaker that the corpus does not have.
@@ -74,7 +75,7 @@ def corpus_speakers(recipe: Recipe, corpus: PreparedCorpus) -> tuple[str, ...]:
 
 
 def corpus_phonemes(recipe: Recipe, corpus: PreparedCorpus) -> tuple[str, ...]:
-    """Phonemes that a recipe's model tells apart.
+    """Phoneme set of a recipe's model.
 
     Raises:
         InputError: The recipe names a phoneme that the corpus does not have.
@@ -95,18 +96,18 @@ def load_examples(
     recognizer: Recognizer,
     speakers: Sequence[str] | None = None,
 ) -> list[Example]:
-    """Everything of a split that the recipe asks for, as features.
+    """Loads the examples of a split with their features.
 
     Args:
-        recipe: Says which speakers, how much noise, and how tokens are cut.
+        recipe: Defines speakers, noise, and how tokens are excised.
         corpus: The prepared corpus.
         split: ``train``, ``dev`` or ``test``.
-        recognizer: Whose features are computed.
-        speakers: Whose utterances; all of the corpus when left out.
+        recognizer: Computes the features.
+        speakers: Speakers to load; all of the corpus when left out.
 
     Raises:
-        InputError: Nothing is left of the split, or an utterance has no embedding where routers see
-            one.
+        InputError: The split has no usable utterance, or an utterance has no embedding where the
+            routers need one.
     """
     if not set(corpus.phonemes) & set(recognizer.phonemes.symbols):
         raise InputError(
@@ -146,17 +147,17 @@ def load_waveforms(
     recognizer: Recognizer,
     utterances: Collection[str],
 ) -> dict[str, Waveform]:
-    """What the model hears of some utterances or tokens, noise and all, before features.
+    """Waveforms of some utterances or tokens, noise included, as input of feature extraction.
 
     Args:
-        recipe: Says how much noise, and how tokens are cut.
+        recipe: Defines noise, and how tokens are excised.
         corpus: The prepared corpus.
         split: ``train``, ``dev`` or ``test``.
-        recognizer: Whose sample rate it is.
-        utterances: Identifiers of examples; those that the split does not have are left out.
+        recognizer: Its sample rate is used.
+        utterances: Identifiers of examples; unknown ones are ignored.
 
     Returns:
-        Samples of each at the model's rate, by identifier.
+        Waveforms at the sample rate of the model, by identifier.
     """
     recordings = {_recording_of(name) for name in utterances} | set(utterances)
     sounds: dict[str, Waveform] = {}
@@ -169,21 +170,21 @@ def load_waveforms(
 
 
 def _recording_of(token: str) -> str:
-    """The utterance that a token was cut from."""
+    """The utterance that a token was excised from."""
     return token.rpartition("#")[0] or token
 
 
 def _cut_examples(
     recipe: Recipe, recognizer: Recognizer, cut: Any, supervision: Any
 ) -> list[tuple[Example, Waveform]]:
-    """An utterance, or the tokens in it."""
+    """The utterance, or the tokens in it, with waveforms."""
     rate = recognizer.log_mel.sample_rate
     waveform = resample(cut.load_audio()[0].astype(np.float32), cut.sampling_rate, rate)
     spans = [
         (item.symbol, item.start, item.start + item.duration)
         for item in (supervision.alignment or {}).get("phoneme", ())
     ]
-    # A token near the start or the end reaches beyond the recording: into its noise.
+    # A token near the start or the end of the recording extends into the noise around it.
     margin = recognizer.token_samples if recipe.task.kind == "classify" else 0
     if recipe.corpus.snr_db is not None:
         waveform = add_noise(
@@ -193,8 +194,9 @@ def _cut_examples(
         waveform = np.pad(waveform, margin)
     if recipe.task.kind == "recognize":
         phonemes = tuple(supervision.custom["phonemes"])
-        nothing = torch.empty(0)
-        return [(Example(cut.id, supervision.speaker, phonemes, nothing, tuple(spans)), waveform)]
+        no_features = torch.empty(0)
+        example = Example(cut.id, supervision.speaker, phonemes, no_features, tuple(spans))
+        return [(example, waveform)]
     tokens = []
     for number, (symbol, start, end) in enumerate(spans):
         if symbol not in recognizer.phonemes:
@@ -211,8 +213,8 @@ def _cut_examples(
     return tokens
 
 
-def _side_by_side(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """Indices of recordings of like length, together no longer than ``SAMPLES_AT_ONCE``."""
+def _batches_of_similar_length(lengths: Sequence[int]) -> Iterator[list[int]]:
+    """Indices of recordings of similar length, with at most ``SAMPLES_AT_ONCE`` samples."""
     chosen: list[int] = []
     for index in sorted(range(len(lengths)), key=lengths.__getitem__):
         if chosen and (len(chosen) + 1) * lengths[index] > SAMPLES_AT_ONCE:
@@ -227,7 +229,7 @@ def _side_by_side(lengths: Sequence[int]) -> Iterator[list[int]]:
 def _with_features(sounds: list[tuple[Example, Waveform]], recognizer: Recognizer) -> list[Example]:
     lengths = [len(sound) for _, sound in sounds]
     examples: list[Example] = [example for example, _ in sounds]
-    for chosen in _side_by_side(lengths):
+    for chosen in _batches_of_similar_length(lengths):
         num_samples = torch.tensor([len(sounds[i][1]) for i in chosen])
         waveforms = torch.zeros(len(chosen), int(num_samples.max()))
         for row, i in enumerate(chosen):
@@ -238,7 +240,6 @@ def _with_features(sounds: list[tuple[Example, Waveform]], recognizer: Recognize
         features = features.cpu()
         for row, i in enumerate(chosen):
             old = examples[i]
-            # Cloned: a view would keep the whole padded batch alive.
-            own = features[row, : num_frames[row]].clone()
-            examples[i] = replace(old, features=own)
+            # A copy: a view would keep the whole padded batch alive.
+            examples[i] = replace(old, features=features[row, : num_frames[row]].clone())
     return examples

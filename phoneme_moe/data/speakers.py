@@ -1,4 +1,4 @@
-"""Which speakers a split means: one rule for every command that evaluates on a split."""
+"""Speakers of a split: one rule for every command that evaluates on a split."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from phoneme_moe.recipe import Recipe
 def split_speakers(
     recipe: Recipe, corpus: PreparedCorpus, recognizer: Recognizer | None = None
 ) -> tuple[str, ...]:
-    """Speakers that a split of a corpus means for a run.
+    """Speakers on which a run is evaluated in a split.
 
-    Of the run's own corpus, those that its recipe names, held-out ones among them; of any other
-    corpus, all.
+    On the corpus of its recipe, the speakers that the recipe names, held-out ones included; on any
+    other corpus, all.
 
     Args:
-        recipe: The run's.
+        recipe: Recipe of the run.
         corpus: The corpus of the split.
         recognizer: Where its gate is the speaker's identity, speakers without an expert are left
             out; they are kept when no recognizer is given.

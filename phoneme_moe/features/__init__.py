@@ -1,1 +1,1 @@
-"""Sound in, log mel features out; knows nothing of models."""
+"""Acoustic features: audio files, log mel features, augmentation; independent of the model."""

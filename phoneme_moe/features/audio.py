@@ -1,4 +1,4 @@
-"""Audio files in, waveforms out: mono float32 at the rate the model works at.
+"""Reading audio files as waveforms: mono float32 at the sample rate of the model.
 
 Legend: a waveform is a NumPy array of shape (samples,), amplitude -1..1.
 """
@@ -24,7 +24,7 @@ from phoneme_moe.errors import InputError
 
 Waveform = NDArray[np.float32]
 
-# Below this there is no phoneme to be heard, and not one whole analysis window.
+# Shorter than a phoneme, and than two analysis windows.
 MIN_SECONDS = 0.05
 
 AUDIO_SUFFIXES = frozenset(
@@ -38,8 +38,8 @@ def load_waveform(path: str | Path, sample_rate: int, channel: int | None = None
     The rate is converted (soxr, high quality).
 
     Args:
-        path: WAV, FLAC, MP3, Ogg/Opus, AIFF, NIST SPHERE or what else libsndfile reads; ``-`` for
-            such a file on standard input.
+        path: WAV, FLAC, MP3, Ogg/Opus, AIFF, NIST SPHERE or another format of libsndfile; ``-``
+            for standard input.
         sample_rate: Samples per second to convert to.
         channel: Which channel, from 1; the mean of all when left out.
 
@@ -56,30 +56,30 @@ def load_waveform(path: str | Path, sample_rate: int, channel: int | None = None
 def waveform_blocks(
     path: str | Path, sample_rate: int, channel: int | None = None, seconds: float = 60.0
 ) -> Iterator[Waveform]:
-    """Reads an audio file in pieces, so that a long one takes no more memory than a short one.
+    """Reads an audio file in blocks, with memory independent of its length.
 
     Args:
         path: As in ``load_waveform``.
         sample_rate: Samples per second to convert to.
         channel: As in ``load_waveform``.
-        seconds: Length of a piece in the file.
+        seconds: Length of a block.
 
     Yields:
-        Waveforms of shape (samples,) that follow each other.
+        Consecutive waveforms of shape (samples,).
 
     Raises:
-        InputError: As in ``load_waveform``; some of it can be known only at the end.
+        InputError: As in ``load_waveform``; a truncated file is noticed at its end.
     """
     path = Path(path)
     with _opened(path) as file:
-        announced, found_rate = file.frames, file.samplerate
+        header_frames, file_rate = file.frames, file.samplerate
         if channel is not None and channel > file.channels:
             raise InputError(f"{path}: no channel {channel}: the file has {file.channels}")
         promised = _promised_bytes(file.extra_info)
         convert = None
-        if found_rate != sample_rate and math.isfinite(seconds):
-            convert = soxr.ResampleStream(found_rate, sample_rate, 1, "float32", quality="HQ")
-        size = -1 if math.isinf(seconds) else round(seconds * found_rate)
+        if file_rate != sample_rate and math.isfinite(seconds):
+            convert = soxr.ResampleStream(file_rate, sample_rate, 1, "float32", quality="HQ")
+        size = -1 if math.isinf(seconds) else round(seconds * file_rate)
         total = 0
         while True:
             samples = _read(file, path, size)
@@ -89,21 +89,21 @@ def waveform_blocks(
                 bad = int(np.sum(~np.isfinite(samples)))
                 raise InputError(f"{path}: {bad} samples are NaN or infinite")
             if last:
-                _check_length(path, total, announced, found_rate, promised)
+                _check_length(path, total, header_frames, file_rate, promised)
             waveform = samples.mean(axis=1) if channel is None else samples[:, channel - 1]
             if convert is not None:
                 yield convert.resample_chunk(np.ascontiguousarray(waveform), last)
             else:
-                yield resample(waveform, found_rate, sample_rate)
+                yield resample(waveform, file_rate, sample_rate)
             if last:
                 return
 
 
 def audio_seconds(path: str | Path) -> float:
-    """Length of an audio file by its header, in seconds; of an MP3 an estimate.
+    """Duration of an audio file by its header, in seconds; an estimate for MP3.
 
     Raises:
-        InputError: It is no audio that can be read.
+        InputError: The file is no readable audio.
     """
     with _opened(Path(path)) as file:
         return float(file.frames / file.samplerate)
@@ -124,12 +124,12 @@ def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
         raise InputError(f"{path}: the file is empty (0 bytes), expected audio")
     try:
         if isinstance(source, Path):
-            path.open("rb").close()  # says why a file cannot be opened; libsndfile does not
+            path.open("rb").close()  # its error names the cause; libsndfile's does not
         file = soundfile.SoundFile(source)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}") from error
     except (soundfile.LibsndfileError, TypeError) as error:
-        # soundfile raises TypeError for headerless .raw, which needs a rate nobody told us.
+        # soundfile raises TypeError for headerless .raw, whose sample rate is unknown.
         raise _not_audio(path) from error
     with file:
         yield file
@@ -137,7 +137,7 @@ def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
 
 @functools.cache
 def _standard_input() -> bytes:
-    """All of standard input, which can be read only once."""
+    """Content of standard input, cached because it can be read only once."""
     return sys.stdin.buffer.read()
 
 
@@ -156,12 +156,14 @@ def _read(file: soundfile.SoundFile, path: Path, frames: int) -> NDArray[np.floa
 
 
 def _check_length(
-    path: Path, total: int, announced: int, rate: int, promised: tuple[int, int] | None
+    path: Path, total: int, header_frames: int, rate: int, promised: tuple[int, int] | None
 ) -> None:
-    """The file is whole and not too short; counts are samples of each channel."""
-    # libsndfile guesses the length of an MP3 and shortens a truncated WAV's header by itself.
-    if total < announced and path.suffix.lower() != ".mp3":
-        raise InputError(f"{path}: truncated: found {total} samples, its header says {announced}")
+    """Refuses truncated and too short files; counts are samples of each channel."""
+    # libsndfile estimates the length of an MP3, and corrects the header of a truncated WAV.
+    if total < header_frames and path.suffix.lower() != ".mp3":
+        raise InputError(
+            f"{path}: truncated: found {total} samples, its header says {header_frames}"
+        )
     if promised is not None:
         raise InputError(
             f"{path}: truncated: its header promises {promised[0]} bytes of samples, "
@@ -174,40 +176,40 @@ def _check_length(
 
 
 def _promised_bytes(extra_info: str) -> tuple[int, int] | None:
-    """Bytes that a WAV header promises and those there are, where libsndfile mended the header."""
-    mended = re.search(r"data : (\d+) \(should be (\d+)\)", extra_info)
-    if mended is None:
+    """Bytes by the header of a WAV and actual bytes, where libsndfile corrected the header."""
+    corrected = re.search(r"data : (\d+) \(should be (\d+)\)", extra_info)
+    if corrected is None:
         return None
-    promised, found = int(mended[1]), int(mended[2])
-    # A stream's header cannot know its length and says the most there can be.
-    return None if promised >= 0x7FFFFF00 or promised <= found else (promised, found)
+    promised, actual = int(corrected[1]), int(corrected[2])
+    # The header of a stream cannot know the length and has the maximum.
+    return None if promised >= 0x7FFFFF00 or promised <= actual else (promised, actual)
 
 
-def resample(waveform: Waveform, found_rate: float, sample_rate: int) -> Waveform:
-    """Converts the sampling rate; the same array where there is nothing to convert.
+def resample(waveform: Waveform, from_rate: float, sample_rate: int) -> Waveform:
+    """Converts the sample rate; the same array where it is right already.
 
     Args:
         waveform: Shape (samples,).
-        found_rate: Its samples per second.
-        sample_rate: Samples per second wanted.
+        from_rate: Its samples per second.
+        sample_rate: Target samples per second.
     """
-    if found_rate == sample_rate:
+    if from_rate == sample_rate:
         return waveform
-    converted: Waveform = soxr.resample(waveform, found_rate, sample_rate, quality="HQ")
+    converted: Waveform = soxr.resample(waveform, from_rate, sample_rate, quality="HQ")
     return converted
 
 
 def add_noise(
     waveform: Waveform, snr_db: float, name: str, seed: int, padding: int = 0
 ) -> Waveform:
-    """Adds white Gaussian noise, the same for the same name and seed in any order.
+    """Adds white Gaussian noise, reproducible by name and seed.
 
     Args:
         waveform: Shape (samples,).
-        snr_db: Mean power of the waveform over that of the noise, in decibels.
-        name: Whose noise: the utterance's identifier.
-        seed: Number of the noise set.
-        padding: Samples of noise alone to put before and after.
+        snr_db: Signal-to-noise ratio in decibels.
+        name: Identifier of the utterance, which selects the noise.
+        seed: Selects the noise as well.
+        padding: Samples of noise alone, before and after.
 
     Returns:
         Noisy waveform of shape (padding + samples + padding,).

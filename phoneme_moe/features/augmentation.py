@@ -1,6 +1,6 @@
-"""Random changes to training features that leave the phonemes what they are.
+"""Data augmentation on features: trimming, speed, vocal tract length, SpecAugment masks.
 
-Everything acts on the whole batch at once, with a draw of its own for each utterance.
+Everything acts on a whole batch, with an independent draw for each utterance.
 
 Legend: B batch, T frames, F mel bands.
 """
@@ -15,18 +15,17 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Augment:
-    """Quiet ends cut off, changes of speed and vocal tract length, masks in time and in frequency.
+    """Random trimming, speed, vocal tract length, and masks in time and frequency.
 
     Attributes:
-        quiet_ends: Share of the utterances that lose some of the quiet before and after their loud
-            part, 0..1.
-        speed: Largest change of speed, as a share; 0.1 gives 0.9 to 1.1 times.
-        vocal_tract: Largest change of vocal tract length, as a share.
-        time_masks: Stretches of frames set to zero, the mean of the features (SpecAugment, Park et
-            al. 2019, without time warping).
-        time_mask_frames: Longest of them.
-        band_masks: Ranges of mel bands set to zero.
-        band_mask_bands: Widest of them.
+        quiet_ends: Share of the utterances whose quiet ends are trimmed, 0..1.
+        speed: Largest relative change of speed; 0.1 gives 0.9 to 1.1 times.
+        vocal_tract: Largest relative change of vocal tract length.
+        time_masks: Time masks per utterance; masked features are zero, their mean (SpecAugment,
+            Park et al. 2019, without time warping).
+        time_mask_frames: Longest time mask in frames.
+        band_masks: Frequency masks per utterance.
+        band_mask_bands: Widest frequency mask in mel bands.
     """
 
     quiet_ends: float = 0.0
@@ -38,14 +37,14 @@ class Augment:
     band_mask_bands: int = 6
 
     def __call__(self, features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Changes a batch.
+        """Augments a batch.
 
         Args:
             features: Shape (batch, frames, mel bands), zero where masked.
             mask: Real frames, shape (batch, frames).
 
         Returns:
-            Features and mask of the same kind, with other numbers of frames if speed changes.
+            Features and mask; the number of frames differs where speed or ends change.
         """
         if self.quiet_ends:
             features, mask = cut_quiet_ends(features, mask, self.quiet_ends)
@@ -66,16 +65,16 @@ class Augment:
 
 
 def cut_quiet_ends(features: Tensor, mask: Tensor, share: float) -> tuple[Tensor, Tensor]:
-    """Cuts utterances closer, as another hand or another endpoint detector would have.
+    """Trims a random part of the quiet ends, as another endpoint detector might.
 
-    Quiet are the frames before the first and after the last one whose mean over bands is above 0,
-    the mean of the utterance's active frames (``LogMel`` with ``utterance``): silence, but also the
-    closure of a final stop or a weak fricative. A random part of each end's quiet goes.
+    The quiet ends are the frames before the first and after the last one whose mean over bands is
+    above 0, the mean of the active frames (``LogMel`` with ``utterance``): silence, but also the
+    closure of a final stop or a weak fricative.
 
     Args:
         features: Shape (batch, frames, mel bands), zero where masked.
         mask: Real frames, shape (batch, frames).
-        share: Of the utterances that are cut.
+        share: Share of the utterances that are trimmed.
     """
     batch, num_frames = mask.shape
     device = features.device
@@ -97,12 +96,12 @@ def cut_quiet_ends(features: Tensor, mask: Tensor, share: float) -> tuple[Tensor
 
 
 def change_speed(features: Tensor, mask: Tensor, largest: float) -> tuple[Tensor, Tensor]:
-    """Stretches each utterance along time by a factor of its own, interpolating linearly.
+    """Stretches each utterance in time by a random factor, with linear interpolation.
 
     Args:
         features: Shape (batch, frames, features), zero where masked.
         mask: Real frames, shape (batch, frames).
-        largest: Largest change, as a share.
+        largest: Largest relative change.
     """
     device = features.device
     factor = 1 + largest * (2 * torch.rand(len(features), 1, device=device) - 1)  # (B, 1)
@@ -110,7 +109,7 @@ def change_speed(features: Tensor, mask: Tensor, largest: float) -> tuple[Tensor
     new = (old / factor).round().long().clamp_min(1)
     frames = torch.arange(int(new.max()), device=device)
     new_mask = frames < new
-    # Ends are kept in place, so that no position lies outside the utterance.
+    # First and last frames map to themselves, so that no position lies outside.
     position = frames * ((old - 1).clamp_min(0) / (new - 1).clamp_min(1))
     position = torch.minimum(position, (old - 1).float())
     before = position.floor()
@@ -124,13 +123,13 @@ def change_speed(features: Tensor, mask: Tensor, largest: float) -> tuple[Tensor
 
 
 def warp_bands(features: Tensor, largest: float) -> Tensor:
-    """Moves each utterance's spectrum up or down the mel axis, as another vocal tract would.
+    """Warps each spectrum along the mel axis by a random factor.
 
-    After vocal tract length perturbation (Jaitly & Hinton 2013), here linear in mel.
+    Vocal tract length perturbation (Jaitly & Hinton 2013), here linear in mel.
 
     Args:
         features: Shape (batch, frames, mel bands).
-        largest: Largest change, as a share.
+        largest: Largest relative change.
     """
     device = features.device
     factor = 1 + largest * (2 * torch.rand(len(features), 1, device=device) - 1)
@@ -145,13 +144,13 @@ def warp_bands(features: Tensor, largest: float) -> Tensor:
 
 
 def random_gaps(lengths: Tensor, size: int, count: int, longest: int) -> Tensor:
-    """False in randomly placed gaps, True elsewhere.
+    """Random masks: False inside, True elsewhere.
 
     Args:
-        lengths: Where each row ends, shape (batch,).
+        lengths: Length of each row, shape (batch,).
         size: Length of the rows, padding included.
-        count: Gaps in each row.
-        longest: Longest gap; lengths are uniform from 0 to this.
+        count: Masks in each row.
+        longest: Longest mask; lengths are uniform from 0 to this.
 
     Returns:
         Shape (batch, size), boolean.

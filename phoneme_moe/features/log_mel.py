@@ -1,8 +1,8 @@
-"""Log mel features, and the arithmetic of frames.
+"""Log mel features in torch, frame shifting and frame stacking.
 
-This and ``front_end``, the same without torch, alone know how samples become frames. Frame ``t``
-covers the samples ``t * hop .. (t + 1) * hop``; its analysis window is centred there, with zeros
-beyond the ends, so a recording of n samples has n // hop frames and no frame ends past its end.
+This module and ``log_mel_numpy`` define how samples become frames. Frame ``t`` covers the samples
+``t * hop .. (t + 1) * hop``; its analysis window is centred there, with zeros beyond the ends, so a
+recording of n samples has n // hop frames and no frame ends past its end.
 
 Legend: B batch, T frames, F features of a frame.
 """
@@ -21,10 +21,9 @@ WINDOWS = {"hann": torch.hann_window, "hamming": torch.hamming_window}
 
 
 class LogMel(nn.Module):
-    """Waveforms to normalised log mel frames, whatever the recording's level.
+    """Normalised log mel features, independent of the recording level.
 
-    Multiplying a waveform by a constant changes nothing, and neither does padding: a masked frame
-    is exactly zero and no statistic includes it.
+    Invariant to gain and to padding: masked frames are exactly zero and excluded from statistics.
     """
 
     def __init__(
@@ -62,7 +61,7 @@ class LogMel(nn.Module):
         return self.hop / self.sample_rate
 
     def num_frames(self, num_samples: int) -> int:
-        """Whole frames in a recording of so many samples."""
+        """Whole frames in ``num_samples`` samples."""
         return num_samples // self.hop
 
     def mel_energies(self, waveforms: Tensor) -> Tensor:
@@ -83,7 +82,7 @@ class LogMel(nn.Module):
         """Normalised log mel frames.
 
         Args:
-            waveforms: Shape (batch, samples); what lies beyond an end is ignored.
+            waveforms: Shape (batch, samples); samples past the end are ignored.
             num_samples: Samples of each recording, shape (batch,).
 
         Returns:
@@ -95,8 +94,8 @@ class LogMel(nn.Module):
         if waveforms.shape[1] < self.hop:
             # Not one whole frame in the batch.
             batch = len(waveforms)
-            nothing = waveforms.new_zeros(batch, 0, self.n_mels)
-            return nothing, nothing.new_zeros(batch, 0, dtype=torch.bool)
+            empty = waveforms.new_zeros(batch, 0, self.n_mels)
+            return empty, empty.new_zeros(batch, 0, dtype=torch.bool)
         energies = self.mel_energies(waveforms)  # (B, T, n_mels)
         frames = torch.arange(energies.shape[1], device=waveforms.device)
         mask = frames < (num_samples // self.hop)[:, None]  # (B, T)
@@ -108,12 +107,12 @@ class LogMel(nn.Module):
     def _normalize(self, log_mel: Tensor, mask: Tensor) -> Tensor:
         num_frames = mask.sum(dim=1, keepdim=True).clamp_min(1)  # (B, 1, 1)
         if self.normalization == "range":
-            # Waibel 1989: a token lies within -1..1 with mean 0 over all its coefficients.
+            # Waibel et al. 1989: a token is scaled to -1..1 with mean 0 over all coefficients.
             mean = (log_mel * mask).sum(dim=(1, 2), keepdim=True) / num_frames / log_mel.shape[2]
             centred = (log_mel - mean) * mask
             scale = centred.abs().amax(dim=(1, 2), keepdim=True)
         else:
-            # Only loud frames count, or the answer would hang on how much silence surrounds a word.
+            # Over active frames only: otherwise the features would depend on surrounding silence.
             level = log_mel.amax(dim=2, keepdim=True)  # (B, T, 1)
             loudest = level.masked_fill(~mask, -torch.inf).amax(dim=1, keepdim=True)
             active = mask & (level > loudest - ACTIVE_RANGE_DB / 10 * math.log(10))
@@ -126,12 +125,12 @@ class LogMel(nn.Module):
 
 
 def shift(features: Tensor, mask: Tensor, frames: int) -> tuple[Tensor, Tensor]:
-    """The same sound some frames later: the first frame lasts longer.
+    """Delays features by some frames: the first frame is repeated.
 
     Args:
         features: Shape (batch, frames, features), zero where masked.
         mask: Real frames, shape (batch, frames).
-        frames: How much later.
+        frames: Delay in frames.
     """
     if not frames:
         return features, mask
@@ -140,16 +139,16 @@ def shift(features: Tensor, mask: Tensor, frames: int) -> tuple[Tensor, Tensor]:
 
 
 def stack_frames(features: Tensor, mask: Tensor, stack: int) -> tuple[Tensor, Tensor]:
-    """Joins adjacent frames, so that a model takes fewer, wider steps.
+    """Stacks adjacent frames into one (frame subsampling).
 
     Args:
         features: Shape (batch, frames, features), zero where masked.
         mask: Real frames, shape (batch, frames).
-        stack: Frames to join.
+        stack: Frames in a stack.
 
     Returns:
-        Features of shape (batch, frames / stack, stack * features), and their mask: a frame whose
-        first part is real is real, and what it lacks is zero.
+        Features of shape (batch, frames / stack, stack * features), and their mask: a stack whose
+        first frame is real is real, padded with zeros.
     """
     if stack == 1:
         return features, mask

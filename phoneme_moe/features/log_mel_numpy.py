@@ -1,7 +1,7 @@
-"""Log mel features with NumPy alone: those of ``features.LogMel``, for use without torch.
+"""Log mel features in NumPy, for inference without torch: the same as ``log_mel.LogMel``.
 
-A test holds the two against each other. Long recordings go through in blocks: energies first, then
-what normalisation must know of the whole recording, then the features of any stretch of it.
+A test compares the two. Long recordings are processed in blocks: energies first, then the
+normalisation statistics of the whole recording, then the features of any segment.
 
 Legend: T frames, M mel bands.
 """
@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from phoneme_moe.features.audio import Waveform
 
 DYNAMIC_RANGE_DB = 80.0
-"""Mel energies this far below the loudest of the utterance count as silence. The floor goes with
-the recording's own level, so that a quiet speaker is not cut off (20 dB lie between speakers)."""
+"""Floor of mel energies below the loudest one of the utterance. It is relative to the recording's
+level, so that a quiet speaker is not cut off (levels of speakers differ by 20 dB)."""
 
 ACTIVE_RANGE_DB = 30.0
-"""Frames this far below the loudest one do not count in an utterance's mean and variance."""
+"""Frames this far below the loudest one are left out of an utterance's mean and variance."""
 
 _BLOCK = 4096  # frames at a time, so that spectra of a long recording take little memory
 
@@ -33,12 +33,12 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Level:
-    """What normalisation must know of a whole recording.
+    """Normalisation statistics of a whole recording.
 
     Attributes:
-        loudest: Its greatest mel energy.
-        mean: Mean of the log mel of its loud frames, shape (1, mel bands) or (1, 1).
-        scale: What the centred log mel is divided by.
+        loudest: Greatest mel energy.
+        mean: Mean log mel of the active frames, shape (1, mel bands) or (1, 1).
+        scale: Divides the centred log mel.
     """
 
     loudest: float
@@ -52,7 +52,7 @@ class Level:
 
 
 class FrontEnd:
-    """Waveforms to normalised log mel frames."""
+    """Acoustic front end: waveforms to normalised log mel features."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class FrontEnd:
         self._window = padded.astype(np.float32)
         self._filters = mel_filters(sample_rate, self.n_fft, n_mels)  # (bins, M)
         self.left = (self.n_fft - self.hop) // 2
-        """Samples that the first frame's window reaches beyond it to either side."""
+        """Samples of the first window before its frame."""
 
     @property
     def frame_seconds(self) -> float:
@@ -94,27 +94,27 @@ class FrontEnd:
         return self.energies_between(np.pad(waveform, (self.left, right)))
 
     def energies_between(self, samples: Waveform) -> Floats:
-        """The same of a stretch that has the margins of its windows.
+        """Mel energies of a segment that includes the margins of its windows.
 
         Args:
-            samples: ``left`` samples before the first frame and ``n_fft - hop - left`` after the
-                last one included.
+            samples: With ``left`` samples before the first frame and ``n_fft - hop - left`` after
+                the last one.
         """
         num_frames = max(0, (len(samples) - self.n_fft + self.hop) // self.hop)
-        found = np.empty((num_frames, self.n_mels), np.float32)
+        energies = np.empty((num_frames, self.n_mels), np.float32)
         if num_frames:
             frames = sliding_window_view(samples, self.n_fft)[:: self.hop]
             for first in range(0, num_frames, _BLOCK):
                 spectrum = scipy.fft.rfft(frames[first : first + _BLOCK] * self._window, axis=1)
                 power = np.square(spectrum.real) + np.square(spectrum.imag)
-                found[first : first + _BLOCK] = power @ self._filters
-        return found
+                energies[first : first + _BLOCK] = power @ self._filters
+        return energies
 
     def level(self, blocks: Callable[[], Iterable[Floats]]) -> Level:
-        """What normalisation must know, from a recording's energies in blocks.
+        """Normalisation statistics from the mel energies of a recording, in blocks.
 
         Args:
-            blocks: Gives the energies, shape (frames, mel bands) each; they are gone through twice.
+            blocks: Gives the energies, shape (frames, mel bands) each; iterated twice.
         """
         loudest = max((float(block.max()) for block in blocks() if block.size), default=0.0)
         level = Level(loudest, np.zeros((1, 1), np.float32), 1.0)
@@ -135,7 +135,7 @@ class FrontEnd:
         return Level(loudest, mean[None].astype(np.float32), max(scale, 1e-3))
 
     def _range(self, blocks: list[Floats], level: Level) -> Level:
-        """Waibel 1989: a token lies within -1..1 with mean 0 over all its coefficients."""
+        """Waibel et al. 1989: a token is scaled to -1..1 with mean 0 over all coefficients."""
         log_mels = [self.log_mel(block, level.loudest) for block in blocks]
         size = sum(log_mel.size for log_mel in log_mels)
         mean = sum(float(log_mel.sum(dtype=np.float64)) for log_mel in log_mels) / max(size, 1)
@@ -143,13 +143,13 @@ class FrontEnd:
         return Level(level.loudest, np.full((1, 1), mean, np.float32), max(scale, 1e-3))
 
     def log_mel(self, energies: Floats, loudest: float) -> Floats:
-        """Logarithm of the energies over the recording's floor, shape as given."""
+        """Logarithm of the floored energies, shape as given."""
         floor = max(loudest * 10 ** (-DYNAMIC_RANGE_DB / 10), 1e-30)
-        found: Floats = np.log(np.maximum(energies, np.float32(floor)))
-        return found
+        log_energies: Floats = np.log(np.maximum(energies, np.float32(floor)))
+        return log_energies
 
     def normalize(self, energies: Floats, level: Level) -> Floats:
-        """Features of a stretch of a recording, shape (frames, mel bands)."""
+        """Features of a segment of a recording, shape (frames, mel bands)."""
         centred = self.log_mel(energies, level.loudest) - level.mean
         return centred / np.float32(level.scale)
 

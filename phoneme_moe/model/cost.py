@@ -1,4 +1,4 @@
-"""What an encoder costs: weights, weights in use, multiply-adds of a frame."""
+"""Cost of an encoder: parameters, active parameters, multiply-adds per frame."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from phoneme_moe.model.encoder import Encoder
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one frame through an encoder, after frames are stacked.
+    """Cost of one (stacked) frame through an encoder.
 
     Attributes:
-        total: Weights that there are.
-        active: Weights that a frame meets: all but those of experts that are not asked.
+        total: Parameters.
+        active: Parameters that a frame uses: without those of experts it is not routed to.
         multiply_adds: Of all linear maps; normalisation and activation are not counted.
     """
 
@@ -28,7 +28,7 @@ class Cost:
 
 
 def cost_of(encoder: Encoder) -> Cost:
-    """Counts.
+    """Counts parameters and multiply-adds.
 
     Args:
         encoder: Dense or sparse.
@@ -42,29 +42,29 @@ def cost_of(encoder: Encoder) -> Cost:
         maps = experts.weight_in[0].numel() + experts.weight_out[0].numel()
         if isinstance(layer, SoftFeedForward):
             slots = experts.num_experts * layer.slots
-            # Scores, slots and the way back, for every slot; then the experts on the slots.
+            # Scores, dispatch and combination for every slot; then the experts on the slots.
             products += 3 * layer.directions.numel() + maps * slots // layer.window
         else:
-            asked = layer.router.experts_per_frame
-            idle += round((experts.num_experts - asked) * one)
-            products += round(asked * maps) + _routing(layer)
+            active = layer.router.experts_per_frame
+            idle += round((experts.num_experts - active) * one)
+            products += round(active * maps) + _routing(layer)
     return Cost(total, total - idle, products)
 
 
 def _linear_maps(encoder: Encoder) -> int:
-    """Multiply-adds of the plain linear maps, those of a router's context window among them."""
+    """Multiply-adds of the plain linear maps, including a router's context window."""
     return sum(m.weight.numel() for m in encoder.modules() if isinstance(m, nn.Linear))
 
 
 def _routing(layer: SparseFeedForward) -> int:
     router = layer.router
     if layer.sees in {"utterance", "embedding"}:
-        # Once a recording: nothing for a frame.
+        # Once per utterance: no cost per frame.
         return 0
     if isinstance(router, TreeChoice):
-        # A path each at the first level, then what is kept of it.
-        kept = [1, *([router.top_k] * (len(router.levels) - 1))]
-        sizes = zip(kept, router.weights, strict=True)
+        # One path at the first level, then those in the beam.
+        widths = [1, *([router.top_k] * (len(router.levels) - 1))]
+        sizes = zip(widths, router.weights, strict=True)
         return sum(number * weight.shape[1] * weight.shape[2] for number, weight in sizes)
     assert isinstance(router, TokenChoice)
     products = 0 if router.spread is None else router.spread.numel()

@@ -1,8 +1,8 @@
-"""Blocks that look around in time and then think about what they saw.
+"""Encoder: blocks of a time-delay layer for context and a feed-forward layer.
 
-Each block has two residual parts, both behind a layer normalisation: a factored TDNN layer, which
-joins a frame with its neighbours through a bottleneck (Povey et al. 2018), and a feed-forward part,
-dense or of sparse experts. Almost all of its time goes into matrix products.
+Both layers of a block are residual, with layer normalisation before: a factored TDNN layer, which
+combines a frame with its neighbours through a bottleneck (Povey et al. 2018), and a feed-forward
+layer, dense or of sparse experts.
 
 Legend: B batch, T frames, C channels, P outputs.
 """
@@ -24,7 +24,7 @@ from phoneme_moe.mixture.sparse.soft import SoftFeedForward
 
 
 class DenseFeedForward(nn.Module):
-    """Two linear maps of each frame with rectified units between them."""
+    """Two linear maps of each frame with ReLU between them."""
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
@@ -32,16 +32,16 @@ class DenseFeedForward(nn.Module):
         self.reduce = nn.Linear(hidden, width)
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Shape (..., width) as given."""
-        answer: Tensor = self.reduce(functional.relu(self.expand(frames)))
-        return answer
+        """Shape (..., width) to the same shape."""
+        output: Tensor = self.reduce(functional.relu(self.expand(frames)))
+        return output
 
 
 FeedForwardPart = DenseFeedForward | SparseFeedForward | SoftFeedForward
 
 
 class Block(nn.Module):
-    """A time-delay part and a feed-forward part, each added to what comes in."""
+    """A time-delay layer and a feed-forward layer, both residual."""
 
     def __init__(
         self,
@@ -56,11 +56,11 @@ class Block(nn.Module):
 
         Args:
             width: Channels.
-            bottleneck: Channels through which neighbours are seen.
-            kernel: Frames that are joined; odd.
+            bottleneck: Channels of the bottleneck.
+            kernel: Frames that the time-delay layer sees; odd.
             dilation: Step between them.
-            feed_forward: The second part.
-            dropout: Share of an utterance's channels silenced in training, in each part.
+            feed_forward: The feed-forward layer.
+            dropout: Rate of dropped channels, in each layer.
         """
         super().__init__()
         self.kernel = kernel
@@ -75,11 +75,11 @@ class Block(nn.Module):
     def forward(
         self, frames: Tensor, mask: Tensor, surroundings: RouterContext
     ) -> tuple[Tensor, LayerRouting | None]:
-        """Shape (batch, frames, width) as given; and who was asked, of a sparse part."""
-        # Narrowed before neighbours are joined; masked, so that padding looks like an end.
-        seen = self.narrow(self.time_norm(frames)) * mask[..., None]
-        joined = functional.relu(self.widen(splice(seen, self.kernel, self.dilation)))
-        frames = frames + self._drop(joined)
+        """Shape (batch, frames, width) to the same shape; and the routing of a sparse layer."""
+        # Projected before frames are spliced; masked, so that padding equals the utterance end.
+        narrow = self.narrow(self.time_norm(frames)) * mask[..., None]
+        context_frames = functional.relu(self.widen(splice(narrow, self.kernel, self.dilation)))
+        frames = frames + self._drop(context_frames)
         normed = self.norm(frames)
         routing = None
         if isinstance(self.feed_forward, DenseFeedForward):
@@ -89,7 +89,7 @@ class Block(nn.Module):
         return frames + self._drop(change), routing
 
     def _drop(self, change: Tensor) -> Tensor:
-        """Silences whole channels of an utterance: one draw serves all its frames."""
+        """Drops whole channels of an utterance, in all of its frames."""
         if not self.training or self.dropout == 0:
             return change
         keep = torch.empty_like(change[:, :1]).bernoulli_(1 - self.dropout)
@@ -97,7 +97,7 @@ class Block(nn.Module):
 
 
 class Encoder(nn.Module):
-    """From features to the scores of the outputs in every frame."""
+    """Features to logits of the outputs in every frame."""
 
     def __init__(
         self,
@@ -116,11 +116,11 @@ class Encoder(nn.Module):
             num_features: Features of a frame.
             num_outputs: Outputs of a frame.
             width: Channels of every block.
-            bottleneck: Channels through which a block sees neighbours.
-            kernel: Frames that a block joins; odd.
-            dilations: One block for each; the step between the frames it joins.
-            feed_forwards: The second part of each block.
-            dropout: Share of an utterance's channels silenced in training.
+            bottleneck: Channels of the bottleneck of a time-delay layer.
+            kernel: Frames that a time-delay layer sees; odd.
+            dilations: Of each block, the step between the frames it sees.
+            feed_forwards: Feed-forward layer of each block.
+            dropout: Rate of dropped channels.
         """
         super().__init__()
         self.kernel = kernel
@@ -139,16 +139,16 @@ class Encoder(nn.Module):
         embedding: Tensor | None = None,
         override: RoutingOverride | None = None,
     ) -> tuple[Tensor, tuple[LayerRouting, ...]]:
-        """Scores of the outputs, and who was asked in every sparse layer.
+        """Logits of the outputs, and the routing of every sparse layer.
 
         Args:
             features: Shape (batch, frames, features), zero where masked.
             mask: Real frames, shape (batch, frames).
-            embedding: A vector of each utterance from outside, shape (batch, size).
-            override: Other experts than the routers would ask.
+            embedding: External embedding of each utterance, shape (batch, size).
+            override: Replaces the choices of the routers.
 
         Returns:
-            Scores before the softmax, shape (batch, frames, outputs), arbitrary where masked; and
+            Logits, shape (batch, frames, outputs), arbitrary where masked; and
             the routing of the sparse layers in order.
         """
         surroundings = RouterContext(features, embedding, override)
@@ -158,23 +158,23 @@ class Encoder(nn.Module):
             frames, routing = block(frames, mask, surroundings)
             if routing is not None:
                 routings.append(routing)
-        scores: Tensor = self.output(self.norm(frames))
-        return scores, tuple(routings)
+        logits: Tensor = self.output(self.norm(frames))
+        return logits, tuple(routings)
 
     @property
     def context(self) -> int | None:
-        """Frames that an answer depends on to either side; None if on the whole utterance."""
-        reach = self.kernel // 2
+        """Frames of context to either side; None if the whole utterance."""
+        context = self.kernel // 2
         for block in self.blocks:
             assert isinstance(block, Block)
-            own = receptive_field(block.feed_forward)
-            if own is None:
+            of_router = receptive_field(block.feed_forward)
+            if of_router is None:
                 return None
-            reach += block.kernel // 2 * block.dilation + own
-        return reach
+            context += block.kernel // 2 * block.dilation + of_router
+        return context
 
     @property
     def sparse_layers(self) -> list[SparseFeedForward | SoftFeedForward]:
-        """The sparse parts in order."""
+        """The sparse layers in order."""
         parts = [block.feed_forward for block in self.blocks]
         return [p for p in parts if isinstance(p, SparseFeedForward | SoftFeedForward)]

@@ -1,7 +1,7 @@
-"""The model: waveforms to features to experts, behind a gate or in an encoder, to log posteriors.
+"""The recogniser: features to experts behind a gate, or to an encoder, to log posteriors.
 
-Here speech and mixture meet. A run folder's ``model.json`` and ``model.safetensors`` are this
-module's sections and weights (``run_folder``).
+Features, mixture and decoding meet here. ``model.json`` and ``model.safetensors`` of a run folder
+hold its sections and weights (``run_folder``).
 
 Legend: B batch, T frames (1 for a token), E experts, P outputs.
 """
@@ -34,16 +34,16 @@ from phoneme_moe.recipe import Features, Model, Task
 
 @dataclass(frozen=True)
 class Recognition:
-    """What the model says of a batch.
+    """Output of the model for a batch.
 
     Attributes:
         log_posteriors: Of the mixture, natural logarithm, shape (batch, frames, outputs).
-        routing: Which experts were asked; its mask marks the real frames.
+        routing: Weights of the experts; its mask marks the real frames.
         expert_log_posteriors: Of every expert, shape (batch, frames, experts, outputs); None where
-            each utterance was sent to one expert only.
-        layers: Who was asked in each sparse layer of an encoder.
-        shifted: What it says of the same sound a feature frame later, two later and so on, where
-            that was asked for (``inference.recognize_examples``).
+            each utterance is routed to a single expert.
+        layers: Routing of each sparse layer of an encoder.
+        shifted: Outputs for the input shifted by one feature frame, two and so on, where requested
+            (``inference.recognize_examples``).
     """
 
     log_posteriors: Tensor
@@ -58,10 +58,10 @@ class Recognition:
         return self.routing.mask.sum(dim=1)
 
     def routing_of(self, layer: str | None) -> Routing:
-        """The routing of a sparse layer; of the gate, or of the whole, when None."""
+        """The routing of a sparse layer; ``routing`` for None."""
         if layer is None:
             return self.routing
-        return next(own for own in self.layers if own.layer == layer).routing()
+        return next(routing for routing in self.layers if routing.layer == layer).routing()
 
 
 class Recognizer(nn.Module):
@@ -82,12 +82,11 @@ class Recognizer(nn.Module):
             task: Section of the recipe.
             model: Section of the recipe.
             phonemes: The phoneme set in order, without the blank.
-            experts: Name of each expert; the speaker's name where an expert has one, the function's
-                where it is one.
+            experts: Name of each expert: of its speaker, of its function, or a number.
 
         Raises:
-            InputError: A function that the model names is not registered, or the fixed gate has a
-                weight too few or too many.
+            InputError: A function that the model names is not registered, or the number of weights
+                of the fixed gate is wrong.
         """
         super().__init__()
         self.task = task
@@ -101,9 +100,9 @@ class Recognizer(nn.Module):
         self.embedding_size = None if sparse is None else sparse.router.embedding_size
         outputs = self.phonemes.num_outputs
         self.timing: TimingNet | None = None
-        """Says when phonemes begin; put there once it is trained."""
+        """Gives phoneme times; set after its training."""
         self.decoding = Decoding()
-        """How phonemes are read off; put there once it is found."""
+        """Decoding settings; set after calibration."""
         self.encoder: Encoder | None = None
         self.experts: Experts | None = None
         self.gate: Gate | None = None
@@ -120,22 +119,22 @@ class Recognizer(nn.Module):
             self.gate = build_gate(model.gate, experts, given)
 
     def routed_layer(self, layer: str | None = None) -> tuple[str | None, tuple[str, ...]]:
-        """A sparse layer and its experts by name; None and the gate's experts without such layers.
+        """Name and experts of a sparse layer; None and the gate's experts without sparse layers.
 
         Args:
             layer: Its name; the last one when left out.
 
         Raises:
-            InputError: There is no such layer.
+            ArgumentError: There is no such layer.
         """
-        found = self.encoder.sparse_layers if self.encoder else []
-        names = [own.name for own in found]
+        layers = self.encoder.sparse_layers if self.encoder else []
+        names = [sparse.name for sparse in layers]
         if layer is not None and layer not in names:
             known = f": found {', '.join(names)}" if names else "; this run has no sparse layers"
             raise ArgumentError("layer", f"no layer {layer!r}{known}")
-        if not found:
+        if not layers:
             return None, self.expert_names
-        chosen = found[names.index(layer) if layer is not None else -1]
+        chosen = layers[names.index(layer) if layer is not None else -1]
         return chosen.name, tuple(f"expert_{i}" for i in range(chosen.experts.num_experts))
 
     @property
@@ -150,7 +149,7 @@ class Recognizer(nn.Module):
 
     @property
     def context(self) -> int | None:
-        """Frames of posteriors that one of them depends on to either side; None if on all."""
+        """Context to either side in frames of posteriors; None if the whole utterance."""
         if self.encoder is not None:
             return self.encoder.context
         networks = [network for network in (self.experts, self.gate) if network is not None]
@@ -176,17 +175,17 @@ class Recognizer(nn.Module):
         Args:
             features: From ``log_mel``, shape (batch, frames, features).
             mask: Real frames, shape (batch, frames).
-            expert: Index of the expert that each utterance is sent to instead of asking the gate,
+            expert: Index of the expert that each utterance is routed to instead of using the gate,
                 shape (batch,). Only that expert is computed.
-            expert_log_posteriors: What the experts say of these features, where it is known
-                already, shape (batch, frames, experts, outputs); only the gate is computed.
-            embedding: A vector of each utterance from outside, shape (batch, size), where the
-                encoder's routers decide on one.
-            override: Other experts than the gate or the routers would ask.
+            expert_log_posteriors: Cached outputs of the experts for these features, shape (batch,
+                frames, experts, outputs); only the gate is computed.
+            embedding: External embedding of each utterance, shape (batch, size), where routers
+                need one.
+            override: Replaces the choice of the gate or the routers.
 
         Raises:
-            InputError: The gate is who speaks, and that was not said; or the routers need an
-                embedding and there is none, or one of another size.
+            InputError: The gate is the speaker's identity and no speaker is given; or routers need
+                an embedding and there is none, or one of another size.
         """
         features, mask = stack_frames(features, mask, self.stack)
         if self.encoder is not None:
@@ -194,8 +193,8 @@ class Recognizer(nn.Module):
         assert self.experts is not None
         if expert is None and self.gate_is_speaker and not _names_one_expert(override):
             raise InputError(
-                "model.gate is of kind speaker: it must be known which expert's speaker speaks "
-                f"({', '.join(self.expert_names)})"
+                "model.gate is of kind speaker, which picks the speaker's expert; name the "
+                f"speaker, one of: {', '.join(self.expert_names)}"
             )
         if expert is None and self.gate is None:
             expert = torch.zeros(features.shape[0], dtype=torch.long, device=features.device)
@@ -222,8 +221,8 @@ class Recognizer(nn.Module):
         size = None if embedding is None else embedding.shape[-1]
         if self.embedding_size != size and self.embedding_size is not None:
             raise InputError(
-                f"the model's routers decide on an embedding of {self.embedding_size} numbers for "
-                f"each utterance: found {size or 'none'}"
+                f"the routers need an embedding of {self.embedding_size} numbers for each "
+                f"utterance: found {size or 'none'}"
             )
         scores, layers = self.encoder(features, mask, embedding, override)
         log_posteriors = torch.log_softmax(scores.float(), dim=-1)
@@ -237,7 +236,7 @@ class Recognizer(nn.Module):
         expert: Tensor | None = None,
         embedding: Tensor | None = None,
     ) -> Recognition:
-        """The whole way from sound.
+        """Posteriors and routing of waveforms.
 
         Args:
             waveforms: Shape (batch, samples), at ``log_mel.sample_rate``.

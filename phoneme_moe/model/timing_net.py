@@ -1,9 +1,9 @@
-"""The small net beside a recogniser that says when each phoneme begins and ends.
+"""Timing net: a small network beside the recogniser, for start and end times of phonemes.
 
-A recogniser trained by CTC emits a phoneme in a frame or two, somewhere near it, and its frames may
-be joined to long ones. This net sees single frames of the features, before any are joined, so it
-cannot name a phoneme before it begins or after its end; label priors keep it from peaking
-(``decoding.label_priors``). It never decides what was said.
+A CTC model emits a phoneme in a frame or two, somewhere near it, and stacked frames are long. This
+network sees single feature frames before stacking, so it cannot emit a phoneme before its start or
+after its end; label priors keep it from being peaky (``decoding.label_priors``). It has no
+influence on the recognised phonemes.
 
 Legend: B batch, T frames, F features of a frame, P outputs with the blank first.
 """
@@ -18,7 +18,7 @@ from phoneme_moe.mixture.networks.tdnn import StackTDNN
 
 
 class TimingNet(nn.Module):
-    """Scores of the outputs in single frames, from which alignments are made."""
+    """Scores of the outputs in single feature frames, for forced alignment."""
 
     def __init__(
         self, num_features: int, num_outputs: int, width: int = 96, prior_scale: float = 1.0
@@ -36,5 +36,5 @@ class TimingNet(nn.Module):
         return torch.log_softmax(self.network(features[None], mask[None])[0], dim=-1)
 
     def forward(self, features: Tensor, mask: Tensor) -> Tensor:
-        """Scores that do not favour what is common, shape (batch, frames, outputs)."""
+        """Log posteriors less the label prior, shape (batch, frames, outputs)."""
         return subtract_prior(self.log_posteriors(features, mask), self.log_prior, self.prior_scale)
