@@ -45,7 +45,7 @@ from benchmarks.speechbrain_model import (
 )
 from benchmarks.tables import table
 from phoneme_moe.corpora import PreparedCorpus, load_corpus
-from phoneme_moe.corpora.splits import fewer_of_each_speaker
+from phoneme_moe.corpora.splits import limit_utterances
 from phoneme_moe.decoding.phonemes import PhonemeSet
 from phoneme_moe.decoding.scoring import Score
 from phoneme_moe.errors import InputError
@@ -113,7 +113,7 @@ def load_sounds(recipe: Recipe, corpus: PreparedCorpus, split: str) -> list[Soun
     wanted = corpus.speakers if split == "test" else corpus_speakers(recipe, corpus)
     cuts = [cut for cut in corpus.cuts(split) if cut.supervisions[0].speaker in wanted]
     if recipe.corpus.max_utterances:
-        cuts = fewer_of_each_speaker(cuts, recipe.corpus.max_utterances)
+        cuts = limit_utterances(cuts, recipe.corpus.max_utterances)
     sounds = []
     for cut in cuts:
         samples = cut.load_audio()[0].astype("float32")

@@ -25,7 +25,7 @@ from benchmarks import page, results
 from benchmarks.tables import table
 from phoneme_moe.cli.transcribe import open_engine
 from phoneme_moe.corpora import load_corpus
-from phoneme_moe.corpora.arpabet import fold_arpabet
+from phoneme_moe.corpora.lexicon import fold_arpabet
 from phoneme_moe.decoding.scoring import score_utterance, total_score
 from phoneme_moe.evaluation import quality
 from phoneme_moe.features.audio import load_waveform

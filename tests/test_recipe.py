@@ -153,7 +153,7 @@ def test_a_missing_key_is_named(key: str) -> None:
         (CLASSIFY, [("task.phonemes", ["a", "i", "a"])], "names a phoneme twice"),
         (RECOGNIZE, [("model.expert.kernel", 4)], "kernel must be odd, found 4"),
         (RECOGNIZE, [("model.gate", ...)], "model.gate is needed"),
-        (RECOGNIZE, [("model.num_experts", 1)], "nothing to choose among"),
+        (RECOGNIZE, [("model.num_experts", 1)], "model.gate has a single expert"),
         (RECOGNIZE, [("training.stages.0.train", [])], "at least one part"),
         (RECOGNIZE, [("training.stages.0.train", ["gate"])], "the gate learns nothing"),
         (RECOGNIZE, [("training.stages.0.balance", 0.1)], "blend and balance are for a gate"),

@@ -393,7 +393,7 @@ def test_a_choice_of_one_expert_beside_shared_ones_is_not_weighed_after_selectio
         ),
         (
             {"stage": {"route": "speaker"}},
-            "training.stages.joint: route: speaker is for experts that bear speakers' names",
+            "training.stages.joint: route: speaker is for experts named after speakers",
         ),
         (
             {"stage": {"route": "shared"}},

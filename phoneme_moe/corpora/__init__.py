@@ -1,6 +1,6 @@
-"""Speech corpora: a published folder, or one's own, becomes Lhotse cuts with speakers and phonemes.
+"""Speech corpora: published or the user's own, prepared as Lhotse cuts with phonemes.
 
-Importing this package is quick: Lhotse and torch are imported when cuts are read or written.
+Importing this package is fast: Lhotse and torch are imported when cuts are read or written.
 """
 
 from phoneme_moe.corpora.prepare import ensure_corpus, is_prepared, prepare_corpus

@@ -1,4 +1,4 @@
-"""Checking a prepared corpus: every audio file is read, every label compared with it."""
+"""Validation of a prepared corpus: every audio file is read and compared with its labels."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
     from lhotse.cut import Cut
 
 _SILENT_BELOW = 1e-5
-"""Peak of a file that holds no sound, -100 dB of full scale."""
+"""Peak of a silent file, -100 dB of full scale."""
 _TIME_TOLERANCE = 1e-4
-"""Seconds; times are written with fewer digits than Lhotse computes with."""
+"""Seconds; times are stored with fewer digits than Lhotse computes with."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Something wrong with one file or one utterance.
+    """A problem with one file or one utterance.
 
     Attributes:
         where: The audio file, the manifest or the utterance.
-        what: What is wrong with it.
+        what: The problem.
     """
 
     where: str
@@ -33,12 +33,12 @@ class Problem:
 
 @dataclass
 class CorpusCheck:
-    """What a check found.
+    """Result of a check.
 
     Attributes:
-        counts: Split to speakers, utterances, seconds and phonemes.
-        inventory: Split to how often each phoneme occurs.
-        problems: Everything wrong; empty for a sound corpus.
+        counts: Speakers, utterances, seconds and phonemes by split.
+        inventory: Count of each phoneme by split.
+        problems: All problems; empty for a valid corpus.
     """
 
     counts: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -61,7 +61,7 @@ def check_corpus(corpus: PreparedCorpus, progress: bool = False) -> CorpusCheck:
 
     result = CorpusCheck()
     seen: dict[str, str] = {}
-    read: dict[str, list[str]] = {}  # one recording may hold many utterances
+    checked: dict[str, list[str]] = {}  # one recording may contain many utterances
     for split in SPLITS:
         cuts = corpus.cuts(split)
         labelled = [cut for cut in cuts if len(cut.supervisions) == 1]
@@ -74,9 +74,9 @@ def check_corpus(corpus: PreparedCorpus, progress: bool = False) -> CorpusCheck:
             seen.setdefault(cut.id, split)
             recording = cut.recording
             path = str(recording.sources[0].source)
-            if path not in read:
-                read[path] = list(_audio_problems(recording, path))
-                result.problems += [Problem(path, what) for what in read[path]]
+            if path not in checked:
+                checked[path] = list(_audio_problems(recording, path))
+                result.problems += [Problem(path, what) for what in checked[path]]
             result.problems += [Problem(path, what) for what in _label_problems(cut, corpus)]
     return result
 
@@ -102,11 +102,11 @@ def _audio_problems(recording: Any, path: str) -> Iterator[str]:
         yield "is empty"
         return
     if sampling_rate != recording.sampling_rate:
-        yield f"has {sampling_rate} Hz, the manifest says {recording.sampling_rate} Hz"
+        yield f"has {sampling_rate} Hz, expected {recording.sampling_rate} Hz by the manifest"
     elif len(samples) < recording.num_samples:
-        yield f"has {len(samples)} samples, the manifest says {recording.num_samples}: truncated"
+        yield f"is truncated: has {len(samples)} samples, expected {recording.num_samples}"
     if not np.isfinite(samples).all():
-        yield "has samples that are no numbers (NaN or infinite)"
+        yield "has samples that are NaN or infinite"
     elif np.abs(samples).max() < _SILENT_BELOW:
         yield "is silent"
 
@@ -124,7 +124,7 @@ def _label_problems(cut: Cut, corpus: PreparedCorpus) -> Iterator[str]:
     if unknown:
         yield f"{name} has phonemes that corpus.json does not list: {', '.join(unknown)}"
     if supervision.speaker not in corpus.speakers:
-        yield f"{name} has the speaker {supervision.speaker!r}, whom corpus.json does not list"
+        yield f"{name} has the speaker {supervision.speaker!r}, not listed in corpus.json"
     if cut.end > cut.recording.duration + _TIME_TOLERANCE:
         yield f"{name} ends at {cut.end} s, the recording at {cut.recording.duration} s"
     previous_end = 0.0

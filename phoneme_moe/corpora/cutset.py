@@ -1,4 +1,4 @@
-"""Any Lhotse CutSet whose supervisions carry phonemes."""
+"""Corpus ``lhotse``: any Lhotse CutSet whose supervisions have phonemes."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _SPLITS = ("train", "dev", "test")
 
 
 def settings(job: Preparation) -> dict[str, Any]:
-    """The contents of the manifests."""
+    """Fingerprint of the manifests."""
     from phoneme_moe.corpora.manifest import fingerprint
 
     return {"manifests": fingerprint(_manifests(job.source).values())}
 
 
 def prepare(job: Preparation) -> Splits:
-    """Three manifests are the splits; a single one is split 80/10/10 within each speaker.
+    """Prepares three manifests as splits, or one that is split 80/10/10 within each speaker.
 
     Raises:
         InputError: A manifest cannot be read, or a cut has no speaker or no phonemes.
@@ -41,7 +41,7 @@ def prepare(job: Preparation) -> Splits:
 
 def _manifests(source: Path | None) -> dict[str, Path]:
     """Split to manifest; the one key ``"all"`` for a single file."""
-    from phoneme_moe.corpora.tables import found_in
+    from phoneme_moe.corpora.tables import contents_of
 
     assert source is not None
     if source.is_file():
@@ -52,7 +52,7 @@ def _manifests(source: Path | None) -> dict[str, Path]:
         there = [source / name for name in names if (source / name).is_file()]
         if not there:
             raise InputError(
-                f"{source}: expected {names[0]} or {names[1]}, found {found_in(source)}"
+                f"{source}: expected {names[0]} or {names[1]}, found {contents_of(source)}"
             )
         manifests[split] = there[0]
     return manifests
@@ -75,19 +75,19 @@ def _read(manifest: Path, progress: bool) -> list[Cut]:
 
 
 def _named(cuts: list[Cut]) -> list[Cut]:
-    """The same cuts; all of one unlabelled speaker where none of them says who speaks."""
+    """Cuts with speakers: one ``UNLABELLED`` speaker where none of them has one."""
     from lhotse.utils import fastcopy
 
-    if any(own.speaker for cut in cuts for own in cut.supervisions):
+    if any(s.speaker for cut in cuts for s in cut.supervisions):
         return cuts
     return [
-        fastcopy(cut, supervisions=[fastcopy(own, speaker=UNLABELLED) for own in cut.supervisions])
+        fastcopy(cut, supervisions=[fastcopy(s, speaker=UNLABELLED) for s in cut.supervisions])
         for cut in cuts
     ]
 
 
 def _normalise(cut: Cut, manifest: Path) -> Cut:
-    """The same cut with its phonemes where every corpus of ours has them."""
+    """The cut with its phonemes in ``custom["phonemes"]`` and ``alignment["phoneme"]``."""
     from lhotse.utils import fastcopy
 
     where = f"{manifest}: cut {cut.id!r}"
@@ -114,8 +114,8 @@ def _normalise(cut: Cut, manifest: Path) -> Cut:
             f"{where} has no phonemes: looked for custom['phonemes'], an alignment named "
             "'phoneme' or 'phone', and a text of phonemes"
         )
-    # Times of other phonemes than the listed ones would contradict the reference.
-    agree = items is not None and [item.symbol for item in items] == phonemes
+    # An alignment of other phonemes than the reference would contradict it.
+    matches = items is not None and [item.symbol for item in items] == phonemes
     return fastcopy(
         cut,
         recording=_with_absolute_paths(cut.recording, manifest.parent),
@@ -124,14 +124,14 @@ def _normalise(cut: Cut, manifest: Path) -> Cut:
                 supervision,
                 gender=_sex(supervision.gender),
                 custom={**custom, "phonemes": phonemes},
-                alignment={"phoneme": items} if agree else None,
+                alignment={"phoneme": items} if matches else None,
             )
         ],
     )
 
 
 def _with_absolute_paths(recording: Any, folder: Path) -> Any:
-    """Relative paths count from the manifest's folder if the file is there, else from here."""
+    """Resolves a relative path against the manifest's folder, else the current folder."""
     path = Path(recording.sources[0].source) if recording.sources[0].type == "file" else None
     if path is None or path.is_absolute():
         return recording

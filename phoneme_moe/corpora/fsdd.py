@@ -1,4 +1,4 @@
-"""The Free Spoken Digit Dataset: six men, ten digits, short files at 8 kHz."""
+"""Corpus ``fsdd``: the Free Spoken Digit Dataset, six men, ten digits, short files at 8 kHz."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _FILE_NAME = re.compile(r"(?P<digit>[0-9])_(?P<speaker>[^_]+)_(?P<take>[0-9]+)\.
 
 
 def settings(job: Preparation) -> dict[str, Any]:
-    """The files found: more of them make another corpus."""
+    """Number of files: another number makes another corpus."""
     return {"num_files": len(_recordings(job.source))}
 
 
 def prepare(job: Preparation) -> Splits:
-    """Takes 0-4 are the publishers' test set; 5-9 are dev, all others train.
+    """Prepares takes 0-4 as test (the published split), 5-9 as dev, all others as train.
 
     Raises:
         InputError: No file ``{digit}_{speaker}_{take}.wav`` is there, or one is not audio.
@@ -62,7 +62,7 @@ def prepare(job: Preparation) -> Splits:
 
 
 def _recordings(source: Path | None) -> list[Path]:
-    from phoneme_moe.corpora.tables import found_in
+    from phoneme_moe.corpora.tables import contents_of
 
     assert source is not None
     folder = source / "recordings" if (source / "recordings").is_dir() else source
@@ -70,6 +70,7 @@ def _recordings(source: Path | None) -> list[Path]:
     recordings = [file for file in files if _FILE_NAME.fullmatch(file.name)]
     if not recordings:
         raise InputError(
-            f"{source}: expected files like recordings/7_jackson_32.wav, found {found_in(folder)}"
+            f"{source}: expected files like recordings/7_jackson_32.wav, "
+            f"found {contents_of(folder)}"
         )
     return recordings

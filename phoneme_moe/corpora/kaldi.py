@@ -1,4 +1,4 @@
-"""Anyone's recordings as a Kaldi data folder: wav.scp, utt2spk, text, segments, spk2gender."""
+"""Corpus ``kaldi``: a Kaldi data folder (wav.scp, utt2spk, text, segments, spk2gender)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SUBFOLDERS = ("train", "dev", "test")
 
 
 def settings(job: Preparation) -> dict[str, Any]:
-    """The contents of the tables and the lexicon.
+    """Fingerprints of the tables and the lexicon.
 
     Raises:
         InputError: The folder is no Kaldi data folder.
@@ -38,7 +38,7 @@ def settings(job: Preparation) -> dict[str, Any]:
 
 
 def prepare(job: Preparation) -> Splits:
-    """Subfolders train, dev and test are the splits; one folder is split within each speaker.
+    """Prepares subfolders train, dev and test, or one folder that is split within each speaker.
 
     Raises:
         InputError: A table, the lexicon or an audio file cannot be used; names file and line.
@@ -57,7 +57,7 @@ def prepare(job: Preparation) -> Splits:
 
 
 def _data_folders(source: Path | None) -> dict[str, Path]:
-    """Split to data folder; the one key ``"all"`` when the user made no split."""
+    """Data folder of each split; of ``"all"`` where the data have no splits."""
     from phoneme_moe.corpora.tables import require_files
 
     assert source is not None
@@ -111,7 +111,7 @@ def _read_folder(
 
 
 def _read_audio(folder: Path, progress: bool) -> dict[str, tuple[AudioFile, float, float | None]]:
-    """Utterance to its file, and its start and end there in seconds."""
+    """File of each utterance, with start and end in seconds."""
     from phoneme_moe.corpora.manifest import read_header
     from phoneme_moe.corpora.tables import read_table
     from phoneme_moe.progress import track
@@ -123,8 +123,8 @@ def _read_audio(folder: Path, progress: bool) -> dict[str, tuple[AudioFile, floa
     ):
         if entry.value.endswith("|"):
             raise InputError(
-                f"{entry.where}: {entry.value!r} is a command; commands are not run, "
-                "so write its output to a file and name the file here"
+                f"{entry.where}: found the command {entry.value!r}, expected a file; commands are "
+                "not run"
             )
         files[id] = read_header(id, _audio_path(folder, entry.value), entry.where)
     if not (folder / "segments").is_file():
@@ -143,7 +143,7 @@ def _read_audio(folder: Path, progress: bool) -> dict[str, tuple[AudioFile, floa
             raise InputError(f"{entry.where}: {recording!r} is not in {folder / 'wav.scp'}")
         file = files[recording]
         duration = file.num_samples / file.sampling_rate
-        # Kaldi's own tables round to hundredths, so an end may lie that much past the file.
+        # Kaldi rounds times to hundredths, so an end may exceed the file by that much.
         if not 0 <= times[0] < times[1] <= duration + 0.01 or times[0] >= duration:
             raise InputError(
                 f"{entry.where}: {times[0]} to {times[1]} s does not lie inside {file.path}, "
@@ -154,7 +154,7 @@ def _read_audio(folder: Path, progress: bool) -> dict[str, tuple[AudioFile, floa
 
 
 def _audio_path(folder: Path, name: str) -> Path:
-    """A path as ``wav.scp`` has it: absolute, or from its folder, or from the folder above.
+    """A path of ``wav.scp``: absolute, or relative to its folder or to the folder above.
 
     The last is for published corpora with one audio folder beside train, dev and test.
     """

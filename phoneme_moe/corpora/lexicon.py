@@ -1,4 +1,4 @@
-"""Pronunciation dictionaries in CMUdict form: ``WORD  P1 P2 P3``."""
+"""Pronunciation lexicons in CMUdict format (``WORD  P1 P2 P3``), and ARPABET."""
 
 from __future__ import annotations
 
@@ -6,23 +6,35 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from phoneme_moe.corpora.arpabet import fold_arpabet
 from phoneme_moe.corpora.tables import Entry, read_lines
 from phoneme_moe.errors import InputError
 
+_SYMBOLS = """
+AA AE AH AO AW AY B CH D DH EH ER EY F G HH IH IY JH K
+L M N NG OW OY P R S SH T TH UH UW V W Y Z ZH
+"""
+ARPABET = frozenset(_SYMBOLS.split())
+"""The 39 phonemes of CMUdict."""
+_MARKS = re.compile(r"(?P<phoneme>[A-Z]+)[0-2]?(?:_[BIES])?")
 MAX_PHONEMES = 200
-"""More different symbols than a language has phonemes: the text must be words."""
+"""Upper bound of the phonemes of a language: text with more symbols must be words."""
 _ALTERNATIVE = re.compile(r"(.+)\([0-9]+\)")
 
 
-def read_lexicon(file: Path) -> dict[str, tuple[str, ...]]:
-    """Reads a dictionary; the first pronunciation of a word counts.
+def fold_arpabet(symbol: str) -> str:
+    """Removes stress and position marks: ``"IH1_B"`` becomes ``"IH"``; other symbols stay."""
+    match = _MARKS.fullmatch(symbol)
+    return match["phoneme"] if match and match["phoneme"] in ARPABET else symbol
 
-    ``;;;`` starts a comment line, ``#`` after the phonemes a remark; stress digits are folded
-    away; ``WORD(2)`` lines are alternatives and ignored.
+
+def read_lexicon(file: Path) -> dict[str, tuple[str, ...]]:
+    """Reads a lexicon with the first pronunciation of each word.
+
+    ``;;;`` starts a comment line, `` #`` a comment after the phonemes; stress digits are removed;
+    ``WORD(2)`` lines are alternatives and ignored.
 
     Returns:
-        Word, in capitals, to phonemes.
+        Phonemes by word in capitals.
 
     Raises:
         InputError: A line has a word without phonemes, or the file cannot be read.
@@ -35,24 +47,24 @@ def read_lexicon(file: Path) -> dict[str, tuple[str, ...]]:
 
 
 def read_pronunciations(file: Path) -> dict[str, list[tuple[str, ...]]]:
-    """Reads a dictionary with all pronunciations of a word, in order.
+    """Reads a lexicon with all pronunciations of each word, in order.
 
     Returns:
-        Word, in small letters, to pronunciations.
+        Pronunciations by word in lower case.
 
     Raises:
         InputError: As ``read_lexicon``.
     """
     lexicon: dict[str, list[tuple[str, ...]]] = {}
     for word, phonemes, _ in _pronunciations(file):
-        several = lexicon.setdefault(_ALTERNATIVE.sub(r"\1", word).lower(), [])
-        if phonemes not in several:
-            several.append(phonemes)
+        pronunciations = lexicon.setdefault(_ALTERNATIVE.sub(r"\1", word).lower(), [])
+        if phonemes not in pronunciations:
+            pronunciations.append(phonemes)
     return lexicon
 
 
 def _pronunciations(file: Path) -> Iterator[tuple[str, tuple[str, ...], bool]]:
-    """Words as they stand, their phonemes, and whether it is marked as an alternative."""
+    """Each word as written, its phonemes, and whether the entry is an alternative."""
     for line, where in read_lines(file):
         if line.startswith(";;;"):
             continue
@@ -66,15 +78,15 @@ def _pronunciations(file: Path) -> Iterator[tuple[str, tuple[str, ...], bool]]:
 def pronounce(
     texts: Mapping[str, Entry], lexicon: Mapping[str, tuple[str, ...]], file: Path
 ) -> dict[str, tuple[str, ...]]:
-    """The phonemes of each text, word by word from the dictionary.
+    """Converts texts to phonemes with a lexicon.
 
     Args:
-        texts: Utterance to its words.
-        lexicon: Word, in capitals, to phonemes.
+        texts: Words of each utterance.
+        lexicon: Phonemes by word in capitals.
         file: The file of the texts, for the error message.
 
     Raises:
-        InputError: Words are not in the dictionary; says how many and which come first.
+        InputError: Words are not in the lexicon; names the first ones.
     """
     missing: dict[str, str] = {}
     phonemes = {}
@@ -95,10 +107,10 @@ def pronounce(
 
 
 def refuse_words(sequences: Iterable[tuple[str, ...]], file: Path) -> None:
-    """Stops a user who gave words where phonemes are expected.
+    """Checks that sequences are of phonemes, not of words.
 
     Raises:
-        InputError: There are more different symbols than a language has phonemes.
+        InputError: There are more than ``MAX_PHONEMES`` different symbols.
     """
     symbols = {symbol for sequence in sequences for symbol in sequence}
     if len(symbols) > MAX_PHONEMES:

@@ -1,4 +1,4 @@
-"""From utterances to Lhotse cuts, and from cuts to the files of a prepared corpus."""
+"""Writing a prepared corpus: utterances to Lhotse cuts, cuts to files."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ Splits: TypeAlias = "Mapping[str, Sequence[Cut]]"
 
 @dataclass(frozen=True)
 class AudioFile:
-    """An audio file as its header describes it.
+    """An audio file by its header.
 
     Attributes:
-        id: Names the recording; unique in the corpus.
-        path: Absolute, or relative to the corpus folder when the corpus made the file.
+        id: Identifier of the recording; unique in the corpus.
+        path: Absolute, or relative to the corpus folder for synthesised audio.
         sampling_rate: In hertz.
         num_samples: Length of the file in samples.
     """
@@ -38,19 +38,19 @@ class AudioFile:
 
 @dataclass(frozen=True)
 class Utterance:
-    """One utterance before it becomes a cut.
+    """An utterance, to be converted to a cut.
 
     Attributes:
         id: Unique in the corpus.
-        speaker: Who speaks.
-        sex: ``"M"``, ``"F"`` or None when not known.
-        text: What is said, as written.
-        phonemes: What is said, in phonemes.
-        audio: The file it lies in.
-        start: Where it begins in the file, in seconds.
-        end: Where it ends in the file, in seconds; None is the end of the file.
+        speaker: Name of the speaker.
+        sex: ``"M"``, ``"F"`` or None when unknown.
+        text: Orthographic transcript.
+        phonemes: Phonemic transcript.
+        audio: The audio file.
+        start: Start in the file, in seconds.
+        end: End in the file, in seconds; None is the end of the file.
         times: Start and end of each phoneme in seconds from the utterance's start, if known.
-        extra: Further facts for the supervision's ``custom`` field, such as age.
+        extra: Further entries of the supervision's ``custom`` field, such as age.
     """
 
     id: str
@@ -69,12 +69,12 @@ def read_header(id: str, path: Path, where: str) -> AudioFile:
     """Reads the header of an audio file of one channel.
 
     Args:
-        id: Names the recording.
+        id: Identifier of the recording.
         path: The file.
-        where: The table and line that name it, for the error message.
+        where: Table and line that name it, for the error message.
 
     Raises:
-        InputError: The file is missing, is not audio, is empty, or has several channels.
+        InputError: The file is missing, is not audio, is empty, or is not mono.
     """
     import soundfile
 
@@ -92,7 +92,7 @@ def read_header(id: str, path: Path, where: str) -> AudioFile:
 
 
 def make_cut(utterance: Utterance) -> Cut:
-    """The utterance as a Lhotse cut with exactly one supervision."""
+    """Converts an utterance to a Lhotse cut with exactly one supervision."""
     from lhotse import AudioSource, MonoCut, Recording, SupervisionSegment
     from lhotse.supervision import AlignmentItem
 
@@ -140,7 +140,7 @@ def make_cut(utterance: Utterance) -> Cut:
 def write_corpus(
     folder: Path, name: str, splits: Splits, source: Path | None, settings: Mapping[str, Any]
 ) -> None:
-    """Writes the cuts and, last, the description that makes the folder a prepared corpus.
+    """Writes the cuts and, last, ``corpus.json``, which marks the folder as prepared.
 
     Raises:
         InputError: A split is empty, or two utterances have the same id.
@@ -181,7 +181,7 @@ def write_corpus(
 
 
 def count(cuts: Iterable[Cut]) -> dict[str, float]:
-    """Speakers, utterances, seconds of speech and phonemes of one split."""
+    """Number of speakers, utterances, seconds and phonemes of a split."""
     speakers: Counter[str] = Counter()
     seconds = 0.0
     phonemes = 0
@@ -199,7 +199,7 @@ def count(cuts: Iterable[Cut]) -> dict[str, float]:
 
 
 def fingerprint(files: Iterable[Path]) -> str:
-    """A short hash of the contents of some files: it changes when any of them does."""
+    """Short hash of the contents of files."""
     digest = hashlib.sha256()
     for file in files:
         digest.update(hashlib.sha256(file.read_bytes()).digest())

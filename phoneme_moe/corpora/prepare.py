@@ -1,4 +1,4 @@
-"""Preparing a corpus: all of it or nothing, and nothing when it is there already."""
+"""Preparing a corpus atomically; a corpus that is up to date is left alone."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ def prepare_corpus(
     as_name: str | None = None,
     progress: bool = True,
 ) -> Path:
-    """Prepares a corpus under ``data_root()``; does nothing if the same one is there already.
+    """Prepares a corpus under ``data_root()``, unless the same one is there already.
 
-    The corpus is built in a hidden folder beside its place and renamed at the end, so an
-    interrupted run leaves nothing that looks finished.
+    The corpus is built in a hidden folder beside its target and renamed at the end, so an
+    interrupted run leaves no incomplete corpus.
 
     Args:
         name: One of ``CORPORA``.
         source: The user's folder or file, for a corpus that needs one.
-        lexicon: A pronunciation dictionary in CMUdict form, for ``kaldi`` text in words.
-        as_name: The name recipes will use; ``name`` by default.
-        progress: Whether to show a progress bar on stderr (never when that is no terminal).
+        lexicon: A pronunciation lexicon in CMUdict format, for ``kaldi`` text in words.
+        as_name: Name of the corpus in recipes; ``name`` by default.
+        progress: Whether to show a progress bar on stderr, if that is a terminal.
 
     Returns:
         The folder of the prepared corpus.
@@ -65,17 +65,17 @@ def write_prepared(
     make: Callable[[Path], Splits],
     source: Path | None = None,
 ) -> None:
-    """Makes a corpus folder, all of it or nothing; does nothing if the same one is there already.
+    """Writes a corpus folder atomically, unless the same corpus is there already.
 
     Args:
-        target: The folder, named as recipes name the corpus.
-        settings: What decides the result.
-        make: Gives the cuts of every split; it may put audio into the folder it is given, under
+        target: The folder, named after the corpus.
+        settings: Everything that determines the result.
+        make: Returns the cuts of every split; it may write audio to the folder it is given, under
             ``audio``.
-        source: The user's folder or file, if there is one.
+        source: The user's folder or file, if any.
 
     Raises:
-        InputError: The folder holds something else, or the source.
+        InputError: The folder is no prepared corpus, or contains the source.
     """
     if _holds(target, source, settings):
         return
@@ -115,7 +115,7 @@ def is_prepared(
 
 
 def ensure_corpus(name: str, progress: bool = True) -> PreparedCorpus:
-    """Opens a corpus, and prepares it first when it is missing and needs no files of the user.
+    """Opens a corpus; prepares it first if it is missing and needs no files of the user.
 
     Raises:
         InputError: It is unknown, or it is not prepared and needs the user's files.
@@ -129,7 +129,7 @@ def ensure_corpus(name: str, progress: bool = True) -> PreparedCorpus:
 def _plan(
     name: str, source: Path | None, lexicon: Path | None, as_name: str | None, progress: bool
 ) -> tuple[CorpusSource, Path, Preparation, dict[str, Any]]:
-    """Checks what the user asked for, before anything is written."""
+    """Checks the arguments before anything is written."""
     if name not in CORPORA:
         raise InputError(f"corpus {name!r} is unknown{suggest(name, CORPORA)}")
     corpus = CORPORA[name]
@@ -161,19 +161,19 @@ def _plan(
 
 
 def _holds(target: Path, source: Path | None, settings: dict[str, Any]) -> bool:
-    """Whether the folder holds the very corpus that these settings would make."""
+    """Whether the folder contains the corpus of these settings."""
     if not (target / DESCRIPTION_FILE).is_file():
         return False
-    found = read_description(target)
+    description = read_description(target)
     return bool(
-        found["format_version"] == FORMAT_VERSION
-        and found["source"] == (None if source is None else str(source))
-        and found["settings"] == settings
+        description["format_version"] == FORMAT_VERSION
+        and description["source"] == (None if source is None else str(source))
+        and description["settings"] == settings
     )
 
 
 def _replace(target: Path, finished: Path) -> None:
-    """Puts the finished folder in place; a former one is out of the way for one rename only."""
+    """Moves the finished folder to its target; a former one is moved away first."""
     former = target.with_name(f".{target.name}.former-{os.getpid()}")
     if target.exists():
         target.rename(former)
@@ -182,7 +182,7 @@ def _replace(target: Path, finished: Path) -> None:
 
 
 def _remove_abandoned(target: Path) -> None:
-    """Removes what killed preparations of this corpus left behind."""
+    """Removes the folders of killed preparations of this corpus."""
     for pattern in (f".{target.name}.partial-*", f".{target.name}.former-*"):
         for folder in target.parent.glob(pattern):
             pid = folder.name.rpartition("-")[2]
@@ -192,7 +192,7 @@ def _remove_abandoned(target: Path) -> None:
 
 def _is_running(pid: int) -> bool:
     try:
-        os.kill(pid, 0)  # signal 0 only asks
+        os.kill(pid, 0)  # signal 0 only tests for existence
     except ProcessLookupError:
         return False
     except PermissionError:

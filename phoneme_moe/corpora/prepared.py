@@ -1,4 +1,4 @@
-"""A corpus on disk, ready for use: finding it, reading it, and saying what is missing."""
+"""Prepared corpora on disk: finding and loading them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 1
 UNLABELLED = "unlabelled"
-"""The speaker of a corpus that does not say who speaks."""
+"""The speaker of a corpus without speaker labels."""
 
 SPLITS = ("train", "dev", "test")
 DESCRIPTION_FILE = "corpus.json"
@@ -29,17 +29,17 @@ def data_root() -> Path:
 
 
 def cuts_file(folder: Path, split: str) -> Path:
-    """Where the cuts of a split lie inside a corpus folder."""
+    """File of the cuts of a split in a corpus folder."""
     return folder / f"cuts_{split}.jsonl.gz"
 
 
 @dataclass(frozen=True)
 class PreparedCorpus:
-    """A corpus that ``prepare_corpus`` finished.
+    """A prepared corpus.
 
     Attributes:
-        name: The name recipes use (``corpus.name``).
-        folder: Where it lies; it may be moved when the corpus made its own audio.
+        name: Its name in recipes (``corpus.name``).
+        folder: Its folder, which may be moved if its audio is synthesised.
         phonemes: Every phoneme of every split, sorted.
         speakers: Every speaker of every split, sorted.
         description: All of ``corpus.json``: source, settings, counts, the sex of each speaker.
@@ -52,7 +52,7 @@ class PreparedCorpus:
     description: dict[str, Any]
 
     def cuts(self, split: str) -> CutSet:
-        """The utterances of one split, in memory, their audio paths usable as they are.
+        """The utterances of a split, in memory, with resolved audio paths.
 
         Args:
             split: ``"train"``, ``"dev"`` or ``"test"``.
@@ -101,12 +101,12 @@ def require_file_sources(cut: Cut, where: str) -> None:
 
 
 def prepared_names() -> list[str]:
-    """The names of the corpora that lie finished under ``data_root()``, sorted."""
+    """Names of the prepared corpora under ``data_root()``, sorted."""
     return sorted(file.parent.name for file in data_root().glob(f"[!.]*/{DESCRIPTION_FILE}"))
 
 
 def read_description(folder: Path) -> dict[str, Any]:
-    """Reads and checks ``corpus.json``.
+    """Reads and validates ``corpus.json``.
 
     Raises:
         InputError: It is missing, damaged, or written by a newer release.
@@ -134,7 +134,7 @@ def load_corpus(name: str) -> PreparedCorpus:
     """Opens a prepared corpus by name.
 
     Args:
-        name: A corpus of ``CORPORA`` or the name given at ``prepare --as NAME``.
+        name: A corpus of ``CORPORA``, or the name that it was prepared under.
 
     Raises:
         InputError: The name is unknown, the corpus is not prepared, or its format is newer.

@@ -1,4 +1,4 @@
-"""The corpora known by name, each made by the module of this package that it names."""
+"""Registry of the corpora that can be prepared by name."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Preparation:
-    """What one preparation is given.
+    """Arguments of a preparation.
 
     Attributes:
-        folder: Where the corpus is being built; audio the corpus makes goes to ``folder/audio``.
-        source: The folder or file the user has; None for a corpus that makes its own audio.
-        lexicon: A pronunciation dictionary, for a corpus whose text is words.
-        progress: Whether a progress bar may be shown.
+        folder: Folder in which the corpus is built; synthesised audio goes to ``folder/audio``.
+        source: The user's folder or file; None for a corpus with synthesised audio.
+        lexicon: A pronunciation lexicon, for a corpus whose text is words.
+        progress: Whether to show a progress bar.
     """
 
     folder: Path
@@ -34,11 +34,11 @@ class CorpusSource:
     """A corpus that can be prepared by name.
 
     Attributes:
-        name: What the user types.
-        description: One line on what is in it.
-        licence: Under which terms it may be used, and what to cite.
-        needs_source: Whether the user must bring its files (``--from DIR``).
-        module: The module that prepares it; imported only then.
+        name: Name of the corpus.
+        description: Its content in one line.
+        licence: Its licence, and what to cite.
+        needs_source: Whether the user must provide its files.
+        module: The module that prepares it, imported on demand.
     """
 
     name: str
@@ -48,12 +48,12 @@ class CorpusSource:
     module: str
 
     def prepare(self, job: Preparation) -> Splits:
-        """Makes the cuts of every split, and the audio if the corpus makes its own."""
+        """Cuts of every split; synthesises the audio if there is no source."""
         function = import_module(self.module).prepare
         return cast("Callable[[Preparation], Splits]", function)(job)
 
     def settings(self, job: Preparation) -> dict[str, Any]:
-        """What, besides the folder, decides the result: the same settings give the same corpus."""
+        """Everything that determines the result, besides the folder."""
         function = import_module(self.module).settings
         return cast("Callable[[Preparation], dict[str, Any]]", function)(job)
 

@@ -1,7 +1,7 @@
-"""speechocean762 (OpenSLR 101): English sentences read by 250 Mandarin speakers, 16 kHz.
+"""Corpus ``speechocean762`` (OpenSLR 101): English read by 250 Mandarin speakers, 16 kHz.
 
-The phonemes are those that should have been said (dictionary pronunciations chosen by the
-publishers); learners said other things at times, so there is a floor under the error.
+The phonemes are canonical pronunciations, chosen by the publishers. Learners mispronounce some, so
+the error rate cannot reach zero.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _FILES = (
 
 
 def settings(job: Preparation) -> dict[str, Any]:
-    """The contents of the tables.
+    """Fingerprint of the tables.
 
     Raises:
-        InputError: The folder is not laid out as the publishers lay it out.
+        InputError: The folder has not the published layout.
     """
     from phoneme_moe.corpora.manifest import fingerprint
     from phoneme_moe.corpora.tables import require_files
@@ -39,7 +39,7 @@ def settings(job: Preparation) -> dict[str, Any]:
 
 
 def prepare(job: Preparation) -> Splits:
-    """The publishers' test speakers, and ten of their training speakers as dev.
+    """Prepares the published test split, and ten of the training speakers as dev.
 
     Raises:
         InputError: A line of a table is malformed, or an audio file is missing or unreadable.
@@ -57,7 +57,7 @@ def prepare(job: Preparation) -> Splits:
 
 
 def choose_dev_speakers(sexes: dict[str, str]) -> set[str]:
-    """Five men or boys and five women or girls, the same ones every time."""
+    """Five male and five female speakers, selected by a hash of their names."""
     from phoneme_moe.corpora.splits import rank
 
     chosen: set[str] = set()
@@ -107,8 +107,8 @@ def _read_part(
 
 
 def _read_phonemes(file: Path) -> dict[str, list[str]]:
-    """Utterance to phonemes: ``UTTERANCE.WORD  P1 P2 ...`` lines, joined in word order."""
-    from phoneme_moe.corpora.arpabet import ARPABET, fold_arpabet
+    """Phonemes by utterance, from ``UTTERANCE.WORD  P1 P2 ...`` lines joined in word order."""
+    from phoneme_moe.corpora.lexicon import ARPABET, fold_arpabet
     from phoneme_moe.corpora.tables import read_table
 
     words: dict[str, dict[int, list[str]]] = {}

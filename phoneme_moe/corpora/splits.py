@@ -1,4 +1,4 @@
-"""Dividing utterances into train, dev and test: by a hash, so the same way everywhere."""
+"""Splitting and subsampling of utterances, reproducible by a hash."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
 
 def rank(name: str) -> str:
-    """A sort key that puts names in an order which looks random and never changes."""
+    """Sort key for a pseudo-random, reproducible order of names."""
     return hashlib.sha256(name.encode()).hexdigest()
 
 
 def split_within_speakers(cuts: Iterable[Cut]) -> dict[str, list[Cut]]:
-    """80 % train, 10 % dev, 10 % test of every speaker, by a hash of the utterance id.
+    """Splits the utterances of every speaker 80/10/10 by a hash of the utterance id.
 
-    A speaker with three utterances or more is in every split; one with fewer only in train.
+    Speakers with fewer than three utterances are in train only.
     """
     speakers: dict[str, list[Cut]] = {}
     for cut in cuts:
@@ -33,10 +33,10 @@ def split_within_speakers(cuts: Iterable[Cut]) -> dict[str, list[Cut]]:
     return splits
 
 
-def fewer_of_each_speaker(cuts: Iterable[Cut], most: int) -> list[Cut]:
-    """At most so many cuts of each speaker, in the order in which they came.
+def limit_utterances(cuts: Iterable[Cut], most: int) -> list[Cut]:
+    """At most ``most`` cuts of each speaker, in their original order.
 
-    By a hash of the utterance id: the first ones of a corpus may all be of one word.
+    Selected by a hash of the utterance id: the first ones of a corpus may all be of one word.
     """
     cuts = list(cuts)
     counts: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""Text tables as Kaldi writes them: one entry a line, its key first, then its value."""
+"""Text tables in Kaldi format: one entry a line, key first, then value."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from phoneme_moe.errors import InputError
 
 @dataclass(frozen=True)
 class Entry:
-    """The value of one line, and where it stands (``FILE:LINE``) for error messages."""
+    """The value of a line, and its place (``FILE:LINE``) for error messages."""
 
     value: str
     where: str
@@ -39,7 +39,7 @@ def read_table(file: Path, what: str) -> dict[str, Entry]:
 
     Args:
         file: The table.
-        what: What a line should be, for the error message, as ``"UTTERANCE SPEAKER"``.
+        what: Format of a line for the error message, as ``"UTTERANCE SPEAKER"``.
 
     Raises:
         InputError: A line has no value, or a key comes twice; the message names the line.
@@ -57,10 +57,10 @@ def read_table(file: Path, what: str) -> dict[str, Entry]:
 
 
 def read_sexes(file: Path) -> dict[str, str]:
-    """Reads ``spk2gender``: speaker to ``"M"`` or ``"F"``.
+    """Reads ``spk2gender``: ``"M"`` or ``"F"`` by speaker.
 
     Raises:
-        InputError: A line says something other than m, f, male or female.
+        InputError: A value is none of m, f, male and female.
     """
     sexes = {}
     for speaker, entry in read_table(file, "SPEAKER m|f").items():
@@ -71,21 +71,21 @@ def read_sexes(file: Path) -> dict[str, str]:
 
 
 def require_files(folder: Path, names: tuple[str, ...], what: str) -> None:
-    """Makes sure that a folder has the files a corpus needs.
+    """Checks that a folder has the files of a corpus.
 
     Raises:
-        InputError: Some are not there; the message says which, and what there is instead.
+        InputError: Names the missing files, and what there is instead.
     """
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         raise InputError(
             f"{folder}: not {what}: looked for {', '.join(names)}; "
-            f"{', '.join(missing)} missing, found {found_in(folder)}"
+            f"{', '.join(missing)} missing, found {contents_of(folder)}"
         )
 
 
-def found_in(folder: Path) -> str:
-    """A few names of what a folder holds, for error messages."""
+def contents_of(folder: Path) -> str:
+    """The first few names in a folder, for error messages."""
     if not folder.is_dir():
         return "a file, not a folder" if folder.exists() else "no such folder"
     names = sorted(path.name for path in folder.iterdir())

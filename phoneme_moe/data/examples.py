@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from phoneme_moe.corpora import PreparedCorpus
-from phoneme_moe.corpora.splits import fewer_of_each_speaker
+from phoneme_moe.corpora.splits import limit_utterances
 from phoneme_moe.data.embeddings import Embeddings
 from phoneme_moe.errors import InputError, suggest
 from phoneme_moe.features.audio import Waveform, add_noise, resample
@@ -118,7 +118,7 @@ def load_examples(
     wanted = set(speakers if speakers is not None else corpus.speakers)
     chosen = [cut for cut in cuts if cut.supervisions[0].speaker in wanted]
     if recipe.corpus.max_utterances:
-        chosen = fewer_of_each_speaker(chosen, recipe.corpus.max_utterances)
+        chosen = limit_utterances(chosen, recipe.corpus.max_utterances)
     size, file = recognizer.embedding_size, recipe.corpus.embeddings
     embeddings = None if size is None or file is None else Embeddings(file, size)
     sounds: list[tuple[Example, Waveform]] = []

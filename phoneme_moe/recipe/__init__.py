@@ -1,7 +1,7 @@
-"""Recipes: what a run is made of, as frozen, strict data.
+"""Recipes: the configuration of a run, as frozen, strictly validated data.
 
-A recipe is one YAML file that stands alone. Nothing in it is code; an unknown key is an error that
-names the key. ``load_recipe`` finds a recipe by the name it ships under or by path.
+A recipe is one self-contained YAML file without code; an unknown key is an error that names the
+key. ``load_recipe`` takes the name of a shipped recipe or a path.
 """
 
 from phoneme_moe.recipe.data import Corpus, Features, Recipe, Task

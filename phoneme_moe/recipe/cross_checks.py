@@ -1,4 +1,4 @@
-"""Whether the sections of a recipe fit together."""
+"""Cross-checks between the sections of a recipe."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     from phoneme_moe.recipe.data import Recipe
 
 TDNN = {"classify": "tdnn_1989", "recognize": "tdnn"}
-"""The time-delay network of each task; all other kinds do for both."""
+"""The time-delay network of each task; all other kinds work for both."""
 
 
 def check_networks(recipe: Recipe) -> None:
-    """The networks can do the task.
+    """Checks that the networks fit the task.
 
     Raises:
-        ValueError: Names what does not fit.
+        ValueError: Names the key that does not fit.
     """
     task, features, model = recipe.task, recipe.features, recipe.model
     if model.encoder is not None:
@@ -28,7 +28,7 @@ def check_networks(recipe: Recipe) -> None:
         sees = sparse is not None and sparse.router.sees == "embedding"
         if sees and recipe.corpus.embeddings is None:
             raise ValueError(
-                "corpus.embeddings: found none, but model.encoder.sparse.router sees an embedding; "
+                "corpus.embeddings: found none, but model.encoder.sparse.router needs embeddings; "
                 "expected a safetensors file"
             )
         return
@@ -58,7 +58,7 @@ def check_networks(recipe: Recipe) -> None:
 
 
 def check_stage(recipe: Recipe, stage: Stage) -> None:
-    """A stage can train what it names.
+    """Checks that a stage can train the parts it names.
 
     Raises:
         ValueError: Begins with the stage's name.
@@ -126,7 +126,7 @@ def _problem_of_encoder(encoder: EncoderSection, stage: Stage) -> str | None:
             "cross_entropy and crf"
         )
     if stage.route == "speaker":
-        return "route: speaker is for experts that bear speakers' names, not for an encoder"
+        return "route: speaker is for experts named after speakers, not for an encoder"
     if stage.route == "shared":
         sparse = encoder.sparse
         if sparse is None or sparse.router.kind == "soft":
@@ -134,7 +134,7 @@ def _problem_of_encoder(encoder: EncoderSection, stage: Stage) -> str | None:
         if sparse.segments != 1 or sparse.shared or sparse.num_experts == 1:
             return (
                 "route: shared makes every expert a copy of one: expected "
-                "model.encoder.sparse.segments: 1, shared: 0 and several num_experts"
+                "model.encoder.sparse.segments: 1, shared: 0 and num_experts above 1"
             )
     return None
 

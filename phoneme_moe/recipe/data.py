@@ -1,4 +1,4 @@
-"""The sections of a recipe, frozen and strict: the data, the task, and the whole."""
+"""Sections of a recipe: corpus, features, task; and the recipe itself."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from phoneme_moe.recipe.training import Training
 
 
 class Corpus(Section):
-    """Whose speech is learned, and in how much noise.
+    """Training and test data.
 
     Attributes:
         name: A prepared corpus (``phoneme-moe corpora list``).
-        speakers: Only these speakers; all of the corpus when left out.
-        held_out_speakers: Kept out of training and dev, but still tested.
-        max_utterances: At most this many utterances of each speaker in each split, drawn by a hash
-            of their ids.
-        snr_db: Noise is added to every utterance at this signal-to-noise ratio; none if left out.
-        noise_seed: The noise of an utterance follows from this number and the utterance's name.
-        embeddings: A safetensors file with a vector of each utterance or speaker, for routers that
-            see one (``sees: embedding``).
+        speakers: Speakers to use; all of the corpus when left out.
+        held_out_speakers: Speakers to test on that are not in training and dev.
+        max_utterances: Most utterances of each speaker in each split, selected by a hash of their
+            ids.
+        snr_db: Signal-to-noise ratio of added white noise in decibels; no noise when left out.
+        noise_seed: Seed of the noise, together with the name of the utterance.
+        embeddings: A safetensors file with an embedding of each utterance or speaker, for routers
+            that use them (``sees: embedding``).
     """
 
     name: str
@@ -37,17 +37,17 @@ class Corpus(Section):
 
 
 class Features(Section):
-    """The log mel spectrum that every part of the model sees.
+    """Log mel features, the input of the model.
 
     Attributes:
-        sample_rate: Samples per second that the model works at; audio is resampled to it.
-        n_mels: Bands on the mel scale.
+        sample_rate: Samples per second; audio is resampled to it.
+        n_mels: Mel bands.
         window_ms: Length of the analysis window in milliseconds.
         window: Shape of the analysis window.
-        hop_ms: From one frame to the next, in milliseconds.
-        normalization: ``range`` scales a token to -1..1 about a mean of 0, as in 1989;
+        hop_ms: Frame shift in milliseconds.
+        normalization: ``range`` scales a token to -1..1 with mean 0 (Waibel et al. 1989);
             ``utterance`` gives every band mean 0 and the utterance variance 1.
-        stack: Adjacent frames that are joined into one, so that the model takes fewer, wider steps.
+        stack: Adjacent frames that are stacked into one.
     """
 
     sample_rate: Annotated[int, Field(ge=4000, le=96000)] = 16000
@@ -60,17 +60,17 @@ class Features(Section):
 
 
 class Task(Section):
-    """What is asked of the model.
+    """The task of the model.
 
     Attributes:
-        kind: ``classify`` names the phoneme of an excised token; ``recognize`` writes down the
-            phonemes of an utterance (CTC).
-        phonemes: The phonemes to tell apart; all of the corpus when left out (``recognize`` only).
-        beam: Readings that a beam search with the phoneme n-gram of the training phonemes keeps
-            wherever the run is read and nobody says otherwise (``recognize`` only). Left out, runs
-            are read by the best path, and those trained with ``objective: crf`` by a wide beam.
+        kind: ``classify`` an excised token as a phoneme; ``recognize`` the phonemes of an utterance
+            (CTC).
+        phonemes: The phoneme set; all of the corpus when left out (``recognize`` only).
+        beam: Default beam width for decoding with the phoneme n-gram of the training data
+            (``recognize`` only). Left out, decoding is greedy; runs trained with ``objective: crf``
+            use a wide beam.
         token_ms: Length of a token in milliseconds.
-        onset_ms: Where in the token the phoneme begins, in milliseconds.
+        onset_ms: Start of the phoneme within the token in milliseconds.
     """
 
     kind: Literal["classify", "recognize"]
@@ -82,7 +82,7 @@ class Task(Section):
     @model_validator(mode="after")
     def _classification_names_its_phonemes(self) -> Task:
         if self.kind == "classify" and not self.phonemes:
-            raise ValueError("task.phonemes must list the phonemes to tell apart")
+            raise ValueError("task.phonemes must list the phonemes to classify")
         if self.phonemes and len(set(self.phonemes)) != len(self.phonemes):
             raise ValueError("task.phonemes names a phoneme twice")
         if self.kind == "classify" and self.beam is not None:
@@ -94,7 +94,7 @@ class Task(Section):
 
 
 class Recipe(Section):
-    """A whole run as data; ``model_dump(mode="json")`` gives plain types."""
+    """The configuration of a run."""
 
     name: str
     description: str = ""

@@ -1,4 +1,4 @@
-"""What a recipe may say of an encoder: its blocks, and the sparse experts within them."""
+"""Section ``model.encoder`` of a recipe: blocks and sparse layers."""
 
 from __future__ import annotations
 
@@ -12,21 +12,23 @@ from phoneme_moe.recipe.section import Count, Section
 
 
 class Sparse(Section):
-    """Sparse layers instead of some of the encoder's feed-forward parts.
+    """Sparse layers (mixtures of experts) in place of feed-forward layers of the encoder.
 
     Attributes:
         every: Every n-th block has one, counted from the first; 1 for all.
-        num_experts: Of each layer, before they are cut into segments.
-        hidden: Units of an expert, before it is cut.
-        segments: Each expert is cut into this many, of which as many times more are chosen: the
-            same cost in finer grains (DeepSeekMoE 2024).
-        shared: Of the chosen, after cutting, so many are the same for all frames and always on.
-        capacity: In training an expert takes at most this times its equal share of a batch; what
-            comes too late is passed on by the residual. Left out, nothing is dropped.
-        dropout: Share of an expert's hidden units silenced in a step of training.
-        router: Who chooses.
-        balance: Left out: ``switch: 0.01, z: 0.001`` for routers that learn to choose (a tree: no
-            z), nothing for the others.
+        num_experts: Experts of each layer, before segmentation.
+        hidden: Hidden units of an expert, before segmentation.
+        segments: Each expert is split into this many, and as many times more are selected: the same
+            cost with finer granularity (DeepSeekMoE, Dai et al. 2024).
+        shared: Number of the selected experts, after segmentation, that are shared by all frames
+            and always active.
+        capacity: Capacity factor in training: an expert takes at most this times its equal share of
+            a batch, and further frames pass by the residual only. Left out, nothing is dropped.
+        dropout: Dropout rate of an expert's hidden units.
+        router: The router.
+        balance: Load balancing. Left out: ``switch: 0.01, z: 0.001`` for learned routers (a tree:
+        no
+            z), none for the others.
     """
 
     every: Count = 2
@@ -41,22 +43,22 @@ class Sparse(Section):
 
     @property
     def num_routed(self) -> int:
-        """Experts to choose from."""
+        """Experts to select from, after segmentation."""
         return self.num_experts * self.segments
 
     @property
     def routed_top_k(self) -> int:
-        """Experts that are chosen for a frame, without the shared ones."""
+        """Experts selected for a frame, without the shared ones."""
         return self.router.top_k * self.segments - self.shared
 
     @property
     def expert_hidden(self) -> int:
-        """Units of an expert as it is."""
+        """Hidden units of an expert, after segmentation."""
         return self.hidden // self.segments
 
     @property
     def balancing(self) -> Balance:
-        """What is in force."""
+        """Load balancing in effect."""
         if self.balance is not None:
             return self.balance
         if not self.router.learns or self.router.selection != "top_k":
@@ -149,16 +151,16 @@ class Sparse(Section):
 
 
 class EncoderSection(Section):
-    """Blocks of a time-delay part and a feed-forward part (``model.encoder``).
+    """Blocks of a time-delay layer and a feed-forward layer (``model.encoder``).
 
     Attributes:
         width: Channels.
-        hidden: Units of a dense feed-forward part.
-        dilations: One block for each; the step between the frames it joins.
-        kernel: Frames that are joined; odd.
-        bottleneck: Channels through which a block sees neighbours.
-        dropout: Share of an utterance's channels silenced in training, in each part of a block.
-        sparse: Experts in some of the blocks; all are dense when left out.
+        hidden: Hidden units of a dense feed-forward layer.
+        dilations: Of each block, the step between the frames it sees.
+        kernel: Frames that a time-delay layer sees; odd.
+        bottleneck: Channels of the bottleneck of a time-delay layer.
+        dropout: Dropout rate of channels, in each layer of a block.
+        sparse: Sparse layers in some of the blocks; all are dense when left out.
     """
 
     width: Count = 256
@@ -170,7 +172,7 @@ class EncoderSection(Section):
     sparse: Sparse | None = None
 
     def is_sparse(self, block: int) -> bool:
-        """Whether a block's feed-forward part is sparse."""
+        """Whether the feed-forward layer of a block is sparse."""
         return self.sparse is not None and (block + 1) % self.sparse.every == 0
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""Finding, changing and checking a recipe file; errors name the key."""
+"""Loading and validating recipes; errors name the key."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from phoneme_moe.recipe.data import Recipe
 
 
 def shipped_recipes() -> dict[str, Path]:
-    """The recipes that come with the package, by name."""
+    """Paths of the shipped recipes by name."""
     package = Path(__file__).parents[1]
     # Beside the modules in an installed wheel, at the top of a checkout.
     folder = next(f for f in (package / "recipes", package.parent / "recipes") if f.is_dir())
@@ -23,14 +23,11 @@ def shipped_recipes() -> dict[str, Path]:
 
 
 def load_recipe(name_or_path: str | Path, changes: Sequence[str] = ()) -> Recipe:
-    """Reads and checks a recipe.
+    """Loads and validates a recipe.
 
     Args:
         name_or_path: Name of a shipped recipe, or path of a YAML file.
         changes: Settings to change, each ``section.key=value`` with the value in YAML.
-
-    Returns:
-        The checked recipe.
 
     Raises:
         InputError: The recipe is unknown, unreadable, or has a wrong key or value.
@@ -57,11 +54,11 @@ def load_recipe(name_or_path: str | Path, changes: Sequence[str] = ()) -> Recipe
 
 
 def validate_recipe(data: Any, source: str) -> Recipe:
-    """Checks plain data against the recipe's sections.
+    """Validates the content of a recipe file.
 
     Args:
-        data: Nested dictionaries as YAML or JSON gives them.
-        source: Where the data came from, for the error message.
+        data: Nested dictionaries, from YAML or JSON.
+        source: Origin of the data, for the error message.
 
     Raises:
         InputError: Names the first wrong key with what was found and expected.

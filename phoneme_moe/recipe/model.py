@@ -1,4 +1,4 @@
-"""What a recipe may say of the model: the experts, the gate, and how experts are combined."""
+"""Section ``model`` of a recipe: experts, gate and combination."""
 
 from __future__ import annotations
 
@@ -14,25 +14,24 @@ Combination = Literal["weighted_sum", "product", "maximum", "vote"]
 
 
 class Layers(Section):
-    """The sizes of a network; its kind says which of them it has.
+    """A network; its kind determines which sizes apply.
 
     Attributes:
-        kind: What computes the scores. ``tdnn_1989``: two sigmoid layers on a token, each class
-            summed over time (Waibel 1989); ``tdnn``: a stack of residual layers over a whole
-            utterance; ``linear`` and ``feed_forward``: a linear map, or layers of rectified units,
-            of a whole token, or of each frame of an utterance with its neighbours; ``function``: a
-            function without weights (``phoneme_moe.mixture.networks.functions``).
-        hidden: Units of the two layers of a ``tdnn_1989``, or of every layer of a
-            ``feed_forward``, which must name them.
-        windows: Frames that each of the two layers of a ``tdnn_1989`` looks at.
+        kind: Architecture. ``tdnn_1989``: two sigmoid layers on a token, each class summed over
+            time (Waibel et al. 1989); ``tdnn``: residual layers over an utterance; ``linear`` and
+            ``feed_forward``: a linear map, or layers with ReLU, of a token, or of each frame of an
+            utterance with its neighbours; ``function``: a function without weights
+            (``phoneme_moe.mixture.networks.functions``).
+        hidden: Units of the two layers of a ``tdnn_1989``, or of each hidden layer of a
+            ``feed_forward``, where it is required.
+        windows: Frames that each of the two layers of a ``tdnn_1989`` sees.
         width: Channels of each layer of a ``tdnn``.
-        dilations: One layer of a ``tdnn`` for each; the step between the frames it looks at.
-        kernel: Frames that a layer of a ``tdnn`` looks at, or the first layer of a ``linear`` or
+        dilations: Of each layer of a ``tdnn``, the step between the frames it sees.
+        kernel: Frames that a layer of a ``tdnn`` sees, or the first layer of a ``linear`` or
             ``feed_forward`` over an utterance.
-        dropout: Share of the channels silenced in training, of a ``tdnn``.
-        bottleneck: Channels through which a layer of a ``tdnn`` sees the one before it; all of them
-            when left out. Wide layers through a narrow bottleneck cost a fraction of full ones.
-        function: The name that a ``function`` is registered under.
+        dropout: Dropout rate of the channels of a ``tdnn``.
+        bottleneck: Channels of the bottleneck before each layer of a ``tdnn``; none when left out.
+        function: Name of a registered ``function``.
     """
 
     kind: str = "tdnn"
@@ -47,7 +46,7 @@ class Layers(Section):
 
     @property
     def learns(self) -> bool:
-        """Whether there are weights to train."""
+        """Whether it has trainable weights."""
         return self.kind not in {"function", "speaker", "fixed"}
 
     @model_validator(mode="after")
@@ -71,21 +70,20 @@ class Layers(Section):
 
 
 class Network(Layers):
-    """The network of every expert; its settings are those of ``Layers``."""
+    """The network of an expert; settings as in ``Layers``."""
 
     kind: Literal["tdnn_1989", "tdnn", "linear", "feed_forward", "function"] = "tdnn"
 
 
 class Gating(Layers):
-    """The gate, which says how much each expert is asked.
+    """The gate, which weights the experts.
 
     Attributes:
-        kind: A network or function as an expert has it, whose scores are of experts; ``speaker``:
-            the expert that bears the speaker's name, where it is known who speaks; ``fixed``: the
-            same weights whoever speaks.
-        activation: What makes weights of scores. ``softmax``: the experts share a weight of 1;
-            ``sigmoid``: each has a weight of its own, 0..1, and what they say together is
-            normalised. (How Meta-Pi normalised is not known.)
+        kind: A network or function as for an expert, with one score for each expert; ``speaker``:
+            the expert named after the speaker, which must be known; ``fixed``: constant weights.
+        activation: From scores to weights. ``softmax``: weights sum to 1; ``sigmoid``: independent
+            weights, 0..1, and the mixture is normalised. (The normalisation of Meta-Pi is not
+            known.)
         weights: Of a ``fixed`` gate, one for each expert in order; only their ratios matter.
     """
 
@@ -113,18 +111,17 @@ class Gating(Layers):
 
 
 class Model(Section):
-    """Experts and the gate before them; or one encoder, in which experts may be layers.
+    """Experts and a gate; or an encoder with sparse layers.
 
     Attributes:
         num_experts: A number, or ``speakers``: one expert for each training speaker.
         expert: The network of every expert.
-        functions: Names of registered functions that are experts too, after the networks.
+        functions: Names of registered functions that are further experts, after the networks.
         gate: The gate; none for a single expert.
-        combine: What the experts say together (``mixture.combination``): ``weighted_sum`` of their
-            probabilities; their ``product``, each to the power of its weight; ``maximum``, the
-            expert with the greatest weight alone; ``vote``, a (weighted) vote for each one's best.
-        encoder: Instead of all these: blocks of layers over whole utterances, some of them of
-            sparse experts.
+        combine: Combination of the experts (``mixture.combination``): ``weighted_sum`` of their
+            probabilities; ``product``, each to the power of its weight; ``maximum``, the expert
+            with the greatest weight; ``vote``, a (weighted) vote of their best outputs.
+        encoder: An encoder in place of all of these.
     """
 
     num_experts: Annotated[int, Field(ge=1)] | Literal["speakers"] = 1
@@ -148,12 +145,12 @@ class Model(Section):
         return self
 
     @model_validator(mode="after")
-    def _several_experts_need_a_gate(self) -> Model:
-        several = self.num_experts != 1 or bool(self.functions)
-        if several and self.gate is None:
-            raise ValueError("model.gate is needed to choose among several experts")
-        if not several and self.gate is not None:
-            raise ValueError("model.gate has nothing to choose among: model.num_experts is 1")
+    def _experts_need_a_gate(self) -> Model:
+        combined = self.num_experts != 1 or bool(self.functions)
+        if combined and self.gate is None:
+            raise ValueError("model.gate is needed for more than one expert")
+        if not combined and self.gate is not None:
+            raise ValueError("model.gate has a single expert: model.num_experts is 1")
         if self.combine != "weighted_sum" and (self.gate is None or self.gate.kind == "speaker"):
             raise ValueError(f"model.combine: {self.combine} has only one expert to combine")
         return self

@@ -1,4 +1,4 @@
-"""What a recipe may say of the router of a sparse layer, and of what keeps its experts busy."""
+"""Sections of a recipe for a sparse layer: router and load balancing."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ class Router(Section):
     """The router of a sparse layer (``mixture.sparse``: routers, selection, soft).
 
     Attributes:
-        kind: What gives the scores. ``linear``: a learned map; ``tree``: first a group, then an
+        kind: Source of the scores. ``linear``: a learned map; ``tree``: first a group, then an
             expert within it; ``hash``: fixed random directions; ``rule``: a registered function of
-            the model's input; ``soft``: nobody chooses, slots mix the frames of a window.
-        sees: What is decided on: each ``frame``; a frame in its ``context``; the ``utterance``, all
-            of whose frames go the same way; or an ``embedding`` of it from outside.
+            the model input; ``soft``: no selection, slots mix the frames of a window (Soft MoE).
+        sees: Input of the router: each ``frame``; a frame with its ``context``; the ``utterance``,
+            for one decision about all of its frames; or an external ``embedding`` of it.
         context_frames: Frames of the context, 5, 9, 13, ...
-        context_width: Channels of the small TDNN that sees it.
-        embedding_size: Numbers of an embedding from outside.
-        top_k: Experts that are chosen; of a layer in ``segments``, before it is cut.
-        score: ``softmax`` over all experts, or each one's own ``sigmoid``.
-        weigh: Whether weights are taken ``before`` selection, as probabilities among all experts,
-            or ``after`` it, as shares among the chosen.
-        selection: ``top_k``; ``balanced``: in training every expert is chosen equally often
-            (Sinkhorn); ``expert_choice``: experts choose frames, ``top_k`` for each on average,
-            weighed by their probabilities whatever ``weigh`` says.
-        noise: ``gaussian`` (learned spread), ``jitter`` or ``gumbel``; in training only.
+        context_width: Channels of the TDNN over the context.
+        embedding_size: Length of an external embedding.
+        top_k: Selected experts; with ``segments``, before segmentation.
+        score: ``softmax`` over all experts, or an independent ``sigmoid`` for each.
+        weigh: Whether weights are normalised ``before`` selection, over all experts, or ``after``
+            it, over the selected ones.
+        selection: ``top_k``; ``balanced``: equally many frames for every expert in training
+            (Sinkhorn); ``expert_choice``: experts select frames, ``top_k`` experts for each frame
+            on average, weighted by their probabilities whatever ``weigh`` is.
+        noise: ``gaussian`` (learned scale), ``jitter`` or ``gumbel``; in training only.
         noise_scale: Width of jitter (0.01 if left out) or scale of Gumbel noise (1).
-        straight_through: Chosen experts count alike; the router learns by the straight-through
+        straight_through: Equal weights for the selected experts; gradients by the straight-through
             estimator.
         levels: Branches of a ``tree`` at each level; their product is the number of experts.
         function: Name of a ``rule`` (``phoneme_moe.register_gate``).
-        slots: Of each expert in a window, where the router is ``soft``.
-        window: Frames whose mixtures they are.
+        slots: Slots of each expert in a window, where the router is ``soft``.
+        window: Frames of a window, where the router is ``soft``.
     """
 
     kind: Literal["linear", "tree", "hash", "rule", "soft"] = "linear"
@@ -57,7 +57,7 @@ class Router(Section):
 
     @property
     def learns(self) -> bool:
-        """Whether a gradient could move the choice."""
+        """Whether the router is learned."""
         return self.kind in {"linear", "tree"}
 
     @model_validator(mode="after")
@@ -112,15 +112,16 @@ class Router(Section):
 
 
 class Balance(Section):
-    """What keeps the experts equally busy (``mixture.sparse.balance``).
+    """Load balancing (``mixture.sparse.balance``).
 
     Attributes:
-        switch: Weight of the loss of Switch and GShard; at every level of a tree.
-        importance: Weight of Shazeer's importance loss.
-        load: Weight of Shazeer's load loss, for ``noise: gaussian``.
-        z: Weight of the loss that keeps scores small.
-        bias_rate: Step of the biases that balance without a loss (DeepSeek-V3); 0 for none.
-        bias_steps: Steps whose choices are counted before a bias changes.
+        switch: Weight of the load-balancing loss of Switch and GShard; at every level of a tree.
+        importance: Weight of the importance loss (Shazeer et al. 2017).
+        load: Weight of the load loss (Shazeer et al. 2017), for ``noise: gaussian``.
+        z: Weight of the router z-loss (ST-MoE, Zoph et al. 2022).
+        bias_rate: Update of the selection biases for balancing without a loss (DeepSeek-V3); 0 for
+            none.
+        bias_steps: Training steps between updates of the biases.
     """
 
     switch: Amount = 0.01

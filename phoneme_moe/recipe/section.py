@@ -1,4 +1,4 @@
-"""What every section of a recipe is."""
+"""Base class and number types of the sections of a recipe."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 Count = Annotated[int, Field(ge=1)]
-"""How many of something, at least one."""
+"""A whole number, 1 or more."""
 
 Amount = Annotated[float, Field(ge=0)]
-"""How much of something, 0 or more."""
+"""A number, 0 or more."""
 
 
 class Section(BaseModel):
-    """A part of a recipe: frozen, and strict about unknown keys."""
+    """A section of a recipe: frozen, without unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -1,4 +1,4 @@
-"""What a recipe may say of training: stages, objectives, what is changed at random."""
+"""Section ``training`` of a recipe: stages, objectives, augmentation, timing net."""
 
 from __future__ import annotations
 
@@ -14,17 +14,16 @@ Objective = Literal["cross_entropy", "crf", "mse", "cfm", "speaker"]
 
 
 class Augmentation(Section):
-    """What is changed at random in every training utterance, each time anew.
+    """Data augmentation of training utterances.
 
     Attributes:
-        quiet_ends: Share of the utterances whose quiet ends are cut off, a random part of each:
-            recordings of training and of use may have been cut differently.
-        speed: Spoken up to this share faster or slower (time axis of the features stretched).
-        vocal_tract: Vocal tract up to this share longer or shorter (mel axis stretched).
-        time_masks: Stretches of frames blanked out (SpecAugment, Park et al. 2019).
-        time_mask_ms: Longest of them in milliseconds.
-        band_masks: Ranges of mel bands blanked out.
-        band_mask_bands: Widest of them in bands.
+        quiet_ends: Share of the utterances whose silent ends are trimmed by a random amount.
+        speed: Largest relative change of speed (time axis of the features stretched).
+        vocal_tract: Largest relative change of vocal tract length (mel axis stretched).
+        time_masks: Time masks per utterance (SpecAugment, Park et al. 2019).
+        time_mask_ms: Longest time mask in milliseconds.
+        band_masks: Frequency masks per utterance.
+        band_mask_bands: Widest frequency mask in mel bands.
     """
 
     quiet_ends: Annotated[float, Field(ge=0, le=1)] = 0.0
@@ -37,40 +36,39 @@ class Augmentation(Section):
 
 
 class Stage(Section):
-    """One stage of training: which parts learn, and who routes.
+    """One stage of training: trained parts, routing, objective, optimiser.
 
     Attributes:
-        name: What the stage is called in logs.
-        train: The parts whose weights change; the rest is frozen.
-        route: ``speaker`` sends each utterance to its own speaker's expert, ``gate`` asks the gate;
-            ``shared`` trains one expert on everybody, and all experts begin as copies of it.
-        objective: What is made small. ``cross_entropy`` is the surprise at the right phonemes;
-            ``crf`` is the surprise at them among all that could have been said, by the model and a
-            phoneme trigram together (``decoding.ctc_crf``): of an encoder, which is then read by
-            beam search. For tokens there are also ``mse``, the squared error of the posteriors, and
-            ``cfm``, how little the right one is ahead (Hampshire & Waibel 1990). ``speaker``
-            teaches the gate who speaks, whatever is said (SID).
-        optimizer: ``adamw``, in steps of a batch; or ``em``, expectation maximisation on the whole
-            training set, an epoch each, for linear experts behind a linear gate (Jordan & Jacobs
-            1994).
+        name: Name of the stage in logs.
+        train: Trained parts; the rest is frozen.
+        route: ``speaker`` routes each utterance to the expert of its speaker, ``gate`` by the gate;
+            ``shared`` trains one expert on all data, and all experts start as copies of it.
+        objective: Loss function. ``cross_entropy``: negative log-likelihood of the reference (CTC
+            for utterances). ``crf``: CTC-CRF, the likelihood with a phoneme trigram, normalised
+            over all phoneme sequences (``decoding.ctc_crf``); for an encoder, which is then decoded
+            by beam search. For tokens also ``mse``, mean squared error of the posteriors, and
+            ``cfm``, the classification figure of merit (Hampshire & Waibel 1990). ``speaker``
+            trains the gate to identify the speaker (SID).
+        optimizer: ``adamw``; or ``em``, expectation maximisation on the whole training set in each
+            epoch, for linear experts behind a linear gate (Jordan & Jacobs 1994).
         epochs: Passes over the training data.
-        learning_rate: Peak step size of AdamW; EM has none.
-        weight_decay: Decay of the weights per step, relative to the learning rate. For ``em``: the
-            precision of a Gaussian prior around 0, in nats of the whole training set.
-        schedule: ``constant``, or ``cosine`` from the peak down to nothing after a short warm-up;
-            of AdamW.
-        keep: The weights that the stage ends with: of its last epoch, or of its best on dev: that
-            with the fewest phoneme errors, or speakers misnamed where the objective is ``speaker``.
-        augmentation: What is changed at random in this stage, instead of the training's. Parts that
-            should tell speakers apart are better off without changed voices.
-        blend: What the gate's weights blend in the phoneme objective: the experts' posteriors of
-            each ``frame``, or the probabilities that they give the whole ``utterance``
-            (``training.objectives``). Recognition always blends frames.
-        balance: Weight of a penalty on unequal load of the experts (``mixture.routing.imbalance``);
-            without it a gate may leave an expert alone before it can tell speakers apart. Sparse
-            layers have ``model.encoder.sparse.balance`` instead.
-        average: Decay of an exponential moving average of the weights, which is what dev measures
-            and the stage ends with (Polyak & Juditsky 1992); 0 for none.
+        learning_rate: Peak learning rate of AdamW; EM has none.
+        weight_decay: Weight decay of AdamW. For ``em``: the precision of a Gaussian prior around 0,
+            in nats of the whole training set.
+        schedule: Learning rate of AdamW: ``constant``, or ``cosine`` decay to 0 after a short
+            warm-up.
+        keep: Weights at the end of the stage: of the last epoch, or of the best on dev, with the
+            fewest phoneme errors (speaker errors for ``objective: speaker``).
+        augmentation: Augmentation of this stage, in place of that of the whole training. Parts that
+            distinguish speakers are better trained without changed voices.
+        blend: Unit of the mixture in the phoneme objective: the posteriors of each ``frame``, or
+            the likelihoods of the whole ``utterance`` (``training.objectives``). Inference always
+            mixes frames.
+        balance: Weight of a penalty on unequal load of the experts (``mixture.routing.imbalance``),
+            without which the gate may drop an expert early. Sparse layers have
+            ``model.encoder.sparse.balance`` instead.
+        average: Decay of an exponential moving average of the weights, which is evaluated on dev
+            and kept (Polyak & Juditsky 1992); 0 for none.
     """
 
     name: str
@@ -90,7 +88,7 @@ class Stage(Section):
 
     @property
     def learns_through_the_mixture(self) -> bool:
-        """Whether the loss is of what the experts say together, frame by frame."""
+        """Whether the loss is of the mixture of posteriors in each frame."""
         return self.route == "gate" and self.objective != "speaker" and self.blend == "frame"
 
     @model_validator(mode="after")
@@ -98,7 +96,7 @@ class Stage(Section):
         if not self.train:
             raise ValueError("train must name at least one part")
         if self.route != "gate" and "gate" in self.train:
-            raise ValueError(f"the gate learns nothing where it is not asked (route: {self.route})")
+            raise ValueError(f"the gate learns nothing where it is not used (route: {self.route})")
         if self.route != "gate" and (self.blend == "utterance" or self.balance):
             raise ValueError(f"blend and balance are for a gate (route: {self.route})")
         return self
@@ -143,17 +141,17 @@ class Stage(Section):
 
 
 class Timing(Section):
-    """The small net that finds when each phoneme begins (``phoneme_moe.model.timing_net``).
+    """The timing net, for start and end times of phonemes (``phoneme_moe.model.timing_net``).
 
-    It is trained after the stages, on the same utterances, and changes nothing of what is
-    recognised.
+    It is trained after the stages, on the same utterances, and has no influence on the recognised
+    phonemes.
 
     Attributes:
-        width: Its channels.
-        epochs: Passes over the training data; more of a small corpus, until it has had 200 steps.
-        learning_rate: At its peak.
-        batch_size: Utterances in a step.
-        prior_scale: Power of the label prior that keeps it from peaking.
+        width: Channels.
+        epochs: Passes over the training data; more for a small corpus, for at least 200 steps.
+        learning_rate: Peak learning rate.
+        batch_size: Utterances in a batch.
+        prior_scale: Exponent of the label prior.
     """
 
     width: Annotated[int, Field(ge=1)] = 96
@@ -164,16 +162,15 @@ class Timing(Section):
 
 
 class Training(Section):
-    """How the stages are run.
+    """Training of the model.
 
     Attributes:
-        batch_size: Utterances (or tokens) in a step.
-        precision: Arithmetic of the step; the mixture itself stays in float32.
-        gradient_clip: Longest gradient that a step may take.
-        augmentation: What is changed at random in training utterances.
+        batch_size: Utterances (or tokens) in a batch.
+        precision: Numerical precision of a step; the mixture itself stays in float32.
+        gradient_clip: Largest norm of the gradient.
+        augmentation: Data augmentation.
         stages: The stages in order.
-        timing: The net that finds phoneme times; null leaves it out. Where tokens are classified
-            there is none.
+        timing: The timing net; null for none. Token classifiers have none.
     """
 
     batch_size: Annotated[int, Field(ge=1)] = 48
@@ -184,12 +181,12 @@ class Training(Section):
     timing: Timing | None = Timing()
 
     def augmentation_of(self, stage: Stage) -> Augmentation:
-        """What is changed at random in a stage."""
+        """Augmentation in effect in a stage."""
         return self.augmentation if stage.augmentation is None else stage.augmentation
 
     @property
     def learns_with_ngram(self) -> bool:
-        """Whether the posteriors say only what an n-gram does not know."""
+        """Whether the model is trained together with an n-gram (CTC-CRF)."""
         return self.stages[-1].objective == "crf"
 
     @model_validator(mode="after")

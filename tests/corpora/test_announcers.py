@@ -15,11 +15,11 @@ import soundfile
 from phoneme_moe.corpora.announcers.corpus import (
     MIN_TOKENS,
     STOPS,
-    divide,
     plan_renditions,
-    read_aloud,
+    pronounce_words,
     read_words,
     speak_corpus,
+    split_words,
     word_list,
 )
 from phoneme_moe.corpora.announcers.voices import ANNOUNCERS, FOLD, fold_labels
@@ -37,7 +37,7 @@ def words() -> list[str]:
 
 @pytest.fixture(scope="module")
 def readings(words: list[str]) -> dict[str, tuple[str, ...]]:
-    return read_aloud(words)
+    return pronounce_words(words)
 
 
 @pytest.fixture(scope="module")
@@ -54,17 +54,17 @@ def test_word_list(words: list[str]) -> None:
 
 
 def test_every_word_is_divided_once(words: list[str], readings: dict[str, tuple[str, ...]]) -> None:
-    splits = divide(readings)
+    splits = split_words(readings)
     assert sorted(word for its in splits.values() for word in its) == sorted(words)
     sounds = {split: {readings[word] for word in its} for split, its in splits.items()}
     assert not sounds["train"] & sounds["test"]
     assert not sounds["dev"] & (sounds["train"] | sounds["test"])
     assert len(splits["train"]) == pytest.approx(0.45 * len(words), rel=0.05)
-    assert divide(dict(reversed(readings.items()))).keys() == splits.keys()
+    assert split_words(dict(reversed(readings.items()))).keys() == splits.keys()
 
 
 def test_the_whole_list_gives_enough_stops(readings: dict[str, tuple[str, ...]]) -> None:
-    for split, its_words in divide(readings).items():
+    for split, its_words in split_words(readings).items():
         if split == "dev":
             continue
         planned = plan_renditions(its_words, readings, MIN_TOKENS)
@@ -141,7 +141,7 @@ def test_renditions_differ(spoken: tuple[Path, dict[str, list]]) -> None:
 
 def test_a_sound_without_a_phoneme_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"'ヴ': eSpeak speaks 'v'"):
-        read_aloud(["ばら", "ヴ"])
+        pronounce_words(["ばら", "ヴ"])
     with pytest.raises(InputError, match="'x'"):
         fold_labels([("x", 0.0, 0.1)], "word")
 

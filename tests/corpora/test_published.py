@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from phoneme_moe.corpora import load_corpus, prepare_corpus
-from phoneme_moe.corpora.arpabet import ARPABET, fold_arpabet
 from phoneme_moe.corpora.check import check_corpus
 from phoneme_moe.corpora.fsdd import DIGITS
+from phoneme_moe.corpora.lexicon import ARPABET, fold_arpabet
 from phoneme_moe.errors import InputError
 
 from .layouts import make_fsdd, make_speechocean762, write_table

@@ -5,7 +5,7 @@ from importlib.resources import files
 
 import pytest
 
-from phoneme_moe.corpora.arpabet import ARPABET
+from phoneme_moe.corpora.lexicon import ARPABET
 from phoneme_moe.decoding.symbols import fold_names, symbol_map, to_symbols
 from phoneme_moe.errors import InputError
 

@@ -1,8 +1,8 @@
-"""Six synthetic announcers speak isolated Japanese words: the six-speaker b, d, g material.
+"""Corpus ``announcers``: isolated Japanese words by six synthetic speakers, for /b, d, g/ tasks.
 
-The words are divided into train, dev and test, and no word is in two of them (homophones count
-as one word). Every announcer speaks every word of a split once, and words with /b/, /d/ or /g/
-again, differently, until each of the three is there often enough.
+The words are split into train, dev and test without overlap (homophones count as one word). Every
+announcer speaks every word of a split once, and words with /b/, /d/ or /g/ again in further
+renditions until each of the three occurs often enough.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 
 STOPS = ("b", "d", "g")
 MIN_TOKENS = 250
-"""Tokens of /b/, /d/ and /g/ each that every speaker has in train and again in test."""
+"""Minimum tokens of each of /b/, /d/ and /g/ for every speaker, in train and in test."""
 
-# Words are dealt out to the splits like cards: 45 %, 9 %, 45 %.
+# Words are dealt to the splits in turn: 45 %, 9 %, 45 %.
 _DEAL = ("train", "test") * 5 + ("dev",)
 
-Readings = Mapping[str, tuple[str, ...]]  # word in kana: its phonemes
+Pronunciations = Mapping[str, tuple[str, ...]]  # phonemes by word in kana
 
 
 def settings(job: Preparation) -> dict[str, Any]:
-    """The words and the voices."""
+    """Word list, voices and versions."""
     from phoneme_moe.corpora.announcers.voices import ANNOUNCERS, SYNTHESIS_VERSION, require_praat
 
     words = "\n".join(read_words(word_list()))
@@ -46,7 +46,7 @@ def settings(job: Preparation) -> dict[str, Any]:
 
 
 def prepare(job: Preparation) -> Splits:
-    """Speaks the project's own word list.
+    """Synthesises the word list of the project.
 
     Raises:
         InputError: ``praat-parselmouth`` is not installed.
@@ -55,7 +55,7 @@ def prepare(job: Preparation) -> Splits:
 
 
 def word_list() -> Path:
-    """The project's word list: inside the installed package, or beside it in a checkout."""
+    """Word list of the project: in the installed package, or beside it in a checkout."""
     package = Path(__file__).parents[2]
     places = [package / "data", package.parent / "data"]
     for place in places:
@@ -84,32 +84,32 @@ def read_words(file: Path) -> list[str]:
 
 
 def speak_corpus(job: Preparation, words: Sequence[str], min_tokens: int) -> Splits:
-    """Divides the words, lets every announcer speak them, and makes the cuts.
+    """Splits the words, synthesises them with every announcer, and makes the cuts.
 
     Args:
-        job: Where the audio goes.
+        job: Folder for the audio.
         words: In kana.
-        min_tokens: How often /b/, /d/ and /g/ each occur per speaker in train and in test, at
-            least; in dev every word is spoken once.
+        min_tokens: Minimum tokens of each of /b/, /d/ and /g/ per speaker in train and in test; in
+            dev every word is spoken once.
     """
     from phoneme_moe.corpora.announcers.synthesis import SAMPLING_RATE, Recital, recite
     from phoneme_moe.corpora.announcers.voices import ANNOUNCERS
     from phoneme_moe.corpora.manifest import AudioFile, Utterance, make_cut
     from phoneme_moe.progress import track
 
-    readings = read_aloud(words, job.progress)
+    pronunciations = pronounce_words(words, job.progress)
     numbers = {word: number for number, word in enumerate(words, start=1)}
     split_of: dict[str, str] = {}
     renditions: list[tuple[int, str, int]] = []
-    for split, its_words in divide(readings).items():
+    for split, its_words in split_words(pronunciations).items():
         split_of |= dict.fromkeys(its_words, split)
         wanted = 0 if split == "dev" else min_tokens
-        planned = plan_renditions(its_words, readings, wanted)
+        planned = plan_renditions(its_words, pronunciations, wanted)
         renditions += [(numbers[word], word, rendition) for word, rendition in planned]
     recitals = [Recital(announcer, tuple(renditions)) for announcer in ANNOUNCERS]
     spoken = track(
         recite(recitals, job.folder, _num_processes()),
-        "Speaking",
+        "Synthesising",
         job.progress,
         total=len(renditions) * len(recitals),
     )
@@ -128,8 +128,8 @@ def speak_corpus(job: Preparation, words: Sequence[str], min_tokens: int) -> Spl
     return splits
 
 
-def read_aloud(words: Sequence[str], progress: bool = False) -> dict[str, tuple[str, ...]]:
-    """The phonemes of each word as the first announcer speaks it, in the order of ``words``."""
+def pronounce_words(words: Sequence[str], progress: bool = False) -> dict[str, tuple[str, ...]]:
+    """Phonemes of each word as spoken by the first announcer, in the order of ``words``."""
     from tempfile import TemporaryDirectory
 
     from phoneme_moe.corpora.announcers.synthesis import Recital, recite
@@ -144,25 +144,28 @@ def read_aloud(words: Sequence[str], progress: bool = False) -> dict[str, tuple[
     ]
     with TemporaryDirectory() as folder:
         spoken = track(
-            recite(recitals, Path(folder), num_processes), "Reading", progress, total=len(words)
+            recite(recitals, Path(folder), num_processes),
+            "Synthesising the word list",
+            progress,
+            total=len(words),
         )
-        readings = {word.word: word.phonemes for word in spoken}
-    return {word: readings[word] for word in words}
+        pronunciations = {word.word: word.phonemes for word in spoken}
+    return {word: pronunciations[word] for word in words}
 
 
-def divide(readings: Readings) -> dict[str, list[str]]:
-    """Words to splits, homophones together, /b/ /d/ /g/ in like numbers in train and test."""
+def split_words(pronunciations: Pronunciations) -> dict[str, list[str]]:
+    """Words of each split: homophones together, /b, d, g/ balanced between train and test."""
     from phoneme_moe.corpora.splits import rank
 
     homophones: dict[tuple[str, ...], list[str]] = {}
-    for word, phonemes in readings.items():
+    for word, phonemes in pronunciations.items():
         homophones.setdefault(phonemes, []).append(word)
 
     def stops_first(phonemes: tuple[str, ...]) -> tuple[str, str]:
         stops = "".join(sorted(phoneme for phoneme in phonemes if phoneme in STOPS))
         return stops, rank(" ".join(phonemes))
 
-    # Words with the same stops lie side by side, so dealing them out balances the splits.
+    # Words with the same stops are adjacent, so dealing them in turn balances the splits.
     splits: dict[str, list[str]] = {"train": [], "dev": [], "test": []}
     for place, phonemes in enumerate(sorted(homophones, key=stops_first)):
         splits[_DEAL[place % len(_DEAL)]] += homophones[phonemes]
@@ -170,16 +173,16 @@ def divide(readings: Readings) -> dict[str, list[str]]:
 
 
 def plan_renditions(
-    words: Sequence[str], readings: Readings, min_tokens: int
+    words: Sequence[str], pronunciations: Pronunciations, min_tokens: int
 ) -> list[tuple[str, int]]:
-    """How often each word is spoken: once, and again while a stop in it is still too rare.
+    """Renditions of each word: one, and more while a stop in it is too rare.
 
     Returns:
-        Words with the number of the rendition, from 0, in the order in which they are spoken.
+        Words with the number of the rendition, from 0, in speaking order.
     """
     from phoneme_moe.corpora.splits import rank
 
-    stops = {word: [p for p in readings[word] if p in STOPS] for word in words}
+    stops = {word: [p for p in pronunciations[word] if p in STOPS] for word in words}
     tokens: Counter[str] = Counter()
     for word in words:
         tokens.update(stops[word])
@@ -196,7 +199,7 @@ def plan_renditions(
 
 
 def _num_processes() -> int:
-    """One for every processor; the sound does not depend on it."""
+    """One for every processor; the audio does not depend on it."""
     from phoneme_moe.corpora.announcers.voices import ANNOUNCERS
 
     return min(len(ANNOUNCERS), os.cpu_count() or 1)

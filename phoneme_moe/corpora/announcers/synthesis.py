@@ -1,9 +1,8 @@
-"""Speaking: eSpeak inside Praat, with the time of every phoneme.
+"""Speech synthesis by eSpeak in Praat, with phoneme times.
 
-The synthesiser slowly wavers the pitch of most voices (flutter), and where it is in that
-movement is kept in the process, not in the synthesiser object: the same word sounds a little
-different after other words. So a list of words is always spoken from its first word on, in a
-process of its own; then it comes out bit for bit the same, whatever else is spoken meanwhile.
+The synthesiser modulates the pitch of most voices slowly (flutter), and the phase of that is state
+of the process: the same word differs a little after other words. So each list of words is spoken
+from its start in a fresh process, which makes the audio reproducible bit for bit.
 """
 
 from __future__ import annotations
@@ -22,18 +21,18 @@ from phoneme_moe.corpora.announcers.voices import Announcer, fold_labels
 from phoneme_moe.errors import InputError
 
 SAMPLING_RATE = 16_000
-_ESPEAK_SAMPLING_RATE = 22_050  # its own: Praat takes longer to resample than to speak
-# Some voices peak at 1.01: one gain for all keeps them from clipping and their levels apart.
+_ESPEAK_SAMPLING_RATE = 22_050  # of eSpeak: resampling in Praat takes longer than synthesis
+# Some voices peak at 1.01: a common gain avoids clipping and keeps their relative levels.
 _GAIN = 0.7
 
 
 @dataclass(frozen=True)
 class Recital:
-    """Words that one announcer speaks in a row.
+    """A list of words for one announcer.
 
     Attributes:
-        announcer: Who speaks.
-        words: Word number in the list, the word in kana, and which rendition of it this is.
+        announcer: The announcer.
+        words: Number of the word, the word in kana, and number of the rendition.
     """
 
     announcer: Announcer
@@ -42,15 +41,15 @@ class Recital:
 
 @dataclass(frozen=True)
 class Spoken:
-    """One word as it was spoken.
+    """A synthesised word.
 
     Attributes:
-        announcer: Who spoke it.
+        announcer: The announcer.
         word: In kana.
         phonemes: Folded, in order.
         times: Start and end of each phoneme in seconds.
-        id: Of the utterance.
-        path: Of the file, from the corpus folder.
+        id: Identifier of the utterance.
+        path: Audio file, relative to the corpus folder.
         num_samples: Length of the file.
     """
 
@@ -64,20 +63,20 @@ class Spoken:
 
 
 def recite(recitals: Sequence[Recital], folder: Path, num_processes: int) -> Iterator[Spoken]:
-    """Speaks each recital in a process of its own and writes its files.
+    """Synthesises each list in a process of its own and writes the audio files.
 
     Args:
-        recitals: What is spoken.
+        recitals: The lists.
         folder: The corpus folder; files go to ``audio/SPEAKER/ID.flac`` in it.
-        num_processes: How many speak at a time.
+        num_processes: Number of parallel processes.
 
     Yields:
-        Each word when it is spoken, in no particular order.
+        Words as they are finished, in no particular order.
 
     Raises:
         InputError: A word has a sound without a phoneme.
     """
-    # A spawned process starts afresh, whatever this one has done or loaded.
+    # A spawned process does not inherit the state of this one.
     context = multiprocessing.get_context("spawn")
     waiting = list(reversed(recitals))
     speaking: dict[Any, Any] = {}
@@ -111,7 +110,7 @@ def recite(recitals: Sequence[Recital], folder: Path, num_processes: int) -> Ite
 
 
 def _recite_alone(recital: Recital, folder: Path, sender: Connection[Any, Any]) -> None:
-    # On Ctrl-C the terminal tells every process; this one ends without a word.
+    # On Ctrl-C every process gets the signal; this one ends silently.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         for spoken in _speak(recital, folder):
@@ -119,7 +118,7 @@ def _recite_alone(recital: Recital, folder: Path, sender: Connection[Any, Any]) 
     except InputError as error:
         sender.send(error)
     except BrokenPipeError:
-        pass  # nobody listens any more
+        pass  # the receiver is gone
 
 
 def _speak(recital: Recital, folder: Path) -> Iterator[Spoken]:
@@ -146,8 +145,8 @@ def _speak(recital: Recital, folder: Path) -> Iterator[Spoken]:
         phonemes, times = fold_labels(labels, word)
         id = f"{announcer.name}-{number:04d}-{''.join(phonemes)}-{rendition}"
         path = f"audio/{announcer.name}/{id}.flac"
-        # Through memory: soundfile would wait for the disk after every file, longer than it takes
-        # to speak the word.
+        # Through memory: soundfile waits for the disk after every file, longer than synthesis
+        # takes.
         encoded = BytesIO()
         soundfile.write(encoded, samples, SAMPLING_RATE, format="FLAC", subtype="PCM_16")
         (folder / path).write_bytes(encoded.getvalue())
@@ -163,7 +162,7 @@ def _speak(recital: Recital, folder: Path) -> Iterator[Spoken]:
 
 
 def _manner(announcer: Announcer, word: str, rendition: int) -> tuple[float, float, int]:
-    """Pitch, its range and the rate of one rendition: always the same, never those of another."""
+    """Pitch, pitch range and rate of a rendition, derived from a hash of its name."""
     digest = hashlib.sha256(f"{announcer.name} {word} {rendition}".encode()).digest()
     x, y, z = (int.from_bytes(digest[4 * i : 4 * i + 4], "big") / 2**32 for i in range(3))
     return (
@@ -174,7 +173,7 @@ def _manner(announcer: Announcer, word: str, rendition: int) -> tuple[float, flo
 
 
 def _labels(table: str, duration: float) -> list[tuple[str, float, float]]:
-    """The phoneme tier of Praat's listing of a TextGrid: ``tmin tier text tmax`` lines."""
+    """Phoneme tier of Praat's listing of a TextGrid: ``tmin tier text tmax`` lines."""
     labels = []
     for line in table.splitlines()[1:]:
         start, tier, label, end = line.split("\t")

@@ -1,4 +1,4 @@
-"""The six announcers, and the fold from eSpeak's labels to our phonemes."""
+"""The six announcers, and the mapping of eSpeak labels to phonemes."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from importlib.util import find_spec
 from phoneme_moe.errors import InputError
 
 SYNTHESIS_VERSION = 1
-"""Part of the settings of the corpus: raise it when a change here changes the sound."""
+"""Part of the settings of the corpus; to be raised when a change here changes the audio."""
 
 # eSpeak labels to plain romanised phonemes. Vowel and consonant length is not marked: eSpeak
-# itself labels a long vowel like a short one, and the halves of a double consonant, which it
-# labels one by one, are joined. A palatalised consonant is the consonant and y, so that
-# /b/ /d/ /g/ are found as such. N is the moraic nasal where it is no plain m or n.
+# labels a long vowel like a short one, and the halves of a double consonant, which it
+# labels one by one, are merged. A palatalised consonant is the consonant and y, so that
+# /b, d, g/ are labelled as such. N is the moraic nasal where it is no plain m or n.
 FOLD = {
     "ä": "a", "i": "i", "ɯᵝ": "u", "e̞": "e", "o̞": "o",
     "b": "b", "d": "d", "ɡ": "g", "p": "p", "t": "t", "k": "k",
@@ -27,15 +27,15 @@ FOLD = {
 
 @dataclass(frozen=True)
 class Announcer:
-    """A speaker of the corpus.
+    """A synthetic speaker.
 
     Attributes:
-        name: The speaker's name in the corpus.
+        name: Name of the speaker in the corpus.
         sex: ``"M"`` or ``"F"``.
-        voice: The eSpeak voice. The six were chosen to be far apart: between any two, the mean
-            log mel spectra of the same phonemes differ by 1.1 or more (root mean square).
-        pitch: Multiplies the pitch of the voice.
-        words_per_minute: Mean rate of speech.
+        voice: The eSpeak voice. The six voices differ clearly: between any two, the mean log mel
+            spectra of the same phonemes differ by 1.1 or more (root mean square).
+        pitch: Factor on the pitch of the voice.
+        words_per_minute: Mean speaking rate.
     """
 
     name: str
@@ -56,14 +56,14 @@ ANNOUNCERS = (
 
 
 def require_praat() -> str:
-    """The version of Praat.
+    """Version of Praat.
 
     Raises:
         InputError: ``praat-parselmouth`` is not installed.
     """
     if find_spec("parselmouth") is None:
         raise InputError(
-            "the announcers speak through Praat, which is not installed: "
+            "the announcers are synthesised by Praat, which is not installed: "
             "pip install 'phoneme-moe[praat]'"
         )
     import parselmouth
@@ -74,11 +74,11 @@ def require_praat() -> str:
 def fold_labels(
     labels: Sequence[tuple[str, float, float]], word: str
 ) -> tuple[tuple[str, ...], tuple[tuple[float, float], ...]]:
-    """Phonemes and their times from the labels of the synthesiser.
+    """Phonemes and times from the labels of the synthesiser.
 
     Args:
         labels: Label, start and end in seconds; the empty label is silence.
-        word: What was spoken, for the error message.
+        word: The word, for the error message.
 
     Raises:
         InputError: A label is not in ``FOLD``, as for letters that eSpeak spells out.
