@@ -32,7 +32,7 @@ from phoneme_moe.features.audio import load_waveform
 from phoneme_moe.run_folder import load_run
 from phoneme_moe.transcription.bench import bench
 from phoneme_moe.transcription.export import export_onnx
-from phoneme_moe.transcription.live import Listener, Pace, recognize_as_live
+from phoneme_moe.transcription.live import LiveRecognizer, LiveSettings, simulate_live
 from phoneme_moe.transcription.transcribe import (
     Failure,
     Options,
@@ -44,7 +44,13 @@ BEAMS = (None, 4, 16, 64)
 SAMPLE = 60
 """Files that PocketSphinx listens to."""
 
-PACES = (Pace(0.16, 0.0), Pace(0.16, 0.16), Pace(0.16, 0.32), Pace(), Pace(0.16, 0.64))
+PACES = (
+    LiveSettings(0.16, 0.0),
+    LiveSettings(0.16, 0.16),
+    LiveSettings(0.16, 0.32),
+    LiveSettings(),
+    LiveSettings(0.16, 0.64),
+)
 
 
 def engines(run: Path, folder: Path) -> dict[str, Path]:
@@ -75,9 +81,10 @@ def speed(model: Path, files: list[Path], threads: int) -> dict[str, Any]:
     """Stages, memory and start of a model; the better of two passes, as caches fill."""
     engine = open_engine(model, "cpu", threads)
     first, second = bench(engine, files, cold=False), bench(engine, files)
-    if first["all_seconds"] < second["all_seconds"]:
-        return second | {key: first[key] for key in ("all_seconds", "times_real_time", "stages")}
-    return second
+    if first.all_seconds < second.all_seconds:
+        faster = {key: getattr(first, key) for key in ("all_seconds", "times_real_time", "stages")}
+        second = second.model_copy(update=faster)
+    return second.model_dump()
 
 
 def errors(model: Path, cuts: list[Any], beam: int | None) -> float:
@@ -130,9 +137,9 @@ def live(model: Path, cuts: list[Any]) -> list[dict[str, Any]]:
     for pace in PACES:
         scores = []
         for cut, waveform in zip(cuts, waveforms, strict=True):
-            said = [phoneme for phoneme, _ in recognize_as_live(engine, waveform, pace)]
+            said = [phoneme for phoneme, _ in simulate_live(engine, waveform, pace)]
             scores.append(score_utterance(cut.supervisions[0].custom["phonemes"], said))
-        listener, taken = Listener(engine, pace), []
+        listener, taken = LiveRecognizer(engine, pace), []
         for waveform in waveforms[:20]:
             for first in range(0, len(waveform), rate // 50):
                 began = time.perf_counter()

@@ -52,7 +52,7 @@ def align(
     from phoneme_moe.corpora.lexicon import read_pronunciations
     from phoneme_moe.files import write_text
     from phoneme_moe.transcription.align import align_phonemes, align_text
-    from phoneme_moe.transcription.writers.alignments import ALIGNMENT_FORMATS
+    from phoneme_moe.transcription.writers import ALIGNMENT_FORMATS
 
     pronunciations = None if lexicon is None else read_pronunciations(lexicon)
     engine = open_engine(run, device)

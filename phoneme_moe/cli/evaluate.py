@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from phoneme_moe.cli.options import AskedLayer, Beam, GateFrom, OnlyExpert, WithoutExpert
+from phoneme_moe.cli.options import Beam, GateFrom, OnlyExpert, OverrideLayer, WithoutExpert
 
 
 def evaluate(
@@ -20,7 +20,7 @@ def evaluate(
     only_expert: OnlyExpert = None,
     without_expert: WithoutExpert = None,
     gate_from: GateFrom = None,
-    layer: AskedLayer = None,
+    layer: OverrideLayer = None,
     json: Annotated[Path | None, typer.Option(help="Also write the figures here.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
 ) -> None:

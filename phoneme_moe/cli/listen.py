@@ -58,10 +58,10 @@ def listen(
     if source not in {None, "-"}:
         raise InputError(f"listen: found {source!r}, expected - or nothing; transcribe reads files")
     from phoneme_moe.cli.transcribe import open_engine
-    from phoneme_moe.transcription.live import Listener, LivePhoneme, Pace
+    from phoneme_moe.transcription.live import LivePhoneme, LiveRecognizer, LiveSettings
 
     engine = open_engine(run, device)
-    listener = Listener(engine, Pace(step, look_ahead))
+    listener = LiveRecognizer(engine, LiveSettings(step, look_ahead))
     wanted = listener.front_end.sample_rate
     if engine.spec.decoding.beam is not None:
         said = "is read by beam search elsewhere, but live by the best path"
@@ -89,7 +89,7 @@ def listen(
     except KeyboardInterrupt:
         pass
     show(listener.finish())
-    print(f"a step took {1000 * listener.slowest:.0f} ms at most", file=sys.stderr)
+    print(f"a step took {1000 * listener.slowest_step:.0f} ms at most", file=sys.stderr)
 
 
 def _standard_input(form: SampleFormat, rate: int | None, wanted: int) -> Iterator[Waveform]:

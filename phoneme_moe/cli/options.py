@@ -15,7 +15,7 @@ OnlyExpert = Annotated[
 ]
 WithoutExpert = Annotated[str | None, typer.Option(help="Do not ask these.")]
 GateFrom = Annotated[str | None, typer.Option(help="A speaker's mean gate weights, or uniform.")]
-AskedLayer = Annotated[
+OverrideLayer = Annotated[
     str | None, typer.Option(help="The sparse layer whose experts are meant; all alike.")
 ]
 

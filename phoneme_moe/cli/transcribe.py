@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from phoneme_moe.cli.options import (
-    AskedLayer,
     Beam,
     GateFrom,
     OnlyExpert,
+    OverrideLayer,
     WithoutExpert,
     named_path,
 )
@@ -71,7 +71,7 @@ def transcribe(
     only_expert: OnlyExpert = None,
     without_expert: WithoutExpert = None,
     gate_from: GateFrom = None,
-    layer: AskedLayer = None,
+    layer: OverrideLayer = None,
     skip_done: Annotated[
         bool, typer.Option("--skip-done", help="Leave out recordings that --out has already.")
     ] = False,
@@ -90,13 +90,13 @@ def transcribe(
     is then 1.
     """
     from phoneme_moe.progress import progress_bar
-    from phoneme_moe.transcription.find_audio import find_audio
+    from phoneme_moe.transcription.recording import find_audio
     from phoneme_moe.transcription.transcribe import (
         Failure,
         Options,
         transcribe_files,
     )
-    from phoneme_moe.transcription.writers.transcripts import FORMATS, output_names
+    from phoneme_moe.transcription.writers import FORMATS, output_names
 
     if format == "all" and out is None:
         raise InputError("--format all: expected --out FOLDER too, one file a format")

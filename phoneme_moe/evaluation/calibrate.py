@@ -15,12 +15,12 @@ from phoneme_moe.decoding.decoder import Decoding
 from phoneme_moe.decoding.ngram import PhonemeNgram
 from phoneme_moe.evaluation.quality import BEAM, QUALITY, WIDE_BEAM, measure
 from phoneme_moe.evaluation.split_outputs import (
-    Listened,
-    best_paths,
-    listen,
-    read,
-    score,
-    sure_and_right,
+    SplitOutputs,
+    confidences_and_correct,
+    decode_split,
+    greedy_split,
+    infer_split,
+    score_split,
 )
 from phoneme_moe.files import write_json
 from phoneme_moe.run_folder import LoadedRun, save_decoding
@@ -47,8 +47,8 @@ def calibrate(run: LoadedRun, corpus: PreparedCorpus | None = None) -> LoadedRun
     speakers = corpus_speakers(run.recipe, corpus)
     by_ngram = run.recipe.training.learns_with_ngram
     num_shifts = run.recognizer.stack if by_ngram else 1
-    dev = listen(run, corpus, "dev", speakers, num_shifts)
-    test = listen(run, corpus, "test", num_shifts=num_shifts)
+    dev = infer_split(run, corpus, "dev", speakers, num_shifts)
+    test = infer_split(run, corpus, "test", num_shifts=num_shifts)
     decoding = Decoding()
     tokens = run.recognizer.task.kind == "classify"
     if not tokens:
@@ -73,11 +73,11 @@ def calibrate(run: LoadedRun, corpus: PreparedCorpus | None = None) -> LoadedRun
     return run
 
 
-def _weigh_ngram(run: LoadedRun, dev: Listened, decoding: Decoding) -> Decoding:
+def _weigh_ngram(run: LoadedRun, dev: SplitOutputs, decoding: Decoding) -> Decoding:
     """Weight and bonus with the fewest errors on dev; the smaller weight where they are equal."""
 
     def errors(tried: Decoding) -> float:
-        return score(run, dev, read(run, dev, tried, BEAM)).error_rate
+        return score_split(run, dev, decode_split(run, dev, tried, BEAM)).error_rate
 
     best, least = decoding, errors(decoding)
     for _ in range(2):
@@ -89,12 +89,12 @@ def _weigh_ngram(run: LoadedRun, dev: Listened, decoding: Decoding) -> Decoding:
     return best
 
 
-def _temperature(run: LoadedRun, dev: Listened) -> float:
+def _temperature(run: LoadedRun, dev: SplitOutputs) -> float:
     """At which confidences are likeliest (Guo et al. 2017)."""
-    readings = best_paths(run, dev)
+    readings = greedy_split(run, dev)
 
     def surprise(temperature: float) -> float:
-        sure, right = sure_and_right(run, dev, readings, temperature)
+        sure, right = confidences_and_correct(run, dev, readings, temperature)
         kept = np.clip(np.where(right, sure, 1 - sure), 1e-6, 1)
         return float(-np.log(kept).mean()) if len(kept) else 0.0
 

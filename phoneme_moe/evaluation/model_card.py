@@ -18,7 +18,7 @@ SPEED = "speed.json"
 """Of ``phoneme-moe bench``, in the run folder."""
 
 
-def test_files(corpus: str) -> list[Path]:
+def test_recordings(corpus: str) -> list[Path]:
     """Recordings of a prepared corpus's test split.
 
     Raises:

@@ -18,7 +18,13 @@ from phoneme_moe.corpora import PreparedCorpus
 from phoneme_moe.data.speakers import split_speakers
 from phoneme_moe.decoding.scoring import align_phonemes
 from phoneme_moe.errors import InputError
-from phoneme_moe.evaluation.split_outputs import Listened, best_paths, read, score, sure_and_right
+from phoneme_moe.evaluation.split_outputs import (
+    SplitOutputs,
+    confidences_and_correct,
+    decode_split,
+    greedy_split,
+    score_split,
+)
 from phoneme_moe.features.audio import resample
 from phoneme_moe.features.log_mel_numpy import FrontEnd
 from phoneme_moe.run_folder import LoadedRun
@@ -57,7 +63,7 @@ def calibration_error(sure: NDArray[np.float64], right: NDArray[np.bool_]) -> fl
 
 
 def measure(
-    run: LoadedRun, corpus: PreparedCorpus, dev: Listened, test: Listened
+    run: LoadedRun, corpus: PreparedCorpus, dev: SplitOutputs, test: SplitOutputs
 ) -> dict[str, Any]:
     """The figures of ``quality.json``."""
     decoding = run.decoding
@@ -65,14 +71,14 @@ def measure(
     found: dict[str, Any] = {"version": 1, "corpus": run.recipe.corpus.name, "beam": kept}
     tokens = run.recognizer.task.kind == "classify"
     for name, split in (("dev", dev), ("test", test)):
-        readings = best_paths(run, split)
+        readings = greedy_split(run, split)
         part: dict[str, Any] = {"utterances": len(split)}
-        part["per"] = score(run, split, readings).error_rate
+        part["per"] = score_split(run, split, readings).error_rate
         if not tokens:
-            beam = read(run, split, decoding, kept)
-            part["per_beam"] = score(run, split, beam).error_rate
+            beam = decode_split(run, split, decoding, kept)
+            part["per_beam"] = score_split(run, split, beam).error_rate
         for key, temperature in (("raw", 1.0), ("calibrated", decoding.temperature)):
-            sure, right = sure_and_right(run, split, readings, temperature)
+            sure, right = confidences_and_correct(run, split, readings, temperature)
             part[f"calibration_error_{key}"] = calibration_error(sure, right)
         part["times"] = time_errors(run, corpus, name, {e.speaker for e in split.examples})
         found[name] = part

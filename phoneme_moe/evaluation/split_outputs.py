@@ -20,12 +20,13 @@ from phoneme_moe.decoding.scoring import Score, correct_phonemes, score_utteranc
 from phoneme_moe.inference import recognize_examples
 from phoneme_moe.run_folder import LoadedRun
 from phoneme_moe.transcription.model_spec import ModelOutput
-from phoneme_moe.transcription.pieces import TimedHypothesis, decode
+from phoneme_moe.transcription.pieces import decode
 from phoneme_moe.transcription.run_engine import spec_of
+from phoneme_moe.transcription.segment_times import TimedHypothesis
 
 
 @dataclass(frozen=True)
-class Listened:
+class SplitOutputs:
     """What a run says of the utterances of a split.
 
     Attributes:
@@ -40,13 +41,13 @@ class Listened:
         return len(self.examples)
 
 
-def listen(
+def infer_split(
     run: LoadedRun,
     corpus: PreparedCorpus,
     split: str,
     speakers: Sequence[str] | None = None,
     num_shifts: int = 1,
-) -> Listened:
+) -> SplitOutputs:
     """What a run says of a split.
 
     Args:
@@ -76,17 +77,17 @@ def listen(
             first, *others = (own[row : row + 1, : n[row]].copy() for own, n in several)
             heard.append(ModelOutput(first, nothing, None, tuple(others)))
         ordered += batch.examples
-    return Listened(ordered, heard)
+    return SplitOutputs(ordered, heard)
 
 
-def read(
-    run: LoadedRun, split: Listened, decoding: Decoding, beam: int | None = None
+def decode_split(
+    run: LoadedRun, split: SplitOutputs, decoding: Decoding, beam: int | None = None
 ) -> list[TimedHypothesis]:
     """Readings of all utterances; by the best path without a beam."""
     return decode(split.heard, replace(spec_of(run), decoding=decoding), beam)
 
 
-def score(run: LoadedRun, split: Listened, readings: Sequence[TimedHypothesis]) -> Score:
+def score_split(run: LoadedRun, split: SplitOutputs, readings: Sequence[TimedHypothesis]) -> Score:
     """Errors of readings of all utterances."""
     phonemes = run.recognizer.phonemes
     return total_score(
@@ -97,10 +98,10 @@ def score(run: LoadedRun, split: Listened, readings: Sequence[TimedHypothesis]) 
     )
 
 
-def best_paths(run: LoadedRun, split: Listened) -> list[TimedHypothesis]:
+def greedy_split(run: LoadedRun, split: SplitOutputs) -> list[TimedHypothesis]:
     """Greedy readings; of tokens, their one phoneme."""
     if run.recognizer.task.kind != "classify":
-        return read(run, split, Decoding())
+        return decode_split(run, split, Decoding())
     span = np.array([[0, 1]])
     return [
         TimedHypothesis([int(heard.log_posteriors[0, 0].argmax())], span, span)
@@ -108,8 +109,8 @@ def best_paths(run: LoadedRun, split: Listened) -> list[TimedHypothesis]:
     ]
 
 
-def sure_and_right(
-    run: LoadedRun, split: Listened, readings: Sequence[TimedHypothesis], temperature: float
+def confidences_and_correct(
+    run: LoadedRun, split: SplitOutputs, readings: Sequence[TimedHypothesis], temperature: float
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Confidence of every phoneme that is recognised, and whether it was said."""
     sure: list[NDArray[Any]] = [np.empty(0)]

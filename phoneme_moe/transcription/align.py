@@ -1,4 +1,4 @@
-"""When each phoneme of a known sequence was said, how surely, and how well.
+"""Forced alignment of a recording with known phonemes or text, and goodness of pronunciation.
 
 Legend: T frames of posteriors, P outputs with the blank first.
 """
@@ -15,15 +15,21 @@ from torch.nn import functional
 
 from phoneme_moe.decoding.phonemes import BLANK
 from phoneme_moe.decoding.viterbi import Spans, force_align, min_num_frames, share_gaps
-from phoneme_moe.errors import InputError
+from phoneme_moe.errors import ArgumentError, InputError
 from phoneme_moe.transcription.model_spec import Engine, ModelOutput
-from phoneme_moe.transcription.pieces import TimedHypothesis, build_transcript, find_times
 from phoneme_moe.transcription.recording import Recording, read_recording
+from phoneme_moe.transcription.segment_times import (
+    TimedHypothesis,
+    build_transcript,
+    find_times,
+)
 from phoneme_moe.transcription.transcript import Transcript
 from phoneme_moe.transcription.windowing import infer
 
 NEIGHBOURS = 4
-"""Phonemes to either side that are looked at with one when others are put in its place."""
+"""Phonemes on either side of one that is replaced, whose frames count in its goodness too."""
+
+PUNCTUATION = ".,;:!?\"'()[]{}<>-–—…¿¡«»“”‘’"
 
 
 @dataclass(frozen=True)
@@ -31,7 +37,7 @@ class Word:
     """A word of the text.
 
     Attributes:
-        word: As written.
+        word: In lower case, without punctuation.
         start: In seconds.
         end: In seconds.
     """
@@ -43,41 +49,42 @@ class Word:
 
 @dataclass(frozen=True)
 class Alignment:
-    """A transcript of what was to be said.
+    """A recording aligned with known phonemes.
 
     Attributes:
         transcript: The phonemes with times and confidence.
-        goodness: Of each: how much likelier the recording is with it than with the likeliest other
-            phoneme, or none, in its place; natural logarithm, above 0 where nothing fits better
-            (goodness of pronunciation: Witt & Young 2000; by CTC: Cao et al. 2024).
-        likeliest: What fits best in its place, itself included; "" where nothing does.
-        words: The words of the text, where there was one.
+        goodness: Goodness of pronunciation of each phoneme: natural logarithm of the likelihood
+            ratio between it and the best alternative, another phoneme or none, in its place. Above
+            0 where nothing fits better (Witt & Young 2000; with CTC: Cao et al. 2024).
+        best: The phoneme that fits best in its place, itself included; "" where none fits best.
+        words: The words of the text; empty when phonemes were given.
     """
 
     transcript: Transcript
     goodness: tuple[float, ...]
-    likeliest: tuple[str, ...]
+    best: tuple[str, ...]
     words: tuple[Word, ...] = ()
 
 
 def align_phonemes(
     engine: Engine, path: str | Path, phonemes: Sequence[str], channel: int | None = None
 ) -> Alignment:
-    """Aligns a recording with the phonemes that were to be said in it.
+    """Aligns a recording with phonemes.
 
     Args:
-        engine: The model; one that recognises utterances.
+        engine: A model that recognises utterances.
         path: The audio file.
         phonemes: In order, at least one.
-        channel: As ``features.audio.load_waveform`` takes it.
+        channel: As in ``features.audio.load_waveform``.
 
     Raises:
-        InputError: The file cannot be used, a phoneme is not one of the model's, there are more of
-            them than fit into the recording, or the model names tokens.
+        InputError: The file cannot be used, a phoneme is not in the model's set, the recording is
+            too short for so many, or the model classifies tokens.
     """
-    heard, recording = _listen(engine, Path(path), channel)
-    outputs = engine.spec.phonemes.encode(phonemes)
-    return _aligned(engine, heard, recording, outputs)
+    if not phonemes:
+        raise ArgumentError("phonemes", "found none, expected at least one")
+    model_output, recording = _infer_file(engine, Path(path), channel)
+    return _align(engine, model_output, recording, engine.spec.phonemes.encode(phonemes))
 
 
 def align_text(
@@ -87,14 +94,14 @@ def align_text(
     lexicon: Mapping[str, Sequence[Sequence[str]]],
     channel: int | None = None,
 ) -> Alignment:
-    """Aligns a recording with a text; of several pronunciations of a word the likeliest is taken.
+    """Aligns a recording with a text; each word gets its most likely pronunciation.
 
     Args:
-        engine: The model.
+        engine: A model that recognises utterances.
         path: The audio file.
-        text: Words with spaces between; case and punctuation around words do not count.
+        text: Words separated by spaces; case and punctuation around words are ignored.
         lexicon: Pronunciations of each word, in lower case.
-        channel: As ``features.audio.load_waveform`` takes it.
+        channel: As in ``features.audio.load_waveform``.
 
     Raises:
         InputError: As ``align_phonemes``; or a word is not in the lexicon.
@@ -102,66 +109,68 @@ def align_text(
     words = [word.strip(PUNCTUATION) for word in text.lower().split()]
     words = [word for word in words if word]
     if not words:
-        raise InputError("--text: found no word")
+        raise ArgumentError("text", "found no word")
     for word in words:
         if word not in lexicon:
-            raise InputError(f"--text: {word!r} is not in the lexicon")
-    heard, recording = _listen(engine, Path(path), channel)
+            raise ArgumentError("text", f"{word!r} is not in the lexicon")
+    model_output, recording = _infer_file(engine, Path(path), channel)
     encode = engine.spec.phonemes.encode
-    said = torch.from_numpy(heard.log_posteriors[0])
-    options = [[encode(pronunciation) for pronunciation in lexicon[word]] for word in words]
-    chosen = [several[0] for several in options]
-    for index, several in enumerate(options):
-        if len(several) > 1:
-            tried = [_flat([*chosen[:index], own, *chosen[index + 1 :]]) for own in several]
-            chosen[index] = several[int(_log_likelihoods(said, tried).argmax())]
-    found = _aligned(engine, heard, recording, _flat(chosen))
-    segments, first, placed = found.transcript.segments, 0, []
-    for word, own in zip(words, chosen, strict=True):
-        last = first + len(own) - 1
-        placed.append(Word(word, segments[first].start, segments[last].end))
+    log_posteriors = torch.from_numpy(model_output.log_posteriors[0])
+    variants = [[encode(pronunciation) for pronunciation in lexicon[word]] for word in words]
+    chosen = [pronunciations[0] for pronunciations in variants]
+    for index, pronunciations in enumerate(variants):
+        if len(pronunciations) > 1:
+            sequences = [
+                _flatten([*chosen[:index], pronunciation, *chosen[index + 1 :]])
+                for pronunciation in pronunciations
+            ]
+            likelihoods = _log_likelihoods(log_posteriors, sequences)
+            chosen[index] = pronunciations[int(likelihoods.argmax())]
+    alignment = _align(engine, model_output, recording, _flatten(chosen))
+    segments, first, timed_words = alignment.transcript.segments, 0, []
+    for word, pronunciation in zip(words, chosen, strict=True):
+        last = first + len(pronunciation) - 1
+        timed_words.append(Word(word, segments[first].start, segments[last].end))
         first = last + 1
-    return replace(found, words=tuple(placed))
+    return replace(alignment, words=tuple(timed_words))
 
 
-PUNCTUATION = ".,;:!?\"'()[]{}<>-–—…¿¡«»“”‘’"
+def _flatten(pronunciations: Sequence[Sequence[int]]) -> list[int]:
+    return [output for pronunciation in pronunciations for output in pronunciation]
 
 
-def _flat(pronunciations: Sequence[Sequence[int]]) -> list[int]:
-    return [output for own in pronunciations for output in own]
-
-
-def _listen(engine: Engine, path: Path, channel: int | None) -> tuple[ModelOutput, Recording]:
+def _infer_file(engine: Engine, path: Path, channel: int | None) -> tuple[ModelOutput, Recording]:
     spec = engine.spec
     if spec.tokens:
         raise InputError(
-            f"{spec.source}: it names the phoneme of one token; expected a run that recognises "
-            "utterances (task.kind: recognize)"
+            f"{spec.source}: the model classifies single tokens (one token per recording); "
+            "expected a run that recognises utterances (task.kind: recognize)"
         )
     recording = read_recording(path, spec.front_end(), channel)
-    (heard,) = infer(engine, [recording])
-    return heard, recording
+    (model_output,) = infer(engine, [recording])
+    return model_output, recording
 
 
-def _aligned(
-    engine: Engine, heard: ModelOutput, recording: Recording, outputs: Sequence[int]
+def _align(
+    engine: Engine, model_output: ModelOutput, recording: Recording, outputs: Sequence[int]
 ) -> Alignment:
     spec = engine.spec
-    said = heard.log_posteriors
+    log_posteriors = model_output.log_posteriors
+    num_frames = log_posteriors.shape[1]
     needed = min_num_frames(outputs)
-    if needed > said.shape[1]:
+    if needed > num_frames:
         step = spec.feature_seconds * spec.stack
         raise InputError(
             f"{recording.path}: {len(outputs)} phonemes need at least {needed * step:.2f} s: found "
             f"{recording.duration:.2f} s"
         )
-    (spans,) = force_align(said, [said.shape[1]], [outputs])
-    timing = None if heard.timing is None else [heard.timing[0]]
+    (spans,) = force_align(log_posteriors, [num_frames], [outputs])
+    timing = None if model_output.timing is None else [model_output.timing[0]]
     (times,) = find_times([outputs], [spans], timing, spec)
-    reading = TimedHypothesis(list(outputs), spans, times)
-    transcript = build_transcript(recording, heard, reading, spec)
-    goodness, likeliest = goodness_of_pronunciation(torch.from_numpy(said[0]), outputs, spans)
-    names = ["" if output == BLANK else spec.phonemes.decode([output])[0] for output in likeliest]
+    hypothesis = TimedHypothesis(list(outputs), spans, times)
+    transcript = build_transcript(recording, model_output, hypothesis, spec)
+    goodness, best = goodness_of_pronunciation(torch.from_numpy(log_posteriors[0]), outputs, spans)
+    names = ["" if output == BLANK else spec.phonemes.decode([output])[0] for output in best]
     return Alignment(transcript, tuple(goodness), tuple(names))
 
 
@@ -170,8 +179,8 @@ def goodness_of_pronunciation(
 ) -> tuple[list[float], list[int]]:
     """How much better each phoneme fits than any other, or none, in its place.
 
-    All alignments count, not only the best: ``log P(phonemes) - max log P(phonemes with another)``,
-    over the frames of the phoneme and its nearest neighbours.
+    Likelihoods sum over all alignments: ``log P(phonemes) - max log P(phonemes with another)``, in
+    the frames of the phoneme and its nearest neighbours.
 
     Args:
         log_posteriors: Shape (frames, outputs).
@@ -181,7 +190,7 @@ def goodness_of_pronunciation(
     Returns:
         The goodness of each, and the output that fits best in its place, the blank for none.
     """
-    goodness, likeliest = [], []
+    goodness, best = [], []
     shared = share_gaps(spans)
     num_outputs = log_posteriors.shape[1]
     for index, output in enumerate(outputs):
@@ -189,22 +198,23 @@ def goodness_of_pronunciation(
         begin = 0 if first == 0 else int(shared[first, 0])
         end = len(log_posteriors) if last == len(outputs) else int(shared[last - 1, 1])
         before, after = list(outputs[first:index]), list(outputs[index + 1 : last])
-        tried = [[*before, *([q] if q != BLANK else []), *after] for q in range(num_outputs)]
-        found = _log_likelihoods(log_posteriors[begin:end], tried)
-        best = int(found.argmax())
-        own = float(found[output])
-        found[output] = -torch.inf
-        goodness.append(own - float(found.max()))
-        likeliest.append(best)
-    return goodness, likeliest
+        sequences = [
+            [*before, *([other] if other != BLANK else []), *after] for other in range(num_outputs)
+        ]
+        likelihoods = _log_likelihoods(log_posteriors[begin:end], sequences)
+        best.append(int(likelihoods.argmax()))
+        likelihood = float(likelihoods[output])
+        likelihoods[output] = -torch.inf
+        goodness.append(likelihood - float(likelihoods.max()))
+    return goodness, best
 
 
 def _log_likelihoods(log_posteriors: Tensor, sequences: Sequence[Sequence[int]]) -> Tensor:
-    """Of each sequence, over all its alignments; ``-inf`` of what needs more frames."""
-    lengths = torch.tensor([len(own) for own in sequences])
+    """Of each sequence, summed over its alignments; ``-inf`` if it needs more frames."""
+    lengths = torch.tensor([len(sequence) for sequence in sequences])
     targets = torch.zeros(len(sequences), max(1, int(lengths.max())), dtype=torch.long)
-    for row, own in enumerate(sequences):
-        targets[row, : len(own)] = torch.tensor(own, dtype=torch.long)
+    for row, sequence in enumerate(sequences):
+        targets[row, : len(sequence)] = torch.tensor(sequence, dtype=torch.long)
     frames = torch.full((len(sequences),), len(log_posteriors))
-    said = log_posteriors[:, None].expand(-1, len(sequences), -1)
-    return -functional.ctc_loss(said, targets, frames, lengths, blank=BLANK, reduction="none")
+    repeated = log_posteriors[:, None].expand(-1, len(sequences), -1)
+    return -functional.ctc_loss(repeated, targets, frames, lengths, blank=BLANK, reduction="none")

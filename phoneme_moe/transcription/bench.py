@@ -1,4 +1,4 @@
-"""How fast a model transcribes on this machine, stage by stage."""
+"""Speed of transcription on this machine, stage by stage."""
 
 from __future__ import annotations
 
@@ -9,44 +9,67 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
 import soundfile
+from pydantic import ConfigDict, Field
 
 from phoneme_moe.errors import InputError
 from phoneme_moe.features.audio import Waveform, load_waveform
+from phoneme_moe.files import Document
 from phoneme_moe.transcription.model_spec import Engine
-from phoneme_moe.transcription.pieces import build_transcript, decode
-from phoneme_moe.transcription.recording import record
+from phoneme_moe.transcription.pieces import decode
+from phoneme_moe.transcription.recording import Recording, record
+from phoneme_moe.transcription.segment_times import build_transcript
 from phoneme_moe.transcription.transcribe import Failure, Options, transcribe_files
 from phoneme_moe.transcription.windowing import BATCH_FRAMES, infer
 
-COLD_SECONDS = 5.0
+COLD_START_SECONDS = 5.0
 """Length of the recording of the cold start."""
+
+Stage = Literal["read audio", "features", "network", "decode"]
+
+
+class Speed(Document):
+    """How fast a model transcribes on one machine, as ``phoneme-moe bench`` measured it."""
+
+    model_config = ConfigDict(title="speed.json of a run")
+
+    machine: str
+    files: int = Field(ge=1)
+    sound_seconds: float = Field(ge=0, description="Length of the recordings together.")
+    beam: int | None = Field(ge=1, description="Beam width; null for greedy decoding.")
+    stages: dict[Stage, float] = Field(description="Seconds of each stage, one after the other.")
+    all_seconds: float = Field(ge=0, description="Seconds of all stages, overlapped.")
+    times_real_time: float = Field(ge=0, description="sound_seconds / all_seconds.")
+    memory_mb: float = Field(ge=0, description="Peak resident memory of the process.")
+    cold_start_seconds: float | None = Field(
+        default=None, ge=0, description="From starting the command to the transcript of a 5 s file."
+    )
 
 
 def bench(
     engine: Engine, files: Sequence[Path], beam: int | None = None, cold: bool = True
-) -> dict[str, Any]:
-    """Measures.
+) -> Speed:
+    """Measures the speed of transcription.
 
     Args:
-        engine: The model; one that recognises utterances.
-        files: Audio files; those that cannot be used are left out.
+        engine: A model that recognises utterances.
+        files: Audio files; those that cannot be used are skipped.
         beam: As in ``Options``.
-        cold: Whether to start the command anew for one short file.
-
-    Returns:
-        Seconds of sound and of work by stage, times as fast as real time, memory.
+        cold: Whether to measure a cold start of the command as well.
 
     Raises:
-        InputError: No file can be used, or the model names tokens.
+        InputError: No file can be used, or the model classifies tokens.
     """
     if engine.spec.tokens:
-        raise InputError(f"{engine.spec.source}: it names tokens; there is nothing to time")
+        raise InputError(
+            f"{engine.spec.source}: the model classifies single tokens; expected a run that "
+            "recognises utterances (task.kind: recognize)"
+        )
     front_end = engine.spec.front_end()
     waveforms: list[Waveform] = []
     used: list[Path] = []
@@ -57,72 +80,80 @@ def bench(
         except InputError:
             continue
         used.append(path)
-    reading = time.perf_counter() - began
+    read_seconds = time.perf_counter() - began
     if not used:
-        raise InputError("bench: no audio file that can be used")
-    seconds = sum(map(len, waveforms)) / front_end.sample_rate
+        raise InputError(f"none of {len(files)} audio files can be used")
+    sound_seconds = sum(map(len, waveforms)) / front_end.sample_rate
     began = time.perf_counter()
     recordings = [
         record(waveform, path, front_end) for waveform, path in zip(waveforms, used, strict=True)
     ]
-    features = time.perf_counter() - began
-    recordings.sort(key=lambda recording: recording.num_frames)
-    network = reading_off = 0.0
-    batch: list[Any] = []
-    for recording in [*recordings, None]:
-        full = recording is None or (len(batch) + 1) * recording.num_frames > BATCH_FRAMES
-        if batch and full:
-            began = time.perf_counter()
-            heard = infer(engine, batch, num_shifts=engine.spec.decoding.shifts_for(beam))
-            network += time.perf_counter() - began
-            began = time.perf_counter()
-            for own, said, reading_of in zip(
-                batch, heard, decode(heard, engine.spec, beam), strict=True
-            ):
-                build_transcript(own, said, reading_of, engine.spec)
-            reading_off += time.perf_counter() - began
+    feature_seconds = time.perf_counter() - began
+    network_seconds = decode_seconds = 0.0
+    num_shifts = engine.spec.decoding.shifts_for(beam)
+    for batch in _batches(recordings):
+        began = time.perf_counter()
+        model_outputs = infer(engine, batch, num_shifts=num_shifts)
+        network_seconds += time.perf_counter() - began
+        began = time.perf_counter()
+        hypotheses = decode(model_outputs, engine.spec, beam)
+        for parts in zip(batch, model_outputs, hypotheses, strict=True):
+            build_transcript(*parts, engine.spec)
+        decode_seconds += time.perf_counter() - began
+    began = time.perf_counter()
+    results = list(transcribe_files(engine, used, Options(beam=beam)))
+    all_seconds = time.perf_counter() - began
+    assert not any(isinstance(result, Failure) for result in results)
+    return Speed(
+        machine=f"{platform.machine()}, {os.cpu_count()} cores",
+        files=len(used),
+        sound_seconds=sound_seconds,
+        beam=engine.spec.decoding.beam_for(beam),
+        stages={
+            "read audio": read_seconds,
+            "features": feature_seconds,
+            "network": network_seconds,
+            "decode": decode_seconds,
+        },
+        all_seconds=all_seconds,
+        times_real_time=sound_seconds / all_seconds,
+        memory_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        cold_start_seconds=(
+            _cold_start(Path(engine.spec.source), waveforms, front_end.sample_rate)
+            if cold
+            else None
+        ),
+    )
+
+
+def _batches(recordings: Sequence[Recording]) -> Iterator[list[Recording]]:
+    """Recordings of rising length, as many together as a batch may have frames."""
+    batch: list[Recording] = []
+    for recording in sorted(recordings, key=lambda recording: recording.num_frames):
+        if batch and (len(batch) + 1) * recording.num_frames > BATCH_FRAMES:
+            yield batch
             batch = []
         batch.append(recording)
-    began = time.perf_counter()
-    done = list(transcribe_files(engine, used, Options(beam=beam)))
-    together = time.perf_counter() - began
-    assert not any(isinstance(found, Failure) for found in done)
-    found: dict[str, Any] = {
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "files": len(used),
-        "sound_seconds": seconds,
-        "beam": engine.spec.decoding.beam_for(beam),
-        "stages": {
-            "read audio": reading,
-            "features": features,
-            "network": network,
-            "decode": reading_off,
-        },
-        "all_seconds": together,
-        "times_real_time": seconds / together,
-        "memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-    }
-    if cold:
-        found["cold_start_seconds"] = cold_start(Path(engine.spec.source), waveforms, front_end)
-    return found
+    if batch:
+        yield batch
 
 
-def cold_start(model: Path, waveforms: Sequence[Waveform], front_end: Any) -> float:
-    """Seconds from nothing to the transcript of a file of five seconds; the second of two starts.
+def _cold_start(model: Path, waveforms: Sequence[Waveform], sample_rate: int) -> float:
+    """Seconds from starting the command to the transcript; of two starts the second counts.
 
     Args:
         model: A run folder or an ONNX file.
-        waveforms: What to cut the file from.
-        front_end: Whose rate they have.
+        waveforms: Sound for the file, which is ``COLD_START_SECONDS`` long.
+        sample_rate: Of the waveforms.
     """
-    wanted = round(COLD_SECONDS * front_end.sample_rate)
-    sound = np.concatenate([*waveforms[:50], np.zeros(wanted, np.float32)])[:wanted]
+    length = round(COLD_START_SECONDS * sample_rate)
+    sound = np.concatenate([*waveforms[:50], np.zeros(length, np.float32)])[:length]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "cold.wav"
-        soundfile.write(path, sound, front_end.sample_rate)
+        soundfile.write(path, sound, sample_rate)
         command = [sys.executable, "-m", "phoneme_moe", "transcribe", str(model), str(path)]
         for _ in range(2):
             began = time.perf_counter()
             subprocess.run(command, check=True, capture_output=True)
-            taken = time.perf_counter() - began
-    return taken
+            seconds = time.perf_counter() - began
+    return seconds

@@ -1,21 +1,19 @@
-"""A run as one ONNX file, which needs neither torch nor the run folder.
+"""Exporting a run as one ONNX file, which needs neither torch nor the run folder.
 
-The file holds the network; ``metadata_props`` hold what is around it as JSON: features, phonemes,
-experts, how phonemes are read off (docs/schemas/onnx.schema.json). ``onnx_engine`` runs it.
+The file holds the network, and the model specification in its ``metadata_props``
+(docs/schemas/onnx.schema.json). ``onnx_engine`` runs it.
 
-Inputs: ``features`` (batch, feature frames, mel bands) as ``features.log_mel_numpy`` makes them,
-zero beyond each utterance's end; ``num_frames`` (batch,); ``embedding`` (batch, size) where routers
-see one. Outputs: ``log_posteriors`` (batch, frames, outputs); ``weights`` (batch, frames, experts);
-``timing`` (batch, feature frames, outputs) where there is a net that finds times.
+Inputs: ``features`` (batch, feature frames, mel bands) as from ``features.log_mel_numpy``, zero
+beyond each utterance's end; ``num_frames`` (batch,); ``embedding`` (batch, size) if routers take
+one. Outputs: ``log_posteriors`` (batch, frames, outputs); ``weights`` (batch, frames, experts);
+``timing`` (batch, feature frames, outputs) with a timing net.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import warnings
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,14 +25,14 @@ from phoneme_moe.mixture.sparse.routers import ExpertChoice
 from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.run_folder import LoadedRun
 from phoneme_moe.transcription.model_spec import ModelSpec
-from phoneme_moe.transcription.onnx_engine import FORMAT, VERSION
+from phoneme_moe.transcription.onnx_engine import FORMAT, OnnxSpec
 from phoneme_moe.transcription.run_engine import spec_of
 
 OPSET = 18
 
 
-class Exported(nn.Module):
-    """What the file computes."""
+class _Network(nn.Module):
+    """The exported network."""
 
     def __init__(self, recognizer: Recognizer) -> None:
         super().__init__()
@@ -44,12 +42,13 @@ class Exported(nn.Module):
     def forward(
         self, features: Tensor, num_frames: Tensor, embedding: Tensor | None = None
     ) -> tuple[Tensor, ...]:
-        """As the file's inputs and outputs."""
+        """From the file's inputs to its outputs."""
         mask = torch.arange(features.shape[1], device=features.device) < num_frames[:, None]
-        said = self.recognizer(features, mask, embedding=embedding)
-        found = said.log_posteriors.float(), said.routing_of(self.layer).weights.float()
+        recognition = self.recognizer(features, mask, embedding=embedding)
+        weights = recognition.routing_of(self.layer).weights.float()
+        outputs = recognition.log_posteriors.float(), weights
         timing = self.recognizer.timing
-        return found if timing is None else (*found, timing(features, mask))
+        return outputs if timing is None else (*outputs, timing(features, mask))
 
 
 def export_onnx(run: LoadedRun, path: Path, int8: bool = False) -> None:
@@ -58,12 +57,11 @@ def export_onnx(run: LoadedRun, path: Path, int8: bool = False) -> None:
     Args:
         run: The run.
         path: The file to write.
-        int8: Weights of matrix products in 8 bits, inputs scaled as they come (dynamic
-            quantisation): a quarter of the size.
+        int8: Weights of matrix products in 8 bits (dynamic quantisation): a quarter of the size.
 
     Raises:
-        InputError: The packages that write ONNX are not installed, the gate is who speaks, or the
-            model has a part that ONNX cannot express.
+        InputError: The extra ``onnx`` is not installed, the gate is the identity of the speaker, or
+            ONNX cannot express a part of the model.
     """
     try:
         import onnx
@@ -72,19 +70,20 @@ def export_onnx(run: LoadedRun, path: Path, int8: bool = False) -> None:
     recognizer = run.recognizer
     if recognizer.gate_is_speaker:
         raise InputError(
-            f"{run.folder}: model.gate is of kind speaker, and a recording does not say who speaks"
+            f"{run.folder}: model.gate is of kind speaker, and the speaker of a recording is not "
+            "known; expected a run with another kind of gate"
         )
     _check_layers(run)
     spec = spec_of(run)
-    module = Exported(recognizer.cpu()).eval()
-    features, lengths, embedding = example_inputs(spec)
+    module = _Network(recognizer.cpu()).eval()
+    features, lengths, embedding = _example_inputs(spec)
     inputs = ["features", "num_frames", *([] if embedding is None else ["embedding"])]
     outputs = ["log_posteriors", "weights", *([] if recognizer.timing is None else ["timing"])]
     dynamic = {name: {0: "batch", 1: f"{name}_frames"} for name in outputs}
     dynamic |= {"features": {0: "batch", 1: "feature_frames"}, "num_frames": {0: "batch"}}
     if embedding is not None:
         dynamic["embedding"] = {0: "batch"}
-    if spec.tokens:  # a token has so many frames and one decision
+    if spec.tokens:  # tokens all have one length
         dynamic = {name: {0: "batch"} for name in (*inputs, *outputs)}
     arguments = (features, lengths) if embedding is None else (features, lengths, embedding)
     with atomic_path(path) as temporary:
@@ -103,11 +102,13 @@ def export_onnx(run: LoadedRun, path: Path, int8: bool = False) -> None:
                 )
             except (torch.onnx.OnnxExporterError, torch.onnx.errors.SymbolicValueError) as error:
                 problem = str(error).splitlines()[0]
-                raise InputError(f"{run.folder}: ONNX cannot express it: {problem}") from error
+                raise InputError(
+                    f"{run.folder}: ONNX cannot express the model: {problem}"
+                ) from error
         if int8:
             _quantize(temporary)
         model = onnx.load(temporary)
-        for key, value in (("format", FORMAT), ("card", json.dumps(card_to_json(spec)))):
+        for key, value in (("format", FORMAT), ("card", OnnxSpec.of(spec).model_dump_json())):
             entry = model.metadata_props.add()
             entry.key, entry.value = key, value
         onnx.save(model, temporary)
@@ -123,7 +124,7 @@ def _check_layers(run: LoadedRun) -> None:
             )
 
 
-def example_inputs(spec: ModelSpec) -> tuple[Tensor, Tensor, Tensor | None]:
+def _example_inputs(spec: ModelSpec) -> tuple[Tensor, Tensor, Tensor | None]:
     """Inputs to trace the model with: two utterances of unequal length."""
     frames = 203
     if spec.tokens:
@@ -141,7 +142,7 @@ def example_inputs(spec: ModelSpec) -> tuple[Tensor, Tensor, Tensor | None]:
 def _quantize(path: Path) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    root = logging.getLogger()  # where it recommends what is done already
+    root = logging.getLogger()  # it recommends preprocessing, which is not needed here
     level = root.level
     root.setLevel(logging.ERROR)
     try:
@@ -150,22 +151,3 @@ def _quantize(path: Path) -> None:
         )
     finally:
         root.setLevel(level)
-
-
-def card_to_json(spec: ModelSpec) -> dict[str, Any]:
-    """Plain data, all that is needed beside the network."""
-    return {
-        "version": VERSION,
-        "recipe": spec.recipe,
-        "corpus": spec.corpus,
-        "phonemes": list(spec.phonemes.symbols),
-        "experts": list(spec.experts),
-        "features": dict(spec.features),
-        "stack": spec.stack,
-        "tokens": spec.tokens,
-        "token_ms": spec.token_ms,
-        "onset_ms": spec.onset_ms,
-        "context": spec.context,
-        "embedding_size": spec.embedding_size,
-        "decoding": spec.decoding.to_json(),
-    }

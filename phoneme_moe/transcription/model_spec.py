@@ -1,4 +1,4 @@
-"""What must be known of a model to transcribe with it; nothing here needs torch."""
+"""The interface between transcription and a model; nothing here needs torch."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ Floats = NDArray[np.float32]
 Scores = NDArray[np.float32] | NDArray[np.float16]
 
 
-def side_by_side(rows: Sequence[Scores]) -> Floats:
-    """Rows of unequal length as one array, shape (rows, longest, columns), zeros beyond each end.
+def pad_rows(rows: Sequence[Scores]) -> Floats:
+    """Arrays of unequal length as one, shape (rows, longest, columns), zero beyond each end.
 
     Args:
         rows: Shape (frames, columns) each; at least one.
@@ -32,23 +32,24 @@ def side_by_side(rows: Sequence[Scores]) -> Floats:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A model as transcription sees it.
+    """Everything about a model but its weights.
 
     Attributes:
         source: The run folder or the ONNX file.
         recipe: Name of its recipe.
-        corpus: Whose speech it learned.
+        corpus: Name of its training corpus.
         phonemes: Its phoneme set.
-        experts: Names of the experts whose weights it tells, of a gate or of a sparse layer.
-        features: How ``FrontEnd`` is made: section of the recipe, without ``stack``.
-        stack: Feature frames that are one frame of posteriors.
-        tokens: Whether it names the phoneme of one excised token only.
+        experts: Names of the experts of its gate or last sparse layer, in the order of
+            ``ModelOutput.weights``.
+        features: Arguments of ``FrontEnd``: the recipe's section without ``stack``.
+        stack: Feature frames per frame of posteriors.
+        tokens: Whether it classifies excised tokens of one phoneme.
         token_ms: Length of a token in milliseconds.
         onset_ms: Where in the token its phoneme begins, in milliseconds.
-        context: Frames of posteriors that it looks at to either side; None where one part of it
-            looks at the whole utterance.
-        embedding_size: Length of the vector that it needs for each recording; None without.
-        decoding: How phonemes are read off its posteriors.
+        context: Receptive field to either side, in frames of posteriors; None if a part of the
+            model sees the whole utterance.
+        embedding_size: Length of the embedding that it takes for each recording; None without.
+        decoding: How its posteriors are decoded.
     """
 
     source: str
@@ -73,21 +74,20 @@ class ModelSpec:
         return hop / rate
 
     def front_end(self) -> FrontEnd:
-        """Its features."""
+        """Computes its features."""
         return FrontEnd(**self.features)
 
 
 @dataclass(frozen=True)
 class ModelOutput:
-    """What a model says of a batch.
+    """The output of a model for a batch.
 
     Attributes:
         log_posteriors: Natural logarithms, shape (batch, frames, outputs).
         weights: Of the experts, shape (batch, frames, experts).
-        timing: Scores of the net that finds times, shape (batch, feature frames, outputs); None
-            without one.
-        shifted: Log posteriors of the same sound a feature frame later, two later and so on, where
-            a reading pools them (``Decoding.num_shifts``); shape (batch, frames, outputs) each.
+        timing: Scores of the timing net, shape (batch, feature frames, outputs); None without one.
+        shifted: Log posteriors of the input shifted by one feature frame, two and so on, for
+            test-time augmentation (``Decoding.num_shifts``); shape (batch, frames, outputs) each.
     """
 
     log_posteriors: Floats
@@ -97,7 +97,7 @@ class ModelOutput:
 
 
 class Engine(Protocol):
-    """A model ready to listen: a run through torch, or an ONNX file."""
+    """A model ready for inference: a run through torch, or an ONNX file."""
 
     spec: ModelSpec
 
@@ -108,16 +108,16 @@ class Engine(Protocol):
         embedding: Floats | None = None,
         timed: bool = True,
     ) -> ModelOutput:
-        """Recognises utterances.
+        """Runs the model on a batch of utterances.
 
         Args:
             features: Shape (batch, feature frames, mel bands), zero beyond each one's end.
             num_frames: Feature frames of each, shape (batch,).
-            embedding: A vector of each from outside, shape (batch, size), where it needs one.
-            timed: Asks the net that finds times too, where there is one.
+            embedding: Of each recording, shape (batch, size), if the model takes one.
+            timed: Whether to run the timing net, if there is one.
         """
         ...
 
     def leave_cores(self, number: int) -> AbstractContextManager[None]:
-        """Uses that many fewer cores within, but one at least: others read files there."""
+        """Within, the model uses that many fewer cores, but at least one: others read files."""
         ...

@@ -1,36 +1,144 @@
-"""An exported model that listens, through onnxruntime; nothing here imports torch."""
+"""Inference with an exported model, through onnxruntime; nothing here imports torch."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import AfterValidator, ConfigDict, Field
 
 from phoneme_moe.decoding.decoder import Decoding
 from phoneme_moe.decoding.phonemes import PhonemeSet
 from phoneme_moe.errors import InputError
+from phoneme_moe.files import Document, parse_document
 from phoneme_moe.transcription.model_spec import Floats, ModelOutput, ModelSpec
 
-FORMAT, VERSION = "phoneme_moe.onnx", 1
+FORMAT = "phoneme_moe.onnx"
+
+
+class OnnxFeatures(Document):
+    """Arguments of ``FrontEnd``, as in the recipe's section."""
+
+    sample_rate: int = Field(
+        ge=4000, le=96_000, description="Samples per second, to which audio is resampled."
+    )
+    n_mels: int = Field(ge=2, le=256, description="Columns of the input features.")
+    window_ms: float = Field(gt=1, le=200)
+    window: Literal["hann", "hamming"]
+    hop_ms: float = Field(gt=0.5, le=100)
+    normalization: Literal["range", "utterance"]
+
+
+def _check_unique(names: list[str]) -> list[str]:
+    if len(set(names)) < len(names):
+        raise ValueError("names must be unique")
+    return names
+
+
+Names = Annotated[
+    list[str],
+    Field(min_length=1, json_schema_extra={"uniqueItems": True}),
+    AfterValidator(_check_unique),
+]
+
+
+class OnnxSpec(Document):
+    """Everything about the model but its network."""
+
+    # Unknown keys are ignored: a file of a later release that adds one can still be read.
+    model_config = ConfigDict(extra="ignore")
+
+    version: Literal[1]
+    recipe: str
+    corpus: str = Field(description="Name of the training corpus.")
+    phonemes: Names = Field(
+        description="Columns of log_posteriors; before them the CTC blank, unless tokens is true."
+    )
+    experts: Names = Field(description="Columns of weights.")
+    features: OnnxFeatures
+    stack: int = Field(ge=1, le=8, description="Feature frames per frame of log_posteriors.")
+    tokens: bool = Field(description="Whether it classifies excised tokens of one phoneme.")
+    token_ms: float = Field(gt=0, lt=10_000, description="Length of a token, in milliseconds.")
+    onset_ms: float = Field(
+        ge=0, lt=10_000, description="Where in a token its phoneme begins, in milliseconds."
+    )
+    context: int | None = Field(
+        ge=0,
+        lt=10_000,
+        description="Receptive field to either side, in frames of log_posteriors; null if a part "
+        "of the model sees the whole utterance.",
+    )
+    embedding_size: int | None = Field(
+        gt=0, description="Columns of the input embedding; null without one."
+    )
+    decoding: dict[str, Any] = Field(json_schema_extra={"$ref": "decoding.schema.json"})
+
+    @classmethod
+    def of(cls, spec: ModelSpec) -> OnnxSpec:
+        """The document of a specification."""
+        return cls(
+            version=1,
+            recipe=spec.recipe,
+            corpus=spec.corpus,
+            phonemes=list(spec.phonemes.symbols),
+            experts=list(spec.experts),
+            features=OnnxFeatures(**spec.features),
+            stack=spec.stack,
+            tokens=spec.tokens,
+            token_ms=spec.token_ms,
+            onset_ms=spec.onset_ms,
+            context=spec.context,
+            embedding_size=spec.embedding_size,
+            decoding=spec.decoding.to_json(),
+        )
+
+    def model_spec(self, source: str) -> ModelSpec:
+        """The specification that the document holds.
+
+        Raises:
+            InputError: The decoding settings do not fit.
+        """
+        return ModelSpec(
+            source=source,
+            recipe=self.recipe,
+            corpus=self.corpus,
+            phonemes=PhonemeSet(tuple(self.phonemes), has_blank=not self.tokens),
+            experts=tuple(self.experts),
+            features=self.features.model_dump(),
+            stack=self.stack,
+            tokens=self.tokens,
+            token_ms=self.token_ms,
+            onset_ms=self.onset_ms,
+            context=self.context,
+            embedding_size=self.embedding_size,
+            decoding=Decoding.from_json(self.decoding, f"{source}: card: decoding"),
+        )
+
+
+class OnnxMetadata(Document):
+    """Both entries of metadata_props are strings; card is JSON and shown here as it is parsed."""
+
+    model_config = ConfigDict(title="metadata_props of an exported ONNX file, version 1")
+
+    format: Literal["phoneme_moe.onnx"]
+    card: OnnxSpec
 
 
 class OnnxEngine:
-    """An ONNX file of ``transcription.export`` (``transcription.model_spec.Engine``)."""
+    """The model of an ONNX file (``transcription.model_spec.Engine``)."""
 
     def __init__(self, path: Path, threads: int | None = None) -> None:
         """Opens the file.
 
         Args:
-            path: What ``phoneme-moe export`` wrote.
-            threads: All cores when left out.
+            path: Written by ``transcription.export``.
+            threads: Number of threads; one per core when left out.
 
         Raises:
-            InputError: onnxruntime is not installed, or the file is no such model.
+            InputError: onnxruntime is not installed, or the file is not such a model.
         """
         try:
             import onnxruntime
@@ -42,7 +150,7 @@ class OnnxEngine:
             raise InputError(f"{path}: no such file")
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
-        # Threads that wait by spinning would take the cores on which files are read.
+        # Threads that spin while they wait would take the cores on which files are read.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if threads is not None:
             options.intra_op_num_threads = threads
@@ -51,40 +159,40 @@ class OnnxEngine:
                 str(path), options, providers=["CPUExecutionProvider"]
             )
             metadata = self.session.get_modelmeta().custom_metadata_map
-        except Exception as error:  # onnxruntime has exceptions of its own for every problem
+        except Exception as error:  # onnxruntime raises many kinds
             problem = str(error).splitlines()[0]
-            raise InputError(f"{path}: not an ONNX model that can be run: {problem}") from error
+            raise InputError(f"{path}: not a valid ONNX model: {problem}") from error
         if metadata.get("format") != FORMAT:
-            raise InputError(f"{path}: not exported by phoneme-moe: its metadata have no format")
-        try:
-            data = json.loads(metadata["card"])
-        except (KeyError, ValueError) as error:
-            raise InputError(f"{path}: card: its metadata are not JSON") from error
-        self.spec = read_card(data, str(path))
+            raise InputError(f"{path}: not exported by phoneme-moe: no format in its metadata")
+        document = parse_document(OnnxSpec, metadata.get("card", ""), f"{path}: card")
+        self.spec = document.model_spec(str(path))
         self._check(path)
 
     def _check(self, path: Path) -> None:
-        """The network has the sizes that its metadata say."""
+        """Compares the network with its metadata."""
         inputs = {node.name: node.shape for node in self.session.get_inputs()}
         outputs = {node.name: node.shape for node in self.session.get_outputs()}
-        wanted = {"features", "num_frames"}
+        expected_inputs = {"features", "num_frames"}
         if self.spec.embedding_size is not None:
-            wanted.add("embedding")
-        # A model of tokens, all of one length, may have no use for it.
-        wanted -= {"num_frames"} - set(inputs)
-        if set(inputs) != wanted or not {"log_posteriors", "weights"} <= set(outputs):
+            expected_inputs.add("embedding")
+        # Tokens all have one length: their model may not use num_frames.
+        expected_inputs -= {"num_frames"} - set(inputs)
+        if set(inputs) != expected_inputs or not {"log_posteriors", "weights"} <= set(outputs):
             raise InputError(
                 f"{path}: found inputs {', '.join(sorted(inputs))} and outputs "
-                f"{', '.join(sorted(outputs))}; expected inputs {', '.join(sorted(wanted))} and "
+                f"{', '.join(sorted(outputs))}; expected inputs "
+                f"{', '.join(sorted(expected_inputs))} and "
                 "outputs log_posteriors, weights"
             )
-        for name, found, expected in (
+        for name, columns, expected in (
             ("features", inputs["features"][-1], self.spec.features["n_mels"]),
             ("log_posteriors", outputs["log_posteriors"][-1], self.spec.phonemes.num_outputs),
             ("weights", outputs["weights"][-1], len(self.spec.experts)),
         ):
-            if isinstance(found, int) and found != expected:
-                raise InputError(f"{path}: {name}: found {found} columns, its card says {expected}")
+            if isinstance(columns, int) and columns != expected:
+                raise InputError(
+                    f"{path}: {name}: found {columns} columns, expected {expected} as in card"
+                )
         self._inputs = set(inputs)
         self._outputs = [n for n in ("log_posteriors", "weights", "timing") if n in outputs]
 
@@ -95,93 +203,19 @@ class OnnxEngine:
         embedding: Floats | None = None,
         timed: bool = True,
     ) -> ModelOutput:
-        """As ``transcription.model_spec.Engine`` says."""
-        given = {"features": features, "num_frames": np.asarray(num_frames, np.int64)}
+        """As ``transcription.model_spec.Engine``."""
+        inputs = {"features": features, "num_frames": np.asarray(num_frames, np.int64)}
         if embedding is not None:
-            given["embedding"] = embedding
-        given = {name: value for name, value in given.items() if name in self._inputs}
+            inputs["embedding"] = embedding
+        inputs = {name: value for name, value in inputs.items() if name in self._inputs}
         try:
-            wanted = self._outputs if timed else self._outputs[:2]
-            log_posteriors, weights, *timing = self.session.run(wanted, given)
-        except Exception as error:  # of a file that was changed: onnxruntime has many kinds
+            outputs = self._outputs if timed else self._outputs[:2]
+            log_posteriors, weights, *timing = self.session.run(outputs, inputs)
+        except Exception as error:  # of a tampered file; onnxruntime raises many kinds
             problem = str(error).splitlines()[0]
-            raise InputError(f"{self.spec.source}: the model cannot be run: {problem}") from error
+            raise InputError(f"{self.spec.source}: inference failed: {problem}") from error
         return ModelOutput(log_posteriors, weights, timing[0] if timing else None)
 
     def leave_cores(self, number: int) -> AbstractContextManager[None]:
-        """A session keeps the threads that it began with; they do not spin."""
+        """Does nothing: a session cannot change its threads, which do not spin."""
         return nullcontext()
-
-
-_KEYS: dict[str, Callable[[Any], bool]] = {
-    "recipe": lambda v: isinstance(v, str),
-    "corpus": lambda v: isinstance(v, str),
-    "phonemes": lambda v: _names(v),
-    "experts": lambda v: _names(v),
-    "stack": lambda v: _count(v) and 1 <= v <= 8,
-    "tokens": lambda v: isinstance(v, bool),
-    "token_ms": lambda v: _number(v) and 0 < v < 1e4,
-    "onset_ms": lambda v: _number(v) and 0 <= v < 1e4,
-    "context": lambda v: v is None or (_count(v) and 0 <= v < 10_000),
-    "embedding_size": lambda v: v is None or (_count(v) and v > 0),
-}
-_FEATURES: dict[str, Callable[[Any], bool]] = {
-    "sample_rate": lambda v: _count(v) and 4000 <= v <= 96_000,
-    "n_mels": lambda v: _count(v) and 2 <= v <= 256,
-    "window_ms": lambda v: _number(v) and 1 < v <= 200,
-    "window": lambda v: v in ("hann", "hamming"),
-    "hop_ms": lambda v: _number(v) and 0.5 < v <= 100,
-    "normalization": lambda v: v in ("range", "utterance"),
-}
-
-
-def _count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _names(value: Any) -> bool:
-    return (
-        isinstance(value, list)
-        and bool(value)
-        and all(isinstance(name, str) for name in value)
-        and len(set(value)) == len(value)
-    )
-
-
-def read_card(data: Any, where: str) -> ModelSpec:
-    """A spec from plain data, of a file that may have been tampered with.
-
-    Raises:
-        InputError: Names the key that does not hold.
-    """
-    if not isinstance(data, dict) or data.get("version") != VERSION:
-        found = data.get("version") if isinstance(data, dict) else data
-        raise InputError(f"{where}: card: version: found {found!r}, expected {VERSION}")
-    for key, holds in _KEYS.items():
-        if key not in data or not holds(data[key]):
-            raise InputError(f"{where}: card: {key}: found {data.get(key)!r}")
-    features = data.get("features")
-    if not isinstance(features, dict) or set(features) != set(_FEATURES):
-        raise InputError(f"{where}: card: features: expected {', '.join(_FEATURES)}")
-    for key, holds in _FEATURES.items():
-        if not holds(features[key]):
-            raise InputError(f"{where}: card: features.{key}: found {features[key]!r}")
-    return ModelSpec(
-        source=where,
-        recipe=data["recipe"],
-        corpus=data["corpus"],
-        phonemes=PhonemeSet(tuple(data["phonemes"]), has_blank=not data["tokens"]),
-        experts=tuple(data["experts"]),
-        features=features,
-        stack=data["stack"],
-        tokens=data["tokens"],
-        token_ms=data["token_ms"],
-        onset_ms=data["onset_ms"],
-        context=data["context"],
-        embedding_size=data["embedding_size"],
-        decoding=Decoding.from_json(data.get("decoding"), f"{where}: card: decoding"),
-    )

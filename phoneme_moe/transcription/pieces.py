@@ -1,133 +1,124 @@
-"""From what a model says of recordings to transcripts.
+"""Decoding model outputs of any length: cut into pieces at blanks, decoded in batches, joined.
 
-Long recordings are cut where nothing is said, so that no step takes more than a piece at a time.
-
-Legend: T frames of posteriors, U feature frames, P outputs, E experts.
+Legend: T frames of posteriors, U feature frames, P outputs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from phoneme_moe.decoding.decoder import Segment, confidences, greedy_decode
+from phoneme_moe.decoding.decoder import greedy_decode
 from phoneme_moe.decoding.phonemes import BLANK
-from phoneme_moe.decoding.viterbi import Spans, force_align, share_gaps
+from phoneme_moe.decoding.viterbi import Spans, force_align
 from phoneme_moe.transcription.model_spec import (
     Floats,
     ModelOutput,
     ModelSpec,
     Scores,
-    side_by_side,
+    pad_rows,
 )
-from phoneme_moe.transcription.recording import Recording
-from phoneme_moe.transcription.transcript import Alternative, Transcript
+from phoneme_moe.transcription.segment_times import TimedHypothesis, find_times
+from phoneme_moe.transcription.transcript import Alternative
 
 PIECE_SECONDS = 20.0
-"""Longest piece that is decoded at once; it ends at the surest blank of its second half."""
+"""Longest piece that is decoded at once."""
 
-REACH_SECONDS = 0.25
-"""A phoneme begins and ends no further from where it is emitted."""
-
-SHORTEST_SECONDS = 0.03
-"""What a phoneme lasts at least, where there is room."""
-
-SIDE_BY_SIDE = 64
+BATCH_PIECES = 64
 """Pieces in a batch."""
-
-
-Seconds = NDArray[np.floating[Any]]
-"""Start and end of each phoneme, shape (phonemes, 2)."""
-
-
-@dataclass(frozen=True)
-class TimedHypothesis:
-    """The phonemes of a recording, before they have times in seconds.
-
-    Attributes:
-        outputs: Output indices.
-        spans: Frames of posteriors in which each is emitted, shape (phonemes, 2).
-        times: Feature frames (or of posteriors, without a timing net) of each, shape (phonemes, 2).
-        alternatives: Best readings, best first, where they were asked for.
-    """
-
-    outputs: list[int]
-    spans: Spans
-    times: Spans
-    alternatives: tuple[Alternative, ...] = ()
 
 
 @dataclass(frozen=True)
 class _Piece:
-    owner: int
-    first: int  # frames of posteriors
+    """Frames of posteriors of one recording, from ``first`` up to ``last``."""
+
+    recording: int
+    first: int
     last: int
 
 
 def decode(
-    heard: Sequence[ModelOutput], spec: ModelSpec, beam: int | None = None, nbest: int = 1
+    model_outputs: Sequence[ModelOutput],
+    spec: ModelSpec,
+    beam: int | None = None,
+    nbest: int = 1,
+    piece_seconds: float = PIECE_SECONDS,
 ) -> list[TimedHypothesis]:
-    """Reads phonemes and finds when they were said.
+    """Decodes phonemes and aligns them in time.
 
     Args:
-        heard: Of each recording by itself, batch size 1.
-        spec: Of the model.
-        beam: Readings that a beam search with the run's n-gram keeps, 0 for the best path; as the
-            run does when left out.
-        nbest: How many readings to tell, where there is a beam.
+        model_outputs: Of each recording, batch size 1.
+        spec: The model.
+        beam: Beam width of a search with the run's n-gram, 0 for greedy decoding; the run's own
+            setting when left out.
+        nbest: Hypotheses in the n-best list of a beam search.
+        piece_seconds: Longest piece that is decoded at once; a cut is made at the most probable
+            blank of the second half of a piece.
+
+    Returns:
+        The best hypothesis of each recording.
     """
     beam = spec.decoding.beam_for(beam)
-    pieces = [piece for owner, own in enumerate(heard) for piece in _cut(owner, own, spec)]
+    longest = round(piece_seconds / (spec.feature_seconds * spec.stack))
+    pieces = [
+        piece
+        for index, model_output in enumerate(model_outputs)
+        for piece in _cut(index, model_output, longest)
+    ]
     pieces.sort(key=lambda piece: piece.last - piece.first)
-    found: dict[_Piece, TimedHypothesis] = {}
-    for first in range(0, len(pieces), SIDE_BY_SIDE):
-        batch = pieces[first : first + SIDE_BY_SIDE]
-        found.update(zip(batch, _decode_pieces(batch, heard, spec, beam, nbest), strict=True))
-    readings = []
-    for owner in range(len(heard)):
-        own = sorted((p for p in pieces if p.owner == owner), key=lambda piece: piece.first)
-        readings.append(_join([(piece, found[piece]) for piece in own], heard[owner], spec))
-    return readings
+    hypotheses: dict[_Piece, TimedHypothesis] = {}
+    for first in range(0, len(pieces), BATCH_PIECES):
+        batch = pieces[first : first + BATCH_PIECES]
+        decoded = _decode_pieces(batch, model_outputs, spec, beam, nbest)
+        hypotheses.update(zip(batch, decoded, strict=True))
+    parts: list[list[_Piece]] = [[] for _ in model_outputs]
+    for piece in sorted(pieces, key=lambda piece: piece.first):
+        parts[piece.recording].append(piece)
+    return [
+        _join([(piece, hypotheses[piece]) for piece in of_recording], model_output, spec)
+        for of_recording, model_output in zip(parts, model_outputs, strict=True)
+    ]
 
 
-def _cut(owner: int, heard: ModelOutput, spec: ModelSpec) -> Iterator[_Piece]:
-    blank = heard.log_posteriors[0, :, BLANK]
-    longest = round(PIECE_SECONDS / (spec.feature_seconds * spec.stack))
+def _cut(index: int, model_output: ModelOutput, longest: int) -> Iterator[_Piece]:
+    blank = model_output.log_posteriors[0, :, BLANK]
     first = 0
     while len(blank) - first > longest:
         half = first + longest // 2
         last = half + int(np.argmax(blank[half : first + longest])) + 1
-        yield _Piece(owner, first, last)
+        yield _Piece(index, first, last)
         first = last
     if len(blank) > first:
-        yield _Piece(owner, first, len(blank))
+        yield _Piece(index, first, len(blank))
 
 
 def _decode_pieces(
     pieces: Sequence[_Piece],
-    heard: Sequence[ModelOutput],
+    model_outputs: Sequence[ModelOutput],
     spec: ModelSpec,
     beam: int | None,
     nbest: int,
 ) -> list[TimedHypothesis]:
-    said = [heard[p.owner].log_posteriors[0, p.first : p.last] for p in pieces]
-    lengths = [len(own) for own in said]
+    log_posteriors = [
+        model_outputs[p.recording].log_posteriors[0, p.first : p.last] for p in pieces
+    ]
     alternatives: list[tuple[Alternative, ...]] = [()] * len(pieces)
+    outputs: list[list[int]]
+    spans: list[Spans]
     if beam is None:
-        read = [greedy_decode(own) for own in said]
-        outputs, spans = [o for o, _ in read], [s for _, s in read]
+        decoded = [greedy_decode(posteriors) for posteriors in log_posteriors]
+        outputs, spans = [o for o, _ in decoded], [s for _, s in decoded]
     else:
-        padded = side_by_side(said)
+        padded = pad_rows(log_posteriors)
+        lengths = [len(posteriors) for posteriors in log_posteriors]
         shifted = []
         for number in range(spec.decoding.shifts_for(beam) - 1):
-            later = [_later(piece, heard[piece.owner], number) for piece in pieces]
-            shifted.append((side_by_side(later), np.array([len(own) for own in later])))
-        several = spec.decoding.search(padded, np.array(lengths), beam, nbest, shifted)
-        outputs = [list(hypotheses[0].outputs) for hypotheses in several]
+            rows = [_shifted_piece(p, model_outputs[p.recording], number) for p in pieces]
+            shifted.append((pad_rows(rows), np.array([len(row) for row in rows])))
+        nbest_lists = spec.decoding.search(padded, np.array(lengths), beam, nbest, shifted)
+        outputs = [list(hypotheses[0].outputs) for hypotheses in nbest_lists]
         spans = force_align(padded, lengths, outputs)
         if nbest > 1:
             alternatives = [
@@ -135,180 +126,65 @@ def _decode_pieces(
                     Alternative(tuple(spec.phonemes.decode(h.outputs)), float(h.score))
                     for h in hypotheses
                 )
-                for hypotheses in several
+                for hypotheses in nbest_lists
             ]
-    timing = None
-    if heard[0].timing is not None:
-        timing = []
-        for piece in pieces:
-            of_owner = heard[piece.owner].timing
-            assert of_owner is not None
-            timing.append(of_owner[0, piece.first * spec.stack : piece.last * spec.stack])
-    times = find_times(outputs, spans, timing, spec)
+    times = find_times(outputs, spans, _timing_of(pieces, model_outputs, spec.stack), spec)
     return [
         TimedHypothesis(*parts) for parts in zip(outputs, spans, times, alternatives, strict=True)
     ]
 
 
-def _later(piece: _Piece, heard: ModelOutput, number: int) -> Floats:
-    """A piece in another hearing, which may be a frame longer at the end."""
-    own = heard.shifted[number][0]
-    ends = piece.last == heard.log_posteriors.shape[1]
-    later: Floats = own[piece.first : None if ends else piece.last]
-    return later
+def _shifted_piece(piece: _Piece, model_output: ModelOutput, number: int) -> Floats:
+    """A piece of the shifted posteriors, which may be a frame longer at the end."""
+    posteriors = model_output.shifted[number][0]
+    is_last = piece.last == model_output.log_posteriors.shape[1]
+    shifted: Floats = posteriors[piece.first : None if is_last else piece.last]
+    return shifted
 
 
-def find_times(
-    outputs: Sequence[Sequence[int]],
-    spans: Sequence[Spans],
-    timing: Sequence[Scores] | None,
-    spec: ModelSpec,
-) -> list[Spans]:
-    """When phonemes begin and end, by the net that finds times, where there is one.
-
-    Args:
-        outputs: Of each utterance.
-        spans: Frames of posteriors in which each phoneme is emitted, shape (phonemes, 2) each.
-        timing: Scores of that net, shape (feature frames, outputs) each.
-        spec: Of the model.
-
-    Returns:
-        Feature frames (or of posteriors, without such a net) of each phoneme, with gaps shared.
-    """
-    if timing is None:
-        return [share_gaps(own) for own in spans]
-    reach = round(REACH_SECONDS / spec.feature_seconds)
-    windows = [own * spec.stack + np.array([-reach, reach]) for own in spans]
-    shortest = max(1, round(SHORTEST_SECONDS / spec.feature_seconds))
-    lengths = [len(own) for own in timing]
-    aligned = force_align(side_by_side(timing), lengths, outputs, shortest, windows)
-    return [share_gaps(own) for own in aligned]
+def _timing_of(
+    pieces: Sequence[_Piece], model_outputs: Sequence[ModelOutput], stack: int
+) -> list[Scores] | None:
+    """Scores of the timing net in each piece, shape (feature frames, outputs) each."""
+    scores = []
+    for piece in pieces:
+        timing = model_outputs[piece.recording].timing
+        if timing is None:
+            return None
+        scores.append(timing[0, piece.first * stack : piece.last * stack])
+    return scores
 
 
 def _join(
-    parts: list[tuple[_Piece, TimedHypothesis]], heard: ModelOutput, spec: ModelSpec
+    parts: list[tuple[_Piece, TimedHypothesis]], model_output: ModelOutput, spec: ModelSpec
 ) -> TimedHypothesis:
-    """One reading of the pieces of a recording."""
+    """One hypothesis from those of the pieces of a recording, in order."""
     outputs: list[int] = []
     spans, times = [np.empty((0, 2), np.int64)], [np.empty((0, 2), np.int64)]
-    finer = 1 if heard.timing is None else spec.stack
-    for piece, reading in parts:
-        outputs += reading.outputs
-        spans.append(reading.spans + piece.first)
-        times.append(reading.times + piece.first * finer)
-    alternatives = parts[0][1].alternatives if len(parts) == 1 else _best_of_all(parts)
+    finer = 1 if model_output.timing is None else spec.stack
+    for piece, hypothesis in parts:
+        outputs += hypothesis.outputs
+        spans.append(hypothesis.spans + piece.first)
+        times.append(hypothesis.times + piece.first * finer)
+    nbest_lists = [hypothesis.alternatives for _, hypothesis in parts]
+    alternatives = nbest_lists[0] if len(parts) == 1 else _join_nbest(nbest_lists)
     return TimedHypothesis(outputs, np.concatenate(spans), np.concatenate(times), alternatives)
 
 
-def _best_of_all(parts: list[tuple[_Piece, TimedHypothesis]]) -> tuple[Alternative, ...]:
-    """Best readings of a recording from those of its pieces: one piece differs at a time."""
-    lists = [reading.alternatives for _, reading in parts]
+def _join_nbest(lists: Sequence[tuple[Alternative, ...]]) -> tuple[Alternative, ...]:
+    """The n-best list of a recording: the best of every piece, one piece differing at a time."""
     if not lists or not all(lists):
         return ()
-    score = sum(own[0].score for own in lists)
-    best = tuple(p for own in lists for p in own[0].phonemes)
+    best = [nbest[0] for nbest in lists]
+    score = sum(alternative.score for alternative in best)
     others = []
-    for number, own in enumerate(lists):
-        for other in own[1:]:
-            mixed = [lists[k][0] if k != number else other for k in range(len(lists))]
-            said = tuple(p for one in mixed for p in one.phonemes)
-            others.append(Alternative(said, score - own[0].score + other.score))
+    for number, nbest in enumerate(lists):
+        for other in nbest[1:]:
+            mixed = [*best[:number], other, *best[number + 1 :]]
+            others.append(_concatenate(mixed, score - nbest[0].score + other.score))
     others.sort(key=lambda other: -other.score)
-    return (Alternative(best, score), *others[: len(lists[0]) - 1])
+    return (_concatenate(best, score), *others[: len(lists[0]) - 1])
 
 
-def build_transcript(
-    recording: Recording, heard: ModelOutput, reading: TimedHypothesis, spec: ModelSpec
-) -> Transcript:
-    """A transcript from a reading.
-
-    Args:
-        recording: What was listened to.
-        heard: What the model said of it, batch size 1.
-        reading: What was read off that.
-        spec: Of the model.
-    """
-    frame = spec.feature_seconds * (1 if heard.timing is not None else spec.stack)
-    said = heard.log_posteriors[0]
-    sure = confidences(said, reading.outputs, reading.spans, spec.decoding.temperature)
-    silences = recording.silences()
-    step = spec.feature_seconds * spec.stack
-    edges = _within_reach(reading.times * frame, reading.spans * step)
-    edges = np.minimum(edges, recording.duration)
-    edges = _out_of_silence(edges, silences, frame)
-    weights = heard.weights[0]
-    segments = []
-    for output, confidence, (start, end) in zip(
-        spec.phonemes.decode(reading.outputs), sure.tolist(), edges.tolist(), strict=True
-    ):
-        first = min(int(start / step), len(weights) - 1)
-        own = weights[first : max(first + 1, round(end / step))].mean(axis=0)
-        # A model that asks nobody has one way through and no experts to tell of.
-        several = len(spec.experts) > 1
-        experts = dict(zip(spec.experts, own.tolist(), strict=True)) if several else {}
-        segments.append(Segment(output, start, end, confidence, experts))
-    mean = weights.mean(axis=0) if len(weights) else np.full(len(spec.experts), np.nan)
-    return Transcript(
-        path=recording.path,
-        duration=recording.duration,
-        segments=tuple(segments),
-        silences=tuple(_without(silences, edges.tolist())),
-        routing=dict(zip(spec.experts, mean.tolist(), strict=True)),
-        run=spec.source,
-        recipe=spec.recipe,
-        alternatives=reading.alternatives,
-    )
-
-
-def _within_reach(times: Seconds, emitted: Seconds) -> Seconds:
-    """Times no further from where phonemes are emitted than may be, shape (phonemes, 2).
-
-    Noise that is not silent would make a phoneme last as long as it goes on.
-    """
-    starts = np.maximum(times[:, 0], np.minimum(emitted[:, 0], times[:, 1]) - REACH_SECONDS)
-    ends = np.minimum(times[:, 1], np.maximum(emitted[:, 1], starts) + REACH_SECONDS)
-    return np.stack([starts, ends], axis=1)
-
-
-def _out_of_silence(
-    edges: Seconds, silences: Sequence[tuple[float, float]], least: float
-) -> Seconds:
-    """Takes silences off the ends of phonemes, each of which keeps at least a frame."""
-    found = edges.copy()
-    for start, end in silences:
-        first = int(np.searchsorted(found[:, 1], start, side="right"))
-        for number in range(first, len(found)):
-            begins, ends = found[number]
-            if begins >= end:
-                break
-            before, after = start - begins, ends - end
-            if after >= before and after >= least:
-                found[number, 0] = max(begins, end)
-            elif before >= least:
-                found[number, 1] = min(ends, start)
-    return found
-
-
-def _without(
-    silences: Sequence[tuple[float, float]], edges: Sequence[Sequence[float]]
-) -> Iterator[tuple[float, float]]:
-    """What phonemes leave of the silences."""
-    for start, end in silences:
-        inside = [(b, e) for b, e in edges if b < end and e > start]
-        free = [start, *(time for span in inside for time in span), end]
-        for begin, stop in zip(free[::2], free[1::2], strict=True):
-            if stop - begin > 1e-6:
-                yield (begin, stop)
-
-
-def renamed(transcript: Transcript, names: dict[str, str], **changes: Any) -> Transcript:
-    """The same in other symbols."""
-    return replace(
-        transcript,
-        segments=tuple(replace(s, phoneme=names[s.phoneme]) for s in transcript.segments),
-        alternatives=tuple(
-            replace(a, phonemes=tuple(names[p] for p in a.phonemes))
-            for a in transcript.alternatives
-        ),
-        **changes,
-    )
+def _concatenate(parts: Sequence[Alternative], score: float) -> Alternative:
+    return Alternative(tuple(phoneme for part in parts for phoneme in part.phonemes), score)

@@ -1,10 +1,10 @@
-"""From an audio file to features in memory, or beside it where the recording is long."""
+"""Finding recordings, and their features: in memory, or in a temporary file if they are long."""
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -12,20 +12,27 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from phoneme_moe.features.audio import Waveform, audio_seconds, load_waveform, waveform_blocks
+from phoneme_moe.errors import InputError
+from phoneme_moe.features.audio import (
+    AUDIO_SUFFIXES,
+    Waveform,
+    audio_seconds,
+    load_waveform,
+    waveform_blocks,
+)
 from phoneme_moe.features.log_mel_numpy import Floats, FrontEnd, Level
 
 LONG_SECONDS = 120.0
-"""Longer recordings are read in pieces, and what is known of their frames lies in a file."""
+"""Mel energies of longer recordings are kept in a temporary file."""
 
-_PIECE = 6000  # frames
+_BLOCK_FRAMES = 6000
 
 SILENCE_SECONDS = 0.15
-"""Quiet this long is a silence; closures of stops are shorter."""
+"""Shortest silence; closures of stops are shorter."""
 
 
 class Energies(Protocol):
-    """Mel energies, in memory or in a file: frames are taken by slices."""
+    """Mel energies, in memory or in a file, as slices of frames."""
 
     def __len__(self) -> int: ...
 
@@ -33,17 +40,17 @@ class Energies(Protocol):
 
 
 class SpooledEnergies:
-    """Mel energies in a file without a name: gone with the process, whatever ends it."""
+    """Mel energies in a file without a name, which the system deletes with the process."""
 
     def __init__(self, n_mels: int) -> None:
-        """Begins without frames."""
+        """Starts with no frames."""
         self.n_mels = n_mels
         # Open as long as this object lives: no block could close it.
         self._file = tempfile.TemporaryFile()  # noqa: SIM115
         self._frames = 0
 
     def append(self, energies: Floats) -> None:
-        """Adds frames, shape (frames, mel bands)."""
+        """Appends frames, shape (frames, mel bands)."""
         self._file.write(energies.tobytes())
         self._file.flush()
         self._frames += len(energies)
@@ -61,14 +68,14 @@ class SpooledEnergies:
 
 @dataclass(frozen=True)
 class Recording:
-    """A recording, ready to be listened to.
+    """A recording with its mel energies.
 
     Attributes:
         path: The file.
         duration: In seconds.
-        energies: Mel energies, shape (frames, mel bands); of a long one in a file.
-        level: What their normalisation needs.
-        front_end: What made them.
+        energies: Mel energies, shape (frames, mel bands).
+        level: For their normalisation.
+        front_end: Computed them.
     """
 
     path: Path
@@ -79,82 +86,131 @@ class Recording:
 
     @property
     def num_frames(self) -> int:
-        """Feature frames."""
+        """Number of feature frames."""
         return len(self.energies)
 
     def features(self, first: int = 0, last: int | None = None) -> Floats:
-        """Of a stretch of frames, shape (frames, mel bands)."""
+        """Normalised log mel features of a range of frames, shape (frames, mel bands)."""
         return self.front_end.normalize(self.energies[slice(first, last)], self.level)
 
     def silences(self) -> list[tuple[float, float]]:
         """Start and end of its silences, in seconds."""
-        nothing = np.empty(0, bool)
-        quiet = np.concatenate([nothing, *map(self._quiet, _pieces(self.energies))])
+        blocks = map(self._is_quiet, _blocks(self.energies))
+        quiet = np.concatenate([np.empty(0, bool), *blocks])
         edges = np.flatnonzero(np.diff(quiet.astype(np.int8), prepend=0, append=0))
         seconds = self.front_end.frame_seconds
-        found = []
+        silences = []
         for first, last in edges.reshape(-1, 2).tolist():
-            # The last frame may be a part of one.
+            # The last frame may be incomplete.
             end = self.duration if last == self.num_frames else last * seconds
             if end - first * seconds >= SILENCE_SECONDS:
-                found.append((first * seconds, end))
-        return found
+                silences.append((first * seconds, end))
+        return silences
 
-    def _quiet(self, energies: Floats) -> NDArray[np.bool_]:
+    def _is_quiet(self, energies: Floats) -> NDArray[np.bool_]:
         log_mel = self.front_end.log_mel(energies, self.level.loudest)
         quiet: NDArray[np.bool_] = log_mel.max(axis=1, initial=-np.inf) <= self.level.quiet
-        # Of digital silence nothing is louder than the rest.
+        # In digital silence no frame is quieter than the loudest one.
         return quiet if self.level.loudest > 1e-20 else np.ones_like(quiet)
 
 
 def record(waveform: Waveform, path: Path, front_end: FrontEnd) -> Recording:
-    """A recording from samples in memory, shape (samples,)."""
+    """The recording of a waveform in memory, shape (samples,)."""
     energies = front_end.energies(waveform)
     duration = len(waveform) / front_end.sample_rate
     return Recording(path, duration, energies, front_end.level(lambda: [energies]), front_end)
 
 
-def read_recording(path: Path, front_end: FrontEnd, channel: int | None = None) -> Recording:
+def read_recording(
+    path: Path,
+    front_end: FrontEnd,
+    channel: int | None = None,
+    long_seconds: float = LONG_SECONDS,
+) -> Recording:
     """Reads an audio file.
 
     Args:
-        path: As ``features.audio.load_waveform`` takes it.
-        front_end: Makes the features.
+        path: As in ``features.audio.load_waveform``.
+        front_end: Computes the features.
         channel: As in ``load_waveform``.
+        long_seconds: Energies of longer recordings are kept in a temporary file.
 
     Raises:
         InputError: The file is not audio that can be used.
-        OSError: There is no space for what a long recording needs beside it.
+        OSError: There is no space for the temporary file.
     """
-    if audio_seconds(path) <= LONG_SECONDS:
+    if audio_seconds(path) <= long_seconds:
         return record(load_waveform(path, front_end.sample_rate, channel), path, front_end)
     spooled = SpooledEnergies(front_end.n_mels)
     num_samples = 0
-    for energies, so_far in _energies(path, front_end, channel):
-        num_samples = so_far
+    for energies, samples_so_far in _read_energies(path, front_end, channel):
         spooled.append(energies)
-    level = front_end.level(lambda: _pieces(spooled))
+        num_samples = samples_so_far
+    level = front_end.level(lambda: _blocks(spooled))
     return Recording(path, num_samples / front_end.sample_rate, spooled, level, front_end)
 
 
-def _energies(path: Path, front_end: FrontEnd, channel: int | None) -> Iterator[tuple[Floats, int]]:
-    """Energies of a file in pieces, and how many samples there have been."""
+def _read_energies(
+    path: Path, front_end: FrontEnd, channel: int | None
+) -> Iterator[tuple[Floats, int]]:
+    """Energies of a file in blocks, each with the number of samples read so far."""
     hop, n_fft = front_end.hop, front_end.n_fft
     waiting = np.zeros(front_end.left, np.float32)
     num_samples = num_frames = 0
     for block in waveform_blocks(path, front_end.sample_rate, channel):
         num_samples += len(block)
         waiting = np.concatenate([waiting, block])
-        found = front_end.energies_between(waiting)
-        num_frames += len(found)
-        waiting = waiting[len(found) * hop :]
-        yield found, num_samples
+        energies = front_end.energies_between(waiting)
+        num_frames += len(energies)
+        waiting = waiting[len(energies) * hop :]
+        yield energies, num_samples
     missing = num_samples // hop - num_frames
     if missing:
         rest = np.pad(waiting, (0, max(0, (missing - 1) * hop + n_fft - len(waiting))))
         yield front_end.energies_between(rest[: (missing - 1) * hop + n_fft]), num_samples
 
 
-def _pieces(energies: Energies) -> Iterator[Floats]:
+def _blocks(energies: Energies) -> Iterator[Floats]:
     """All frames in order."""
-    return (energies[i : i + _PIECE] for i in range(0, len(energies), _PIECE))
+    return (energies[i : i + _BLOCK_FRAMES] for i in range(0, len(energies), _BLOCK_FRAMES))
+
+
+def find_audio(
+    inputs: Iterable[Path], on_error: Callable[[InputError], None] | None = None
+) -> list[Path]:
+    """The audio files that paths stand for.
+
+    Args:
+        inputs: Files, folders (all audio files below them), patterns such as ``*.wav``, or ``-``
+            for standard input.
+        on_error: Called for a folder without audio files or a pattern without a match, and the
+            search goes on; such an error is raised when left out.
+
+    Raises:
+        InputError: As given to ``on_error``.
+    """
+    files: list[Path] = []
+
+    def report(message: str) -> None:
+        if on_error is None:
+            raise InputError(message)
+        on_error(InputError(message))
+
+    for path in inputs:
+        if path.is_dir():
+            matches = sorted(
+                p for p in path.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES and p.is_file()
+            )
+            if not matches:
+                known = " ".join(sorted(AUDIO_SUFFIXES))
+                report(f"{path}: the folder holds no audio file ({known})")
+            files.extend(matches)
+        elif not path.exists() and any(sign in str(path) for sign in "*?["):
+            root = Path(path.anchor) if path.anchor else Path()
+            matches = sorted(p for p in root.glob(str(path.relative_to(root))) if p.is_file())
+            if not matches:
+                report(f"{path}: no file matches the pattern")
+            files.extend(matches)
+        else:
+            files.append(path)
+    return files

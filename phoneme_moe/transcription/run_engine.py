@@ -1,4 +1,4 @@
-"""A run that listens, through torch."""
+"""Inference with a run folder, through torch."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from phoneme_moe.transcription.transcript import Transcript
 
 
 class RunEngine:
-    """A run folder's model, ready to listen (``transcription.model_spec.Engine``)."""
+    """The model of a run folder (``transcription.model_spec.Engine``)."""
 
     def __init__(self, run: LoadedRun, override: RoutingOverride | None = None) -> None:
-        """Opens nothing; the run is loaded.
+        """Prepares a loaded run.
 
         Args:
             run: The run.
-            override: Other experts than the run's own gate or router would ask.
+            override: Routing to use instead of that of the gate or routers.
 
         Raises:
-            InputError: The run's gate is who speaks, which a recording does not say.
+            InputError: The run's gate is the identity of the speaker, unknown for a recording.
         """
         recognizer = run.recognizer
         if recognizer.gate_is_speaker and override is None:
             raise InputError(
-                f"{run.folder}: model.gate is of kind speaker, and a recording does not say who "
-                "speaks; expected a run whose gate listens (evaluate can use this one)"
+                f"{run.folder}: model.gate is of kind speaker, and the speaker of a recording is "
+                "not known; expected a run with another kind of gate"
             )
         self.run = run
         self.override = override
@@ -50,26 +50,26 @@ class RunEngine:
         embedding: Floats | None = None,
         timed: bool = True,
     ) -> ModelOutput:
-        """As ``transcription.model_spec.Engine`` says."""
+        """As ``transcription.model_spec.Engine``."""
         recognizer = self.run.recognizer
         device = recognizer.device
-        sound = torch.from_numpy(features).to(device)
+        inputs = torch.from_numpy(features).to(device)
         lengths = torch.from_numpy(np.asarray(num_frames)).to(device)
-        mask = torch.arange(sound.shape[1], device=device) < lengths[:, None]
+        mask = torch.arange(inputs.shape[1], device=device) < lengths[:, None]
         vectors = None if embedding is None else torch.from_numpy(embedding).to(device)
-        said = recognizer(sound, mask, embedding=vectors, override=self.override)
+        recognition = recognizer(inputs, mask, embedding=vectors, override=self.override)
         timing = None
         if timed and recognizer.timing is not None:
-            timing = recognizer.timing(sound, mask)
+            timing = recognizer.timing(inputs, mask)
         return ModelOutput(
-            said.log_posteriors.float().cpu().numpy(),
-            said.routing_of(self.layer).weights.float().cpu().numpy(),
+            recognition.log_posteriors.float().cpu().numpy(),
+            recognition.routing_of(self.layer).weights.float().cpu().numpy(),
             None if timing is None else timing.cpu().numpy(),
         )
 
     @contextmanager
     def leave_cores(self, number: int) -> Iterator[None]:
-        """As ``transcription.model_spec.Engine`` says."""
+        """As ``transcription.model_spec.Engine``."""
         threads = torch.get_num_threads()
         torch.set_num_threads(max(1, threads - number))
         try:
@@ -79,7 +79,7 @@ class RunEngine:
 
 
 def spec_of(run: LoadedRun) -> ModelSpec:
-    """What must be known of a run to transcribe with it."""
+    """The specification of a run's model."""
     recognizer, task = run.recognizer, run.recognizer.task
     return ModelSpec(
         source=str(run.folder),
@@ -99,12 +99,12 @@ def spec_of(run: LoadedRun) -> ModelSpec:
 
 
 def transcribe(run: LoadedRun, path: str | Path, options: Options | None = None) -> Transcript:
-    """Transcribes a recording, as ``run.transcribe`` does.
+    """Transcribes a recording (``transcription.transcribe``).
 
     Args:
         run: The run.
         path: An audio file.
-        options: How.
+        options: Decoding and symbols.
 
     Raises:
         InputError: The file is not audio that can be used, or the options do not fit the run.

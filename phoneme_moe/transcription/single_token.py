@@ -1,4 +1,4 @@
-"""Recordings of one token, for models that name its phoneme and nothing else."""
+"""Transcribing recordings of a single token, for models that classify tokens."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from phoneme_moe.transcription.transcript import Transcript
 
 
 def transcribe_token(engine: Engine, path: Path, channel: int | None = None) -> Transcript:
-    """Names the phoneme of the token around the steepest rise of energy, where a stop bursts.
+    """Classifies the token at the steepest rise of energy, such as the burst of a stop.
 
     Args:
-        engine: Its model classifies tokens.
+        engine: A model that classifies tokens.
         path: An audio file.
-        channel: As ``features.audio.load_waveform`` takes it.
+        channel: As in ``features.audio.load_waveform``.
 
     Raises:
         InputError: The file is not audio that can be used.
@@ -28,18 +28,18 @@ def transcribe_token(engine: Engine, path: Path, channel: int | None = None) -> 
     spec, front_end = engine.spec, engine.spec.front_end()
     waveform = load_waveform(path, front_end.sample_rate, channel)
     recording = record(waveform, path, front_end)
-    token, start = _cut(spec, front_end, waveform, recording.energies[:].sum(axis=1))
+    token, start = _excise(spec, front_end, waveform, recording.energies[:].sum(axis=1))
     features = front_end(token)
-    heard = engine.infer(features[None], np.array([len(features)]))
-    scaled = heard.log_posteriors[0, 0] / spec.decoding.temperature
-    shares = np.exp(scaled - scaled.max())
+    model_output = engine.infer(features[None], np.array([len(features)]))
+    scaled = model_output.log_posteriors[0, 0] / spec.decoding.temperature
+    odds = np.exp(scaled - scaled.max())
     best = int(scaled.argmax())
-    weights = dict(zip(spec.experts, heard.weights[0, 0].tolist(), strict=True))
+    weights = dict(zip(spec.experts, model_output.weights[0, 0].tolist(), strict=True))
     segment = Segment(
         spec.phonemes.decode([best])[0],
         max(start, 0.0),
         min(start + spec.token_ms / 1000, recording.duration),
-        float(shares[best] / shares.sum()),
+        float(odds[best] / odds.sum()),
         weights,
     )
     return Transcript(
@@ -53,14 +53,14 @@ def transcribe_token(engine: Engine, path: Path, channel: int | None = None) -> 
     )
 
 
-def _cut(
+def _excise(
     spec: ModelSpec, front_end: FrontEnd, waveform: Waveform, energy: np.ndarray
 ) -> tuple[Waveform, float]:
     """The token around the steepest rise of energy, and where it starts in seconds."""
     rate = front_end.sample_rate
     length = round(spec.token_ms * rate / 1000)
     level = 10 * np.log10(np.maximum(energy, energy.max(initial=0.0) * 1e-6 + 1e-30))
-    # The rise over 30 ms; silence before the file lets a file begin with its burst.
+    # The rise over 30 ms. Silence is put before the file, which may begin with the burst.
     before = np.concatenate([np.full(3, level.min(initial=0.0)), level])[: len(level)]
     onset = int(np.argmax(level - before)) * front_end.hop
     first = onset - round(spec.onset_ms / 1000 * rate)

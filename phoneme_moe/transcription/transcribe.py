@@ -1,8 +1,8 @@
-"""Audio files to phonemes with times, confidence and the experts that were asked.
+"""Transcribing audio files: phonemes with times, confidence and routing.
 
-    files --readers (threads)--> recordings --batches of like length--> posteriors --> transcripts
+    files --reader threads--> recordings --batches of like length--> model outputs --> transcripts
 
-Reading and features overlap with the network.
+Reading files and computing features overlap with the network.
 """
 
 from __future__ import annotations
@@ -19,24 +19,25 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from phoneme_moe.decoding.symbols import symbol_map
-from phoneme_moe.errors import InputError
+from phoneme_moe.errors import ArgumentError, InputError
 from phoneme_moe.transcription.model_spec import Engine, Floats, ModelSpec
-from phoneme_moe.transcription.pieces import build_transcript, decode, renamed
+from phoneme_moe.transcription.pieces import decode
 from phoneme_moe.transcription.recording import Recording, read_recording
+from phoneme_moe.transcription.segment_times import build_transcript
 from phoneme_moe.transcription.single_token import transcribe_token
-from phoneme_moe.transcription.transcript import Transcript
+from phoneme_moe.transcription.transcript import Transcript, with_symbols
 from phoneme_moe.transcription.windowing import BATCH_FRAMES, infer
 
 if TYPE_CHECKING:
     from phoneme_moe.data.embeddings import Embeddings
 
-MOST_PADDING = 1.25
-"""The longest recording of a batch is at most so many times the shortest."""
+MAX_LENGTH_RATIO = 1.25
+"""Of the longest recording of a batch to its shortest: limits padding."""
 
-FEW = 4
-"""So few files leave no cores to readers."""
+FEW_FILES = 4
+"""For so few files or fewer, no cores are reserved for reading."""
 
-AHEAD = 128
+READ_AHEAD = 128
 """Recordings that are read before they are needed."""
 
 
@@ -45,13 +46,13 @@ class Options:
     """How recordings are transcribed.
 
     Attributes:
-        beam: Readings that a beam search keeps, 0 for the best path; as the run does when left out.
-        nbest: Readings to tell; more than one needs a beam.
-        symbols: ``arpabet`` or ``ipa``; as the run has them when left out.
+        beam: Beam width, 0 for greedy decoding; the run's own setting when left out.
+        nbest: Hypotheses in ``Transcript.alternatives``; more than one needs a beam.
+        symbols: ``arpabet`` or ``ipa``; those of the run when left out.
         fold: Phoneme set to fold onto (``decoding.symbols``).
-        channel: Which channel, from 1; the mean of all when left out.
-        embeddings: A safetensors file with a vector for each recording, by its name without ending,
-            for runs whose routers see one.
+        channel: From 1; the mean of all channels when left out.
+        embeddings: A safetensors file with an embedding for each recording, by its file name
+            without suffix, for runs whose routers take one.
     """
 
     beam: int | None = None
@@ -75,8 +76,8 @@ class Failure:
     error: InputError
 
 
-Read = Recording | Transcript | Failure
-"""What a reader makes of a file; a token is transcribed at once."""
+ReadResult = Recording | Transcript | Failure
+"""Of reading a file; a token is transcribed right away."""
 
 
 def transcribe_files(
@@ -86,8 +87,8 @@ def transcribe_files(
 
     Args:
         engine: The model.
-        files: Audio files of any rate and length; ``-`` for standard input.
-        options: How.
+        files: Audio files of any sample rate and length; ``-`` for standard input.
+        options: Decoding and symbols.
 
     Raises:
         InputError: The options do not fit the model; a single file never raises.
@@ -95,12 +96,14 @@ def transcribe_files(
     options = options or Options()
     spec = engine.spec
     if options.nbest > 1 and spec.decoding.beam_for(options.beam) is None:
-        raise InputError(f"--nbest: found {options.nbest} without --beam; expected --beam N too")
+        raise ArgumentError(
+            "nbest", f"found {options.nbest} with greedy decoding; expected a beam too"
+        )
     names = symbol_map(spec.phonemes.symbols, options.symbols, options.fold)
-    vectors = _embeddings(spec, options)
+    embeddings = _open_embeddings(spec, options)
     front_end = spec.front_end()
 
-    def read(path: Path) -> Read:
+    def read(path: Path) -> ReadResult:
         try:
             if spec.tokens:
                 return transcribe_token(engine, path, options.channel)
@@ -112,72 +115,69 @@ def transcribe_files(
 
     # Reading compressed audio takes about as long as a network: half of the cores each.
     cores = os.cpu_count() or 1
-    several_files = not isinstance(files, Sequence) or len(files) > FEW
-    spared = cores // 2 if several_files else 0
+    many_files = not isinstance(files, Sequence) or len(files) > FEW_FILES
     with (
         ThreadPoolExecutor(cores) as readers,
-        engine.leave_cores(spared),
-        # NumPy's products of features are small; threads of theirs would only wait, spinning.
+        engine.leave_cores(cores // 2 if many_files else 0),
+        # NumPy's matrix products of features are small; its threads would only wait, spinning.
         threadpool_limits(1, "blas"),
     ):
-        for several in _in_groups(readers, read, files):
-            for found in _transcribe_group(engine, several, options, vectors):
-                if isinstance(found, Transcript):
-                    found = renamed(found, names, fold=options.fold, symbols=options.symbols)
-                yield found
+        for group in _read_in_groups(readers, read, files):
+            for result in _transcribe_group(engine, group, options, embeddings):
+                if isinstance(result, Transcript):
+                    yield with_symbols(result, names, fold=options.fold, symbols=options.symbols)
+                else:
+                    yield result
 
 
-def _in_groups(
-    readers: ThreadPoolExecutor, read: Callable[[Path], Read], files: Iterable[Path]
-) -> Iterator[list[Read]]:
+def _read_in_groups(
+    readers: ThreadPoolExecutor, read: Callable[[Path], ReadResult], files: Iterable[Path]
+) -> Iterator[list[ReadResult]]:
     """Recordings in order: one, then two, then four ... so that results begin soon."""
-    waiting: deque[Future[Read]] = deque()
+    waiting: deque[Future[ReadResult]] = deque()
     coming = iter(files)
     size = 1
-    group: list[Read] = []
+    group: list[ReadResult] = []
     while True:
-        while len(waiting) < AHEAD and (path := next(coming, None)) is not None:
+        while len(waiting) < READ_AHEAD and (path := next(coming, None)) is not None:
             waiting.append(readers.submit(read, path))
         if not waiting:
             break
         group.append(waiting.popleft().result())
         if len(group) == size:
             yield group
-            group, size = [], min(2 * size, AHEAD)
+            group, size = [], min(2 * size, READ_AHEAD)
     if group:
         yield group
 
 
 def _transcribe_group(
     engine: Engine,
-    several: Sequence[Read],
+    group: Sequence[ReadResult],
     options: Options,
-    vectors: Embeddings | None,
+    embeddings: Embeddings | None,
 ) -> list[Transcript | Failure]:
-    recordings = [(i, r) for i, r in enumerate(several) if isinstance(r, Recording)]
-    done: list[Transcript | Failure] = [
-        r if not isinstance(r, Recording) else Failure(r.path, InputError("")) for r in several
-    ]
-    recordings.sort(key=lambda item: item[1].num_frames)
-    for batch in _batches(recordings):
-        usable = []
-        embeddings: list[Floats] = []
-        for index, recording in batch:
-            try:
-                if vectors is not None:
-                    embeddings.append(vectors.lookup([recording.path.stem]).numpy())
-                usable.append((index, recording))
-            except InputError as error:
-                done[index] = Failure(recording.path, error)
-        if not usable:
+    results: dict[int, Transcript | Failure] = {}
+    usable: list[tuple[int, Recording]] = []
+    vectors: dict[int, Floats] = {}
+    for index, item in enumerate(group):
+        if not isinstance(item, Recording):
+            results[index] = item
             continue
-        own = [recording for _, recording in usable]
-        transcripts = transcribe_recordings(
-            engine, own, options, np.stack(embeddings) if embeddings else None
-        )
-        for (index, _), transcript in zip(usable, transcripts, strict=True):
-            done[index] = transcript
-    return done
+        try:
+            if embeddings is not None:
+                vectors[index] = embeddings.lookup([item.path.stem]).numpy()
+            usable.append((index, item))
+        except InputError as error:
+            results[index] = Failure(item.path, error)
+    usable.sort(key=lambda entry: entry[1].num_frames)
+    for batch in _batches(usable):
+        indices = [index for index, _ in batch]
+        stacked = np.stack([vectors[index] for index in indices]) if vectors else None
+        recordings = [recording for _, recording in batch]
+        transcripts = transcribe_recordings(engine, recordings, options, stacked)
+        results.update(zip(indices, transcripts, strict=True))
+    return [results[index] for index in range(len(group))]
 
 
 def transcribe_recordings(
@@ -191,15 +191,17 @@ def transcribe_recordings(
     Args:
         engine: The model.
         recordings: At least one.
-        options: How.
-        embeddings: A vector of each, shape (recordings, size), where the model needs one.
+        options: Decoding.
+        embeddings: Of each recording, shape (recordings, size), if the model takes one.
     """
     num_shifts = engine.spec.decoding.shifts_for(options.beam)
-    heard = infer(engine, recordings, embeddings, num_shifts)
-    readings = decode(heard, engine.spec, options.beam, options.nbest)
+    model_outputs = infer(engine, recordings, embeddings, num_shifts)
+    hypotheses = decode(model_outputs, engine.spec, options.beam, options.nbest)
     return [
-        build_transcript(recording, said, reading, engine.spec)
-        for recording, said, reading in zip(recordings, heard, readings, strict=True)
+        build_transcript(recording, model_output, hypothesis, engine.spec)
+        for recording, model_output, hypothesis in zip(
+            recordings, model_outputs, hypotheses, strict=True
+        )
     ]
 
 
@@ -210,8 +212,8 @@ def _batches(
     batch: list[tuple[int, Recording]] = []
     for item in recordings:
         frames = item[1].num_frames
-        full = (len(batch) + 1) * frames > BATCH_FRAMES
-        if batch and (full or frames > MOST_PADDING * batch[0][1].num_frames):
+        is_full = (len(batch) + 1) * frames > BATCH_FRAMES
+        if batch and (is_full or frames > MAX_LENGTH_RATIO * batch[0][1].num_frames):
             yield batch
             batch = []
         batch.append(item)
@@ -219,13 +221,14 @@ def _batches(
         yield batch
 
 
-def _embeddings(spec: ModelSpec, options: Options) -> Embeddings | None:
+def _open_embeddings(spec: ModelSpec, options: Options) -> Embeddings | None:
     if spec.embedding_size is None:
         return None
     if options.embeddings is None:
-        raise InputError(
-            f"{spec.source}: its routers see an embedding of {spec.embedding_size} numbers for "
-            "each recording; expected --embeddings FILE"
+        raise ArgumentError(
+            "embeddings",
+            f"found none; the routers of {spec.source} take an embedding of "
+            f"{spec.embedding_size} numbers for each recording; expected a safetensors file",
         )
     from phoneme_moe.data.embeddings import Embeddings  # imports torch
 
@@ -238,7 +241,7 @@ def transcribe_file(engine: Engine, path: str | Path, options: Options | None = 
     Raises:
         InputError: The file is not audio that can be used, or the options do not fit the model.
     """
-    (found,) = transcribe_files(engine, [Path(path)], options)
-    if isinstance(found, Failure):
-        raise found.error
-    return found
+    (result,) = transcribe_files(engine, [Path(path)], options)
+    if isinstance(result, Failure):
+        raise result.error
+    return result

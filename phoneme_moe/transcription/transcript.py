@@ -1,20 +1,22 @@
-"""What was recognised in a recording, as plain data; nothing here needs torch."""
+"""The transcript of a recording as plain data; nothing here needs torch."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from phoneme_moe.decoding.decoder import Segment
 
 
 @dataclass(frozen=True)
 class Alternative:
-    """One of the best readings of a recording.
+    """A hypothesis of the n-best list of a recording.
 
     Attributes:
         phonemes: In order.
-        score: Logarithm of its probability, by the model and the n-gram as they are weighed.
+        score: Natural logarithm of its probability, model and weighted n-gram together.
     """
 
     phonemes: tuple[str, ...]
@@ -23,20 +25,20 @@ class Alternative:
 
 @dataclass(frozen=True)
 class Transcript:
-    """What was recognised in a recording.
+    """The phonemes that were recognised in a recording.
 
     Attributes:
         path: The file.
         duration: Its length in seconds.
         segments: The phonemes in order; none overlaps the next or ends past the end.
         silences: Start and end of the stretches without speech, in seconds.
-        routing: Mean weight of each expert over the file, by name; sums to 1. Of an encoder: in its
-            last sparse layer.
-        run: What recognised it: the run folder or the ONNX file.
+        routing: Mean weight of each expert over the file, by name; sums to 1. For an encoder, those
+            of its last sparse layer.
+        run: The run folder or the ONNX file of the model.
         recipe: Name of its recipe.
-        fold: Phoneme set that the symbols were folded onto; None as the run has them.
-        symbols: ``arpabet``, ``ipa``, or what the run's corpus has.
-        alternatives: The best readings, best first, where several were asked for.
+        fold: Phoneme set that the symbols were folded onto; None for the run's own.
+        symbols: ``arpabet`` or ``ipa``; None for the symbols of the run's corpus.
+        alternatives: The n-best list, best first; empty unless more than one was requested.
     """
 
     path: Path
@@ -54,3 +56,51 @@ class Transcript:
     def phonemes(self) -> tuple[str, ...]:
         """The phonemes alone."""
         return tuple(segment.phoneme for segment in self.segments)
+
+
+def with_symbols(transcript: Transcript, names: Mapping[str, str], **changes: Any) -> Transcript:
+    """The same transcript in other symbols.
+
+    Args:
+        transcript: In the symbols of the run.
+        names: The new symbol of each (``decoding.symbols.symbol_map``).
+        changes: Other attributes to replace, such as ``fold``.
+    """
+    return replace(
+        transcript,
+        segments=tuple(replace(s, phoneme=names[s.phoneme]) for s in transcript.segments),
+        alternatives=tuple(
+            replace(a, phonemes=tuple(names[p] for p in a.phonemes))
+            for a in transcript.alternatives
+        ),
+        **changes,
+    )
+
+
+def whole_millisecond_edges(segments: Sequence[Segment], duration: float) -> list[tuple[int, int]]:
+    """Start and end of each segment in whole milliseconds: in order, within the file, none empty.
+
+    All written formats share these. A segment shorter than a millisecond, as the last one can be,
+    is widened to one at the cost of its neighbours; all others move by a millisecond at most.
+
+    Args:
+        segments: In order, none overlapping the next; no more than the file has milliseconds.
+        duration: Of the file, in seconds.
+    """
+    last = whole_milliseconds(duration)
+    edges: list[tuple[int, int]] = []
+    previous_end = 0
+    for number, segment in enumerate(segments):
+        limit = last - (len(segments) - number - 1)  # a millisecond for each that follows
+        start = min(max(previous_end, round(segment.start * 1000)), limit - 1)
+        end = min(max(start + 1, round(segment.end * 1000)), limit)
+        edges.append((start, end))
+        previous_end = end
+    return edges
+
+
+def whole_milliseconds(duration: float) -> int:
+    """The whole milliseconds that fit into a duration in seconds."""
+    nearest = round(duration * 1000)
+    # int(duration * 1000) would make 1000 of 1.001.
+    return nearest - (nearest / 1000 > duration)

@@ -73,7 +73,7 @@ def test_help_imports_nothing_heavy() -> None:
 def test_inference_does_not_import_lightning(recognized: Trained, voices: Path) -> None:
     done = python(
         "import sys; from phoneme_moe import load, transcribe, evaluate, report_run\n"
-        f"run = load_run({str(recognized.run.folder)!r})\n"
+        f"run = load({str(recognized.run.folder)!r})\n"
         f"transcribe(run, {str(voices / 'ann.wav')!r}); evaluate(run)\n"
         "sys.exit('lightning' in sys.modules)"
     )
@@ -343,16 +343,16 @@ def test_bad_files_are_named_and_the_others_are_done(
     ]
 
 
-@pytest.mark.parametrize("what", ["folder without audio", "file named twice", "unknown format"])
+@pytest.mark.parametrize("what", ["folder without audio", "file given twice", "unknown format"])
 def test_what_cannot_be_transcribed_is_refused(
     phoneme_moe: Command, recognized: Trained, voices: Path, tmp_path: Path, what: str
 ) -> None:
     run = recognized.run.folder
     if what == "folder without audio":
         assert_one_line(phoneme_moe("transcribe", run, tmp_path), str(tmp_path))
-    elif what == "file named twice":
+    elif what == "file given twice":
         file = voices / "ann.wav"
-        assert_one_line(phoneme_moe("transcribe", run, file, file), "named twice")
+        assert_one_line(phoneme_moe("transcribe", run, file, file), "given twice")
     else:
         assert phoneme_moe("transcribe", run, voices, "--format", "doc").code == 2
 

@@ -18,7 +18,7 @@ import soundfile
 import tiny
 
 from phoneme_moe.pipeline import Trained
-from phoneme_moe.transcription.writers.transcripts import FORMATS
+from phoneme_moe.transcription.writers import FORMATS
 
 if TYPE_CHECKING:
     from conftest import Outcome
@@ -104,7 +104,7 @@ def test_best_readings(phoneme_moe: Command, recognized: Trained, voices: Path) 
     assert len(set(readings)) == len(readings)
     refused = phoneme_moe("transcribe", run, path, "--nbest", "2")
     assert refused.code == 1
-    assert "expected --beam" in refused.err
+    assert "--nbest: found 2 with greedy decoding" in refused.err
 
 
 def test_other_experts_are_asked(phoneme_moe: Command, recognized: Trained, voices: Path) -> None:

@@ -29,9 +29,10 @@ from phoneme_moe.run_folder import load_run
 from phoneme_moe.training.callbacks import read_rows
 from phoneme_moe.training.module import DEV_BEAM, StageModule
 from phoneme_moe.training.stages import build_recognizer
-from phoneme_moe.transcription import pieces, windowing
+from phoneme_moe.transcription import windowing
 from phoneme_moe.transcription.export import export_onnx
 from phoneme_moe.transcription.onnx_engine import OnnxEngine
+from phoneme_moe.transcription.pieces import decode
 from phoneme_moe.transcription.recording import record
 from phoneme_moe.transcription.run_engine import RunEngine
 from phoneme_moe.transcription.transcribe import transcribe_file
@@ -105,7 +106,7 @@ def test_every_phase_is_the_same_sound_a_frame_later(crf: Trained, tones: Prepar
 @pytest.mark.parametrize("odd", [0, 1])
 @pytest.mark.parametrize("window", [0.5, 1.23])
 def test_long_recordings_are_heard_in_every_phase_whatever_the_seams(
-    crf: Trained, window: float, odd: int, monkeypatch: pytest.MonkeyPatch
+    crf: Trained, window: float, odd: int
 ) -> None:
     engine = RunEngine(crf.run)
     front_end = engine.spec.front_end()
@@ -114,9 +115,7 @@ def test_long_recordings_are_heard_in_every_phase_whatever_the_seams(
     length = (len(sound) // (2 * hop)) * 2 * hop - odd * hop
     long = record(sound[:length].astype(np.float32), Path("long.wav"), front_end)
     (whole,) = windowing.infer(engine, [long], num_shifts=2)
-    monkeypatch.setattr(windowing, "BATCH_FRAMES", 10)
-    monkeypatch.setattr(windowing, "WINDOW_SECONDS", window)
-    (found,) = windowing.infer(engine, [long], num_shifts=2)
+    (found,) = windowing.infer(engine, [long], num_shifts=2, batch_frames=10, window_seconds=window)
     assert len(whole.shifted) == 1
     assert whole.shifted[0].shape[1] == -(-(long.num_frames + 1) // 2)
     for name in ("log_posteriors", "weights"):
@@ -148,8 +147,7 @@ def test_pieces_of_a_hearing_are_all_of_it(crf: Trained, monkeypatch: pytest.Mon
         return search(self, said, num, beam, nbest, shifted)
 
     monkeypatch.setattr(Decoding, "search", spied)
-    monkeypatch.setattr(pieces, "PIECE_SECONDS", 0.4)
-    pieces.decode(heard, engine.spec)
+    decode(heard, engine.spec, piece_seconds=0.4)
     assert len(searched) > len(heard)
     every = np.concatenate([own.shifted[0][0] for own in heard])
     found = np.concatenate(searched)

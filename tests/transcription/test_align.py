@@ -56,14 +56,14 @@ def test_what_was_not_said_is_noticed(
     engine = RunEngine(recognized.run)
     right = align_phonemes(engine, path, SAID)
     assert min(right.goodness) > 0
-    assert list(right.likeliest) == SAID
+    assert list(right.best) == SAID
     wrong = align_phonemes(engine, path, ["a", "s", "a", "m", "a"])  # an a where an i was
     assert int(np.argmin(wrong.goodness)) == 2
     assert wrong.goodness[2] < 0
-    assert wrong.likeliest[2] == "i"
+    assert wrong.best[2] == "i"
     more = align_phonemes(engine, path, ["a", "s", "i", "m", "s", "a"])
     assert more.goodness[4] < 0
-    assert more.likeliest[4] == ""
+    assert more.best[4] == ""
 
 
 def test_goodness_by_hand() -> None:

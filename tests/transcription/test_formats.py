@@ -23,14 +23,13 @@ from hypothesis import strategies as st
 from praatio import textgrid as praatio_textgrid
 
 from phoneme_moe.decoding.decoder import Segment
-from phoneme_moe.transcription.transcript import Alternative, Transcript
-from phoneme_moe.transcription.writers.milliseconds import rounded
+from phoneme_moe.transcription.transcript import Alternative, Transcript, whole_millisecond_edges
+from phoneme_moe.transcription.writers.documents import to_dict
 from phoneme_moe.transcription.writers.transcripts import (
     CUE_PHONEMES,
     CUE_SECONDS,
     FORMATS,
     output_names,
-    to_dict,
 )
 
 SCHEMA = json.loads(
@@ -103,7 +102,7 @@ def check_times(found: list[Span], said: Transcript) -> None:
 @example(said=transcript((0.0, 0.5, "a"), (0.5, 1.001, "b"), duration=1.001))
 @example(said=transcript((0.4, 1.0, "a"), (1.0, 1.0000625, "b"), duration=1.0000625))
 def test_rounding_leaves_phonemes_where_they_were(said: Transcript) -> None:
-    edges = rounded(said.segments, said.duration)
+    edges = whole_millisecond_edges(said.segments, said.duration)
     check_times(
         [(a / 1000, b / 1000, p) for (a, b), p in zip(edges, said.phonemes, strict=True)], said
     )
@@ -111,7 +110,7 @@ def test_rounding_leaves_phonemes_where_they_were(said: Transcript) -> None:
 
 def test_what_ends_with_the_recording_ends_with_its_last_millisecond() -> None:
     said = transcript((0.0, 1.001, "a"), duration=1.001)  # 1.001 * 1000 is less than 1001
-    assert rounded(said.segments, said.duration) == [(0, 1001)]
+    assert whole_millisecond_edges(said.segments, said.duration) == [(0, 1001)]
 
 
 @given(said=transcripts())
@@ -276,7 +275,7 @@ def test_subtitles_hold_the_phonemes(
 ) -> None:
     cues = read(FORMATS[name].header + FORMATS[name].body(said))
     assert " ".join(text for _, _, text in cues).split() == list(said.phonemes)
-    edges = rounded(said.segments, said.duration)
+    edges = whole_millisecond_edges(said.segments, said.duration)
     for start, end, text in cues:
         own = edges[: len(text.split())]
         del edges[: len(own)]

@@ -19,7 +19,7 @@ from waiting import exit_code
 from phoneme_moe.decoding.scoring import score_utterance
 from phoneme_moe.errors import InputError
 from phoneme_moe.pipeline import Trained
-from phoneme_moe.transcription.live import Listener, LivePhoneme, Pace, recognize_as_live
+from phoneme_moe.transcription.live import LivePhoneme, LiveRecognizer, LiveSettings, simulate_live
 from phoneme_moe.transcription.run_engine import RunEngine
 
 if TYPE_CHECKING:
@@ -34,8 +34,10 @@ def sound() -> np.ndarray:
     return samples.astype(np.float32)
 
 
-def heard(engine: RunEngine, sound: np.ndarray, sizes: list[int], pace: Pace) -> list[LivePhoneme]:
-    listener, found, first = Listener(engine, pace), [], 0
+def heard(
+    engine: RunEngine, sound: np.ndarray, sizes: list[int], pace: LiveSettings
+) -> list[LivePhoneme]:
+    listener, found, first = LiveRecognizer(engine, pace), [], 0
     for size in sizes:
         found += listener.feed(sound[first : first + size])
         first += size
@@ -51,16 +53,16 @@ def heard(engine: RunEngine, sound: np.ndarray, sizes: list[int], pace: Pace) ->
 def test_what_is_heard_does_not_depend_on_the_pieces(
     recognized: Trained, sound: np.ndarray, sizes: list[int], step: float, look_ahead: float
 ) -> None:
-    engine, pace = RunEngine(recognized.run), Pace(step, look_ahead)
+    engine, pace = RunEngine(recognized.run), LiveSettings(step, look_ahead)
     found = heard(engine, sound, sizes, pace)
-    expected = recognize_as_live(engine, sound, pace)
+    expected = simulate_live(engine, sound, pace)
     assert [(one.phoneme, one.time) for one in found] == [
         (phoneme, pytest.approx(at)) for phoneme, at in expected
     ]
 
 
 def test_most_of_what_is_said_is_heard(recognized: Trained, sound: np.ndarray) -> None:
-    found = heard(RunEngine(recognized.run), sound, [], Pace())
+    found = heard(RunEngine(recognized.run), sound, [], LiveSettings())
     score = score_utterance(SAID, [one.phoneme for one in found])
     assert score.errors <= 2
     assert {one.expert for one in found} <= set(recognized.run.recognizer.expert_names)
@@ -70,9 +72,9 @@ def test_most_of_what_is_said_is_heard(recognized: Trained, sound: np.ndarray) -
 def test_a_phoneme_comes_out_within_a_step_and_the_look_ahead(
     recognized: Trained, sound: np.ndarray
 ) -> None:
-    pace = Pace(0.2, 0.2)
+    pace = LiveSettings(0.2, 0.2)
     engine = RunEngine(recognized.run)
-    listener, rate = Listener(engine, pace), tiny.RATE
+    listener, rate = LiveRecognizer(engine, pace), tiny.RATE
     frame = engine.spec.feature_seconds * engine.spec.stack
     found: list[LivePhoneme] = []
     for first in range(0, len(sound), 80):
@@ -85,7 +87,7 @@ def test_a_phoneme_comes_out_within_a_step_and_the_look_ahead(
 
 
 def test_memory_does_not_grow(recognized: Trained, sound: np.ndarray) -> None:
-    listener = Listener(RunEngine(recognized.run), Pace(memory=1.0))
+    listener = LiveRecognizer(RunEngine(recognized.run), LiveSettings(memory=1.0))
     sizes = []
     for _ in range(20):
         listener.feed(sound)
@@ -95,13 +97,13 @@ def test_memory_does_not_grow(recognized: Trained, sound: np.ndarray) -> None:
 
 def test_silence_and_nothing_are_nothing(recognized: Trained) -> None:
     engine = RunEngine(recognized.run)
-    assert heard(engine, np.zeros(0, np.float32), [], Pace()) == []
-    assert recognize_as_live(engine, np.zeros(0, np.float32)) == []
+    assert heard(engine, np.zeros(0, np.float32), [], LiveSettings()) == []
+    assert simulate_live(engine, np.zeros(0, np.float32)) == []
 
 
 def test_a_run_of_tokens_does_not_listen(classified: Trained) -> None:
     with pytest.raises(InputError, match="one token"):
-        Listener(RunEngine(classified.run))
+        LiveRecognizer(RunEngine(classified.run))
 
 
 def test_raw_samples_on_stdin(recognized: Trained, sound: np.ndarray, tmp_path: Path) -> None:
@@ -111,7 +113,7 @@ def test_raw_samples_on_stdin(recognized: Trained, sound: np.ndarray, tmp_path: 
     assert done.returncode == 0
     lines = [json.loads(line) for line in done.stdout.decode().splitlines()]
     quantized = np.frombuffer(raw, "<i2").astype(np.float32) / 32768
-    expected = recognize_as_live(RunEngine(recognized.run), quantized)
+    expected = simulate_live(RunEngine(recognized.run), quantized)
     assert [line["phoneme"] for line in lines] == [phoneme for phoneme, _ in expected]
     assert b"a step took" in done.stderr
     plain = subprocess.run(

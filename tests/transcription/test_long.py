@@ -1,4 +1,4 @@
-"""Long recordings go through in windows, and come out as they would in one piece."""
+"""Long recordings in windows give the transcript of the whole."""
 
 from __future__ import annotations
 
@@ -11,9 +11,13 @@ import tiny
 
 from phoneme_moe.errors import InputError
 from phoneme_moe.pipeline import Trained
-from phoneme_moe.transcription import pieces, recording, transcribe, windowing
+from phoneme_moe.transcription.pieces import PIECE_SECONDS, decode
+from phoneme_moe.transcription.recording import read_recording
 from phoneme_moe.transcription.run_engine import RunEngine
+from phoneme_moe.transcription.segment_times import build_transcript
+from phoneme_moe.transcription.transcribe import transcribe_file
 from phoneme_moe.transcription.transcript import Transcript
+from phoneme_moe.transcription.windowing import infer
 
 
 @pytest.fixture
@@ -31,23 +35,21 @@ def minute(tmp_path: Path) -> Path:
     return path
 
 
-def in_windows(
-    monkeypatch: pytest.MonkeyPatch, engine: RunEngine, path: Path, window: float
+def transcribe_in_parts(
+    engine: RunEngine, path: Path, window: float = 30.0, piece: float = PIECE_SECONDS
 ) -> Transcript:
-    monkeypatch.setattr(recording, "LONG_SECONDS", 1.0)
-    monkeypatch.setattr(windowing, "BATCH_FRAMES", 100)
-    monkeypatch.setattr(windowing, "WINDOW_SECONDS", window)
-    return transcribe.transcribe_file(engine, path)
+    recording = read_recording(path, engine.spec.front_end(), long_seconds=1.0)
+    outputs = infer(engine, [recording], batch_frames=100, window_seconds=window)
+    (hypothesis,) = decode(outputs, engine.spec, piece_seconds=piece)
+    return build_transcript(recording, outputs[0], hypothesis, engine.spec)
 
 
 @pytest.mark.parametrize("window", [0.5, 3.0, 7.77])
-def test_seams_change_nothing(
-    recognized: Trained, minute: Path, window: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_seams_change_nothing(recognized: Trained, minute: Path, window: float) -> None:
     engine = RunEngine(recognized.run)
     assert engine.spec.context is not None
-    whole = transcribe.transcribe_file(engine, minute)
-    found = in_windows(monkeypatch, engine, minute, window)
+    whole = transcribe_file(engine, minute)
+    found = transcribe_in_parts(engine, minute, window)
     assert len(whole.segments) > 100
     assert found.phonemes == whole.phonemes
     assert found.silences == whole.silences
@@ -58,29 +60,22 @@ def test_seams_change_nothing(
         assert one.experts == pytest.approx(other.experts, abs=1e-4)
 
 
-def test_a_model_that_looked_less_far_would_notice(
-    recognized: Trained, minute: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # That the test above can fail: without the frames beside a window there are differences.
+def test_a_smaller_receptive_field_would_be_noticed(recognized: Trained, minute: Path) -> None:
+    # The test above can fail: without context on either side of a window there are differences.
     engine = RunEngine(recognized.run)
-    whole = transcribe.transcribe_file(engine, minute)
+    whole = transcribe_file(engine, minute)
     object.__setattr__(engine.spec, "context", 0)
-    found = in_windows(monkeypatch, engine, minute, 0.5)
+    found = transcribe_in_parts(engine, minute, 0.5)
     assert found.segments != whole.segments
 
 
-def test_pieces_are_cut_where_nothing_is_said(
-    recognized: Trained, minute: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pieces_are_cut_at_blanks(recognized: Trained, minute: Path) -> None:
     engine = RunEngine(recognized.run)
-    whole = transcribe.transcribe_file(engine, minute)
-    monkeypatch.setattr(pieces, "PIECE_SECONDS", 4.0)
-    assert transcribe.transcribe_file(engine, minute).phonemes == whole.phonemes
+    whole = transcribe_file(engine, minute)
+    assert transcribe_in_parts(engine, minute, piece=4.0).phonemes == whole.phonemes
 
 
-def test_a_long_file_that_is_cut_short_is_named(
-    recognized: Trained, minute: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_long_file_that_is_cut_short_is_named(recognized: Trained, minute: Path) -> None:
     minute.write_bytes(minute.read_bytes()[:-20_000])
     with pytest.raises(InputError, match=r"minute\.wav: truncated"):
-        in_windows(monkeypatch, RunEngine(recognized.run), minute, 3.0)
+        transcribe_in_parts(RunEngine(recognized.run), minute, 3.0)

@@ -13,10 +13,11 @@ from phoneme_moe.corpora import PreparedCorpus
 from phoneme_moe.errors import InputError
 from phoneme_moe.pipeline import Trained
 from phoneme_moe.run_folder import load_run
-from phoneme_moe.transcription.find_audio import find_audio
+from phoneme_moe.transcription.recording import find_audio
 from phoneme_moe.transcription.run_engine import transcribe
 from phoneme_moe.transcription.transcript import Transcript
-from phoneme_moe.transcription.writers.transcripts import output_names, to_dict, to_json
+from phoneme_moe.transcription.writers import output_names
+from phoneme_moe.transcription.writers.documents import to_dict, to_json
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "schemas" / "transcript.schema.json"
 
@@ -184,7 +185,7 @@ def test_no_two_transcripts_share_a_name(files: list[str]) -> None:
 
 
 def test_a_recording_named_twice_is_refused() -> None:
-    with pytest.raises(InputError, match=r"a/x\.wav: named twice"):
+    with pytest.raises(InputError, match=r"a/x\.wav: given twice"):
         output_names([Path("a/x.wav"), Path("b.wav"), Path("a/x.wav")], ".txt")
 
 

@@ -1,1 +1,6 @@
-"""Transcripts and alignments as files."""
+"""Transcripts and alignments in files: the tables of formats."""
+
+from phoneme_moe.transcription.writers.alignments import ALIGNMENT_FORMATS
+from phoneme_moe.transcription.writers.transcripts import FORMATS, Format, output_names
+
+__all__ = ["ALIGNMENT_FORMATS", "FORMATS", "Format", "output_names"]

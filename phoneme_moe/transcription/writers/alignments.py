@@ -1,30 +1,28 @@
-"""Alignments as text: those of transcripts, with goodness of pronunciation and words."""
+"""Alignments as text: as transcripts, with goodness of pronunciation and words."""
 
 from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from phoneme_moe.transcription.align import Alignment
-from phoneme_moe.transcription.writers.milliseconds import rounded
+from phoneme_moe.transcription.transcript import whole_millisecond_edges
+from phoneme_moe.transcription.writers.documents import alignment_to_json, file_name
 from phoneme_moe.transcription.writers.textgrid import textgrid
-from phoneme_moe.transcription.writers.transcripts import (
-    FORMATS,
-    file_name,
-    to_dict,
-    to_textgrid_tiers,
-)
+from phoneme_moe.transcription.writers.transcripts import FORMATS, to_textgrid_tiers
+
+if TYPE_CHECKING:
+    from phoneme_moe.transcription.align import Alignment  # imports torch
 
 
 def to_table(alignment: Alignment) -> str:
-    """Columns for people."""
+    """A table to read in the terminal."""
     lines = [f"{'phoneme':<8} {'start':>8} {'end':>8} {'confidence':>10} {'goodness':>9}  best"]
     transcript = alignment.transcript
-    edges = rounded(transcript.segments, transcript.duration)
+    edges = whole_millisecond_edges(transcript.segments, transcript.duration)
     for segment, (start, end), goodness, best in zip(
-        transcript.segments, edges, alignment.goodness, alignment.likeliest, strict=True
+        transcript.segments, edges, alignment.goodness, alignment.best, strict=True
     ):
         other = "" if best == segment.phoneme else (best or "(none)")
         lines.append(
@@ -34,44 +32,29 @@ def to_table(alignment: Alignment) -> str:
     return "\n".join(lines) + "\n"
 
 
-def to_json(alignment: Alignment) -> str:
-    """The transcript's JSON, with ``goodness`` and ``best`` of every segment, and the words."""
-    data = to_dict(alignment.transcript)
-    for segment, goodness, best in zip(
-        data["segments"], alignment.goodness, alignment.likeliest, strict=True
-    ):
-        segment["goodness"] = round(goodness, 4)
-        segment["best"] = best
-    data["words"] = [
-        {"word": word.word, "start": round(word.start, 3), "end": round(word.end, 3)}
-        for word in alignment.words
-    ]
-    return json.dumps(data, ensure_ascii=False, indent=1) + "\n"
-
-
 def to_csv(alignment: Alignment) -> str:
-    """A row for each phoneme."""
+    """One row per phoneme."""
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(["file", "phoneme", "start", "end", "confidence", "goodness", "best"])
     transcript = alignment.transcript
-    edges = rounded(transcript.segments, transcript.duration)
+    edges = whole_millisecond_edges(transcript.segments, transcript.duration)
     for segment, (start, end), goodness, best in zip(
-        transcript.segments, edges, alignment.goodness, alignment.likeliest, strict=True
+        transcript.segments, edges, alignment.goodness, alignment.best, strict=True
     ):
         times = [f"{start / 1000:.3f}", f"{end / 1000:.3f}"]
-        sure = [f"{segment.confidence:.4f}", f"{goodness:.4f}"]
-        rows.writerow([file_name(transcript.path), segment.phoneme, *times, *sure, best])
+        scores = [f"{segment.confidence:.4f}", f"{goodness:.4f}"]
+        rows.writerow([file_name(transcript.path), segment.phoneme, *times, *scores, best])
     return text.getvalue()
 
 
 def to_textgrid(alignment: Alignment) -> str:
-    """The transcript's TextGrid, with the words above and the goodness below."""
+    """The transcript's TextGrid, with a tier of words above and one of goodness below."""
     transcript = alignment.transcript
     edges, tiers = to_textgrid_tiers(transcript)
     tiers["goodness"] = (edges, [f"{goodness:.2f}" for goodness in alignment.goodness])
     if alignment.words:
-        # A word is as long as its phonemes, which are rounded already.
+        # The edges of words are those of phonemes, which are rounded already.
         starts = {round(s.start, 6): e[0] for s, e in zip(transcript.segments, edges, strict=True)}
         stops = {round(s.end, 6): e[1] for s, e in zip(transcript.segments, edges, strict=True)}
         ends = [
@@ -81,18 +64,18 @@ def to_textgrid(alignment: Alignment) -> str:
     return textgrid(tiers, transcript.duration)
 
 
-def _as_transcript(name: str) -> Callable[[Alignment], str]:
-    form = FORMATS[name]
-    return lambda alignment: form.header + form.body(alignment.transcript)
+def _transcript_writer(name: str) -> Callable[[Alignment], str]:
+    format = FORMATS[name]
+    return lambda alignment: format.header + format.body(alignment.transcript)
 
 
 ALIGNMENT_FORMATS: dict[str, Callable[[Alignment], str]] = {
     "table": to_table,
-    "json": to_json,
+    "json": alignment_to_json,
     "csv": to_csv,
     "textgrid": to_textgrid,
-    "ctm": _as_transcript("ctm"),
-    "srt": _as_transcript("srt"),
-    "vtt": _as_transcript("vtt"),
+    "ctm": _transcript_writer("ctm"),
+    "srt": _transcript_writer("srt"),
+    "vtt": _transcript_writer("vtt"),
 }
-"""By the name that ``--format`` takes."""
+"""By name, as the option ``--format`` takes it."""

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from phoneme_moe.transcription.writers.milliseconds import whole_milliseconds
+from phoneme_moe.transcription.transcript import whole_milliseconds
 
 Tiers = dict[str, tuple[list[tuple[int, int]], list[str]]]
-"""By name: start and end of the intervals in milliseconds, and their labels."""
+"""Of each tier, by name: start and end of its intervals in milliseconds, and their labels."""
 
 
 def textgrid(tiers: Tiers, duration: float) -> str:
-    """Interval tiers in Praat's long text format; what no interval covers has an empty one.
+    """Interval tiers in Praat's long text format, with empty intervals in the gaps.
 
-    The last millisecond also takes the fraction after it: a shorter interval of its own may hold
-    not one sample, and Praat then refuses to cut the recording by the tier.
+    The last millisecond includes the fraction after it: an interval shorter than a sample would
+    keep Praat from cutting the recording by the tier.
 
     Args:
-        tiers: Their intervals, in order.
+        tiers: Intervals in order.
         duration: Of the recording, in seconds.
     """
     last = whole_milliseconds(duration)
@@ -59,12 +59,12 @@ def textgrid(tiers: Tiers, duration: float) -> str:
 def _filled(
     edges: Sequence[tuple[int, int]], labels: Sequence[str], last: int
 ) -> Iterable[tuple[int, int, str]]:
-    """Intervals from 0 to the end, those between segments empty."""
-    before = 0
+    """Intervals from 0 to the end, with empty ones in the gaps."""
+    previous_end = 0
     for (start, end), label in zip(edges, labels, strict=True):
-        if start > before:
-            yield before, start, ""
+        if start > previous_end:
+            yield previous_end, start, ""
         yield start, end, label
-        before = end
-    if before < last:
-        yield before, last, ""
+        previous_end = end
+    if previous_end < last:
+        yield previous_end, last, ""

@@ -1,0 +1,191 @@
+"""Transcripts and alignments as JSON documents."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field
+
+from phoneme_moe.files import Document
+from phoneme_moe.transcription.transcript import Transcript, whole_millisecond_edges
+
+if TYPE_CHECKING:
+    from phoneme_moe.transcription.align import Alignment  # imports torch
+
+MIN_WEIGHT = 0.001
+"""Experts with a smaller weight are left out of a segment."""
+
+Symbol = Annotated[str, Field(min_length=1)]
+Seconds = Annotated[
+    float,
+    Field(ge=0, description="Seconds from the start of the file, rounded to the millisecond."),
+]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class SegmentDocument(Document):
+    """A phoneme with its times."""
+
+    phoneme: Symbol
+    start: Seconds
+    end: Seconds
+    confidence: Share = Field(description="Probability that the phoneme is correct.")
+    experts: dict[str, Share] = Field(
+        description="Mean weight of each expert over the segment, by name, without those below "
+        f"{MIN_WEIGHT}."
+    )
+
+
+class AlternativeDocument(Document):
+    """A hypothesis of the n-best list."""
+
+    phonemes: list[Symbol]
+    score: float = Field(
+        description="Natural logarithm of its probability, model and weighted n-gram together."
+    )
+
+
+class TranscriptDocument(Document):
+    """phoneme-moe transcribe --format json or jsonl.
+
+    One object per line on standard output, one per file with --out.
+    """
+
+    model_config = ConfigDict(title="A transcript as JSON, version 2")
+
+    version: Literal[2]
+    file: str = Field(description="As it was given; - for standard input.")
+    run: str = Field(description="The run folder or the ONNX file of the model.")
+    recipe: str
+    fold: str | None = Field(
+        description="Phoneme set that the symbols were folded onto; null for the run's own."
+    )
+    symbols: Literal["arpabet", "ipa"] | None = Field(
+        description="Notation of the phonemes; null for that of the run's corpus."
+    )
+    duration: float = Field(gt=0, description="Seconds.")
+    phonemes: list[Symbol] = Field(description="Those of the segments.")
+    segments: Sequence[SegmentDocument] = Field(
+        description="In order; none overlaps the next, and none is empty."
+    )
+    silences: list[Annotated[list[Seconds], Field(min_length=2, max_length=2)]] = Field(
+        description="Start and end of the stretches without speech."
+    )
+    routing: dict[str, Share] = Field(
+        description="Mean weight of each expert over the file, by name; sums to 1. For an encoder, "
+        "those of its last sparse layer."
+    )
+    alternatives: list[AlternativeDocument] = Field(
+        description="The n-best list, best first; empty unless more than one was requested."
+    )
+
+
+class AlignedSegmentDocument(SegmentDocument):
+    """A phoneme with its times and its goodness of pronunciation."""
+
+    goodness: float = Field(
+        description="Natural logarithm of the likelihood ratio between the phoneme and the best "
+        "alternative, another phoneme or none, in its place."
+    )
+    best: str = Field(
+        description="The phoneme that fits best in its place, itself included; empty for none."
+    )
+
+
+class WordDocument(Document):
+    """A word of the text with its times."""
+
+    word: Symbol
+    start: Seconds
+    end: Seconds
+
+
+class AlignmentDocument(TranscriptDocument):
+    """phoneme-moe align --format json.
+
+    A transcript of the given phonemes, with goodness of pronunciation in every segment, and the
+    words of the text.
+    """
+
+    model_config = ConfigDict(title="An alignment as JSON, version 2")
+
+    segments: Sequence[AlignedSegmentDocument] = Field(
+        description="In order; none overlaps the next, and none is empty."
+    )
+    words: list[WordDocument] = Field(description="Empty when phonemes were given.")
+
+
+def file_name(path: Path) -> str:
+    """A path as UTF-8 can hold it: on Linux, names may be any bytes."""
+    return os.fsencode(path).decode(errors="replace")
+
+
+def to_dict(transcript: Transcript) -> dict[str, Any]:
+    """Plain data as in ``TranscriptDocument``: seconds to the millisecond, weights to 4 places."""
+    return TranscriptDocument(**_transcript_fields(transcript)).model_dump()
+
+
+def alignment_to_dict(alignment: Alignment) -> dict[str, Any]:
+    """Plain data as in ``AlignmentDocument``."""
+    fields = _transcript_fields(alignment.transcript)
+    fields["segments"] = [
+        AlignedSegmentDocument(**segment.model_dump(), goodness=round(goodness, 4), best=best)
+        for segment, goodness, best in zip(
+            fields["segments"], alignment.goodness, alignment.best, strict=True
+        )
+    ]
+    words = [
+        WordDocument(word=word.word, start=round(word.start, 3), end=round(word.end, 3))
+        for word in alignment.words
+    ]
+    return AlignmentDocument(**fields, words=words).model_dump()
+
+
+def _transcript_fields(transcript: Transcript) -> dict[str, Any]:
+    edges = whole_millisecond_edges(transcript.segments, transcript.duration)
+    silences = [(round(start, 3), round(end, 3)) for start, end in transcript.silences]
+    segments = [
+        SegmentDocument(
+            phoneme=segment.phoneme,
+            start=start / 1000,
+            end=end / 1000,
+            confidence=round(segment.confidence, 4),
+            experts={
+                name: round(weight, 4)
+                for name, weight in segment.experts.items()
+                if weight >= MIN_WEIGHT
+            },
+        )
+        for segment, (start, end) in zip(transcript.segments, edges, strict=True)
+    ]
+    return {
+        "version": 2,
+        "file": file_name(transcript.path),
+        "run": transcript.run,
+        "recipe": transcript.recipe,
+        "fold": transcript.fold,
+        "symbols": transcript.symbols,
+        "duration": round(transcript.duration, 3),
+        "phonemes": list(transcript.phonemes),
+        "segments": segments,
+        "silences": [[start, end] for start, end in silences if start < end],
+        "routing": {name: round(weight, 4) for name, weight in transcript.routing.items()},
+        "alternatives": [
+            AlternativeDocument(phonemes=list(other.phonemes), score=round(other.score, 4))
+            for other in transcript.alternatives
+        ],
+    }
+
+
+def to_json(transcript: Transcript, indent: int | None = None) -> str:
+    """The transcript as JSON; one line unless ``indent`` is given."""
+    return json.dumps(to_dict(transcript), ensure_ascii=False, indent=indent) + "\n"
+
+
+def alignment_to_json(alignment: Alignment) -> str:
+    """The alignment as indented JSON."""
+    return json.dumps(alignment_to_dict(alignment), ensure_ascii=False, indent=1) + "\n"
