@@ -25,7 +25,7 @@ from phoneme_moe.data.examples import Example, load_examples
 from phoneme_moe.decoding.scoring import score_utterance
 from phoneme_moe.evaluation.calibrate import calibrate
 from phoneme_moe.evaluation.quality import BEAM
-from phoneme_moe.evaluation.split_outputs import decode_split, infer_split
+from phoneme_moe.evaluation.split_outputs import infer_split
 from phoneme_moe.inference import decode_phonemes, recognize_examples
 from phoneme_moe.model.cost import cost_of
 from phoneme_moe.recipe import load_recipe
@@ -135,7 +135,7 @@ def count_beam_errors(run: LoadedRun, corpus: PreparedCorpus) -> list[int]:
     In the run's own beam, where it has one.
     """
     test = infer_split(run, corpus, "test", num_shifts=run.decoding.shifts_for(run.decoding.beam))
-    readings = decode_split(run, test, run.decoding, run.decoding.beam or BEAM)
+    readings = test.decode(run.decoding, run.decoding.beam or BEAM)
     decode = run.recognizer.phonemes.decode
     found = {
         example.utterance: score_utterance(example.phonemes, decode(reading.outputs)).errors

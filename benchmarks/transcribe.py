@@ -197,7 +197,10 @@ def boundaries(words: Path) -> dict[str, Any]:
     corpus = load_corpus(run.recipe.corpus.name)
     after = quality.time_errors(run, corpus, "test")
     run.recognizer.timing = None
-    return {"before": quality.time_errors(run, corpus, "test"), "after": after}
+    before = quality.time_errors(run, corpus, "test")
+    assert before is not None
+    assert after is not None
+    return {"before": before.model_dump(), "after": after.model_dump()}
 
 
 def section(figures: dict[str, Any]) -> str:

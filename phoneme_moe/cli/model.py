@@ -10,22 +10,22 @@ import typer
 
 def model(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
-    json: Annotated[Path | None, typer.Option(help="Also write the card here.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Also write the card to this file.")] = None,
 ) -> None:
-    """Show a run's model card: data, sizes, error, confidence, times, speed, licence."""
+    """Show the model card of a run: data, size, error rate, calibration, speed, licence."""
     from rich.console import Console
     from rich.table import Table
 
-    from phoneme_moe.evaluation.model_card import card_lines, model_card
+    from phoneme_moe.evaluation.model_card import model_card
     from phoneme_moe.files import write_json
     from phoneme_moe.run_folder import load_run
 
     card = model_card(load_run(run))
     if json is not None:
-        write_json(json, card)
+        write_json(json, card.model_dump())
     table = Table(box=None, show_header=False, pad_edge=False, title=str(run), title_justify="left")
     table.add_column(style="bold", no_wrap=True)
     table.add_column()
-    for name, value in card_lines(card):
+    for name, value in card.lines():
         table.add_row(name, value)
     Console().print(table)

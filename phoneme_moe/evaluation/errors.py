@@ -1,14 +1,17 @@
-"""How well a run recognises: overall, for each speaker, and which phonemes are confused."""
+"""Phoneme errors of a run on a split: overall, by speaker, and confusions."""
 
 from __future__ import annotations
 
-import dataclasses
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import ConfigDict, Field
+from pydantic.json_schema import SkipJsonSchema
 
 from phoneme_moe.corpora import PreparedCorpus, load_corpus
-from phoneme_moe.data.examples import load_examples
+from phoneme_moe.data.examples import Example, load_examples
 from phoneme_moe.data.speakers import split_speakers
 from phoneme_moe.decoding.scoring import (
     PairedDifference,
@@ -18,14 +21,98 @@ from phoneme_moe.decoding.scoring import (
     score_utterance,
     total_score,
 )
-from phoneme_moe.errors import InputError, suggest
-from phoneme_moe.files import write_json
+from phoneme_moe.errors import ArgumentError, suggest
+from phoneme_moe.files import Document, write_json
 from phoneme_moe.inference import recognize_split
 from phoneme_moe.mixture.override import RoutingOverride
 from phoneme_moe.run_folder import LoadedRun
 
-EVALUATION_VERSION = 1
-"""Version of ``evaluation.json`` (docs/schemas/evaluation.schema.json)."""
+
+class Scores(Document):
+    """Errors over utterances; a file has either per or accuracy."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"oneOf": [{"required": ["per"]}, {"required": ["accuracy"]}]}
+    )
+
+    per: float | SkipJsonSchema[None] = Field(
+        default=None, ge=0, description="Phoneme error rate: errors over reference phonemes."
+    )
+    accuracy: float | SkipJsonSchema[None] = Field(
+        default=None, le=1, description="Of a token classifier: 1 - errors / tokens."
+    )
+    interval: tuple[float, float] = Field(description="95 % interval of the rate.")
+    errors: int = Field(ge=0)
+    substitutions: int = Field(ge=0)
+    insertions: int = Field(ge=0)
+    deletions: int = Field(ge=0)
+    phonemes: int = Field(ge=0, description="Phonemes of the references; for a classifier, tokens.")
+    utterances: int = Field(ge=1)
+
+    @classmethod
+    def of(cls, score: Score, measure: str) -> Scores:
+        """The document of a score.
+
+        Args:
+            score: The score.
+            measure: ``per`` or ``accuracy``.
+        """
+        low, high = score.interval
+        accuracy = measure == "accuracy"
+        rate = 1 - score.error_rate if accuracy else score.error_rate
+        return cls(
+            **{measure: rate},
+            interval=(1 - high, 1 - low) if accuracy else (low, high),
+            errors=score.substitutions + score.insertions + score.deletions,
+            substitutions=score.substitutions,
+            insertions=score.insertions,
+            deletions=score.deletions,
+            phonemes=score.num_reference,
+            utterances=score.num_utterances,
+        )
+
+
+class SpeakerScores(Scores):
+    """Errors of one speaker."""
+
+    unseen: bool = Field(description="Not among the speakers that the run was trained on.")
+
+
+class Confusion(Document):
+    """A substitution."""
+
+    reference: str
+    hypothesis: str
+    count: int = Field(ge=1)
+
+
+class _EvaluationHeader(Document):
+    version: Literal[1]
+    recipe: str
+    corpus: str
+    split: str = Field(json_schema_extra={"enum": ["train", "dev", "test"]})
+    task: Literal["classify", "recognize"]
+    fold: str = Field(description="Folding of phonemes before scoring, and the number of phonemes.")
+    beam: int | None = Field(
+        default=None,
+        ge=1,
+        description="Width of the beam search with the run's n-gram; null for greedy decoding.",
+    )
+
+
+class EvaluationDocument(Scores, _EvaluationHeader):
+    """Errors of a run on a split.
+
+    Rates are fractions: per = errors / phonemes, accuracy = 1 - errors / tokens. Intervals are
+    95 %, bootstrap over utterances.
+    """
+
+    model_config = ConfigDict(title="evaluation.json, version 1")
+
+    confusions: list[Confusion] = Field(
+        description="The most frequent substitutions, most frequent first."
+    )
+    by_speaker: dict[str, SpeakerScores]
 
 
 @dataclass(frozen=True)
@@ -34,21 +121,21 @@ class Evaluation:
 
     Attributes:
         recipe: Name of the run's recipe.
-        corpus: Whose split.
+        corpus: Corpus of the split.
         split: ``train``, ``dev`` or ``test``.
         task: ``classify`` or ``recognize``.
-        phoneme_set: Phonemes that were scored; nothing is folded onto anything.
+        phoneme_set: The model's phonemes; none are folded.
         total: Errors over all utterances (tokens).
         by_speaker: Errors of each speaker.
         unseen: Speakers that the run was not trained on.
-        beam: Readings that a beam search kept; None for the best path.
+        beam: Beam width; None for greedy decoding.
         utterances: Errors of each utterance, by its identifier.
     """
 
     recipe: str
     corpus: str
     split: str
-    task: str
+    task: Literal["classify", "recognize"]
     phoneme_set: tuple[str, ...]
     total: Score
     by_speaker: dict[str, Score]
@@ -57,7 +144,7 @@ class Evaluation:
     utterances: dict[str, UtteranceScore] = field(default_factory=dict)
 
     def against(self, other: Evaluation) -> PairedDifference:
-        """How the error rate changes from another evaluation of the same split to this one."""
+        """Error rate of this evaluation less that of another of the same split."""
         names = list(self.utterances)
         return paired_difference(
             [other.utterances[name] for name in names], [self.utterances[name] for name in names]
@@ -65,45 +152,51 @@ class Evaluation:
 
     @property
     def measure(self) -> str:
-        """``accuracy`` of tokens or ``per``, the phoneme error rate of utterances."""
+        """``accuracy`` for tokens; ``per``, the phoneme error rate, for utterances."""
         return "accuracy" if self.task == "classify" else "per"
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data, documented in docs/schemas/evaluation.schema.json."""
-        return {
-            "version": EVALUATION_VERSION,
-            "recipe": self.recipe,
-            "corpus": self.corpus,
-            "split": self.split,
-            "task": self.task,
-            "fold": f"none ({len(self.phoneme_set)} phonemes)",
-            "beam": self.beam,
-            **self._score_json(self.total),
-            "confusions": [
-                {"reference": r, "hypothesis": h, "count": n} for r, h, n in self.total.confusions
+        """Plain data as in ``EvaluationDocument``."""
+        total = Scores.of(self.total, self.measure)
+        document = EvaluationDocument(
+            version=1,
+            recipe=self.recipe,
+            corpus=self.corpus,
+            split=self.split,
+            task=self.task,
+            fold=f"none ({len(self.phoneme_set)} phonemes)",
+            beam=self.beam,
+            **total.model_dump(exclude_unset=True),
+            confusions=[
+                Confusion(reference=r, hypothesis=h, count=n) for r, h, n in self.total.confusions
             ],
-            "by_speaker": {
-                speaker: self._score_json(score) | {"unseen": speaker in self.unseen}
+            by_speaker={
+                speaker: SpeakerScores(
+                    **Scores.of(score, self.measure).model_dump(exclude_unset=True),
+                    unseen=speaker in self.unseen,
+                )
                 for speaker, score in self.by_speaker.items()
             },
-        }
-
-    def _score_json(self, score: Score) -> dict[str, Any]:
-        low, high = score.interval
-        accuracy = self.task == "classify"
-        counts = dataclasses.asdict(score)
-        return {
-            self.measure: 1 - score.error_rate if accuracy else score.error_rate,
-            "interval": [1 - high, 1 - low] if accuracy else [low, high],
-            "errors": score.substitutions + score.insertions + score.deletions,
-            **{k: counts[k] for k in ("substitutions", "insertions", "deletions")},
-            "phonemes": score.num_reference,
-            "utterances": score.num_utterances,
-        }
+        )
+        return document.model_dump(mode="json", exclude_unset=True)
 
     def save(self, path: Path) -> None:
         """Writes the JSON file whole or not at all."""
         write_json(path, self.to_json())
+
+
+def score_hypotheses(
+    hypotheses: Iterable[tuple[Example, Sequence[str]]],
+) -> dict[str, UtteranceScore]:
+    """Errors of each utterance, by its identifier.
+
+    Args:
+        hypotheses: Examples and their decoded phonemes.
+    """
+    return {
+        example.utterance: score_utterance(example.phonemes, hypothesis)
+        for example, hypothesis in hypotheses
+    }
 
 
 def evaluate(
@@ -114,16 +207,16 @@ def evaluate(
     beam: int | None = None,
     override: RoutingOverride | None = None,
 ) -> Evaluation:
-    """Scores a run against what was really said.
+    """Scores a run on a split.
 
     Args:
         run: The run.
         split: ``train``, ``dev`` or ``test``.
         corpus: Another prepared corpus than the run's own.
-        expert: Let this expert alone answer, instead of the gate.
-        beam: Readings that a beam search with the run's n-gram keeps, 0 for the best path; as the
-            run does when left out.
-        override: Other experts than the gate or the routers would ask.
+        expert: Name of an expert that everything is routed to.
+        beam: Beam width of a search with the run's n-gram, 0 for greedy decoding; the run's own
+            setting when left out.
+        override: Routing to use instead of that of the gate or routers.
 
     Raises:
         InputError: The corpus is not prepared or shares no phoneme with the model, or the run has
@@ -133,23 +226,26 @@ def evaluate(
         corpus = run.recipe.corpus.name
     if isinstance(corpus, str):
         corpus = load_corpus(corpus)
-    own = corpus.name == run.recipe.corpus.name
-    recipe = run.recipe
-    speakers = split_speakers(recipe, corpus)
-    examples = load_examples(recipe, corpus, split, run.recognizer, speakers)
-    names = run.recognizer.expert_names
+    recipe, names = run.recipe, run.recognizer.expert_names
     if expert is not None and expert not in names:
-        raise InputError(f"expert: {run.folder} has no expert {expert!r}{suggest(expert, names)}")
-    chosen = None if expert is None else names.index(expert)
-    scores: dict[str, list[UtteranceScore]] = {}
-    utterances: dict[str, UtteranceScore] = {}
-    for utterance in recognize_split(
-        run.recognizer, examples, chosen, override=override, decoding=run.decoding, beam=beam
-    ):
-        example = utterance.example
-        score = score_utterance(example.phonemes, utterance.hypothesis)
-        scores.setdefault(example.speaker, []).append(score)
-        utterances[example.utterance] = score
+        raise ArgumentError(
+            "expert", f"{run.folder} has no expert {expert!r}{suggest(expert, names)}"
+        )
+    examples = load_examples(recipe, corpus, split, run.recognizer, split_speakers(recipe, corpus))
+    recognized = recognize_split(
+        run.recognizer,
+        examples,
+        None if expert is None else names.index(expert),
+        override=override,
+        decoding=run.decoding,
+        beam=beam,
+    )
+    utterances = score_hypotheses((u.example, u.hypothesis) for u in recognized)
+    by_speaker: dict[str, list[UtteranceScore]] = {}
+    speaker_of = {example.utterance: example.speaker for example in examples}
+    for name, score in utterances.items():
+        by_speaker.setdefault(speaker_of[name], []).append(score)
+    is_own_corpus = corpus.name == recipe.corpus.name
     trained = set(corpus.speakers if recipe.corpus.speakers is None else recipe.corpus.speakers)
     trained -= set(recipe.corpus.held_out_speakers)
     return Evaluation(
@@ -158,9 +254,9 @@ def evaluate(
         split=split,
         task=recipe.task.kind,
         phoneme_set=run.recognizer.phonemes.symbols,
-        total=total_score([score for own_scores in scores.values() for score in own_scores]),
-        by_speaker={speaker: total_score(scores[speaker]) for speaker in sorted(scores)},
-        unseen=tuple(s for s in sorted(scores) if not own or s not in trained),
+        total=total_score([score for scores in by_speaker.values() for score in scores]),
+        by_speaker={name: total_score(by_speaker[name]) for name in sorted(by_speaker)},
+        unseen=tuple(n for n in sorted(by_speaker) if not is_own_corpus or n not in trained),
         beam=run.decoding.beam_for(beam),
         utterances=utterances,
     )

@@ -1,21 +1,182 @@
-"""What a run is, what it can do and how well, from what its folder holds."""
+"""The model card of a run, from the files in its folder."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
+
+from pydantic import ConfigDict, Field
 
 from phoneme_moe.corpora import load_corpus
 from phoneme_moe.corpora.registry import CORPORA
-from phoneme_moe.errors import InputError
-from phoneme_moe.evaluation.quality import read_quality
+from phoneme_moe.evaluation.quality import Quality, TimeErrors, read_quality
+from phoneme_moe.files import Document, parse_document
 from phoneme_moe.model.cost import cost_of
 from phoneme_moe.run_folder import LoadedRun
+from phoneme_moe.transcription.bench import Speed
 from phoneme_moe.transcription.run_engine import spec_of
 
 SPEED = "speed.json"
-"""Of ``phoneme-moe bench``, in the run folder."""
+"""Written by ``phoneme-moe bench`` into the run folder."""
+
+
+class DecodingCard(Document):
+    """Decoding settings."""
+
+    temperature: float
+    ngram_order: int | None
+    ngram_weight: float
+    bonus: float = Field(description="Added to the score of a hypothesis for each phoneme.")
+    beam: int | None = Field(description="Beam width; null for greedy decoding.")
+    minimum_bayes_risk: bool
+    num_shifts: int = Field(description="Passes of test-time augmentation.")
+
+
+class ModelCard(Document):
+    """phoneme-moe model --json. What was not measured is null."""
+
+    model_config = ConfigDict(title="The model card of a run")
+
+    run: str
+    recipe: str
+    description: str
+    task: str
+    corpus: str
+    licence: str = Field(description="Of the training corpus.")
+    phonemes: list[str]
+    experts: list[str]
+    parameters: int = Field(description="Without those of the timing net.")
+    active_parameters: int
+    multiply_adds_per_second: float | None = Field(description="Per second of sound.")
+    frame_ms: float = Field(description="Length of a frame of posteriors.")
+    sample_rate: int
+    context_seconds: float | None = Field(
+        description="Receptive field to either side; null if a part of the model sees the whole "
+        "utterance."
+    )
+    timing: bool = Field(description="Whether it has a timing net.")
+    decoding: DecodingCard
+    quality: Quality | None
+    speed: Speed | None
+
+    def lines(self) -> list[tuple[str, str]]:
+        """Names and values to print, in order."""
+        lines = [
+            ("recipe", f"{self.recipe}: {self.description}".rstrip(": ")),
+            ("corpus", f"{self.corpus} (licence: {self.licence})"),
+            ("task", "token classification" if self.task == "classify" else "utterances (CTC)"),
+            ("phonemes", f"{len(self.phonemes)}: {' '.join(self.phonemes)}"),
+            ("experts", f"{len(self.experts)}"),
+            ("size", self._size()),
+            ("frames", f"{self.frame_ms:.0f} ms, from {self.sample_rate / 1000:g} kHz audio"),
+        ]
+        if self.quality is None:
+            lines.append(("quality", "not measured: the run is from before quality.json"))
+        else:
+            lines += self._quality_lines(self.quality)
+        return [*lines, ("speed", self._speed())]
+
+    def _size(self) -> str:
+        text = f"{self.parameters:,} parameters"
+        if self.active_parameters != self.parameters:
+            text += f", {self.active_parameters:,} of them active"
+        if self.multiply_adds_per_second is not None:
+            millions = self.multiply_adds_per_second / 1e6
+            text += f"; {millions:.0f} M multiply-adds per second of sound"
+        return text
+
+    def _quality_lines(self, quality: Quality) -> list[tuple[str, str]]:
+        test = quality.test
+        rate, other = f"{100 * test.per:.2f} %", None
+        if test.per_beam is not None:
+            with_beam = f"{100 * test.per_beam:.2f} %"
+            if self.decoding.beam is None:
+                other = f"{with_beam} with --beam {quality.beam}"
+            else:
+                rate, other = (
+                    f"{with_beam} with a beam of {quality.beam}",
+                    f"{rate} with --beam 0",
+                )
+        rate += f" on {test.utterances} test utterances"
+        rate += f", fold: none ({len(self.phonemes)} phonemes)"
+        if other is not None:
+            rate += f"; {other}"
+        calibration = (
+            f"calibration error {100 * test.calibration_error_calibrated:.1f} % on test "
+            f"(temperature {self.decoding.temperature:g}; "
+            f"{100 * test.calibration_error_raw:.1f} % without)"
+        )
+        return [
+            ("error" if self.task == "classify" else "PER", rate),
+            ("confidence", calibration),
+            ("times", _times(test.times)),
+        ]
+
+    def _speed(self) -> str:
+        if self.speed is None:
+            return "not measured: phoneme-moe bench RUN"
+        speed = self.speed
+        text = f"{speed.times_real_time:.0f} times real time, "
+        if speed.cold_start_seconds is not None:
+            text += f"cold start {speed.cold_start_seconds:.1f} s, "
+        return f"{text}{speed.memory_mb:.0f} MB ({speed.machine})"
+
+
+def _times(times: TimeErrors | None) -> str:
+    if times is None:
+        return "not measured: the corpus has no exact times"
+    return "; ".join(
+        f"{name}s off by {edge.median_ms:.0f} ms in the median, "
+        f"{100 * edge.within_20_ms:.0f} % within 20 ms"
+        for name, edge in (("start", times.start), ("end", times.end))
+    )
+
+
+def model_card(run: LoadedRun) -> ModelCard:
+    """The model card of a run.
+
+    Raises:
+        InputError: A file in the folder is not valid.
+    """
+    spec, recognizer, decoding = spec_of(run), run.recognizer, run.decoding
+    encoder, ngram = recognizer.encoder, decoding.language_model
+    parameters = sum(
+        p.numel() for name, p in recognizer.named_parameters() if not name.startswith("timing.")
+    )
+    cost = None if encoder is None else cost_of(encoder)
+    frame_seconds = spec.feature_seconds * spec.stack
+    speed_path = run.folder / SPEED
+    return ModelCard(
+        run=str(run.folder),
+        recipe=spec.recipe,
+        description=run.recipe.description,
+        task=recognizer.task.kind,
+        corpus=spec.corpus,
+        licence=CORPORA[spec.corpus].licence if spec.corpus in CORPORA else "yours",
+        phonemes=list(spec.phonemes.symbols),
+        experts=list(spec.experts),
+        parameters=parameters,
+        active_parameters=parameters if cost is None else cost.active,
+        multiply_adds_per_second=None if cost is None else cost.multiply_adds / frame_seconds,
+        frame_ms=1000 * frame_seconds,
+        sample_rate=spec.features["sample_rate"],
+        context_seconds=None if spec.context is None else spec.context * frame_seconds,
+        timing=recognizer.timing is not None,
+        decoding=DecodingCard(
+            temperature=decoding.temperature,
+            ngram_order=None if ngram is None else ngram.order,
+            ngram_weight=decoding.lm_weight,
+            bonus=decoding.insertion_bonus,
+            beam=decoding.beam,
+            minimum_bayes_risk=decoding.minimum_bayes_risk,
+            num_shifts=decoding.num_shifts,
+        ),
+        quality=read_quality(run.folder),
+        speed=(
+            parse_document(Speed, speed_path.read_bytes(), str(speed_path))
+            if speed_path.is_file()
+            else None
+        ),
+    )
 
 
 def test_recordings(corpus: str) -> list[Path]:
@@ -26,127 +187,3 @@ def test_recordings(corpus: str) -> list[Path]:
     """
     sources = [cut.recording.sources[0].source for cut in load_corpus(corpus).cuts("test")]
     return [Path(source) for source in dict.fromkeys(sources)]
-
-
-def model_card(run: LoadedRun) -> dict[str, Any]:
-    """Plain data; what was not measured is None.
-
-    Raises:
-        InputError: A file in the folder is not JSON.
-    """
-    card, recognizer = spec_of(run), run.recognizer
-    encoder = recognizer.encoder
-    parameters = sum(
-        p.numel() for name, p in recognizer.named_parameters() if not name.startswith("timing.")
-    )
-    cost = None if encoder is None else cost_of(encoder)
-    frame = card.feature_seconds * card.stack
-    return {
-        "run": str(run.folder),
-        "recipe": card.recipe,
-        "description": run.recipe.description,
-        "task": recognizer.task.kind,
-        "corpus": card.corpus,
-        "licence": CORPORA[card.corpus].licence if card.corpus in CORPORA else "yours",
-        "phonemes": list(card.phonemes.symbols),
-        "experts": list(card.experts),
-        "parameters": parameters,
-        "active_parameters": parameters if cost is None else cost.active,
-        "multiply_adds_per_second": None if cost is None else cost.multiply_adds / frame,
-        "frame_ms": 1000 * frame,
-        "sample_rate": card.features["sample_rate"],
-        "context_seconds": None if card.context is None else card.context * frame,
-        "timing": recognizer.timing is not None,
-        "decoding": {
-            "temperature": run.decoding.temperature,
-            "ngram_order": (
-                None if run.decoding.language_model is None else run.decoding.language_model.order
-            ),
-            "ngram_weight": run.decoding.lm_weight,
-            "bonus": run.decoding.insertion_bonus,
-            "beam": run.decoding.beam,
-            "minimum_bayes_risk": run.decoding.minimum_bayes_risk,
-            "num_shifts": run.decoding.num_shifts,
-        },
-        "quality": read_quality(run),
-        "speed": _read(run.folder / SPEED),
-    }
-
-
-def _read(path: Path) -> Any:
-    if not path.is_file():
-        return None
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path}: not valid JSON") from error
-
-
-def card_lines(card: dict[str, Any]) -> list[tuple[str, str]]:
-    """What a person reads: names and values in order."""
-    lines = [
-        ("recipe", f"{card['recipe']}: {card['description']}".rstrip(": ")),
-        ("corpus", f"{card['corpus']} (licence: {card['licence']})"),
-        ("task", "tokens" if card["task"] == "classify" else "utterances (CTC)"),
-        ("phonemes", f"{len(card['phonemes'])}: {' '.join(card['phonemes'])}"),
-        ("experts", f"{len(card['experts'])}"),
-        ("size", _size(card)),
-        ("frames", f"{card['frame_ms']:.0f} ms of {card['sample_rate'] / 1000:g} kHz sound"),
-    ]
-    quality = card["quality"]
-    if quality is None:
-        lines.append(("quality", "not measured: runs trained by this version have it"))
-    else:
-        test = quality["test"]
-        name = "error" if card["task"] == "classify" else "PER"
-        text, other = f"{100 * test['per']:.2f} %", None
-        if "per_beam" in test:
-            read, beam = f"{100 * test['per_beam']:.2f} %", quality["beam"]
-            if card["decoding"]["beam"] is None:
-                other = f"{read} with --beam {beam}"
-            else:
-                text, other = f"{read} with a beam of {beam}", f"{text} with --beam 0"
-        text += f" on {test['utterances']} test utterances"
-        text += f", fold: none ({len(card['phonemes'])} phonemes)"
-        if other is not None:
-            text += f"; {other}"
-        lines.append((name, text))
-        raw, calibrated = (100 * test[f"calibration_error_{key}"] for key in ("raw", "calibrated"))
-        lines.append(
-            (
-                "confidence",
-                f"calibration error {calibrated:.1f} % on test "
-                f"(temperature {card['decoding']['temperature']:g}; {raw:.1f} % without)",
-            )
-        )
-        lines.append(("times", _times(test["times"])))
-    lines.append(("speed", _speed(card["speed"])))
-    return lines
-
-
-def _size(card: dict[str, Any]) -> str:
-    text = f"{card['parameters']:,} parameters"
-    if card["active_parameters"] != card["parameters"]:
-        text += f", {card['active_parameters']:,} of them active"
-    if card["multiply_adds_per_second"] is not None:
-        text += f"; {card['multiply_adds_per_second'] / 1e6:.0f} M multiply-adds a second of sound"
-    return text
-
-
-def _times(times: dict[str, Any] | None) -> str:
-    if times is None:
-        return "not measured: the corpus has no exact times"
-    return "; ".join(
-        f"{key}s off by {times[key]['median_ms']:.0f} ms in the median, "
-        f"{100 * times[key]['within_20_ms']:.0f} % within 20 ms"
-        for key in ("start", "end")
-    )
-
-
-def _speed(speed: dict[str, Any] | None) -> str:
-    if speed is None:
-        return "not measured: phoneme-moe bench RUN"
-    return (
-        f"{speed['times_real_time']:.0f} times real time, cold start "
-        f"{speed['cold_start_seconds']:.1f} s, {speed['memory_mb']:.0f} MB ({speed['machine']})"
-    )

@@ -1,94 +1,150 @@
-"""What transcription with a run is worth: ``quality.json`` in its folder.
+"""Quality of a run's transcripts: ``quality.json`` in its folder.
 
-Measured on test and dev: phoneme error rate with and without the beam, calibration, and, where the
-corpus has exact times, how far phonemes' starts and ends are off.
+Measured on dev and test: phoneme error rate by greedy decoding and by beam search, calibration, and
+errors of phoneme times if the corpus has exact ones.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ConfigDict, Field
+from pydantic.json_schema import SkipJsonSchema
 
 from phoneme_moe.corpora import PreparedCorpus
 from phoneme_moe.data.speakers import split_speakers
 from phoneme_moe.decoding.scoring import align_phonemes
-from phoneme_moe.errors import InputError
-from phoneme_moe.evaluation.split_outputs import (
-    SplitOutputs,
-    confidences_and_correct,
-    decode_split,
-    greedy_split,
-    score_split,
-)
+from phoneme_moe.evaluation.split_outputs import SplitOutputs
 from phoneme_moe.features.audio import resample
 from phoneme_moe.features.log_mel_numpy import FrontEnd
+from phoneme_moe.files import Document, parse_document, write_json
 from phoneme_moe.run_folder import LoadedRun
 from phoneme_moe.transcription.recording import Recording, record
 from phoneme_moe.transcription.run_engine import RunEngine
 from phoneme_moe.transcription.transcribe import Options, transcribe_recordings
 
 QUALITY = "quality.json"
-"""In the run folder (docs/schemas/quality.schema.json)."""
 
 BEAM = 16
-"""Readings that the beam search of ``per_beam`` keeps, where the run has no beam of its own."""
+"""Beam width of ``per_beam`` for runs that decode greedily by default."""
 
 WIDE_BEAM = 256
-"""Of runs that were trained with an n-gram, which the best readings depend on more, if their recipe
-does not say."""
+"""Beam width of runs trained with an n-gram, unless their recipe sets ``task.beam``."""
 
-BINS = 10
-"""Of confidence, in its expected calibration error."""
+CALIBRATION_BINS = 10
 
 
-def calibration_error(sure: NDArray[np.float64], right: NDArray[np.bool_]) -> float:
-    """Mean distance between confidence and share of right ones, in bins of equal width, 0..1.
+class EdgeErrors(Document):
+    """Errors of the starts or ends of phonemes."""
 
-    Naeini et al. 2015; weighted by how many fall into a bin.
-    """
-    if not len(sure):
-        return 0.0
-    bins = np.minimum((sure * BINS).astype(int), BINS - 1)
-    error = 0.0
-    for number in range(BINS):
-        own = bins == number
-        if own.any():
-            error += own.mean() * abs(sure[own].mean() - right[own].mean())
-    return float(error)
+    median_ms: float = Field(ge=0)
+    within_20_ms: float = Field(ge=0, le=1, description="Fraction of the phonemes.")
+    within_25_ms: float = Field(ge=0, le=1)
 
 
-def measure(
+class TimeErrors(Document):
+    """Errors of the times of correctly recognised phonemes."""
+
+    phonemes: int = Field(ge=1)
+    start: EdgeErrors
+    end: EdgeErrors
+
+
+class SplitQuality(Document):
+    """Quality on one split."""
+
+    utterances: int = Field(ge=1)
+    per: float = Field(
+        ge=0,
+        description="Phoneme error rate of greedy decoding: errors over reference phonemes (over "
+        "tokens for a classifier), nothing folded.",
+    )
+    per_beam: float | SkipJsonSchema[None] = Field(
+        default=None, ge=0, description="The same with a beam search and the run's n-gram."
+    )
+    calibration_error_raw: float = Field(
+        ge=0,
+        le=1,
+        description="Expected calibration error of confidences, ten bins, at temperature 1.",
+    )
+    calibration_error_calibrated: float = Field(
+        ge=0, le=1, description="The same at the calibrated temperature."
+    )
+    times: TimeErrors | None = Field(
+        description="Errors of phoneme times; null if the corpus has no exact times."
+    )
+
+
+class Quality(Document):
+    """Quality of a run's transcripts, measured after training."""
+
+    model_config = ConfigDict(title="quality.json of a run, version 1")
+
+    version: Literal[1]
+    corpus: str
+    beam: int = Field(ge=1, description="Beam width of per_beam.")
+    dev: SplitQuality
+    test: SplitQuality
+
+    def save(self, folder: Path) -> None:
+        """Writes the file of a run folder whole or not at all."""
+        write_json(folder / QUALITY, self.model_dump(exclude_unset=True))
+
+
+def measure_quality(
     run: LoadedRun, corpus: PreparedCorpus, dev: SplitOutputs, test: SplitOutputs
-) -> dict[str, Any]:
-    """The figures of ``quality.json``."""
-    decoding = run.decoding
-    kept = decoding.beam or BEAM
-    found: dict[str, Any] = {"version": 1, "corpus": run.recipe.corpus.name, "beam": kept}
-    tokens = run.recognizer.task.kind == "classify"
+) -> Quality:
+    """Measures the quality of a run.
+
+    Args:
+        run: With its decoding settings.
+        corpus: Its corpus.
+        dev: Model outputs of the dev split.
+        test: Model outputs of the test split.
+    """
+    beam = run.decoding.beam or BEAM
+    parts = {}
     for name, split in (("dev", dev), ("test", test)):
-        readings = greedy_split(run, split)
-        part: dict[str, Any] = {"utterances": len(split)}
-        part["per"] = score_split(run, split, readings).error_rate
-        if not tokens:
-            beam = decode_split(run, split, decoding, kept)
-            part["per_beam"] = score_split(run, split, beam).error_rate
-        for key, temperature in (("raw", 1.0), ("calibrated", decoding.temperature)):
-            sure, right = confidences_and_correct(run, split, readings, temperature)
-            part[f"calibration_error_{key}"] = calibration_error(sure, right)
-        part["times"] = time_errors(run, corpus, name, {e.speaker for e in split.examples})
-        found[name] = part
-    return found
+        hypotheses = split.decode_greedily()
+        measures: dict[str, Any] = {"per": split.error_rate(hypotheses)}
+        if run.recognizer.task.kind != "classify":
+            measures["per_beam"] = split.error_rate(split.decode(run.decoding, beam))
+        for key, temperature in (("raw", 1.0), ("calibrated", run.decoding.temperature)):
+            confidences, correct = split.confidences(hypotheses, temperature)
+            measures[f"calibration_error_{key}"] = calibration_error(confidences, correct)
+        measures["times"] = time_errors(run, corpus, name, {e.speaker for e in split.examples})
+        parts[name] = SplitQuality(utterances=len(split.examples), **measures)
+    return Quality(version=1, corpus=run.recipe.corpus.name, beam=beam, **parts)
+
+
+def calibration_error(confidences: NDArray[np.float64], correct: NDArray[np.bool_]) -> float:
+    """Expected calibration error, 0..1 (Naeini et al. 2015).
+
+    Mean distance between confidence and accuracy in bins of equal width, weighted by their counts.
+
+    Args:
+        confidences: 0..1, shape (phonemes,).
+        correct: Shape (phonemes,).
+    """
+    if not len(confidences):
+        return 0.0
+    bins = np.minimum((confidences * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
+    error = 0.0
+    for number in range(CALIBRATION_BINS):
+        members = bins == number
+        if members.any():
+            error += members.mean() * abs(confidences[members].mean() - correct[members].mean())
+    return float(error)
 
 
 def time_errors(
     run: LoadedRun, corpus: PreparedCorpus, split: str, speakers: Collection[str] | None = None
-) -> dict[str, Any] | None:
-    """How far starts and ends of rightly recognised phonemes are off, where times are exact.
+) -> TimeErrors | None:
+    """Errors of the times of correctly recognised phonemes.
 
     Args:
         run: The run.
@@ -97,7 +153,8 @@ def time_errors(
         speakers: Speakers to use; as ``split_speakers`` says when left out.
 
     Returns:
-        As ``times`` in docs/schemas/quality.schema.json; None where there are no times to measure.
+        None if the corpus has no exact times, or the run classifies tokens or needs more than the
+        recording.
     """
     recognizer = run.recognizer
     if speakers is None:
@@ -107,34 +164,35 @@ def time_errors(
         for cut in corpus.cuts(split)
         if cut.supervisions[0].alignment and cut.supervisions[0].speaker in speakers
     ]
-    unheard = recognizer.gate_is_speaker or recognizer.embedding_size is not None
-    if recognizer.task.kind == "classify" or unheard or not cuts:
+    needs_more = recognizer.gate_is_speaker or recognizer.embedding_size is not None
+    if recognizer.task.kind == "classify" or needs_more or not cuts:
         return None
     engine = RunEngine(run)
     front_end = engine.spec.front_end()
     errors: list[tuple[float, float]] = []
     for first in range(0, len(cuts), 64):
-        several = cuts[first : first + 64]
-        recordings = [_record(cut, front_end) for cut in several]
+        batch = cuts[first : first + 64]
+        recordings = [_record(cut, front_end) for cut in batch]
         transcripts = transcribe_recordings(engine, recordings, Options())
-        for cut, transcript in zip(several, transcripts, strict=True):
-            truth = [
+        for cut, transcript in zip(batch, transcripts, strict=True):
+            reference = [
                 (item.symbol, item.start, item.start + item.duration)
                 for item in cut.supervisions[0].alignment["phoneme"]
             ]
-            found = [(s.phoneme, s.start, s.end) for s in transcript.segments]
-            errors += matched_errors(truth, found)
+            hypothesis = [(s.phoneme, s.start, s.end) for s in transcript.segments]
+            errors += matched_errors(reference, hypothesis)
     if not errors:
         return None
-    off = np.abs(np.array(errors)) * 1000
-    return {"phonemes": len(off)} | {
-        key: {
-            "median_ms": float(np.median(off[:, column])),
-            "within_20_ms": float((off[:, column] <= 20).mean()),
-            "within_25_ms": float((off[:, column] <= 25).mean()),
-        }
-        for column, key in enumerate(("start", "end"))
-    }
+    milliseconds = np.abs(np.array(errors)) * 1000
+    start, end = (
+        EdgeErrors(
+            median_ms=float(np.median(edge)),
+            within_20_ms=float((edge <= 20).mean()),
+            within_25_ms=float((edge <= 25).mean()),
+        )
+        for edge in milliseconds.T
+    )
+    return TimeErrors(phonemes=len(milliseconds), start=start, end=end)
 
 
 def _record(cut: Any, front_end: FrontEnd) -> Recording:
@@ -144,28 +202,27 @@ def _record(cut: Any, front_end: FrontEnd) -> Recording:
 
 
 def matched_errors(
-    truth: Sequence[tuple[str, float, float]], found: Sequence[tuple[str, float, float]]
+    reference: Sequence[tuple[str, float, float]], hypothesis: Sequence[tuple[str, float, float]]
 ) -> list[tuple[float, float]]:
-    """Start and end of each rightly recognised phoneme, less the true ones, in seconds."""
-    pairs = align_phonemes([p for p, _, _ in truth], [p for p, _, _ in found])
+    """Start and end of each correctly recognised phoneme less those of the reference, in seconds.
+
+    Args:
+        reference: Phoneme, start and end in seconds.
+        hypothesis: The same.
+    """
+    pairs = align_phonemes([p for p, _, _ in reference], [p for p, _, _ in hypothesis])
     return [
-        (found[h][1] - truth[r][1], found[h][2] - truth[r][2])
+        (hypothesis[h][1] - reference[r][1], hypothesis[h][2] - reference[r][2])
         for r, h in pairs
-        if r is not None and h is not None and truth[r][0] == found[h][0]
+        if r is not None and h is not None and reference[r][0] == hypothesis[h][0]
     ]
 
 
-def read_quality(run: LoadedRun) -> dict[str, Any] | None:
-    """What ``quality.json`` says; None where there is none.
+def read_quality(folder: Path) -> Quality | None:
+    """The quality of a run; None if its folder has no such file.
 
     Raises:
-        InputError: It is not JSON.
+        InputError: The file is not valid.
     """
-    path = run.folder / QUALITY
-    if not path.is_file():
-        return None
-    try:
-        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path}: not valid JSON") from error
-    return data
+    path = folder / QUALITY
+    return parse_document(Quality, path.read_bytes(), str(path)) if path.is_file() else None

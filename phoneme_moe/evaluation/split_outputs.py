@@ -1,4 +1,4 @@
-"""What a run says of the utterances of a split, and what is read off that.
+"""Model outputs of a split, kept to decode and score them with different settings.
 
 Legend: T frames, P outputs with the blank first.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +15,11 @@ from phoneme_moe.corpora import PreparedCorpus
 from phoneme_moe.data.examples import Example, load_examples
 from phoneme_moe.data.speakers import split_speakers
 from phoneme_moe.decoding.decoder import Decoding, confidences
-from phoneme_moe.decoding.scoring import Score, correct_phonemes, score_utterance, total_score
+from phoneme_moe.decoding.scoring import correct_phonemes, total_score
+from phoneme_moe.evaluation.errors import score_hypotheses
 from phoneme_moe.inference import recognize_examples
 from phoneme_moe.run_folder import LoadedRun
-from phoneme_moe.transcription.model_spec import ModelOutput
+from phoneme_moe.transcription.model_spec import ModelOutput, ModelSpec
 from phoneme_moe.transcription.pieces import decode
 from phoneme_moe.transcription.run_engine import spec_of
 from phoneme_moe.transcription.segment_times import TimedHypothesis
@@ -27,18 +27,59 @@ from phoneme_moe.transcription.segment_times import TimedHypothesis
 
 @dataclass(frozen=True)
 class SplitOutputs:
-    """What a run says of the utterances of a split.
+    """Model outputs of the utterances (tokens) of a split.
 
     Attributes:
+        spec: The model.
         examples: The utterances.
-        heard: Of each by itself.
+        model_outputs: Of each, batch size 1, without expert weights and timing.
     """
 
+    spec: ModelSpec
     examples: Sequence[Example]
-    heard: Sequence[ModelOutput]
+    model_outputs: Sequence[ModelOutput]
 
-    def __len__(self) -> int:
-        return len(self.examples)
+    def decode(self, decoding: Decoding, beam: int | None = None) -> list[TimedHypothesis]:
+        """The best hypothesis of each utterance.
+
+        Args:
+            decoding: Decoding settings.
+            beam: Beam width, 0 for greedy decoding; that of ``decoding`` when left out.
+        """
+        return decode(self.model_outputs, replace(self.spec, decoding=decoding), beam)
+
+    def decode_greedily(self) -> list[TimedHypothesis]:
+        """The greedy hypothesis of each utterance; of a token, its one phoneme."""
+        if not self.spec.tokens:
+            return self.decode(Decoding())
+        span = np.array([[0, 1]])
+        return [
+            TimedHypothesis([int(output.log_posteriors[0, 0].argmax())], span, span)
+            for output in self.model_outputs
+        ]
+
+    def error_rate(self, hypotheses: Sequence[TimedHypothesis]) -> float:
+        """Phoneme error rate (of tokens: error rate) of a hypothesis of each utterance."""
+        phonemes = [self.spec.phonemes.decode(hypothesis.outputs) for hypothesis in hypotheses]
+        scores = score_hypotheses(zip(self.examples, phonemes, strict=True))
+        return total_score(list(scores.values())).error_rate
+
+    def confidences(
+        self, hypotheses: Sequence[TimedHypothesis], temperature: float
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Confidence of every recognised phoneme, and whether it is correct, shape (phonemes,)."""
+        all_confidences: list[NDArray[np.floating]] = [np.empty(0)]
+        correct = [np.empty(0, bool)]
+        for example, output, hypothesis in zip(
+            self.examples, self.model_outputs, hypotheses, strict=True
+        ):
+            log_posteriors = output.log_posteriors[0]
+            all_confidences.append(
+                confidences(log_posteriors, hypothesis.outputs, hypothesis.spans, temperature)
+            )
+            phonemes = self.spec.phonemes.decode(hypothesis.outputs)
+            correct.append(np.array(correct_phonemes(example.phonemes, phonemes), bool))
+        return np.concatenate(all_confidences), np.concatenate(correct)
 
 
 def infer_split(
@@ -48,7 +89,7 @@ def infer_split(
     speakers: Sequence[str] | None = None,
     num_shifts: int = 1,
 ) -> SplitOutputs:
-    """What a run says of a split.
+    """Runs a model on a split.
 
     Args:
         run: The run.
@@ -65,61 +106,16 @@ def infer_split(
         speakers = split_speakers(run.recipe, corpus)
     examples = load_examples(run.recipe, corpus, split, recognizer, speakers)
     ordered: list[Example] = []
-    heard = []
-    nothing = np.empty((1, 0, 0), np.float32)
-    for batch, said in recognize_examples(recognizer, examples, num_shifts=num_shifts):
-        several = [
-            (own.log_posteriors.float().cpu().numpy(), own.num_frames.tolist())
-            for own in (said, *said.shifted)
+    model_outputs = []
+    no_weights = np.empty((1, 0, 0), np.float32)
+    for batch, recognition in recognize_examples(recognizer, examples, num_shifts=num_shifts):
+        shifts = [
+            (shift.log_posteriors.float().cpu().numpy(), shift.num_frames.tolist())
+            for shift in (recognition, *recognition.shifted)
         ]
         for row in range(len(batch.examples)):
             # Copies: views would keep the padding of the whole batch.
-            first, *others = (own[row : row + 1, : n[row]].copy() for own, n in several)
-            heard.append(ModelOutput(first, nothing, None, tuple(others)))
+            first, *shifted = (array[row : row + 1, : n[row]].copy() for array, n in shifts)
+            model_outputs.append(ModelOutput(first, no_weights, None, tuple(shifted)))
         ordered += batch.examples
-    return SplitOutputs(ordered, heard)
-
-
-def decode_split(
-    run: LoadedRun, split: SplitOutputs, decoding: Decoding, beam: int | None = None
-) -> list[TimedHypothesis]:
-    """Readings of all utterances; by the best path without a beam."""
-    return decode(split.heard, replace(spec_of(run), decoding=decoding), beam)
-
-
-def score_split(run: LoadedRun, split: SplitOutputs, readings: Sequence[TimedHypothesis]) -> Score:
-    """Errors of readings of all utterances."""
-    phonemes = run.recognizer.phonemes
-    return total_score(
-        [
-            score_utterance(example.phonemes, phonemes.decode(reading.outputs))
-            for example, reading in zip(split.examples, readings, strict=True)
-        ]
-    )
-
-
-def greedy_split(run: LoadedRun, split: SplitOutputs) -> list[TimedHypothesis]:
-    """Greedy readings; of tokens, their one phoneme."""
-    if run.recognizer.task.kind != "classify":
-        return decode_split(run, split, Decoding())
-    span = np.array([[0, 1]])
-    return [
-        TimedHypothesis([int(heard.log_posteriors[0, 0].argmax())], span, span)
-        for heard in split.heard
-    ]
-
-
-def confidences_and_correct(
-    run: LoadedRun, split: SplitOutputs, readings: Sequence[TimedHypothesis], temperature: float
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Confidence of every phoneme that is recognised, and whether it was said."""
-    sure: list[NDArray[Any]] = [np.empty(0)]
-    right = [np.empty(0, bool)]
-    phonemes = run.recognizer.phonemes
-    for example, heard, reading in zip(split.examples, split.heard, readings, strict=True):
-        sure.append(
-            confidences(heard.log_posteriors[0], reading.outputs, reading.spans, temperature)
-        )
-        hypothesis = phonemes.decode(reading.outputs)
-        right.append(np.array(correct_phonemes(example.phonemes, hypothesis), bool))
-    return np.concatenate(sure), np.concatenate(right)
+    return SplitOutputs(spec_of(run), ordered, model_outputs)

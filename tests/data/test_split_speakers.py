@@ -12,7 +12,7 @@ from phoneme_moe.corpora import PreparedCorpus
 from phoneme_moe.data.speakers import split_speakers
 from phoneme_moe.errors import InputError
 from phoneme_moe.evaluation.errors import evaluate
-from phoneme_moe.evaluation.split_outputs import listen
+from phoneme_moe.evaluation.split_outputs import infer_split
 from phoneme_moe.pipeline import Trained
 from phoneme_moe.recipe import Recipe, load_recipe
 from phoneme_moe.report.clips.find import Cell
@@ -45,8 +45,8 @@ def test_every_command_looks_at_the_same_utterances(
     assert clips.looked.phonemes == phonemes
     compared = compare_runs(run, run, out=tmp_path / "compared").document
     assert compared["num_utterances"] == len(meant)
-    listened = listen(run, tones, "test")
-    assert {example.utterance for example in listened.examples} == meant.keys()
+    outputs = infer_split(run, tones, "test")
+    assert {example.utterance for example in outputs.examples} == meant.keys()
 
 
 def test_times_are_measured_on_the_same_speakers(
