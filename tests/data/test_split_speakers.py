@@ -11,6 +11,7 @@ import tiny
 from phoneme_moe.corpora import PreparedCorpus
 from phoneme_moe.data.speakers import split_speakers
 from phoneme_moe.errors import InputError
+from phoneme_moe.evaluation import quality
 from phoneme_moe.evaluation.errors import evaluate
 from phoneme_moe.evaluation.split_outputs import infer_split
 from phoneme_moe.pipeline import Trained
@@ -20,7 +21,6 @@ from phoneme_moe.report.clips.run import clips_of_run
 from phoneme_moe.report.compare.run import compare_runs
 from phoneme_moe.report.run import report_run
 from phoneme_moe.training.stages import build_recognizer
-from phoneme_moe.transcription import quality
 
 
 def test_every_command_looks_at_the_same_utterances(
