@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 
 import typer
@@ -24,10 +23,8 @@ from phoneme_moe.cli import (
     train,
     transcribe,
 )
-from phoneme_moe.errors import ArgumentError, InputError
-
-_OPTIONS = {"changes": "set", "source": "from", "as_name": "as"}
-"""Options whose names Python reserves or uses otherwise, by argument."""
+from phoneme_moe.cli.options import error_line
+from phoneme_moe.errors import InputError
 
 app = typer.Typer(
     name="phoneme-moe",
@@ -53,32 +50,15 @@ app.command("reproduce")(reproduce.reproduce)
 app.add_typer(corpora.app, name="corpora")
 
 
-def _option(argument: str) -> str:
-    """The command's option for an argument of a library function."""
-    return "--" + _OPTIONS.get(argument, argument).replace("_", "-")
-
-
-def _options(problem: str) -> str:
-    """A library's message with ``resume=True`` as ``--resume`` and ``beam=N`` as ``--beam N``."""
-    return re.sub(
-        r"\b([a-z_]+)=(True|[A-Z]+)\b",
-        lambda found: _option(found[1]) + ("" if found[2] == "True" else f" {found[2]}"),
-        problem,
-    )
-
-
 def main() -> None:
-    """Runs the application; turns what the user gave wrongly into one line and exit status 1."""
+    """Runs the application; turns errors of the user's input into one line and exit status 1."""
     try:
         app()
-    except ArgumentError as error:
-        print(f"phoneme-moe: {_option(error.argument)}: {_options(error.problem)}", file=sys.stderr)
-        sys.exit(1)
     except InputError as error:
-        print(f"phoneme-moe: {error}", file=sys.stderr)
+        print(error_line(error), file=sys.stderr)
         sys.exit(1)
     except BrokenPipeError:
-        # Whoever read our output has gone, as head does.
+        # The reader of the output has ended, as head does.
         sys.stderr.close()
         sys.exit(1)
     except OSError as error:

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from phoneme_moe.cli.options import Channel, Device, RunOrOnnx
 from phoneme_moe.errors import InputError
 
 
@@ -25,24 +26,32 @@ class AlignmentFormat(StrEnum):
 
 
 def align(
-    run: Annotated[Path, typer.Argument(help="A run folder, or a model exported as .onnx.")],
+    run: RunOrOnnx,
     audio: Annotated[Path, typer.Argument(help="An audio file, or - for stdin.")],
-    phonemes: Annotated[str | None, typer.Option(help="What was to be said: 'P EH N'.")] = None,
-    text: Annotated[str | None, typer.Option(help="The same as words, with --lexicon.")] = None,
+    phonemes: Annotated[
+        str | None, typer.Option(help="The phonemes spoken, such as 'P EH N'.")
+    ] = None,
+    text: Annotated[
+        str | None, typer.Option(help="The words spoken instead (needs --lexicon).")
+    ] = None,
     lexicon: Annotated[
-        Path | None, typer.Option(help="Pronunciations: WORD  P1 P2 ..., a line each (CMUdict).")
+        Path | None,
+        typer.Option(help="Pronunciations, one per line as in CMUdict: WORD  P1 P2 ..."),
     ] = None,
     format: Annotated[
-        AlignmentFormat, typer.Option(help="table is for people.")
+        AlignmentFormat, typer.Option(help="Output format; table is to read in the terminal.")
     ] = AlignmentFormat.TABLE,
-    out: Annotated[Path | None, typer.Option(help="Write to this file.")] = None,
-    channel: Annotated[int | None, typer.Option(min=1, help="One channel; else the mean.")] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+    out: Annotated[
+        Path | None, typer.Option(help="Write to this file.", show_default="stdout")
+    ] = None,
+    channel: Channel = None,
+    device: Device = "auto",
 ) -> None:
-    """Find when each phoneme of a known text was said, how surely, and how well.
+    """Align a recording with known phonemes or words, and score the pronunciation.
 
-    goodness: logarithm of how much likelier the recording is with the phoneme than with the best
-    other one, or none, in its place; below 0 something else fits better (best).
+    goodness: log likelihood ratio between a phoneme and the best alternative,
+    another phoneme or none, in its place. Below 0, the alternative fits better;
+    column best shows it.
     """
     if (phonemes is None) == (text is None):
         raise InputError("align: expected either --phonemes or --text (with --lexicon)")
@@ -57,13 +66,10 @@ def align(
     pronunciations = None if lexicon is None else read_pronunciations(lexicon)
     engine = open_engine(run, device)
     if text is not None and pronunciations is not None:
-        found = align_text(engine, audio, text, pronunciations, channel)
+        alignment = align_text(engine, audio, text, pronunciations, channel)
     else:
-        said = (phonemes or "").split()
-        if not said:
-            raise InputError("--phonemes: found none, expected at least one")
-        found = align_phonemes(engine, audio, said, channel)
-    written = ALIGNMENT_FORMATS[format.value](found)
+        alignment = align_phonemes(engine, audio, (phonemes or "").split(), channel)
+    written = ALIGNMENT_FORMATS[format.value](alignment)
     if out is None:
         sys.stdout.write(written)
     else:

@@ -7,24 +7,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from phoneme_moe.cli.options import Beam
+from phoneme_moe.cli.options import Beam, Device, FiguresFile, RunOrOnnx, Threads
 
 if TYPE_CHECKING:
     from phoneme_moe.transcription.bench import Speed
 
 
 def bench(
-    run: Annotated[Path, typer.Argument(help="A run folder, or a model exported as .onnx.")],
+    run: RunOrOnnx,
     audio: Annotated[
         list[Path] | None,
         typer.Argument(help="Audio files and folders.", show_default="the corpus's test split"),
     ] = None,
     beam: Beam = None,
-    json: Annotated[Path | None, typer.Option(help="Also write the figures to this file.")] = None,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Number of threads.", show_default="one per core")
-    ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+    json: FiguresFile = None,
+    threads: Threads = None,
+    device: Device = "auto",
 ) -> None:
     """Measure the speed of transcription: each stage, memory, cold start.
 

@@ -7,35 +7,34 @@ from typing import Annotated
 
 import typer
 
+from phoneme_moe.cli.options import Device, Layer, OtherCorpus, RunFolder, Split
+
 
 def clips(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
-    speaker: Annotated[str | None, typer.Option(help="Who speaks.")] = None,
+    run: RunFolder,
+    speaker: Annotated[str | None, typer.Option(help="Only of this speaker.")] = None,
     expert: Annotated[
-        str | None, typer.Option(help="Who has the greatest mean weight over the phoneme.")
+        str | None, typer.Option(help="Only where this expert has the greatest mean weight.")
     ] = None,
-    phoneme: Annotated[str | None, typer.Option(help="What is spoken.")] = None,
+    phoneme: Annotated[str | None, typer.Option(help="Only of this phoneme.")] = None,
     wrong: Annotated[
-        bool, typer.Option("--wrong", help="Only what the run does not recognise.")
+        bool, typer.Option("--wrong", help="Only phonemes recognised wrongly.")
     ] = False,
-    split: Annotated[str, typer.Option(help="train, dev or test.")] = "test",
-    corpus: Annotated[
-        str | None, typer.Option(help="Another prepared corpus than the run's own.")
-    ] = None,
-    layer: Annotated[
-        str | None,
-        typer.Option(help="A sparse layer, such as block_2.", show_default="the last one"),
-    ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Clips at most; of more, a sample.")] = 200,
+    split: Split = "test",
+    corpus: OtherCorpus = None,
+    layer: Layer = None,
+    limit: Annotated[
+        int, typer.Option(min=1, help="Maximum number of clips; of more, a sample.")
+    ] = 200,
     context: Annotated[
-        float, typer.Option(min=0, max=10_000, help="Milliseconds before and after the phoneme.")
+        float, typer.Option(min=0, max=10_000, help="Milliseconds before and after each phoneme.")
     ] = 100.0,
     out: Annotated[
-        Path | None, typer.Option(help="Folder to write.", show_default="RUN/clips")
+        Path | None, typer.Option(help="Folder to write to.", show_default="RUN/clips")
     ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+    device: Device = "auto",
 ) -> None:
-    """Write a page that plays every spoken phoneme behind a cell of the routing report."""
+    """Write a page that plays the phonemes behind a cell of the routing report."""
     from rich.console import Console
 
     from phoneme_moe.cli.tables import print_files

@@ -7,27 +7,30 @@ from typing import Annotated
 
 import typer
 
+from phoneme_moe.cli.options import Device, OtherCorpus, Split
+
 
 def compare(
-    run_a: Annotated[Path, typer.Argument(help="A run folder: the run before.")],
-    run_b: Annotated[Path, typer.Argument(help="Another one: the run after.")],
-    split: Annotated[str, typer.Option(help="train, dev or test.")] = "test",
-    corpus: Annotated[
-        str | None, typer.Option(help="Another prepared corpus than the runs' own.")
-    ] = None,
+    run_a: Annotated[Path, typer.Argument(help="The first run folder.")],
+    run_b: Annotated[Path, typer.Argument(help="The second run folder.")],
+    split: Split = "test",
+    corpus: OtherCorpus = None,
     layer: Annotated[
         str | None,
-        typer.Option(help="A sparse layer of both, such as block_2.", show_default="the last one"),
+        typer.Option(
+            help="A sparse layer of both runs, such as block_2.", show_default="the last one"
+        ),
     ] = None,
     layer_b: Annotated[
-        str | None, typer.Option(help="Another one of RUN_B.", show_default="as --layer")
+        str | None,
+        typer.Option(help="The layer of RUN_B, if it differs.", show_default="as --layer"),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Where to write.", show_default="RUN_B/compare/RUN_A")
+        Path | None, typer.Option(help="Folder to write to.", show_default="RUN_B/compare/RUN_A")
     ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+    device: Device = "auto",
 ) -> None:
-    """Compare two runs: experts matched by what they do, routing, errors, and what differs."""
+    """Compare two runs: experts matched by their routing, errors, and differing utterances."""
     from rich.console import Console
 
     from phoneme_moe.cli.tables import print_files

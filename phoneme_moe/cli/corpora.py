@@ -21,7 +21,7 @@ app = typer.Typer(
 
 @app.command("list")
 def list_corpora() -> None:
-    """Show every corpus: what it is, whether it is prepared, where, and how to prepare it."""
+    """List corpora: description, folder if prepared, else the command that prepares it."""
     from rich.text import Text
 
     from phoneme_moe.corpora import CORPORA, data_root, prepared_names
@@ -37,7 +37,7 @@ def list_corpora() -> None:
             table.add_row(Text(name), Text(str(data_root() / name)), "your own")
     _print(table)
     if missing:
-        typer.echo("To prepare one of the others, type:")
+        typer.echo("To prepare one of the others:")
     for source in missing:
         option = " --from DIR" if source.needs_source else ""
         typer.echo(f"  phoneme-moe corpora prepare {source.name}{option}")
@@ -45,24 +45,25 @@ def list_corpora() -> None:
 
 @app.command("prepare")
 def prepare(
-    name: Annotated[str, typer.Argument(help="Which corpus; see: phoneme-moe corpora list")],
+    name: Annotated[str, typer.Argument(help="Name of a corpus (phoneme-moe corpora list).")],
     source: Annotated[
         Path | None,
-        typer.Option("--from", metavar="DIR", help="Your copy of its files; they stay there."),
+        typer.Option("--from", metavar="DIR", help="Folder with the corpus; it is not changed."),
     ] = None,
     lexicon: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="With kaldi: CMUdict-like, for text in words."),
+        typer.Option(
+            metavar="FILE", help="For kaldi with text in words: pronunciations as in CMUdict."
+        ),
     ] = None,
     as_name: Annotated[
         str | None,
-        typer.Option("--as", metavar="NAME", help="Name for recipes, instead of the corpus's."),
+        typer.Option(
+            "--as", metavar="NAME", help="Name under which recipes use it.", show_default="its own"
+        ),
     ] = None,
 ) -> None:
-    """Turn a corpus into cuts for training; does nothing if it is prepared already.
-
-    An interrupted run leaves nothing behind that looks finished.
-    """
+    """Prepare a corpus for training; does nothing if it is prepared already."""
     from phoneme_moe.corpora import is_prepared, load_corpus, prepare_corpus
 
     done_before = is_prepared(name, source, lexicon=lexicon, as_name=as_name)
@@ -78,7 +79,7 @@ def prepare(
 def check(
     name: Annotated[str, typer.Argument(help="A prepared corpus.")],
 ) -> None:
-    """Read every audio file and label; list every problem, and exit with 1 if there is one."""
+    """Read every audio file and label, and list all problems; the exit status is 1 if any."""
     from phoneme_moe.corpora import load_corpus
     from phoneme_moe.corpora.check import check_corpus
 

@@ -7,18 +7,20 @@ from typing import Annotated
 
 import typer
 
+from phoneme_moe.cli.options import RunFolder
+
 
 def export(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
-    onnx: Annotated[Path, typer.Option(help="The file to write, ending in .onnx.")],
-    int8: Annotated[bool, typer.Option("--int8", help="Weights in 8 bits.")] = False,
+    run: RunFolder,
+    onnx: Annotated[Path, typer.Option(help="The file to write; its name ends in .onnx.")],
+    int8: Annotated[bool, typer.Option("--int8", help="Quantise weights to 8 bits.")] = False,
 ) -> None:
-    """Export a run as one ONNX file, which transcribe runs without torch."""
+    """Export a run as one ONNX file, with which transcribe needs no torch."""
     from phoneme_moe.errors import InputError
     from phoneme_moe.run_folder import load_run
     from phoneme_moe.transcription.export import export_onnx
 
     if onnx.suffix != ".onnx":
-        raise InputError(f"--onnx {onnx}: expected a name that ends in .onnx")
+        raise InputError(f"--onnx: found {onnx}, expected a name that ends in .onnx")
     export_onnx(load_run(run), onnx, int8)
     print(onnx)

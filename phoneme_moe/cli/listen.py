@@ -7,114 +7,134 @@ import os
 import sys
 from collections.abc import Iterator
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from phoneme_moe.cli.options import Device, RunOrOnnx
 from phoneme_moe.errors import InputError
 
 if TYPE_CHECKING:
     from phoneme_moe.features.audio import Waveform
+    from phoneme_moe.transcription.live import LivePhoneme
 
 
 class SampleFormat(StrEnum):
-    """How samples on standard input are written."""
+    """Formats of samples on standard input."""
 
     S16LE = "s16le"
     F32LE = "f32le"
 
 
 class LiveFormat(StrEnum):
-    """How phonemes are printed."""
+    """Output formats."""
 
     TXT = "txt"
     JSONL = "jsonl"
 
 
 def listen(
-    run: Annotated[Path, typer.Argument(help="A run folder, or a model exported as .onnx.")],
+    run: RunOrOnnx,
     source: Annotated[
-        str | None, typer.Argument(help="- for raw samples on stdin; else the microphone.")
+        str | None,
+        typer.Argument(help="- for raw samples on stdin.", show_default="the microphone"),
     ] = None,
     rate: Annotated[
-        int | None, typer.Option(min=1000, help="Samples per second on stdin; the model's.")
+        int | None, typer.Option(min=1000, help="Sample rate of stdin.", show_default="the model's")
     ] = None,
     sample_format: Annotated[
-        SampleFormat, typer.Option(help="Of stdin, one channel.")
+        SampleFormat, typer.Option(help="Sample format of stdin, which has one channel.")
     ] = SampleFormat.S16LE,
     look_ahead: Annotated[
-        float, typer.Option(min=0, max=5, help="Seconds that are heard first.")
+        float, typer.Option(min=0, max=5, help="Seconds of sound after a step that it waits for.")
     ] = 0.44,
-    step: Annotated[float, typer.Option(min=0.01, max=5, help="Seconds at a time.")] = 0.08,
-    format: Annotated[LiveFormat, typer.Option(help="A line a phoneme.")] = LiveFormat.TXT,
-    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+    step: Annotated[
+        float, typer.Option(min=0.01, max=5, help="Seconds recognised at a time.")
+    ] = 0.08,
+    format: Annotated[
+        LiveFormat, typer.Option(help="Output format, one line per phoneme.")
+    ] = LiveFormat.TXT,
+    device: Device = "auto",
 ) -> None:
-    """Recognise while somebody speaks: phonemes and the leading expert as they come.
+    """Recognise speech live: phonemes and their leading experts as they are spoken.
 
-    A phoneme comes out at most --step and --look-ahead after it is recognised, and the time that
-    a step takes to compute, which is said at the end. Ctrl-C ends.
+    A phoneme is printed within --step plus --look-ahead plus the computing time
+    of a step, which is printed at the end. Ctrl-C ends.
     """
     if source not in {None, "-"}:
         raise InputError(f"listen: found {source!r}, expected - or nothing; transcribe reads files")
     from phoneme_moe.cli.transcribe import open_engine
-    from phoneme_moe.transcription.live import LivePhoneme, LiveRecognizer, LiveSettings
+    from phoneme_moe.transcription.live import LiveRecognizer, LiveSettings
 
     engine = open_engine(run, device)
-    listener = LiveRecognizer(engine, LiveSettings(step, look_ahead))
-    wanted = listener.front_end.sample_rate
+    recognizer = LiveRecognizer(engine, LiveSettings(step, look_ahead))
+    model_rate = recognizer.front_end.sample_rate
     if engine.spec.decoding.beam is not None:
-        said = "is read by beam search elsewhere, but live by the best path"
-        print(f"listen: {run} {said}: expect more errors", file=sys.stderr)
+        print(
+            f"listen: decodes greedily, where {run} uses a beam search elsewhere: expect more "
+            "errors",
+            file=sys.stderr,
+        )
 
-    def show(found: list[LivePhoneme]) -> None:
-        for one in found:
-            if format == "jsonl":
-                data = {
-                    "phoneme": one.phoneme,
-                    "time": round(one.time, 3),
-                    "confidence": round(one.confidence, 4),
-                    "expert": one.expert,
-                    "latency": round(one.latency, 3),
-                }
-                print(json.dumps(data, ensure_ascii=False), flush=True)
-            else:
-                line = f"{one.time:8.2f}  {one.phoneme:<6} {one.confidence:4.2f}  {one.expert}"
-                print(line.rstrip(), flush=True)
+    def show(phonemes: list[LivePhoneme]) -> None:
+        for phoneme in phonemes:
+            print(_line(phoneme, format), flush=True)
 
-    pieces = _microphone(wanted) if source is None else _standard_input(sample_format, rate, wanted)
+    pieces = (
+        _microphone(model_rate)
+        if source is None
+        else _standard_input(sample_format, rate, model_rate)
+    )
     try:
         for piece in pieces:
-            show(listener.feed(piece))
+            show(recognizer.feed(piece))
     except KeyboardInterrupt:
         pass
-    show(listener.finish())
-    print(f"a step took {1000 * listener.slowest_step:.0f} ms at most", file=sys.stderr)
+    show(recognizer.finish())
+    print(f"a step took {1000 * recognizer.slowest_step:.0f} ms at most", file=sys.stderr)
 
 
-def _standard_input(form: SampleFormat, rate: int | None, wanted: int) -> Iterator[Waveform]:
-    """Samples as they arrive, at the model's rate."""
+def _line(live: LivePhoneme, format: LiveFormat) -> str:
+    if format == "txt":
+        line = f"{live.time:8.2f}  {live.phoneme:<6} {live.confidence:4.2f}  {live.expert}"
+        return line.rstrip()
+    data = {
+        "phoneme": live.phoneme,
+        "time": round(live.time, 3),
+        "confidence": round(live.confidence, 4),
+        "expert": live.expert,
+        "latency": round(live.latency, 3),
+    }
+    return json.dumps(data, ensure_ascii=False)
+
+
+def _standard_input(
+    sample_format: SampleFormat, rate: int | None, model_rate: int
+) -> Iterator[Waveform]:
+    """Samples as they arrive, resampled to the model's rate."""
     import numpy as np
     import soxr
 
-    dtype, full = (np.dtype("<i2"), 32768.0) if form == "s16le" else (np.dtype("<f4"), 1.0)
-    convert = None
-    if rate is not None and rate != wanted:
-        convert = soxr.ResampleStream(rate, wanted, 1, "float32", quality="HQ")
+    dtype, full_scale = (
+        (np.dtype("<i2"), 32768.0) if sample_format == "s16le" else (np.dtype("<f4"), 1.0)
+    )
+    resampler = None
+    if rate is not None and rate != model_rate:
+        resampler = soxr.ResampleStream(rate, model_rate, 1, "float32", quality="HQ")
     rest = b""
     while True:
-        read = os.read(sys.stdin.fileno(), 1 << 15)  # what there is, without waiting for more
-        usable = len(rest + read) // dtype.itemsize * dtype.itemsize
-        raw, rest = (rest + read)[:usable], (rest + read)[usable:]
-        samples = np.frombuffer(raw, dtype).astype(np.float32) / np.float32(full)
+        data = os.read(sys.stdin.fileno(), 1 << 15)  # what is there, without waiting for more
+        usable = len(rest + data) // dtype.itemsize * dtype.itemsize
+        raw, rest = (rest + data)[:usable], (rest + data)[usable:]
+        samples = np.frombuffer(raw, dtype).astype(np.float32) / np.float32(full_scale)
         if not np.isfinite(samples).all():
             raise InputError("stdin: samples are NaN or infinite; is it --sample-format f32le?")
-        if convert is not None:
-            samples = convert.resample_chunk(samples, last=not read)
+        if resampler is not None:
+            samples = resampler.resample_chunk(samples, last=not data)
         yield samples
-        if not read:
+        if not data:
             if rest:
-                raise InputError(f"stdin: ends within a sample of {form.value}")
+                raise InputError(f"stdin: ends within a sample of {sample_format.value}")
             return
 
 
@@ -134,4 +154,4 @@ def _microphone(rate: int) -> Iterator[Waveform]:
                 samples, _ = stream.read(rate // 50)
                 yield np.asarray(samples[:, 0])
     except sounddevice.PortAudioError as error:
-        raise InputError(f"listen: no microphone that can be used: {error}") from error
+        raise InputError(f"listen: no usable microphone: {error}") from error

@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
+from phoneme_moe.cli.options import RunFolder
+
 
 def model(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    run: RunFolder,
     json: Annotated[Path | None, typer.Option(help="Also write the card to this file.")] = None,
 ) -> None:
     """Show the model card of a run: data, size, error rate, calibration, speed, licence."""

@@ -1,33 +1,93 @@
-"""Options that several commands take."""
+"""Arguments and options that several commands take, and errors in terms of options."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from phoneme_moe.errors import ArgumentError, InputError
+
+RunFolder = Annotated[Path, typer.Argument(help="A run folder.")]
+RunOrOnnx = Annotated[Path, typer.Argument(help="A run folder, or a model exported as .onnx.")]
+Split = Annotated[str, typer.Option(help="train, dev or test.")]
+OtherCorpus = Annotated[
+    str | None,
+    typer.Option(help="A prepared corpus.", show_default="the run's own"),
+]
+Layer = Annotated[
+    str | None, typer.Option(help="A sparse layer, such as block_2.", show_default="the last one")
+]
+Device = Annotated[str, typer.Option(help="cpu, cuda or auto.")]
+Threads = Annotated[
+    int | None, typer.Option(min=1, help="Number of threads.", show_default="one per core")
+]
+Channel = Annotated[
+    int | None,
+    typer.Option(min=1, help="Use this channel, from 1.", show_default="the mean of all"),
+]
+FiguresFile = Annotated[Path | None, typer.Option(help="Also write the figures to this file.")]
 Beam = Annotated[
-    int | None, typer.Option(min=0, help="Beam search with the run's n-gram; 0 for none.")
+    int | None,
+    typer.Option(
+        min=0,
+        help="Beam width of a search with the run's n-gram; 0: greedy decoding.",
+        show_default="the run's",
+    ),
 ]
 OnlyExpert = Annotated[
-    str | None, typer.Option(help="Ask these experts alone (names with commas between).")
+    str | None, typer.Option(help="Route to these experts only (names separated by commas).")
 ]
-WithoutExpert = Annotated[str | None, typer.Option(help="Do not ask these.")]
-GateFrom = Annotated[str | None, typer.Option(help="A speaker's mean gate weights, or uniform.")]
+WithoutExpert = Annotated[
+    str | None, typer.Option(help="Leave out these experts (names separated by commas).")
+]
+GateFrom = Annotated[
+    str | None,
+    typer.Option(help="Fixed expert weights: the mean of this speaker's, or uniform."),
+]
 OverrideLayer = Annotated[
-    str | None, typer.Option(help="The sparse layer whose experts are meant; all alike.")
+    str | None,
+    typer.Option(
+        help="Sparse layer whose routing these options override.", show_default="all layers"
+    ),
 ]
 
 
 def named_path(text: str) -> Path:
-    """A path with a name; an empty one, as of a variable that is not set, would be this folder.
+    """A path that is not empty: that of an unset variable would mean the current folder.
 
     Raises:
-        typer.BadParameter: It has none.
+        typer.BadParameter: It is empty.
     """
     if not text:
         raise typer.BadParameter(
             "found an empty name, expected an audio file, a folder, a pattern or -"
         )
     return Path(text)
+
+
+def error_line(error: InputError) -> str:
+    """The line that the user reads, with the option in place of the argument."""
+    if isinstance(error, ArgumentError):
+        return f"phoneme-moe: {_option(error.argument)}: {_options(error.problem)}"
+    return f"phoneme-moe: {error}"
+
+
+_OPTIONS = {"changes": "set", "source": "from", "as_name": "as"}
+"""Options whose names Python reserves or uses otherwise, by argument."""
+
+
+def _option(argument: str) -> str:
+    """The command's option for an argument of a library function."""
+    return "--" + _OPTIONS.get(argument, argument).replace("_", "-")
+
+
+def _options(problem: str) -> str:
+    """A library's message with ``resume=True`` as ``--resume`` and ``beam=N`` as ``--beam N``."""
+    return re.sub(
+        r"\b([a-z_]+)=(True|[A-Z]+)\b",
+        lambda named: _option(named[1]) + ("" if named[2] == "True" else f" {named[2]}"),
+        problem,
+    )

@@ -7,30 +7,28 @@ from typing import Annotated
 
 import typer
 
+from phoneme_moe.cli.options import Device, Layer, OtherCorpus, RunFolder, Split
+
 
 def report(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
-    split: Annotated[str, typer.Option(help="train, dev or test.")] = "test",
-    corpus: Annotated[
-        str | None, typer.Option(help="Another prepared corpus than the run's own.")
-    ] = None,
-    layer: Annotated[
-        str | None,
-        typer.Option(help="A sparse layer, such as block_2.", show_default="the last one"),
-    ] = None,
+    run: RunFolder,
+    split: Split = "test",
+    corpus: OtherCorpus = None,
+    layer: Layer = None,
     utterance: Annotated[
         list[str] | None,
-        typer.Option(help="Show this utterance in time as well; may be given again."),
+        typer.Option(help="Also show this utterance over time; repeat for more."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Where to write.", show_default="RUN/report")
+        Path | None, typer.Option(help="Folder to write to.", show_default="RUN/report")
     ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+    device: Device = "auto",
 ) -> None:
-    """Report who routes where, whether that is more than chance, and what it is worth.
+    """Report how experts specialise by speaker and phoneme, and how much they contribute.
 
-    A page to look at and listen to (report.html), every number (routing.json), every frame
-    (routing.parquet), the means (routing.csv) and a picture (routing.svg, routing.png).
+    Writes an interactive page (report.html), all numbers (routing.json), all
+    frames (routing.parquet), means (routing.csv) and a figure (routing.svg,
+    routing.png).
     """
     from rich.console import Console
 

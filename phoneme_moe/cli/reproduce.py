@@ -17,19 +17,22 @@ if TYPE_CHECKING:
 
 
 def reproduce(
-    name: Annotated[str, typer.Argument(help="An experiment, or list.")],
+    name: Annotated[str, typer.Argument(help="Name of an experiment; list shows all.")],
     seeds: Annotated[
-        int | None, typer.Option(help="Runs of each system.", show_default="the experiment's")
+        int | None,
+        typer.Option(help="Number of runs of each system.", show_default="the experiment's"),
     ] = None,
     jobs: Annotated[
-        int | None, typer.Option(help="Processes.", show_default="one per processor")
+        int | None, typer.Option(help="Number of processes.", show_default="one per processor")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for results.", show_default="reproductions/NAME")
+        Path | None, typer.Option(help="Folder to write to.", show_default="reproductions/NAME")
     ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Under a minute, fewer runs.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A short version, under a minute.")
+    ] = False,
 ) -> None:
-    """Do a published experiment again; print its figures and ours side by side."""
+    """Reproduce a published experiment; print published and reproduced figures."""
     from phoneme_moe.reproductions import EXPERIMENTS, load_experiment
 
     if name == "list":
@@ -47,7 +50,7 @@ def reproduce(
     with Progress(*columns, console=progress_console(), transient=True) as bar:
         task = bar.add_task(name)
         try:
-            found = run_experiment(
+            reproduction = run_experiment(
                 name,
                 out,
                 seeds=seeds,
@@ -58,34 +61,36 @@ def reproduce(
         except KeyboardInterrupt:
             bar.stop()
             again = shlex.join(["phoneme-moe", *sys.argv[1:]])
-            print(f"interrupted; what is done is kept; go on with: {again}", file=sys.stderr)
+            print(f"interrupted; finished runs are kept; continue with: {again}", file=sys.stderr)
             raise typer.Exit(130) from None
-    _print(found)
+    _print(reproduction)
 
 
-def _print(found: Reproduction) -> None:
+def _print(reproduction: Reproduction) -> None:
     from rich.console import Console
     from rich.text import Text
 
     from phoneme_moe.cli.tables import print_files
 
     console = Console()
-    console.print(found.experiment.paper, highlight=False)
-    for table in found.outcome.tables:
+    console.print(reproduction.experiment.paper, highlight=False)
+    for table in reproduction.outcome.tables:
         console.print(f"\n{table.title}", highlight=False)
         _print_table(console, table)
     console.print()
-    for claim in found.outcome.claims:
+    for claim in reproduction.outcome.claims:
         mark = Text("holds    ", "green") if claim.holds else Text("does not ", "bold red")
         console.print(mark + Text(f"{claim.statement}"))
         console.print(Text(f"         published {claim.published}; here {claim.reproduced}", "dim"))
-    if found.quick:
-        console.print("\nThe quick form shows that it runs; it is too short to find anything.")
-    print_files(console, {path.name: path for path in found.files})
+    if reproduction.quick:
+        console.print(
+            "\nThe quick version shows that the experiment runs; it is too short for conclusions."
+        )
+    print_files(console, {path.name: path for path in reproduction.files})
 
 
 def _print_table(console: Console, table: Table) -> None:
-    """Prints as many columns side by side as the terminal is wide, and the others below."""
+    """Prints as many columns side by side as fit the terminal, and the others below."""
     from rich import box
     from rich.table import Table as Grid
 
@@ -95,7 +100,7 @@ def _print_table(console: Console, table: Table) -> None:
         [cell_text(row[i], table.digits).replace(" ± ", "±") for row in table.rows]
         for i in range(len(table.columns))
     ]
-    # A heading may break between words, a cell may not; the first column keeps its own whole too.
+    # A heading may break between words, a cell may not; the first heading may not either.
     widths = [
         max(len(part) for part in (*heading.split(), *cells))
         for heading, cells in zip(table.columns, columns, strict=True)

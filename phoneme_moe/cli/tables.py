@@ -1,4 +1,4 @@
-"""What the commands print for people."""
+"""Tables and lines that commands print."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def print_evaluation(console: Console, evaluation: Evaluation) -> None:
-    """Prints the error (or accuracy) of every speaker and overall."""
+    """Prints the error rate (or accuracy) of every speaker and overall."""
     data = evaluation.to_json()
     measure = evaluation.measure
     heading = "accuracy %" if measure == "accuracy" else "PER %"
@@ -56,19 +56,19 @@ def print_evaluation(console: Console, evaluation: Evaluation) -> None:
 
 
 def print_change(console: Console, evaluation: Evaluation, plain: Evaluation) -> None:
-    """Prints how the error changed from the run as it is."""
-    found = evaluation.against(plain)
-    low, high = (100 * value for value in found.interval)
+    """Prints how the error rate differs from that of the run without options."""
+    change = evaluation.against(plain)
+    low, high = (100 * value for value in change.interval)
     before, after = (100 * e.total.error_rate for e in (plain, evaluation))
     name = "PER" if evaluation.measure == "per" else "error"
     console.print(
-        f"{name} of the run as it is: {before:.2f} %; so: {after:.2f} %, "
-        f"{100 * found.difference:+.2f} points ({low:+.2f} to {high:+.2f}, p = {found.p:.2g})"
+        f"{name} without these options: {before:.2f} %; with them: {after:.2f} %, change "
+        f"{100 * change.difference:+.2f} points ({low:+.2f} to {high:+.2f}, p = {change.p:.2g})"
     )
 
 
 def print_routing(console: Console, report: RoutingReport) -> None:
-    """Prints which experts every speaker routes to."""
+    """Prints the mean expert weights of every speaker."""
     from phoneme_moe.report.terminal import routing_table_text
 
     console.print()
@@ -76,7 +76,7 @@ def print_routing(console: Console, report: RoutingReport) -> None:
 
 
 def print_verdict(console: Console, document: Mapping[str, Any]) -> None:
-    """Prints what a report says in plain words, and what it does not have."""
+    """Prints the findings of a report in sentences, and the parts that it lacks."""
     for sentence in document["verdict"]:
         console.print(sentence, highlight=False, markup=False)
     for sentence in document["missing"]:
@@ -84,7 +84,7 @@ def print_verdict(console: Console, document: Mapping[str, Any]) -> None:
 
 
 def print_files(console: Console, files: Mapping[str, Path]) -> None:
-    """Prints where things were written, one a line, never wrapped."""
+    """Prints the paths of written files, one per line, never wrapped."""
     console.print()
     width = max(12, *(len(name) + 2 for name in files))
     for name, path in files.items():
@@ -92,5 +92,5 @@ def print_files(console: Console, files: Mapping[str, Path]) -> None:
 
 
 def progress_console() -> Console:
-    """Where progress bars go: stderr, and nowhere when nobody watches."""
+    """The console of progress bars: stderr if it is a terminal, else none."""
     return Console(stderr=True, quiet=not sys.stderr.isatty())

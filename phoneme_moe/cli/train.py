@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from phoneme_moe.cli.options import Device
+
 if TYPE_CHECKING:
     from phoneme_moe.pipeline import Trained
+    from phoneme_moe.recipe import Recipe
 
 
 def train(
@@ -19,35 +22,56 @@ def train(
         Path | None, typer.Option(help="The run folder.", show_default="runs/NAME")
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on where an earlier try stopped.")
+        bool, typer.Option("--resume", help="Continue an interrupted training.")
     ] = False,
     changes: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change a setting: section.key=value."),
     ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+    device: Device = "auto",
 ) -> None:
-    """Train a recipe into a run folder, then evaluate it and report its routing."""
+    """Train a recipe into a run folder, evaluate it and report its routing."""
     from phoneme_moe.recipe import load_recipe
 
-    # Before the slow imports: a misspelt key should be said at once.
+    # Before the slow imports: a misspelt key should be reported at once.
     resolved = load_recipe(recipe, changes or [])
+    run_training(resolved, recipe, out, resume, device, changes or [])
+
+
+def run_training(
+    recipe: Recipe,
+    name: str,
+    out: Path | None,
+    resume: bool,
+    device: str,
+    changes: list[str],
+) -> None:
+    """Trains and prints the results; when interrupted, prints the command that continues.
+
+    Args:
+        recipe: The recipe with all changes.
+        name: Its name or path, for that command.
+        out: The run folder; ``runs/NAME`` when left out.
+        resume: Whether to continue an interrupted training.
+        device: ``cpu``, ``cuda`` or ``auto``.
+        changes: Settings that were changed, for that command.
+    """
     from phoneme_moe.errors import TrainingInterruptedError
     from phoneme_moe.pipeline import train as train_recipe
 
     try:
-        trained = train_recipe(resolved, out, resume=resume, device=device)
+        trained = train_recipe(recipe, out, resume=resume, device=device)
     except (TrainingInterruptedError, KeyboardInterrupt):
-        again = ["phoneme-moe", "train", recipe, *(["--out", str(out)] if out else [])]
-        again += [part for change in changes or [] for part in ("--set", change)]
-        again += ["--device", device] if device != "auto" else []
-        print(f"interrupted; go on with: {shlex.join([*again, '--resume'])}", file=sys.stderr)
+        command = ["phoneme-moe", "train", name, *(["--out", str(out)] if out else [])]
+        command += [part for change in changes for part in ("--set", change)]
+        command += ["--device", device] if device != "auto" else []
+        command += ["--resume"]
+        print(f"interrupted; continue with: {shlex.join(command)}", file=sys.stderr)
         raise typer.Exit(130) from None
-    print_trained(trained)
+    _print(trained)
 
 
-def print_trained(trained: Trained) -> None:
-    """Prints what a run that has just been trained is good for."""
+def _print(trained: Trained) -> None:
     from rich.console import Console
 
     from phoneme_moe.cli.tables import print_evaluation, print_files, print_routing

@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 
 from phoneme_moe.cli.options import (
     Beam,
+    Channel,
+    Device,
     GateFrom,
     OnlyExpert,
     OverrideLayer,
+    RunOrOnnx,
+    Threads,
     WithoutExpert,
+    error_line,
     named_path,
 )
 from phoneme_moe.errors import InputError
 
 if TYPE_CHECKING:
     from phoneme_moe.transcription.model_spec import Engine
+    from phoneme_moe.transcription.transcribe import Options
+    from phoneme_moe.transcription.transcript import Transcript
 
 
 class TranscriptFormat(StrEnum):
@@ -38,17 +47,17 @@ class TranscriptFormat(StrEnum):
 
 
 class Symbols(StrEnum):
-    """What phonemes are written in."""
+    """Notations of phonemes."""
 
     ARPABET = "arpabet"
     IPA = "ipa"
 
 
 def transcribe(
-    run: Annotated[Path, typer.Argument(help="A run folder, or a model exported as .onnx.")],
+    run: RunOrOnnx,
     audio: Annotated[
         list[Path],
-        # Not looked at here: one that cannot be read must not stop the others.
+        # Not opened here: a file that cannot be read must not stop the others.
         typer.Argument(
             help="Audio files, folders, patterns, or - for stdin.",
             parser=named_path,
@@ -56,115 +65,162 @@ def transcribe(
         ),
     ],
     format: Annotated[
-        TranscriptFormat, typer.Option(help="all: every format, into --out.")
+        TranscriptFormat, typer.Option(help="Output format; all writes every format (needs --out).")
     ] = TranscriptFormat.TXT,
     out: Annotated[
-        Path | None, typer.Option(help="Write one file for each recording into this folder.")
+        Path | None,
+        typer.Option(help="Write a file per recording to this folder.", show_default="stdout"),
     ] = None,
-    symbols: Annotated[Symbols | None, typer.Option(help="Write phonemes in these.")] = None,
-    fold: Annotated[str | None, typer.Option(help="Fold onto a smaller phoneme set.")] = None,
+    symbols: Annotated[
+        Symbols | None,
+        typer.Option(help="Notation of the phonemes.", show_default="that of the corpus"),
+    ] = None,
+    fold: Annotated[
+        str | None, typer.Option(help="Fold onto a smaller phoneme set, such as timit39.")
+    ] = None,
     beam: Beam = None,
-    nbest: Annotated[int, typer.Option(min=1, help="So many readings (with --beam).")] = 1,
-    channel: Annotated[
-        int | None, typer.Option(min=1, help="One channel; the mean of all if left out.")
-    ] = None,
+    nbest: Annotated[
+        int, typer.Option(min=1, help="Write the N best hypotheses (needs a beam).")
+    ] = 1,
+    channel: Channel = None,
     only_expert: OnlyExpert = None,
     without_expert: WithoutExpert = None,
     gate_from: GateFrom = None,
     layer: OverrideLayer = None,
     skip_done: Annotated[
-        bool, typer.Option("--skip-done", help="Leave out recordings that --out has already.")
+        bool, typer.Option("--skip-done", help="Skip recordings whose output exists.")
     ] = False,
     embeddings: Annotated[
         Path | None,
-        typer.Option(help="Vectors by recording, for runs whose routers see one (safetensors)."),
+        typer.Option(
+            help="Safetensors file with an embedding per recording, for runs that need one."
+        ),
     ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads; all cores if left out.")] = (
-        None
-    ),
+    device: Device = "auto",
+    threads: Threads = None,
 ) -> None:
     """Transcribe audio files to phonemes with times, confidence and experts.
 
-    A file that cannot be used is named on stderr; the others are still done, and the exit status
+    Files that cannot be used are named on stderr and skipped; the exit status
     is then 1.
     """
-    from phoneme_moe.progress import progress_bar
     from phoneme_moe.transcription.recording import find_audio
-    from phoneme_moe.transcription.transcribe import (
-        Failure,
-        Options,
-        transcribe_files,
-    )
+    from phoneme_moe.transcription.transcribe import Options
     from phoneme_moe.transcription.writers import FORMATS, output_names
 
     if format == "all" and out is None:
-        raise InputError("--format all: expected --out FOLDER too, one file a format")
+        raise InputError("--format all: expected --out FOLDER too, for one file per format")
     if skip_done and out is None:
-        raise InputError("--skip-done: expected --out FOLDER too, in which to look")
-    refused: list[InputError] = []
-    files = find_audio(audio, refused.append)
-    for error in refused:
-        print(f"phoneme-moe: {error}", file=sys.stderr)
-    formats = list(FORMATS) if format == "all" else [format.value]
-    targets = dict(zip(files, output_names(files, ""), strict=True))
-    todo = files
-    if skip_done and out is not None:
-        todo = [
-            path
-            for path in files
-            if not all((out / f"{targets[path]}{FORMATS[f].suffix}").is_file() for f in formats)
-        ]
-        print(f"{len(files) - len(todo)} of {len(files)} done before", file=sys.stderr)
-    engine = open_engine(run, device, threads, (only_expert, without_expert, gate_from, layer))
+        raise InputError("--skip-done: expected --out FOLDER too, where the output is")
+    not_usable: list[InputError] = []
+    files = find_audio(audio, not_usable.append)
+    for error in not_usable:
+        print(error_line(error), file=sys.stderr)
+    names = dict(zip(files, output_names(files, ""), strict=True))
+    writer: _Writer = _StreamWriter(format.value)
+    remaining = files
+    if out is not None:
+        formats = list(FORMATS) if format == "all" else [format.value]
+        folder_writer = writer = _FolderWriter(out, formats, names)
+        if skip_done:
+            remaining = [path for path in files if not folder_writer.is_done(path)]
+            print(f"{len(files) - len(remaining)} of {len(files)} done before", file=sys.stderr)
+    override = (only_expert, without_expert, gate_from, layer)
+    engine = open_engine(run, device, threads, override)
     options = Options(beam, nbest, symbols, fold, channel, embeddings)
-    failed = len(refused)
-    first = True
-    with progress_bar("transcribing", len(todo)) as advance:
-        for found in transcribe_files(engine, todo, options):
-            advance()
-            if isinstance(found, Failure):
-                failed += 1
-                print(f"phoneme-moe: {found.error}", file=sys.stderr)
-                continue
-            if out is None:
-                FORMATS[format.value].write(found, sys.stdout, first)
-                sys.stdout.flush()
-                first = False
-                continue
-            for name in formats:
-                target = out / f"{targets[found.path]}{FORMATS[name].suffix}"
-                FORMATS[name].save(found, target)
-                print(target, flush=True)
-    if failed:
-        asked = len(files) + len(refused)
-        if asked > 1:  # Of a single one, its own line has said all there is to say.
-            print(f"phoneme-moe: {failed} of {asked} files failed", file=sys.stderr)
+    num_failed = len(not_usable) + _transcribe_all(engine, remaining, options, writer)
+    if num_failed:
+        total = len(files) + len(not_usable)
+        if total > 1:  # the line of a single file is enough
+            print(f"phoneme-moe: {num_failed} of {total} files failed", file=sys.stderr)
         raise typer.Exit(1)
+
+
+class _Writer(Protocol):
+    def write(self, transcript: Transcript) -> None: ...
+
+
+@dataclass
+class _StreamWriter:
+    """Writes all transcripts to standard output."""
+
+    format: str
+    first: bool = True
+
+    def write(self, transcript: Transcript) -> None:
+        from phoneme_moe.transcription.writers import FORMATS
+
+        FORMATS[self.format].write(transcript, sys.stdout, self.first)
+        sys.stdout.flush()
+        self.first = False
+
+
+@dataclass
+class _FolderWriter:
+    """Writes a file per recording and format, and prints their paths."""
+
+    folder: Path
+    formats: Sequence[str]
+    names: dict[Path, str]
+
+    def is_done(self, recording: Path) -> bool:
+        return all(self._path(recording, format).is_file() for format in self.formats)
+
+    def write(self, transcript: Transcript) -> None:
+        from phoneme_moe.transcription.writers import FORMATS
+
+        for format in self.formats:
+            path = self._path(transcript.path, format)
+            FORMATS[format].save(transcript, path)
+            print(path, flush=True)
+
+    def _path(self, recording: Path, format: str) -> Path:
+        from phoneme_moe.transcription.writers import FORMATS
+
+        return self.folder / f"{self.names[recording]}{FORMATS[format].suffix}"
+
+
+def _transcribe_all(
+    engine: Engine, files: Sequence[Path], options: Options, writer: _Writer
+) -> int:
+    """Writes transcripts and prints what fails; gives the number of failures."""
+    from phoneme_moe.progress import progress_bar
+    from phoneme_moe.transcription.transcribe import Failure, transcribe_files
+
+    num_failed = 0
+    with progress_bar("transcribing", len(files)) as advance:
+        for result in transcribe_files(engine, files, options):
+            advance()
+            if isinstance(result, Failure):
+                num_failed += 1
+                print(error_line(result.error), file=sys.stderr)
+            else:
+                writer.write(result)
+    return num_failed
 
 
 def open_engine(
     run: Path,
     device: str = "auto",
     threads: int | None = None,
-    asked: tuple[str | None, str | None, str | None, str | None] = (None, None, None, None),
+    override: tuple[str | None, str | None, str | None, str | None] = (None, None, None, None),
 ) -> Engine:
-    """A run folder through torch, or an ONNX file without it.
+    """Opens a run folder, or an ONNX file without torch.
 
     Args:
         run: The folder or the file.
         device: ``cpu``, ``cuda`` or ``auto``.
-        threads: All cores when left out.
-        asked: ``--only-expert``, ``--without-expert``, ``--gate-from`` and ``--layer``.
+        threads: Number of threads; one per core when left out.
+        override: ``--only-expert``, ``--without-expert``, ``--gate-from`` and ``--layer``.
 
     Raises:
-        InputError: It cannot be opened, or has no such experts.
+        InputError: It cannot be opened, or the override does not fit.
     """
     if run.suffix == ".onnx":
-        if any(asked):
+        if any(override):
             raise InputError(
-                f"{run}: an exported model asks the experts it asks; expected a run folder for "
-                "--only-expert, --without-expert, --gate-from and --layer"
+                f"{run}: an ONNX model has fixed routing; --only-expert, --without-expert, "
+                "--gate-from and --layer need a run folder"
             )
         from phoneme_moe.transcription.onnx_engine import OnnxEngine
 
@@ -178,4 +234,4 @@ def open_engine(
     if threads is not None:
         torch.set_num_threads(threads)
     loaded = load_run(run, device)
-    return RunEngine(loaded, named_override(loaded, *asked))
+    return RunEngine(loaded, named_override(loaded, *override))

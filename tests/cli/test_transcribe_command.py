@@ -257,11 +257,11 @@ def test_a_file_that_vanishes_is_named(
 def test_evaluate_says_how_the_error_changes(phoneme_moe: Command, recognized: Trained) -> None:
     run = recognized.run.folder
     plain = phoneme_moe("evaluate", run)
-    assert "of the run as it is" not in plain.out
+    assert "without these options" not in plain.out
     for arguments in (["--beam", "8"], ["--only-expert", "bob"], ["--gate-from", "uniform"]):
         result = phoneme_moe("evaluate", run, *arguments)
         assert result.code == 0
-        assert "PER of the run as it is" in result.out
+        assert "PER without these options" in result.out
     wrong = phoneme_moe("evaluate", run, "--only-expert", "nobody")
     assert (wrong.code, wrong.err.count("\n")) == (1, 1)
 

@@ -108,7 +108,7 @@ def test_the_command_says_what_came_of_it(
         "adapt", recognized.run.folder, of_dan, "--speaker", "dan", "--out", tmp_path / "a"
     )
     assert outcome.code == 0
-    for words in ("learned from 8 utterances", "PER before", "old speakers", "experts asked"):
+    for words in ("adapted on 8 utterances", "PER before", "old speakers", "mean expert weights"):
         assert words in outcome.out
     again = phoneme_moe(
         "adapt", recognized.run.folder, of_dan, "--speaker", "dan", "--out", tmp_path / "a"
