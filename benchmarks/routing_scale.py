@@ -25,7 +25,7 @@ import numpy as np
 from benchmarks import page, results
 from benchmarks.tables import table
 from phoneme_moe.report.collect.parquet import RoutingParquet
-from phoneme_moe.report.collect.utterance import UtteranceRouting
+from phoneme_moe.report.collect.table import UtteranceRouting
 
 EXPERTS = tuple(f"expert_{i}" for i in range(64))
 PHONEMES = tuple(f"phoneme_{i}" for i in range(40))

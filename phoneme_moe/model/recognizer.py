@@ -30,6 +30,7 @@ from phoneme_moe.model.build_experts import Given, build_experts, build_gate
 from phoneme_moe.model.encoder import Encoder
 from phoneme_moe.model.timing_net import TimingNet
 from phoneme_moe.recipe import Features, Model, Task
+from phoneme_moe.recipe.router import numbered_experts
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ class Recognizer(nn.Module):
         if not layers:
             return None, self.expert_names
         chosen = layers[names.index(layer) if layer is not None else -1]
-        return chosen.name, tuple(f"expert_{i}" for i in range(chosen.experts.num_experts))
+        return chosen.name, numbered_experts(chosen.experts.num_experts)
 
     @property
     def token_samples(self) -> int:

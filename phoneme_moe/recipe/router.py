@@ -133,3 +133,12 @@ class Balance(Section):
 
 
 NO_BALANCE = Balance(switch=0.0)
+
+
+DEAD_PART = 0.1
+"""An expert is dead below this part of the equal share of the load, 1 / experts."""
+
+
+def numbered_experts(num_experts: int) -> tuple[str, ...]:
+    """Names of experts that no speaker or cluster names: ``expert_0``, ``expert_1``, ..."""
+    return tuple(f"expert_{index}" for index in range(num_experts))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from phoneme_moe.errors import InputError
-from phoneme_moe.report.statistics import DEAD_PART
+from phoneme_moe.recipe.router import DEAD_PART
 
 
 def training_history(path: Path) -> dict[str, Any] | None:

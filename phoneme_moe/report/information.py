@@ -1,4 +1,4 @@
-"""What a routing decision tells of who speaks and of what is said, in bits.
+"""Mutual information between routing and speaker, and between routing and phoneme, in bits.
 
 An expert is drawn by its weight in a row, so that a row of several experts counts as a share of
 each: everything is computed from masses, sums of weights over rows. What chance alone would give,
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phoneme_moe.report.collect.table import RoutingTable
-from phoneme_moe.report.routing_sums import RoutingSums, tally_table
+from phoneme_moe.report.routing_sums import RoutingSums, sum_table
 
 Floats = NDArray[np.float64]
 #: Masses as sums of float32 or float64.
@@ -40,10 +40,10 @@ def mutual_information(joint: Masses) -> float:
 
 
 def conditional_information(joint: Masses) -> float:
-    """I(label; expert | condition), in bits: what is left to tell when the condition is known.
+    """Conditional mutual information I(label; expert | condition), in bits.
 
-    With speakers as labels and phonemes as conditions, what an expert tells of the speaker beyond
-    the phoneme (Cover and Thomas, *Elements of Information Theory*, 2.5).
+    With speakers as labels and phonemes as conditions: what the expert says about the speaker when
+    the phoneme is known (Cover and Thomas, *Elements of Information Theory*, 2.5).
 
     Args:
         joint: At least 0, shape (labels, conditions, experts); its sum need not be 1.
@@ -59,20 +59,6 @@ def conditional_information(joint: Masses) -> float:
         return 0.0
     nats = _log_sum(joint) - _log_sum(labels) - _log_sum(experts) + _log_sum(conditions)
     return max(nats / total / math.log(2), 0.0)
-
-
-def interaction_information(joint: Masses) -> float:
-    """How much more an expert tells of the label once the condition is known, in bits.
-
-    ``I(label; expert | condition) - I(label; expert)``, the same with label and condition
-    exchanged (McGill, "Multivariate information transmission", 1954). Positive: speakers route the
-    same phoneme differently in ways that differ from phoneme to phoneme. Negative: speaker and
-    phoneme tell the same.
-
-    Args:
-        joint: At least 0, shape (labels, conditions, experts); its sum need not be 1.
-    """
-    return conditional_information(joint) - mutual_information(joint.sum(axis=1))
 
 
 def cramers_v(joint: Masses) -> float:
@@ -98,15 +84,15 @@ def cramers_v(joint: Masses) -> float:
 
 
 def information_about(routing: RoutingTable | RoutingSums) -> tuple[float, float]:
-    """Bits that asking for an expert tells of the speaker, and of the phoneme.
+    """Mutual information of the expert and the speaker, and of the expert and the phoneme, in bits.
 
     Rows without a phoneme (silence, blank) count for speakers only.
 
     Args:
         routing: The routing of a split, row by row or summed.
     """
-    accumulated = tally_table(routing) if isinstance(routing, RoutingTable) else routing
-    masses = accumulated.by_speaker()
+    sums = sum_table(routing) if isinstance(routing, RoutingTable) else routing
+    masses = sums.by_speaker()
     return (
         mutual_information(masses.sum(axis=1)),
         mutual_information(masses[:, 1:].sum(axis=0)),

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from phoneme_moe.recipe.router import DEAD_PART
 from phoneme_moe.report.information import mutual_information
-from phoneme_moe.report.statistics import DEAD_PART, effective_number
+from phoneme_moe.report.statistics import effective_number
 
 Floats = NDArray[np.float64]
 

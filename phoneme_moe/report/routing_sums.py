@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phoneme_moe.errors import InputError
-from phoneme_moe.report.collect.table import RoutingTable
-from phoneme_moe.report.collect.utterance import UtteranceRouting
+from phoneme_moe.report.collect.table import RoutingTable, UtteranceRouting
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
@@ -27,7 +26,7 @@ _AT_ONCE = 1024
 
 @dataclass(frozen=True, eq=False)
 class RoutingSums:
-    """What every utterance asked of every expert, by phoneme.
+    """Sums of the weights of every expert in every utterance, by phoneme.
 
     A mass is a sum of weights over rows; a row's weights sum to 1, so masses count rows. Every
     utterance has at least one row.
@@ -36,7 +35,7 @@ class RoutingSums:
         experts: Names of the E experts.
         phonemes: Names of the P phonemes that could occur.
         speakers: Names of the S speakers that occur, sorted.
-        utterances: Names of the U utterances, in the order in which they came.
+        utterances: Names of the U utterances, in the order in which they were added.
         speaker: Index of each utterance's speaker, shape (utterances,).
         rows: Rows of each phoneme, shape (utterances, 1 + phonemes); slot 0 counts the rows
             without a phoneme (silence, CTC blank), slot p + 1 those of phoneme p.
@@ -48,8 +47,8 @@ class RoutingSums:
         right_rows: Rows whose phoneme the model takes for another (0) and for itself (1), shape
             (utterances, 2). Rows with a phoneme only; 0 everywhere where it is not known.
         right_mass: Mass of each expert in them, shape (utterances, 2, experts).
-        credit: Summed credit, shape (utterances, experts); None where experts have no posteriors
-            of their own.
+        credit: Summed credit, shape (utterances, experts); None where experts have no posteriors.
+        label_name: What the speakers are, if the routing is not of speech.
     """
 
     experts: tuple[str, ...]
@@ -65,16 +64,17 @@ class RoutingSums:
     right_rows: Counts
     right_mass: Masses
     credit: Masses | None
+    label_name: str = "speaker"
 
     def by_speaker(self) -> Floats:
         """Mass of each speaker, in float64, shape (speakers, 1 + phonemes, experts)."""
         sums = np.zeros((len(self.speakers), *self.mass.shape[1:]))
         bounds = np.cumsum(np.bincount(self.speaker))[:-1]
-        for total, mine in zip(
-            sums, np.split(np.argsort(self.speaker, kind="stable"), bounds), strict=True
-        ):
-            for start in range(0, len(mine), _AT_ONCE):
-                total += self.mass[mine[start : start + _AT_ONCE]].sum(axis=0, dtype=np.float64)
+        by_speaker = np.split(np.argsort(self.speaker, kind="stable"), bounds)
+        for total, utterances in zip(sums, by_speaker, strict=True):
+            for start in range(0, len(utterances), _AT_ONCE):
+                chunk = self.mass[utterances[start : start + _AT_ONCE]]
+                total += chunk.sum(axis=0, dtype=np.float64)
         return sums
 
     def sum_by_speaker(self, values: NDArray[np.generic]) -> Floats:
@@ -118,7 +118,7 @@ class _Block:
 
 
 class RoutingAccumulator:
-    """Takes the routing of a split one utterance at a time and keeps sums of it.
+    """Sums the routing of a split, one utterance at a time.
 
     Memory grows with utterances x phonemes x experts x 4 bytes, not with rows; time with rows, and
     with the weights that are not zero.
@@ -136,13 +136,13 @@ class RoutingAccumulator:
         self._size = max(1, _BLOCK // ((len(phonemes) + 1) * len(experts)))
         self._credited = True
 
-    def add(self, one: UtteranceRouting) -> None:
-        """Counts one utterance; one without rows leaves no trace.
+    def add(self, utterance: UtteranceRouting) -> None:
+        """Adds one utterance; one without rows is left out.
 
         Args:
-            one: Its weights have as many experts, its phonemes are of those, that the tally has.
+            utterance: Its experts and phonemes are those of the accumulator.
         """
-        if len(one.weights) == 0:
+        if len(utterance.weights) == 0:
             return
         slots, experts = len(self._phonemes) + 1, len(self._experts)
         if not self._blocks or self._blocks[-1].used == self._size:
@@ -150,15 +150,15 @@ class RoutingAccumulator:
         block = self._blocks[-1]
         at = block.used
         block.used += 1
-        self._utterances.append(one.utterance)
-        self._speakers.append(one.speaker)
+        self._utterances.append(utterance.utterance)
+        self._speakers.append(utterance.speaker)
 
-        # Only experts that were asked: 2 of 64 in a sparse layer.
-        flat = one.weights.ravel()
-        asked = np.flatnonzero(flat)
-        row, expert = np.divmod(asked, experts)
-        weight = flat[asked].astype(np.float64)
-        slot = one.phoneme + 1
+        # Only experts with weight: 2 of 64 in a sparse layer.
+        flat = utterance.weights.ravel()
+        selected = np.flatnonzero(flat)
+        row, expert = np.divmod(selected, experts)
+        weight = flat[selected].astype(np.float64)
+        slot = utterance.phoneme + 1
         block.rows[at] = np.bincount(slot, minlength=slots)
         block.mass[at] = np.bincount(
             slot[row] * experts + expert, weight, minlength=slots * experts
@@ -167,41 +167,46 @@ class RoutingAccumulator:
 
         spoken = slot > 0
         marks = np.stack(
-            [spoken & ~one.edge, spoken & one.edge, spoken & ~one.right, spoken & one.right]
+            [
+                spoken & ~utterance.edge,
+                spoken & utterance.edge,
+                spoken & ~utterance.right,
+                spoken & utterance.right,
+            ]
         )
         rows = marks.sum(axis=1)
-        mass = marks.astype(np.float32) @ one.weights
+        mass = marks.astype(np.float32) @ utterance.weights
         block.edge_rows[at], block.right_rows[at] = rows[:2], rows[2:]
         block.edge_mass[at], block.right_mass[at] = mass[:2], mass[2:]
-        if one.credit is None:
+        if utterance.credit is None:
             self._credited = False
         else:
-            block.credit[at] = one.credit.sum(axis=0)
+            block.credit[at] = utterance.credit.sum(axis=0)
 
     def finish(self) -> RoutingSums:
-        """The sums of all utterances; the tally is empty afterwards.
+        """The sums of all utterances; the accumulator is empty afterwards.
 
         Raises:
             InputError: There was no row.
         """
         if not self._utterances:
-            raise InputError("the routing table has no rows, expected at least one routed frame")
+            raise InputError("the routing has no rows; expected at least one routed frame")
         speakers = tuple(sorted(set(self._speakers)))
         index = {name: i for i, name in enumerate(speakers)}
-        whole: dict[str, Any] = {
+        columns: dict[str, Any] = {
             field.name: self._join(field.name) for field in fields(_Block) if field.name != "used"
         }
         self._blocks = []
-        accumulated = RoutingSums(
+        sums = RoutingSums(
             experts=self._experts,
             phonemes=self._phonemes,
             speakers=speakers,
             utterances=tuple(self._utterances),
             speaker=np.array([index[name] for name in self._speakers], dtype=np.int64),
-            **whole,
+            **columns,
         )
         self._utterances, self._speakers = [], []
-        return accumulated if self._credited else replace(accumulated, credit=None)
+        return sums if self._credited else replace(sums, credit=None)
 
     def _join(self, name: str) -> NDArray[Any]:
         """One column of all blocks; each block's is freed once copied, so memory holds one copy."""
@@ -215,11 +220,8 @@ class RoutingAccumulator:
         return joined
 
 
-def tally_table(table: RoutingTable) -> RoutingSums:
+def sum_table(table: RoutingTable) -> RoutingSums:
     """The sums of a table in memory; it does not know edges, right rows or credit.
-
-    Rows of one utterance that have different speakers are taken for utterances of their own, with
-    the same name.
 
     Args:
         table: The routing of a split; a speaker without rows is left out.
@@ -227,30 +229,15 @@ def tally_table(table: RoutingTable) -> RoutingSums:
     Raises:
         InputError: The table has no rows.
     """
-    tally = RoutingAccumulator(table.experts, table.phonemes)
-    owner = table.utterance * len(table.speakers) + table.speaker
-    order = np.argsort(owner, kind="stable")
-    bounds = np.flatnonzero(np.diff(owner[order])) + 1
-    for rows in np.split(order, bounds):
-        if len(rows) == 0:
-            continue
-        unknown = np.zeros(len(rows), dtype=np.bool_)
-        tally.add(
-            UtteranceRouting(
-                utterance=table.utterances[table.utterance[rows[0]]],
-                speaker=table.speakers[table.speaker[rows[0]]],
-                frame_seconds=0.0,
-                weights=table.weights[rows],
-                phoneme=table.phoneme[rows],
-                edge=unknown,
-                right=unknown,
-            )
-        )
-    accumulated = tally.finish()
+    accumulator = RoutingAccumulator(table.experts, table.phonemes)
+    for utterance in table.by_utterance():
+        accumulator.add(utterance)
+    sums = accumulator.finish()
     return replace(
-        accumulated,
-        edge_rows=np.zeros_like(accumulated.edge_rows),
-        edge_mass=np.zeros_like(accumulated.edge_mass),
-        right_rows=np.zeros_like(accumulated.right_rows),
-        right_mass=np.zeros_like(accumulated.right_mass),
+        sums,
+        label_name=table.label_name,
+        edge_rows=np.zeros_like(sums.edge_rows),
+        edge_mass=np.zeros_like(sums.edge_mass),
+        right_rows=np.zeros_like(sums.right_rows),
+        right_mass=np.zeros_like(sums.right_mass),
     )

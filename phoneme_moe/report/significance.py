@@ -171,7 +171,12 @@ def _speaker_tests(
 def _beyond_tests(
     mass: Masses, speaker: Counts, draws: int, random: np.random.Generator
 ) -> list[SignificanceTest]:
-    """Information about the speaker beyond the phoneme, and interaction of speaker and phoneme.
+    """Information about the speaker given the phoneme, and interaction of speaker and phoneme.
+
+    The interaction information is ``I(speaker; expert | phoneme) - I(speaker; expert)``, the same
+    with speaker and phoneme exchanged (McGill, "Multivariate information transmission", 1954).
+    Positive: speakers route the same phoneme differently, in ways that differ from phoneme to
+    phoneme. Negative: speaker and phoneme are redundant.
 
     Args:
         mass: Shape (utterances, phonemes, experts).

@@ -12,8 +12,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from phoneme_moe.recipe.router import DEAD_PART
 from phoneme_moe.report.collect.table import RoutingTable
-from phoneme_moe.report.routing_sums import RoutingSums, tally_table
+from phoneme_moe.report.routing_sums import RoutingSums, sum_table
 
 Unit = Literal["frame", "token"]
 Floats = NDArray[np.float64]
@@ -23,8 +24,6 @@ Counts = NDArray[np.int64]
 MAIN_SHARE = 0.5
 #: A speaker borrows when another's expert weighs at least this many times its own expert.
 BORROW_RATIO = 2.0
-#: An expert is dead below this part of the equal share 1/E, when it is nobody's most used.
-DEAD_PART = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,7 +191,7 @@ def summarize(routing: RoutingTable | RoutingSums, *, unit: Unit = "frame") -> R
     Raises:
         InputError: The table has no rows.
     """
-    accumulated = tally_table(routing) if isinstance(routing, RoutingTable) else routing
+    accumulated = sum_table(routing) if isinstance(routing, RoutingTable) else routing
     sums = accumulated.by_speaker()
     rows = accumulated.sum_by_speaker(accumulated.rows).astype(np.int64)
     speaker_rows = rows.sum(axis=1)

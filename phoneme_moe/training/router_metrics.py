@@ -16,9 +16,7 @@ from phoneme_moe.mixture.sparse.layer import SparseFeedForward
 from phoneme_moe.mixture.sparse.layer_routing import LayerRouting
 from phoneme_moe.mixture.sparse.soft import SoftFeedForward
 from phoneme_moe.recipe import Sparse
-
-DEAD_PART = 0.1
-"""An expert is dead below this fraction of the equal share 1 / E (as in ``report.statistics``)."""
+from phoneme_moe.recipe.router import DEAD_PART
 
 GRADIENT_STEPS = 8
 """Gradients are measured every N steps, since it reads all of them once more."""

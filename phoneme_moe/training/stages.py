@@ -19,6 +19,7 @@ from phoneme_moe.files import remove_temporaries
 from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.model.timing_net import TimingNet
 from phoneme_moe.recipe import Recipe, Timing
+from phoneme_moe.recipe.router import numbered_experts
 from phoneme_moe.run_folder import choose_device, save_model, save_recipe
 from phoneme_moe.training.expert_weights import copy_to_all_experts, single_expert
 from phoneme_moe.training.fit import StageFolder, fit_stage
@@ -51,7 +52,7 @@ def build_recognizer(recipe: Recipe, corpus: PreparedCorpus) -> Recognizer:
     elif model.num_experts == "speakers" or (model.num_experts == 1 and len(speakers) == 1):
         experts = speakers
     else:
-        experts = tuple(f"expert_{index}" for index in range(model.num_experts))
+        experts = numbered_experts(model.num_experts)
     for name in model.functions:
         if name in experts:
             raise InputError(f"model.functions: {name!r} is the name of another expert")

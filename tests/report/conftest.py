@@ -13,7 +13,7 @@ import pytest
 from phoneme_moe.report.collect.table import RoutingTable
 from phoneme_moe.report.contribution import Contribution
 from phoneme_moe.report.document import means_of
-from phoneme_moe.report.routing_sums import tally_table
+from phoneme_moe.report.routing_sums import sum_table
 from phoneme_moe.report.specialisation import specialise
 from phoneme_moe.report.statistics import RoutingReport, summarize
 from phoneme_moe.report.verdict import verdict
@@ -115,7 +115,7 @@ def documented() -> Callable[..., dict[str, Any]]:
     ) -> dict[str, Any]:
         report = summarize(table, **unit)
         found = means_of(report, title, facts or {})
-        found |= specialise(tally_table(table), draws=49).to_json()
+        found |= specialise(sum_table(table), draws=49).to_json()
         nothing = Contribution(0.1, None, None, 0)
         found["contribution"] = nothing.to_json(report.speakers, found.pop("credit"))
         cost = {"parameters": 1, "active_parameters": 1, "multiply_adds_per_frame": None}

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from phoneme_moe.report.collect.utterance import UtteranceRouting
+from phoneme_moe.report.collect.table import UtteranceRouting
 from phoneme_moe.report.routing_sums import RoutingAccumulator, RoutingSums
 
 

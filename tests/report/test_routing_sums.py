@@ -13,10 +13,9 @@ from splits import accumulated, dependent_utterances
 
 from phoneme_moe.errors import InputError
 from phoneme_moe.report import routing_sums as tally_module
-from phoneme_moe.report.collect.table import RoutingTable
-from phoneme_moe.report.collect.utterance import UtteranceRouting
+from phoneme_moe.report.collect.table import RoutingTable, UtteranceRouting
 from phoneme_moe.report.information import information_about
-from phoneme_moe.report.routing_sums import RoutingAccumulator, tally_table
+from phoneme_moe.report.routing_sums import RoutingAccumulator, sum_table
 from phoneme_moe.report.statistics import summarize
 
 PHONEMES = tuple("abcde")
@@ -109,7 +108,7 @@ def test_masses_add_up_to_rows(split: list[UtteranceRouting]) -> None:
 @given(splits())
 def test_streaming_equals_the_table_in_memory(split: list[UtteranceRouting]) -> None:
     streamed, table = accumulated(split, names_of(split), PHONEMES), table_of(split)
-    whole = tally_table(table)
+    whole = sum_table(table)
     for name in ("rows", "mass", "speaker", "entropy"):
         np.testing.assert_array_equal(getattr(streamed, name), getattr(whole, name))
     assert (streamed.speakers, streamed.utterances) == (whole.speakers, whole.utterances)
@@ -181,7 +180,7 @@ def test_an_utterance_of_two_speakers_is_one_utterance_of_the_report() -> None:
         phoneme=np.zeros(4, np.int64),
         utterance=np.zeros(4, np.int64),
     )
-    assert tally_table(table).utterances == ("both", "both")
+    assert sum_table(table).utterances == ("both", "both")
     report = summarize(table)
     assert report.num_utterances == 1
     assert report.utterances.tolist() == [1, 1]

@@ -13,7 +13,7 @@ from scipy.stats import binom, false_discovery_control
 from splits import accumulated, dependent_utterances, utterance
 
 from phoneme_moe.report import significance
-from phoneme_moe.report.collect.utterance import UtteranceRouting
+from phoneme_moe.report.collect.table import UtteranceRouting
 from phoneme_moe.report.information import mutual_information
 from phoneme_moe.report.routing_sums import RoutingSums
 from phoneme_moe.report.significance import (

@@ -12,7 +12,7 @@ from scipy.spatial.distance import pdist, squareform
 from scipy.stats import binom
 from splits import accumulated, dependent_utterances, utterance
 
-from phoneme_moe.report.collect.utterance import UtteranceRouting
+from phoneme_moe.report.collect.table import UtteranceRouting
 from phoneme_moe.report.routing_sums import RoutingSums
 from phoneme_moe.report.specialisation import Specialisation, specialise
 from phoneme_moe.report.statistics import summarize

@@ -13,8 +13,7 @@ from phoneme_moe.decoding.scoring import UtteranceScore, score_utterance
 from phoneme_moe.inference import decode_phonemes, recognize_examples
 from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.report.collect.frame_phonemes import phoneme_rows
-from phoneme_moe.report.collect.table import RoutingTable
-from phoneme_moe.report.collect.utterance import UtteranceRouting
+from phoneme_moe.report.collect.table import RoutingTable, UtteranceRouting
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,7 +1,7 @@
 """The routing of a split as one tidy Parquet file, for pandas, polars, DuckDB and R.
 
 Written utterance by utterance, in the memory of one row group. docs/routing_table.md says how to
-use the file, ``report.collect.stored`` reads it back.
+read the file.
 
 Legend: T rows of an utterance (frames, or one token), E experts.
 """
@@ -22,35 +22,35 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from phoneme_moe.files import atomic_path
-from phoneme_moe.report.collect.utterance import UtteranceRouting
+from phoneme_moe.report.collect.table import UtteranceRouting
 
-#: What stands in the layer column where the routing is the gate's and not a sparse layer's.
+#: Value of the layer column where the routing is the gate's and not a sparse layer's.
 GATE = "gate"
 
 #: Every column in order: its type and what is in it. docs/routing_table.md repeats them.
 COLUMNS = {
     "utterance": (pa.string(), "identifier of the utterance, unique in its layer"),
-    "speaker": (pa.string(), "who speaks"),
+    "speaker": (pa.string(), "the speaker"),
     "layer": (pa.string(), f"which sparse layer routes; {GATE} for the gate over whole experts"),
     "frame": (pa.int32(), "number of the frame (or token) in its utterance, from 0"),
     "start": (pa.float64(), "when the frame begins, seconds from the start of the utterance"),
     "phoneme": (pa.string(), "what is spoken in the frame; null where nothing is known to be"),
     "expert": (pa.string(), "name of the expert"),
     "weight": (pa.float32(), "share of the expert in the frame, 0 to 1; sums to 1 over a frame"),
-    "selected": (pa.bool_(), "whether the expert was asked; an expert without a line was not"),
+    "selected": (pa.bool_(), "whether the expert was selected; an expert without a line was not"),
 }
 
-#: Version of the columns and of what stands beside them.
+#: Version of the columns and of the metadata.
 VERSION = "1"
 
-#: Lines in a row group: what is held in memory by the writer, and by a reader that streams.
+#: Lines in a row group, which the writer, and a reader that streams, holds in memory.
 LINES = 1 << 20
 
 
 class RoutingParquet:
     """Streams the routing of utterances into one tidy Parquet file.
 
-    One line per frame and expert that was asked. Lines of weight 0 are left out, so a dense gate
+    One line per frame and selected expert. Lines of weight 0 are left out, so a dense gate
     has a line for every expert and a sparse layer for the few it selected. An utterance without
     frames leaves nothing. The file appears when the ``with`` block ends well, and not otherwise.
 
@@ -79,10 +79,10 @@ class RoutingParquet:
         self.change_layer(layer, experts)
 
     def change_layer(self, layer: str | None, experts: Sequence[str]) -> None:
-        """What is added from now on was routed by another layer; layers may take turns."""
+        """Utterances added from now on are routed by another layer; layers may alternate."""
         self._layer = GATE if layer is None else layer
         self._layers[self._layer] = list(experts)
-        # Places of the experts in one list of all layers' experts, which is the dictionary.
+        # Positions of the experts in one list of all layers' experts, which is the dictionary.
         names = {name: None for known in self._layers.values() for name in known}
         self._experts = list(names)
         place = {name: index for index, name in enumerate(names)}
@@ -118,7 +118,7 @@ class RoutingParquet:
         self._stack.__exit__(kind, error, trace)
 
     def _finish(self, kind: type[BaseException] | None, *_: Any) -> None:
-        """The rest of the file, if all went well until here."""
+        """Writes the rest of the file, unless the block failed."""
         if kind is not None:
             return
         self._flush()
@@ -131,33 +131,33 @@ class RoutingParquet:
             }
         )
 
-    def add(self, one: UtteranceRouting) -> None:
-        """Adds an utterance; it need not be kept."""
-        num_frames, num_experts = one.weights.shape
-        # A long utterance goes in pieces, so that its lines never stand in memory all at once.
+    def add(self, utterance: UtteranceRouting) -> None:
+        """Adds an utterance."""
+        num_frames, num_experts = utterance.weights.shape
+        # A long utterance is written in pieces, so that its lines are never all in memory.
         step = max(1, LINES // num_experts)
         for first in range(0, num_frames, step):
-            weights = one.weights[first : first + step]
-            asked = np.flatnonzero(weights > 0)
-            frame, expert = np.divmod(asked.astype(np.int32), np.int32(num_experts))
+            weights = utterance.weights[first : first + step]
+            selected = np.flatnonzero(weights > 0)
+            frame, expert = np.divmod(selected.astype(np.int32), np.int32(num_experts))
             self._pending.append(
                 _Lines(
-                    utterance=one.utterance,
-                    speaker=one.speaker,
+                    utterance=utterance.utterance,
+                    speaker=utterance.speaker,
                     layer=self._layer,
                     frame=frame + np.int32(first),
-                    start=(frame + first) * np.float64(one.frame_seconds),
-                    phoneme=one.phoneme[first : first + step].astype(np.int32)[frame],
+                    start=(frame + first) * np.float64(utterance.frame_seconds),
+                    phoneme=utterance.phoneme[first : first + step].astype(np.int32)[frame],
                     expert=self._expert_place[expert],
-                    weight=weights.reshape(-1)[asked].astype(np.float32, copy=False),
+                    weight=weights.reshape(-1)[selected].astype(np.float32, copy=False),
                 )
             )
-            self._num_pending += len(asked)
+            self._num_pending += len(selected)
             if self._num_pending >= LINES:
                 self._flush()
 
     def _flush(self) -> None:
-        """Writes what is pending as one row group."""
+        """Writes the pending lines as one row group."""
         pending, self._pending, self._num_pending = self._pending, [], 0
         if not pending:
             return

@@ -14,6 +14,7 @@ from bokeh.resources import Resources
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from phoneme_moe.recipe.router import DEAD_PART
 from phoneme_moe.report.page.palette import expert_colours, from_hex, hex_colour, ink, ramp
 from phoneme_moe.report.page.parts import Section
 from phoneme_moe.report.page.section_phonemes import phonemes_section
@@ -21,7 +22,7 @@ from phoneme_moe.report.page.section_speakers import speakers_section
 from phoneme_moe.report.page.section_statistics import cost_section, statistics_section
 from phoneme_moe.report.page.section_time import time_section
 from phoneme_moe.report.page.section_training import training_section
-from phoneme_moe.report.statistics import BORROW_RATIO, DEAD_PART, MAIN_SHARE
+from phoneme_moe.report.statistics import BORROW_RATIO, MAIN_SHARE
 from phoneme_moe.report.verdict import percent
 
 #: Files beside the page, and what they hold.
