@@ -140,32 +140,29 @@ def measure(part: str, number: int, folder: Path) -> dict[str, Any]:
 
 def write_page(report: Any, specialisation: Any, folder: Path) -> None:
     """The document of the statistics, as JSON, page and figures."""
-    from phoneme_moe.report.document import means_of
+    from phoneme_moe.report.build_document import build_document
+    from phoneme_moe.report.document import Cost
+    from phoneme_moe.report.expert_ablation import Ablations
     from phoneme_moe.report.files import write_report
     from phoneme_moe.report.verdict import verdict
 
-    document = means_of(report, "Made-up routing", {"recipe": "none"}) | specialisation.to_json()
-    document["contribution"] = {
-        "credit": document.pop("credit"),
-        "base_error_rate": None,
-        "removal": None,
-        "removal_utterances": 0,
-    }
-    document |= {
-        "utterances": [],
-        "training": None,
-        "layers": None,
-        "cost": {
-            "parameters": 0,
-            "active_parameters": 0,
-            "multiply_adds_per_frame": 0,
-            "frame_ms": 10.0,
-            "weight_bytes": 0,
-        },
-        "missing": [],
-    }
-    document["verdict"] = verdict(report, document)
-    write_report(report, document, folder)
+    cost = Cost(
+        parameters=0,
+        active_parameters=0,
+        multiply_adds_per_frame=0,
+        frame_ms=10.0,
+        weight_bytes=0,
+    )
+    document = build_document(
+        report,
+        specialisation,
+        Ablations(0.0),
+        cost,
+        title="Made-up routing",
+        facts={"recipe": "none"},
+    )
+    sentences = verdict(report, document)
+    write_report(report, document.model_copy(update={"verdict": sentences}), folder)
 
 
 def in_a_process(part: str, number: int) -> dict[str, Any]:

@@ -13,10 +13,11 @@ import torch
 
 from phoneme_moe.corpora import PreparedCorpus
 from phoneme_moe.data.examples import Example, load_examples
-from phoneme_moe.errors import InputError
+from phoneme_moe.errors import ArgumentError
 from phoneme_moe.pipeline import Trained, train
 from phoneme_moe.recipe import load_recipe
 from phoneme_moe.report.collect.observe import collect_routing
+from phoneme_moe.report.document import RoutingDocument
 from phoneme_moe.report.run import report_run
 
 FILES = {
@@ -171,7 +172,8 @@ def test_the_whole_report_fits_the_schema(fixture: str, request: pytest.FixtureR
     trained: Trained = request.getfixturevalue(fixture)
     data = json.loads((trained.run.folder / "report" / "routing.json").read_text())
     jsonschema.validate(data, SCHEMA, cls=jsonschema.Draft202012Validator)
-    assert data == json.loads(json.dumps(trained.routing.document))
+    assert data == trained.routing.document.model_dump(mode="json")
+    assert RoutingDocument.model_validate(data) == trained.routing.document
     weights, intervals = np.array(data["weights"]), np.array(data["weight_intervals"])
     assert (intervals[..., 0] <= weights + 1e-6).all()
     assert (weights <= intervals[..., 1] + 1e-6).all()
@@ -200,12 +202,12 @@ def test_a_pooled_run_gets_a_report_that_says_so(tones: PreparedCorpus, tmp_path
     recipe = load_recipe(tiny.RECIPES / "tiny_pooled.yaml")
     trained = train(recipe, tmp_path / "pooled", device="cpu")
     document = trained.routing.document
-    jsonschema.validate(json.loads(json.dumps(document)), SCHEMA)
-    assert document["missing"][0].startswith("This run has one expert and no gate")
-    assert document["tests"] == []
-    assert document["clustering"] is None
-    assert document["contribution"]["removal"] is None
-    assert document["utterances"]  # there is something to hear all the same
+    jsonschema.validate(document.model_dump(mode="json"), SCHEMA)
+    assert document.missing[0].startswith("The run has one expert and no gate")
+    assert document.tests == []
+    assert document.clustering is None
+    assert document.contribution.removal is None
+    assert document.utterances  # there is something to listen to all the same
     page = (tmp_path / "pooled" / "report" / "report.html").read_text()
     assert "one expert and no gate" in page
 
@@ -213,10 +215,10 @@ def test_a_pooled_run_gets_a_report_that_says_so(tones: PreparedCorpus, tmp_path
 def test_one_speaker_and_an_unknown_utterance(
     recognized: Trained, tones: PreparedCorpus, tmp_path: Path
 ) -> None:
-    with pytest.raises(InputError, match="--utterance: no utterance 'x'"):
+    with pytest.raises(ArgumentError, match=r"^utterance: no utterance 'x'"):
         report_run(recognized.run, out=tmp_path / "none", utterances=["x"])
     assert not (tmp_path / "none" / "routing.parquet").exists()
     name = next(cut.id for cut in tones.cuts("test"))
     written = report_run(recognized.run, out=tmp_path / "asked", utterances=[name])
-    assert written.document["utterances"][0]["utterance"] == name
-    assert written.document["utterances"][0]["why"] == "asked"
+    assert written.document.utterances[0].utterance == name
+    assert written.document.utterances[0].why == "asked"

@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
     from phoneme_moe.evaluation.errors import Evaluation
+    from phoneme_moe.report.document import RoutingDocument
     from phoneme_moe.report.statistics import RoutingReport
 
 
@@ -75,11 +76,11 @@ def print_routing(console: Console, report: RoutingReport) -> None:
     console.print(routing_table_text(report, console.width))
 
 
-def print_verdict(console: Console, document: Mapping[str, Any]) -> None:
+def print_verdict(console: Console, document: RoutingDocument) -> None:
     """Prints the findings of a report in sentences, and the parts that it lacks."""
-    for sentence in document["verdict"]:
+    for sentence in document.verdict:
         console.print(sentence, highlight=False, markup=False)
-    for sentence in document["missing"]:
+    for sentence in document.missing:
         console.print(sentence, style="dim", highlight=False, markup=False)
 
 

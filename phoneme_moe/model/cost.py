@@ -1,15 +1,18 @@
-"""Cost of an encoder: parameters, active parameters, multiply-adds per frame."""
+"""Cost of a model: parameters, active parameters, multiply-adds per frame, memory."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from phoneme_moe.mixture.sparse.layer import SparseFeedForward
 from phoneme_moe.mixture.sparse.routers import LinearScores, TokenChoice, TreeChoice
 from phoneme_moe.mixture.sparse.soft import SoftFeedForward
 from phoneme_moe.model.encoder import Encoder
+from phoneme_moe.model.recognizer import Recognizer
 
 
 @dataclass(frozen=True)
@@ -71,3 +74,64 @@ def _routing(layer: SparseFeedForward) -> int:
     if isinstance(router.scores, LinearScores):
         return products + router.scores.weight.numel()
     return products + sum(b.numel() for b in router.scores.buffers())
+
+
+@dataclass(frozen=True)
+class ModelCost:
+    """Cost of a whole model without its timing net.
+
+    Attributes:
+        parameters: Number of weights.
+        active_parameters: Weights active per frame.
+        multiply_adds_per_frame: Multiply-adds of linear maps and convolutions for one frame of posteriors, or one
+            token; None where nothing is multiplied.
+        frame_ms: Milliseconds of sound of one frame of posteriors, or one token.
+        weight_bytes: Memory of the weights.
+    """
+
+    parameters: int
+    active_parameters: int
+    multiply_adds_per_frame: int | None
+    frame_ms: float
+    weight_bytes: int
+
+
+def model_cost(recognizer: Recognizer) -> ModelCost:
+    """Cost of a model; behind a gate all experts process every frame, and all are counted.
+
+    Args:
+        recognizer: The model.
+    """
+    weights = [
+        weight for name, weight in recognizer.named_parameters() if not name.startswith("timing.")
+    ]
+    total = sum(weight.numel() for weight in weights)
+    encoder = recognizer.encoder
+    cost = None if encoder is None else cost_of(encoder)
+    token = recognizer.task.kind == "classify"
+    return ModelCost(
+        parameters=total,
+        active_parameters=total if cost is None else cost.active,
+        multiply_adds_per_frame=_counted(recognizer) if cost is None else cost.multiply_adds,
+        frame_ms=float(recognizer.task.token_ms) if token else 1000 * recognizer.frame_seconds,
+        weight_bytes=sum(weight.numel() * weight.element_size() for weight in weights),
+    )
+
+
+@torch.no_grad()
+def _counted(recognizer: Recognizer) -> int | None:
+    """Multiply-adds of a frame through experts and gate, counted while they compute."""
+    if recognizer.task.kind == "classify":
+        num_frames, decisions = recognizer.log_mel.num_frames(recognizer.token_samples), 1
+    else:
+        num_frames, decisions = 200 * recognizer.stack, 200
+    features = torch.zeros(1, num_frames, recognizer.log_mel.n_mels, device=recognizer.device)
+    mask = torch.ones(1, num_frames, dtype=torch.bool, device=recognizer.device)
+    expert = None
+    if recognizer.gate_is_speaker:
+        expert = torch.zeros(1, dtype=torch.long, device=recognizer.device)
+    counter = FlopCounterMode(display=False)
+    with counter:
+        recognizer(features, mask, expert)
+    # A multiply-add is two floating point operations.
+    return round(counter.get_total_flops() / 2 / decisions) or None

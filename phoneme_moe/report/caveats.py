@@ -1,74 +1,92 @@
-"""What a report does not have, and why: one line each."""
+"""What a report does not have, and why: one sentence each."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from phoneme_moe.corpora import UNLABELLED
 from phoneme_moe.data.examples import Example
 from phoneme_moe.model.recognizer import Recognizer
-from phoneme_moe.report.contribution import Contribution
+from phoneme_moe.report.document import RoutingDocument
 
 
-def what_is_missing(
-    document: Mapping[str, Any],
+def caveats(
+    document: RoutingDocument,
     recognizer: Recognizer,
-    contribution: Contribution,
     examples: Sequence[Example],
+    refusal: str | None,
 ) -> list[str]:
     """Sentences for a person.
 
     Args:
         document: The report so far.
         recognizer: The model.
-        contribution: Knows why experts could not be removed.
         examples: Of the split.
+        refusal: Why experts could not be ablated; None where they were.
     """
-    unit, speakers = document["unit"], document["speakers"]
-    lines = []
-    if len(document["experts"]) < 2:
-        lines.append(
-            "This run has one expert and no gate: there is no routing. What is left is the model's "
-            "cost, and its utterances in time."
-        )
-    elif contribution.refusal is not None:
-        lines.append(f"What each expert is worth was not asked: {contribution.refusal}.")
+    return [
+        *_routing(document, refusal),
+        *_speakers(document.speakers),
+        *_phonemes(document, recognizer, examples),
+        *_sections(document),
+    ]
+
+
+def _routing(document: RoutingDocument, refusal: str | None) -> list[str]:
+    if len(document.experts) < 2:
+        return [
+            "The run has one expert and no gate, so there is no routing: the report is left with "
+            "the model's cost and utterances in time."
+        ]
+    return [] if refusal is None else [f"Experts were not ablated: {refusal}."]
+
+
+def _speakers(speakers: Sequence[str]) -> list[str]:
+    without = "so there is no clustering and no test of speakers."
     if speakers == [UNLABELLED]:
+        return [f"The corpus has no speaker labels: all of it counts as one speaker, {without}"]
+    if len(speakers) == 1:
+        return [f"There is only one speaker, {speakers[0]}, {without}"]
+    return []
+
+
+def _phonemes(
+    document: RoutingDocument, recognizer: Recognizer, examples: Sequence[Example]
+) -> list[str]:
+    lines = []
+    if not document.phonemes:
         lines.append(
-            "The corpus does not say who speaks: all of it counts as one speaker, with no "
-            "clustering and no test of speakers."
+            f"No {document.unit} has a phoneme: sections on phonemes, and weights adjusted for the "
+            "phoneme mix, are left out."
         )
-    elif len(speakers) == 1:
+    elif document.adjusted_weights is None and len(document.speakers) > 1:
         lines.append(
-            f"There is one speaker only, {speakers[0]}: nobody to compare with, so no clustering "
-            "and no test of speakers."
+            "No phoneme occurs for all speakers: weights are not adjusted for the phoneme mix."
         )
-    if not document["phonemes"]:
+    unlabelled = sum(not example.phonemes for example in examples)
+    if unlabelled:
         lines.append(
-            f"No {unit} has a phoneme: the sections on phonemes, and the adjustment for what was "
-            "said, are left out."
-        )
-    elif document["adjusted_weights"] is None and len(speakers) > 1:
-        lines.append(
-            "No phoneme was said by all speakers: weights are not adjusted for what was said."
-        )
-    silent = sum(not example.phonemes for example in examples)
-    if silent:
-        lines.append(
-            f"{silent} of {len(examples)} utterances have no phonemes; they count for speakers "
+            f"{unlabelled} of {len(examples)} utterances have no phonemes; they count for speakers "
             "only."
         )
     unknown = sorted({p for e in examples for p in e.phonemes} - set(recognizer.phonemes.symbols))
     if unknown:
-        lines.append(f"The model does not know the phonemes {', '.join(unknown)}.")
-    if document["contribution"]["credit"] is None and len(document["experts"]) > 1:
+        lines.append(f"Phonemes that the model does not have: {', '.join(unknown)}.")
+    return lines
+
+
+def _sections(document: RoutingDocument) -> list[str]:
+    lines = []
+    routed = len(document.experts) > 1
+    if routed and document.contribution.credit is None:
         lines.append(
-            "Experts inside an encoder have no posteriors of their own, so no credit for right "
-            "phonemes; what each is worth shows when it is removed."
+            "Experts inside an encoder have no posteriors, so none gets credit for the spoken "
+            "phonemes; ablation shows what each contributes."
         )
-    if document["training"] is None and len(document["experts"]) > 1:
-        lines.append("The run folder has no metrics.csv with loads: nothing across training.")
-    if not document["utterances"]:
+    if routed and document.training is None:
+        lines.append(
+            "The run folder has no metrics.csv with loads, so routing is not shown over training."
+        )
+    if not document.utterances:
         lines.append("No utterance could be shown in time.")
     return lines

@@ -1,73 +1,316 @@
-"""The report as one value, which page, terminal and programs read: ``routing.json``, version 2.
+"""The routing report as one typed value: ``routing.json``, version 2.
 
-docs/schemas/routing.schema.json has every key, docs/routing.md what it means.
+Lists over speakers, experts or phonemes run parallel to the lists of their names. The fields stand
+in the order of the file; docs/routing.md explains every number.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, Literal
 
-import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
 
-from phoneme_moe.report.statistics import RoutingReport
+Count = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+#: Weights sum to 1 as exactly as the model's float32 does.
+Weight = Annotated[float, Field(ge=0, le=1.000001)]
+Weights = Annotated[list[Weight], Field(min_length=1)]
+Shares = list[Share]
+Interval = tuple[float, float]
 
-#: Version of ``routing.json``; grows when a key changes its meaning or goes away.
-SCHEMA_VERSION = 2
+
+class Part(BaseModel):
+    """A part of the document: frozen, strict about keys, built from objects with its attributes."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        from_attributes=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+    )
 
 
-def means_of(report: RoutingReport, title: str, facts: Mapping[str, str]) -> dict[str, Any]:
-    """The means and what follows from them, as plain data.
+class Counts(Part):
+    """Rows and utterances behind each mean."""
 
-    Lists over speakers, experts or phonemes run parallel to those names. Speaker by phoneme, the
-    bulk, has six decimals.
+    rows: list[Annotated[int, Field(ge=1)]]
+    utterances: list[Annotated[int, Field(ge=1)]]
 
-    Args:
-        report: The statistics.
-        title: Heading of page and figure.
-        facts: What the report is about (run, corpus, split ...), name to value.
+
+class Clustering(Part):
+    """Orders in which neighbours are alike, as indices."""
+
+    speaker_order: list[Count]
+    """The speakers as leaves of the tree."""
+    expert_order: list[Count]
+    """The experts by where in that order their users are; those that nobody uses last."""
+    linkage: list[tuple[Count, Count, float, Count]]
+    """As in scipy.cluster.hierarchy: two clusters, their Hellinger distance, speakers in them."""
+
+
+class PermutationTest(Part):
+    """A permutation test over utterances."""
+
+    name: Literal[
+        "speaker_information",
+        "phoneme_information",
+        "speaker_beyond_phonemes",
+        "interaction",
+        "cramers_v",
+        "own_share",
+    ]
+    scope: str | None
+    """The speaker that the test is about; null for all."""
+    value: float
+    chance: float
+    """Mean under permutation."""
+    corrected: float
+    """The value less chance."""
+    unit: Literal["bits", ""]
+    p: Share
+    q: Share
+    """False-discovery rate of Benjamini and Hochberg over all tests of the report."""
+    significant: bool
+    """Whether q is at most 0.05."""
+    draws: Count
+    """Permutations."""
+
+
+class MeanWeights(Part):
+    """Mean weights over one kind of rows."""
+
+    rows: Count
+    weights: Shares
+
+
+class Edges(Part):
+    """Rows inside a phoneme (steady), and rows that are its first or last (edge)."""
+
+    steady: MeanWeights
+    edge: MeanWeights
+
+
+class Correctness(Part):
+    """Rows in which the spoken phoneme has the highest posterior (right), or not (wrong)."""
+
+    wrong: MeanWeights
+    right: MeanWeights
+
+
+class Removal(Part):
+    """The error rate with one expert ablated."""
+
+    expert: Count
+    error_rate: float
+    change: float
+    """From the error rate with it, on the same utterances."""
+    interval: Interval
+    """95 %, paired bootstrap over utterances."""
+    by_speaker: list[float | None]
+    """Change of each speaker's error rate; null without an utterance in the sample."""
+
+
+class Uniform(Part):
+    """The change of the error rate when all experts have the same weight in every row."""
+
+    change: float
+    interval: Interval
+    p: Share
+
+
+class Contribution(Part):
+    """What the experts contribute to recognition."""
+
+    credit: list[list[Share] | None] | None
+    """Each expert's share of the probability given to the spoken phonemes, speakers x experts."""
+    base_error_rate: Annotated[float, Field(ge=0)]
+    """Errors over phonemes (tokens) of the whole split, as the run decodes."""
+    removal: list[Removal] | None
+    uniform: Uniform | None
+    removal_utterances: Count
+    """Utterances (tokens) behind removal and uniform: a sample of a large split."""
+
+
+class Envelope(Part):
+    """Lowest and highest sample of each piece of a waveform, the loudest being 1."""
+
+    seconds_per_point: float
+    low: list[float]
+    high: list[float]
+
+
+class Spectrogram(Part):
+    """Mel energies as bytes, band by band: 0 quiet, 255 the loudest."""
+
+    seconds_per_column: float
+    bands: Count
+    columns: Count
+    base64: str
+
+
+class Segment(Part):
+    """A phoneme in time, in seconds."""
+
+    phoneme: str
+    start: Annotated[float, Field(ge=0)]
+    end: Annotated[float, Field(ge=0)]
+
+
+class UtteranceView(Part):
+    """One utterance in time."""
+
+    utterance: str
+    speaker: str
+    why: Literal["typical", "uncertain", "worst", "asked"]
+    """Why it is shown; ``asked``: by its name."""
+    seconds: float
+    frame_seconds: float
+    error_rate: float | None
+    envelope: Envelope
+    spectrogram: Spectrogram
+    reference: list[Segment]
+    hypothesis: list[Segment]
+    weights: list[list[Share]]
+    """Rows x experts, to four decimals."""
+    entropy: list[Annotated[float, Field(ge=0)]]
+    """Of each row's weights, bits."""
+
+
+class LayerHistory(Part):
+    """One router over the epochs; null where an epoch did not train it."""
+
+    layer: str
+    experts: list[str]
+    load: list[list[float] | None]
+    variation: list[float | None]
+    """Coefficient of variation of the load."""
+    dead: list[Count | None]
+    """Number of dead experts."""
+    entropy: list[float | None] | None
+    """Effective number of experts in a frame, exp of the router's mean entropy."""
+
+
+class TrainingHistory(Part):
+    """Routing epoch by epoch."""
+
+    epochs: list[str]
+    """Stage and number."""
+    layers: list[LayerHistory]
+
+
+class SparseLayers(Part):
+    """The sparse layers of an encoder side by side."""
+
+    names: list[str]
+    experts: list[Count]
+    load: list[list[Share]]
+    effective: list[float]
+    """Effective number of experts of the load."""
+    dead: list[list[Count]]
+    agreement: list[list[Share]]
+    """Normalised mutual information of the layers' heaviest experts in the same row."""
+
+
+class Cost(Part):
+    """Of the whole model."""
+
+    parameters: Count
+    active_parameters: Count
+    """Those that take part in one frame."""
+    multiply_adds_per_frame: Count | None
+    frame_ms: float
+    weight_bytes: Count
+
+
+class RoutingDocument(Part):
+    """``routing.json``: which experts each speaker and phoneme is routed to, and what it is worth.
+
+    Lists over speakers, experts or phonemes run parallel to the lists of their names.
+    docs/routing.md explains every number.
     """
-    return {
-        "version": SCHEMA_VERSION,
-        "title": title,
-        "facts": dict(facts),
-        "unit": report.unit,
-        "num_rows": int(report.rows.sum()),
-        "num_utterances": report.num_utterances,
-        "speakers": list(report.speakers),
-        "experts": list(report.experts),
-        "phonemes": list(report.phonemes),
-        "weights": report.weights.tolist(),
-        "counts": {"rows": report.rows.tolist(), "utterances": report.utterances.tolist()},
-        "most_used": [report.experts[best] for best in report.most_used],
-        "effective_experts": report.effective_experts.tolist(),
-        "effective_per_row": report.effective_per_row.tolist(),
-        "own_share": list(report.own_share),
-        "borrowed_from": [
-            None if lender is None else report.experts[lender] for lender in report.borrowed_from
-        ],
-        "blended": list(report.blended),
-        "load": report.load.tolist(),
-        "users": [[report.speakers[user] for user in users] for users in report.users],
-        "dead": [report.experts[expert] for expert in report.dead],
-        "phoneme_weights": report.phoneme_weights.tolist(),
-        "phoneme_counts": {
-            "rows": report.phoneme_rows.tolist(),
-            "utterances": report.phoneme_utterances.tolist(),
-        },
-        "speaker_phoneme_weights": [
-            [None if np.isnan(weights[0]) else weights.tolist() for weights in speaker]
-            for speaker in np.round(report.speaker_phoneme_weights, 6)
-        ],
-        "speaker_phoneme_rows": report.speaker_phoneme_rows.tolist(),
-    }
+
+    version: Literal[2] = 2
+    """Version of this format; grows when a key changes its meaning or goes away."""
+    title: str
+    """Heading of the report."""
+    facts: dict[str, str]
+    """What was measured (recipe, corpus, split ...), name to value."""
+    unit: Literal["frame", "token"]
+    """What one row is: a frame of posteriors, or a token."""
+    num_rows: Annotated[int, Field(ge=1)]
+    num_utterances: Annotated[int, Field(ge=1)]
+    speakers: Annotated[list[str], Field(min_length=1)]
+    """Names of the speakers with rows."""
+    experts: Annotated[list[str], Field(min_length=1)]
+    phonemes: list[str]
+    """Names of the phonemes with rows; empty where no row has one."""
+    weights: list[Weights]
+    """Mean weights, speakers x experts."""
+    counts: Counts
+    """Behind each speaker."""
+    most_used: list[str]
+    """Each speaker's most used expert."""
+    effective_experts: list[Annotated[float, Field(ge=1)]]
+    """Effective number of experts of each speaker's mean weights: exp of their entropy."""
+    effective_per_row: list[Annotated[float, Field(ge=1)]]
+    """Effective number of experts inside one row, geometric mean over the speaker's rows."""
+    own_share: list[Weight | None]
+    """Weight of the expert that bears the speaker's name; null where none does."""
+    borrowed_from: list[str | None]
+    """The expert that serves a speaker although it has its own; null where its own does."""
+    blended: list[bool]
+    """Whether no expert has half of the speaker's weight."""
+    load: Weights
+    """Mean weight of each expert over all rows."""
+    users: list[list[str]]
+    """For each expert, the speakers whose most used expert it is, largest weight first."""
+    dead: list[str]
+    """Experts below a tenth of an equal share of the load that are no speaker's most used one."""
+    phoneme_weights: list[Weights]
+    """Mean weights, phonemes x experts."""
+    phoneme_counts: Counts
+    """Behind each phoneme."""
+    speaker_phoneme_weights: list[list[Weights | None]]
+    """Mean weights, speakers x phonemes x experts, to six decimals; null without a row."""
+    speaker_phoneme_rows: list[list[Count]]
+    """Rows behind them, speakers x phonemes."""
+    weight_intervals: list[list[Interval]]
+    """95 % interval of each mean weight: bootstrap over each speaker's utterances."""
+    adjusted_weights: list[Shares] | None
+    """Mean weights with every speaker reweighted to the same phoneme mix, speakers x experts."""
+    adjusted_phonemes: list[str] | None
+    """The phonemes of that mix: those that all speakers say."""
+    clustering: Clustering | None
+    mixing: list[Share | None]
+    """Entropy within a row over the entropy of the speaker's mean weights: 1 mixes experts in every
+    row, 0 switches between rows; null where one expert has all."""
+    tests: list[PermutationTest]
+    edges: Edges | None
+    correctness: Correctness | None
+    contribution: Contribution
+    utterances: list[UtteranceView]
+    """A few utterances in time."""
+    training: TrainingHistory | None
+    layers: SparseLayers | None
+    cost: Cost
+    missing: list[str] = []
+    """What this report does not have, and why."""
+    verdict: list[str] = []
+    """The numbers in sentences, the most telling first."""
 
 
-def json_text(document: Mapping[str, Any]) -> str:
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of ``routing.json``, which docs/schemas has."""
+    dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    return dialect | RoutingDocument.model_json_schema(mode="serialization")
+
+
+def json_text(document: RoutingDocument) -> str:
     """The document as JSON, one line per key; reading it gives the same numbers."""
     lines = (
         f"{json.dumps(key)}: {json.dumps(value, ensure_ascii=False, allow_nan=False)}"
-        for key, value in document.items()
+        for key, value in document.model_dump(mode="json").items()
     )
     return "{\n" + ",\n".join(lines) + "\n}\n"

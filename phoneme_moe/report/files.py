@@ -6,28 +6,27 @@ import csv
 import io
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from phoneme_moe.files import atomic_path
-from phoneme_moe.report.document import json_text
+from phoneme_moe.report.document import RoutingDocument, json_text
 from phoneme_moe.report.statistics import RoutingReport
 
 
 def write_report(
     report: RoutingReport,
-    document: Mapping[str, Any],
+    document: RoutingDocument,
     folder: Path,
     audio: Mapping[str, bytes] | None = None,
 ) -> list[Path]:
     """Write ``routing.json``, ``routing.csv``, ``routing.svg``, ``routing.png``, ``report.html``.
 
-    An older report in the folder is replaced, each file at once and whole.
+    An older report in the folder is replaced, each file atomically.
 
     Args:
         report: The means.
-        document: The whole report (``report.document``).
+        document: The whole report.
         folder: Where to write; made when it is not there.
-        audio: Sound files of the utterances shown in time, by identifier; for the page alone.
+        audio: Sound files of the utterances shown in time, by identifier; for the page.
 
     Returns:
         The files written.
@@ -36,7 +35,7 @@ def write_report(
     from phoneme_moe.report.page.picture import figure_bytes, heat_map
     from phoneme_moe.report.page.render import render_page
 
-    title = document["title"]
+    title = document.title
     figure = heat_map(report, title)
     # Everything is rendered before anything is replaced.
     contents = {
@@ -44,7 +43,7 @@ def write_report(
         "routing.csv": csv_text(report, document).encode(),
         "routing.svg": figure_bytes(figure, "svg", title),
         "routing.png": figure_bytes(figure, "png", title),
-        "report.html": render_page(document, audio or {}).encode(),
+        "report.html": render_page(document.model_dump(mode="json"), audio or {}).encode(),
     }
     for name, content in contents.items():
         with atomic_path(folder / name) as temporary:
@@ -52,18 +51,18 @@ def write_report(
     return [folder / name for name in contents]
 
 
-def csv_text(report: RoutingReport, document: Mapping[str, Any]) -> str:
+def csv_text(report: RoutingReport, document: RoutingDocument) -> str:
     """Mean weights as a tidy table: kind (speaker, phoneme), name, expert, weight, its interval.
 
-    Weights of a speaker that are adjusted for what was said are in ``adjusted``; cells of what was
-    not measured are empty.
+    A speaker's weights adjusted for the phoneme mix are in ``adjusted``; cells of what was not
+    measured are empty.
     """
     content = io.StringIO()
     table = csv.writer(content, lineterminator="\n")
     table.writerow(
         ["kind", "name", "expert", "weight", "low", "high", "adjusted", "rows", "utterances"]
     )
-    intervals, adjusted = document["weight_intervals"], document["adjusted_weights"]
+    intervals, adjusted = document.weight_intervals, document.adjusted_weights
     for i, name in enumerate(report.speakers):
         for e, expert in enumerate(report.experts):
             low, high = intervals[i][e]

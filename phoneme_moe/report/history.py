@@ -1,19 +1,19 @@
-"""How routing came about: load, spread and dead experts over the epochs of training."""
+"""Load, its variation, dead experts and router entropy over the epochs of training."""
 
 from __future__ import annotations
 
 import csv
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from phoneme_moe.errors import InputError
 from phoneme_moe.recipe.router import DEAD_PART
+from phoneme_moe.report.document import LayerHistory, TrainingHistory
 
 
-def training_history(path: Path) -> dict[str, Any] | None:
-    """What ``metrics.csv`` of a run says of routing, epoch by epoch.
+def training_history(path: Path) -> TrainingHistory | None:
+    """The routing of a run epoch by epoch, from its ``metrics.csv``.
 
     Epochs of all stages follow each other. A gate has its load alone; sparse layers have entropy
     and dead experts too.
@@ -22,8 +22,7 @@ def training_history(path: Path) -> dict[str, Any] | None:
         path: The file.
 
     Returns:
-        ``epochs`` (stage and number) and ``layers`` as in docs/schemas/routing.schema.json; None
-        where there is no file, or nothing of two experts or more in it.
+        None where there is no file, or no load of two experts or more in it.
 
     Raises:
         InputError: The file is not what training writes.
@@ -40,21 +39,21 @@ def training_history(path: Path) -> dict[str, Any] | None:
             series for name in _layers(list(rows[0])) if (series := _layer(name, rows)) is not None
         ]
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: not the metrics of a training: {error}") from error
-    return {"epochs": epochs, "layers": layers} if layers else None
+        raise InputError(f"{path}: not the metrics of a training run: {error}") from error
+    return TrainingHistory(epochs=epochs, layers=layers) if layers else None
 
 
 def _layers(columns: list[str]) -> list[str]:
-    """Names of what has loads; "gate" stands for columns without a layer."""
-    found = [
+    """Names of the routers with loads; columns without a layer are the gate's."""
+    names = [
         column.rsplit("/load/", 1)[0] if "/load/" in column else "gate"
         for column in columns
         if column.startswith("load/") or "/load/" in column
     ]
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(names))
 
 
-def _layer(name: str, rows: list[dict[str, str]]) -> dict[str, Any] | None:
+def _layer(name: str, rows: list[dict[str, str]]) -> LayerHistory | None:
     start = "load/" if name == "gate" else f"{name}/load/"
     columns = [column for column in rows[0] if column.startswith(start)]
     if len(columns) < 2:
@@ -65,19 +64,19 @@ def _layer(name: str, rows: list[dict[str, str]]) -> dict[str, Any] | None:
     variation = load.std(axis=1) / mean
     dead = (load < DEAD_PART / len(columns)).sum(axis=1)
     nats = [_number(row.get(f"{name}/entropy")) for row in rows]
-    return {
-        "layer": name,
-        "experts": [column.removeprefix(start) for column in columns],
-        "load": [own.tolist() if real else None for own, real in zip(load, known, strict=True)],
-        "variation": [_plain(value) for value in variation],
-        "dead": [int(count) if real else None for count, real in zip(dead, known, strict=True)],
-        "entropy": [_plain(value) for value in np.exp(nats)] if not np.isnan(nats).all() else None,
-    }
+    return LayerHistory(
+        layer=name,
+        experts=[column.removeprefix(start) for column in columns],
+        load=[row.tolist() if real else None for row, real in zip(load, known, strict=True)],
+        variation=[_none_if_nan(value) for value in variation],
+        dead=[int(count) if real else None for count, real in zip(dead, known, strict=True)],
+        entropy=None if np.isnan(nats).all() else [_none_if_nan(value) for value in np.exp(nats)],
+    )
 
 
 def _number(text: str | None) -> float:
     return float(text) if text else float("nan")
 
 
-def _plain(value: float) -> float | None:
+def _none_if_nan(value: float) -> float | None:
     return None if np.isnan(value) else float(value)

@@ -1,10 +1,10 @@
-"""Is it more than chance: permutation tests of whole utterances, and false-discovery control.
+"""Permutation tests over whole utterances, with control of the false-discovery rate.
 
 The rows of an utterance depend on each other, so labels are exchanged between utterances (speakers)
 or inside them (phonemes), never between single rows. Two null hypotheses:
 
-* speakers: utterances are given to the speakers at random, each speaker as many as it has. All
-  dependence inside an utterance stays, and so does what is said in it. For all statistics that know
+* speakers: utterances are dealt to the speakers at random, each speaker as many as it has. All
+  dependence inside an utterance stays, and so do its phonemes. For all statistics that know
   speakers, the interaction among them, so that its chance level has the phonemes' own part in it.
 * phonemes: inside each utterance the mean weights of its phonemes change places. How often each
   phoneme occurs stays, and so does everything that all rows of an utterance share. Where an
@@ -83,7 +83,7 @@ class SignificanceTest:
 
 
 def significance_tests(
-    accumulated: RoutingSums, *, draws: int = 999, seed: int = 0
+    sums: RoutingSums, *, draws: int = 999, seed: int = 0
 ) -> tuple[SignificanceTest, ...]:
     """All tests that make sense: some need two experts, two speakers or two phonemes.
 
@@ -91,39 +91,39 @@ def significance_tests(
     tests that know phonemes take a random choice, for the value as for chance.
 
     Args:
-        accumulated: The routing of a split.
+        sums: The routing of a split.
         draws: Permutations for each test, at least 1; fewer are drawn for very large tables.
         seed: Of the permutations.
     """
-    if len(accumulated.experts) < 2:
+    if len(sums.experts) < 2:
         return ()
     random = np.random.default_rng(seed)
-    order = by_name(accumulated)
+    order = by_name(sums)
     tests: list[SignificanceTest] = []
-    several = len(accumulated.speakers) > 1
-    if several:
-        tests += _speaker_tests(accumulated, order, draws, random)
-    spoken = order[accumulated.rows[order, 1:].any(axis=1)]
+    comparable = len(sums.speakers) > 1
+    if comparable:
+        tests += _speaker_tests(sums, order, draws, random)
+    spoken = order[sums.rows[order, 1:].any(axis=1)]
     if len(spoken) > MOST_UTTERANCES:
         spoken = spoken[np.sort(random.choice(len(spoken), MOST_UTTERANCES, replace=False))]
     if len(spoken):
         # Phonemes and experts without mass would only cost time.
-        phonemes = 1 + np.flatnonzero(accumulated.rows[spoken, 1:].any(axis=0))
-        mass = accumulated.mass[spoken][:, phonemes]
+        phonemes = 1 + np.flatnonzero(sums.rows[spoken, 1:].any(axis=0))
+        mass = sums.mass[spoken][:, phonemes]
         mass = mass[:, :, mass.any(axis=(0, 1))]
-        speaker = np.unique(accumulated.speaker[spoken], return_inverse=True)[1]
-        rows = accumulated.rows[spoken][:, phonemes]
+        speaker = np.unique(sums.speaker[spoken], return_inverse=True)[1]
+        rows = sums.rows[spoken][:, phonemes]
         if len(phonemes) > 1:
             tests += _phoneme_test(mass, rows, speaker, draws, random)
-        if several:
+        if comparable:
             tests += _beyond_tests(mass, speaker, draws, random)
     q = false_discovery_rates(np.array([test.p for test in tests]))
     return tuple(replace(test, q=float(rate)) for test, rate in zip(tests, q, strict=True))
 
 
-def by_name(accumulated: RoutingSums) -> Counts:
+def by_name(sums: RoutingSums) -> Counts:
     """Indices of the utterances sorted by name, so that chance does not hang on their order."""
-    return np.lexsort((accumulated.speaker, np.array(accumulated.utterances)))
+    return np.lexsort((sums.speaker, np.array(sums.utterances)))
 
 
 def false_discovery_rates(p: Floats) -> Floats:
@@ -143,27 +143,27 @@ def false_discovery_rates(p: Floats) -> Floats:
 
 
 def _speaker_tests(
-    accumulated: RoutingSums, order: Counts, draws: int, random: np.random.Generator
+    sums: RoutingSums, order: Counts, draws: int, random: np.random.Generator
 ) -> list[SignificanceTest]:
     """Information about the speaker, Cramer's V, and the share of each speaker's own expert."""
-    mass = accumulated.mass.sum(axis=1)[order]  # (U, E)
-    index = {name: i for i, name in enumerate(accumulated.experts)}
-    owners = [i for i, name in enumerate(accumulated.speakers) if name in index]
-    own = [index[accumulated.speakers[i]] for i in owners]
+    mass = sums.mass.sum(axis=1)[order]  # (U, E)
+    index = {name: i for i, name in enumerate(sums.experts)}
+    owners = [i for i, name in enumerate(sums.speakers) if name in index]
+    experts = [index[sums.speakers[i]] for i in owners]
 
     def statistics(deal: csr_array) -> list[float]:
         joint = deal @ mass  # (S, E)
-        shares = joint[owners, own] / joint[owners].sum(axis=1)
+        shares = joint[owners, experts] / joint[owners].sum(axis=1)
         return [mutual_information(joint), cramers_v(joint), *shares.tolist()]
 
-    deals = _Deals(accumulated.speaker[order])
+    deals = _Deals(sums.speaker[order])
     observed = np.array(statistics(deals.observed))
     draws = _affordable(draws, mass.size, deals.number * mass.shape[1])
     null = np.array([statistics(deals.draw(random)) for _ in range(draws)])
     names: list[tuple[str, str | None, str]] = [
         ("speaker_information", None, "bits"),
         ("cramers_v", None, ""),
-        *(("own_share", accumulated.speakers[i], "") for i in owners),
+        *(("own_share", sums.speakers[i], "") for i in owners),
     ]
     return _compare(names, observed, null)
 
@@ -285,6 +285,10 @@ def _compare(
     chance = null.mean(axis=0)
     p = (1 + (null >= observed - _TIE).sum(axis=0)) / (1 + len(null))
     return [
-        SignificanceTest(name, scope, float(value), float(mean), unit, float(own), len(null), 1.0)
-        for (name, scope, unit), value, mean, own in zip(names, observed, chance, p, strict=True)
+        SignificanceTest(
+            name, scope, float(value), float(mean), unit, float(chance_p), len(null), 1.0
+        )
+        for (name, scope, unit), value, mean, chance_p in zip(
+            names, observed, chance, p, strict=True
+        )
     ]

@@ -1,4 +1,4 @@
-"""From routing to the numbers of a report: who is served by whose expert, and how evenly.
+"""Means, counts and effective numbers of routing weights: which expert serves which speaker.
 
 S speakers, E experts, P phonemes. A row is what was routed: a frame, or a token of a sparse layer.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +15,10 @@ from phoneme_moe.recipe.router import DEAD_PART
 from phoneme_moe.report.collect.table import RoutingTable
 from phoneme_moe.report.routing_sums import RoutingSums, sum_table
 
-Unit = Literal["frame", "token"]
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 
-#: A speaker none of whose experts bears this share of the weight is called a blend.
+#: A speaker none of whose experts has this share of the weight is called a blend.
 MAIN_SHARE = 0.5
 #: A speaker borrows when another's expert weighs at least this many times its own expert.
 BORROW_RATIO = 2.0
@@ -34,7 +32,7 @@ class RoutingReport:
     Weights are means over rows, in 0..1, and sum to 1 over the experts.
 
     Attributes:
-        unit: What one row is.
+        unit: What one row is: ``frame`` or ``token`` in speech.
         experts: Names of the E experts.
         speakers: Names of the S speakers, sorted.
         phonemes: Names of the P phonemes that occur, in the order of the routing.
@@ -55,9 +53,10 @@ class RoutingReport:
         speaker_phoneme_weights: Mean weights, shape (speakers, phonemes, experts); NaN where the
             speaker never says the phoneme.
         speaker_phoneme_rows: Rows behind them, shape (speakers, phonemes).
+        label_name: What the speakers are, if the routing is not of speech: ``digit``.
     """
 
-    unit: Unit
+    unit: str
     experts: tuple[str, ...]
     speakers: tuple[str, ...]
     phonemes: tuple[str, ...]
@@ -73,6 +72,7 @@ class RoutingReport:
     phoneme_utterances: Counts
     speaker_phoneme_weights: Floats
     speaker_phoneme_rows: Counts
+    label_name: str = "speaker"
 
     @property
     def most_used(self) -> tuple[int, ...]:
@@ -80,7 +80,7 @@ class RoutingReport:
         return tuple(self.weights.argmax(axis=1).tolist())
 
     @property
-    def own(self) -> tuple[int | None, ...]:
+    def own_expert(self) -> tuple[int | None, ...]:
         """Index of the expert that bears each speaker's name; None where none does."""
         index = {name: i for i, name in enumerate(self.experts)}
         return tuple(index.get(name) for name in self.speakers)
@@ -89,7 +89,8 @@ class RoutingReport:
     def own_share(self) -> tuple[float | None, ...]:
         """Weight of each speaker's own expert, 0..1; None where no expert bears its name."""
         return tuple(
-            None if own is None else float(self.weights[i, own]) for i, own in enumerate(self.own)
+            None if expert is None else float(self.weights[i, expert])
+            for i, expert in enumerate(self.own_expert)
         )
 
     @property
@@ -97,21 +98,21 @@ class RoutingReport:
         """Index of the expert each speaker borrows; None for a speaker that does not borrow.
 
         A speaker borrows when it has an expert of its own and its most used expert is another
-        one, with at least ``BORROW_RATIO`` times the weight. Hampshire and Waibel met it in 1989:
-        their network served speaker MHT without the module trained on MHT.
+        one, with at least ``BORROW_RATIO`` times the weight. Hampshire and Waibel observed it in
+        1989: their network recognised speaker MHT without the module trained on MHT.
         """
         return tuple(
             best
-            if share is not None and best != own and self.weights[i, best] >= BORROW_RATIO * share
+            if share is not None and best != named and self.weights[i, best] >= BORROW_RATIO * share
             else None
-            for i, (best, own, share) in enumerate(
-                zip(self.most_used, self.own, self.own_share, strict=True)
+            for i, (best, named, share) in enumerate(
+                zip(self.most_used, self.own_expert, self.own_share, strict=True)
             )
         )
 
     @property
     def blended(self) -> tuple[bool, ...]:
-        """Whether no single expert bears ``MAIN_SHARE`` of each speaker's weight."""
+        """Whether no single expert has ``MAIN_SHARE`` of each speaker's weight."""
         return tuple((self.weights.max(axis=1) < MAIN_SHARE).tolist())
 
     @property
@@ -137,7 +138,7 @@ class RoutingReport:
     def select(self, speakers: Sequence[int]) -> RoutingReport:
         """The same report about some of the speakers; load and phonemes stay those of all.
 
-        Ask the whole report, not a part of it, which experts are dead.
+        Dead experts are those of the whole report, not of a part of it.
 
         Args:
             speakers: Indices of the speakers to keep, in the order to show them.
@@ -173,12 +174,12 @@ def effective_number(weights: Floats) -> Floats:
     Returns:
         Shape (...), from 1 (one expert) to E (all alike).
     """
-    # Weights that sum to 1 + 1e-7 in float32 would give a hair less than one expert.
-    number: Floats = np.exp(np.maximum(_surprise(weights).sum(axis=-1), 0.0))
+    # Weights that sum to 1 + 1e-7 in float32 would give slightly less than one expert.
+    number: Floats = np.exp(np.maximum(_entropy_terms(weights).sum(axis=-1), 0.0))
     return number
 
 
-def summarize(routing: RoutingTable | RoutingSums, *, unit: Unit = "frame") -> RoutingReport:
+def summarize(routing: RoutingTable | RoutingSums, *, unit: str = "frame") -> RoutingReport:
     """The statistics of a split's routing: means of weights, counts, effective numbers.
 
     Args:
@@ -191,9 +192,9 @@ def summarize(routing: RoutingTable | RoutingSums, *, unit: Unit = "frame") -> R
     Raises:
         InputError: The table has no rows.
     """
-    accumulated = sum_table(routing) if isinstance(routing, RoutingTable) else routing
-    sums = accumulated.by_speaker()
-    rows = accumulated.sum_by_speaker(accumulated.rows).astype(np.int64)
+    totals = sum_table(routing) if isinstance(routing, RoutingTable) else routing
+    sums = totals.by_speaker()
+    rows = totals.sum_by_speaker(totals.rows).astype(np.int64)
     speaker_rows = rows.sum(axis=1)
     phonemes = np.flatnonzero(rows[:, 1:].any(axis=0))
     phoneme_rows = rows[:, 1:].sum(axis=0)[phonemes]
@@ -203,31 +204,32 @@ def summarize(routing: RoutingTable | RoutingSums, *, unit: Unit = "frame") -> R
     np.divide(pair_sums, pair_rows[..., None], out=pair_weights, where=pair_rows[..., None] > 0)
 
     weights = sums.sum(axis=1) / speaker_rows[:, None]
-    row_entropy = accumulated.sum_by_speaker(accumulated.entropy)
-    # An utterance of two speakers is two in the tally, with one name.
-    name = np.unique(np.array(accumulated.utterances), return_inverse=True)[1]
-    spoken, phoneme = np.nonzero(accumulated.rows[:, 1:])
+    row_entropy = totals.sum_by_speaker(totals.entropy)
+    # An utterance of two speakers is two in the sums, with one name.
+    name = np.unique(np.array(totals.utterances), return_inverse=True)[1]
+    spoken, phoneme = np.nonzero(totals.rows[:, 1:])
     return RoutingReport(
         unit=unit,
-        experts=accumulated.experts,
-        speakers=accumulated.speakers,
-        phonemes=tuple(accumulated.phonemes[i] for i in phonemes),
+        experts=totals.experts,
+        speakers=totals.speakers,
+        phonemes=tuple(totals.phonemes[i] for i in phonemes),
         num_utterances=len(np.unique(name)),
         weights=weights,
         rows=speaker_rows,
-        utterances=_distinct(accumulated.speaker, name, len(accumulated.speakers)),
+        utterances=_distinct(totals.speaker, name, len(totals.speakers)),
         effective_experts=effective_number(weights),
         effective_per_row=np.exp(np.maximum(row_entropy / speaker_rows, 0.0)),
         load=sums.sum(axis=(0, 1)) / rows.sum(),
         phoneme_weights=pair_sums.sum(axis=0) / phoneme_rows[:, None],
         phoneme_rows=phoneme_rows,
-        phoneme_utterances=_distinct(phoneme, name[spoken], len(accumulated.phonemes))[phonemes],
+        phoneme_utterances=_distinct(phoneme, name[spoken], len(totals.phonemes))[phonemes],
         speaker_phoneme_weights=pair_weights,
         speaker_phoneme_rows=pair_rows,
+        label_name=totals.label_name,
     )
 
 
-def _surprise(weights: Floats) -> Floats:
+def _entropy_terms(weights: Floats) -> Floats:
     """Each weight's term -w log w of the entropy, in nats; 0 where the weight is 0."""
     return -weights * np.log(np.where(weights > 0, weights, 1.0))
 

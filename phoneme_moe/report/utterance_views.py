@@ -1,4 +1,4 @@
-"""A few utterances in time: waveform, spectrogram, what was said and heard, and who was asked.
+"""A few utterances in time: waveform, spectrogram, reference, hypothesis and routing.
 
 Legend: T rows (frames), E experts.
 """
@@ -7,21 +7,25 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Literal
 
 import numpy as np
 import soundfile
 import torch
 from numpy.typing import NDArray
 
-from phoneme_moe.errors import InputError, suggest
+from phoneme_moe.errors import ArgumentError, suggest
 from phoneme_moe.features.audio import Waveform
 from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.report.collect.frame_phonemes import phoneme_rows
 from phoneme_moe.report.collect.observe import Observation
+from phoneme_moe.report.document import Envelope, Segment, Spectrogram, UtteranceView
 from phoneme_moe.report.statistics import Floats
+
+Reason = Literal["typical", "uncertain", "worst", "asked"]
+"""Why an utterance is shown; ``asked``: its name was given."""
 
 OF_A_KIND = 2
 """Utterances shown for each reason."""
@@ -30,20 +34,20 @@ POINTS = 800
 """Points of a waveform's outline."""
 
 LONGEST_SECONDS = 30.0
-"""Longer utterances are shown only when they are asked for."""
+"""Longer utterances are shown only by name."""
 
 QUIETEST_DB = 60.0
 """Below its loudest point a spectrogram is white."""
 
 
 @dataclass(frozen=True)
-class Brief:
+class UtteranceSummary:
     """What is kept of every utterance, to choose from.
 
     Attributes:
         utterance: Its identifier.
-        speaker: Who speaks.
-        seconds: How long it is.
+        speaker: Its speaker.
+        seconds: Its length.
         weights: Mean weight of each expert, shape (experts,).
         entropy: Mean entropy of the rows' weights, bits.
         error_rate: Errors over phonemes; None without any.
@@ -57,109 +61,133 @@ class Brief:
     error_rate: float | None
 
 
-def brief(one: Observation) -> Brief:
+def summarize_utterance(observation: Observation) -> UtteranceSummary:
     """Cuts an observation down to what choosing needs."""
-    weights, score = one.routing.weights, one.score
-    return Brief(
-        one.example.utterance,
-        one.example.speaker,
-        len(weights) * one.routing.frame_seconds,
+    weights, score = observation.routing.weights, observation.score
+    return UtteranceSummary(
+        observation.example.utterance,
+        observation.example.speaker,
+        len(weights) * observation.routing.frame_seconds,
         weights.mean(axis=0, dtype=np.float64),
         float(entropy_bits(weights).mean()),
         score.errors / score.num_reference if score.num_reference else None,
     )
 
 
-def choose(briefs: Sequence[Brief], asked: Sequence[str] = ()) -> list[tuple[str, str]]:
+def choose_utterances(
+    utterances: Sequence[UtteranceSummary], requested: Sequence[str] = ()
+) -> list[tuple[str, Reason]]:
     """Utterances worth looking at, with the reason.
 
     Typical ones are nearest to their speaker's mean weights, uncertain ones have the greatest
     entropy, the worst the greatest error rate; of different speakers where there are several.
 
     Args:
-        briefs: Of a split; at least one.
-        asked: Identifiers of others to show.
+        utterances: Of a split; at least one.
+        requested: Identifiers of others to show.
 
     Returns:
-        Identifier and reason (``asked``, ``typical``, ``uncertain``, ``worst``), each once.
+        Identifier and reason, each utterance once, those requested (``asked``) first.
 
     Raises:
-        InputError: An utterance that is asked for is not there.
+        ArgumentError: A requested utterance does not exist.
     """
-    known = [one.utterance for one in briefs]
-    for name in asked:
+    known = [one.utterance for one in utterances]
+    for name in requested:
         if name not in known:
-            raise InputError(f"--utterance: no utterance {name!r} here{suggest(name, known)}")
-    short = [one for one in briefs if 0 < one.seconds <= LONGEST_SECONDS] or list(briefs)
-    speakers = {one.speaker for one in short}
-    mean = {
-        speaker: np.mean([one.weights for one in short if one.speaker == speaker], axis=0)
-        for speaker in speakers
-    }
-    spoken = [one for one in short if one.error_rate is not None]
-    kinds = {
-        "typical": sorted(
-            spoken or short, key=lambda one: float(np.abs(one.weights - mean[one.speaker]).sum())
+            raise ArgumentError("utterance", f"no utterance {name!r} here{suggest(name, known)}")
+    short = [one for one in utterances if 0 < one.seconds <= LONGEST_SECONDS] or list(utterances)
+    shown: dict[str, Reason] = dict.fromkeys(requested, "asked")
+    several = len({one.speaker for one in short}) > 1
+    for reason, ranking in _rankings(short):
+        shown |= dict.fromkeys(_first_of(ranking, shown, several), reason)
+    return list(shown.items())
+
+
+def _rankings(
+    utterances: Sequence[UtteranceSummary],
+) -> list[tuple[Reason, list[UtteranceSummary]]]:
+    """The utterances by each reason, the best example first."""
+    by_speaker: dict[str, list[Floats]] = {}
+    for one in utterances:
+        by_speaker.setdefault(one.speaker, []).append(one.weights)
+    mean = {speaker: np.mean(weights, axis=0) for speaker, weights in by_speaker.items()}
+    scored = [one for one in utterances if one.error_rate is not None]
+    return [
+        (
+            "typical",
+            sorted(
+                scored or utterances,
+                key=lambda one: float(np.abs(one.weights - mean[one.speaker]).sum()),
+            ),
         ),
-        "uncertain": sorted(short, key=lambda one: -one.entropy),
-        "worst": sorted(
-            (one for one in spoken if one.error_rate), key=lambda one: -(one.error_rate or 0)
+        ("uncertain", sorted(utterances, key=lambda one: -one.entropy)),
+        (
+            "worst",
+            sorted(
+                (one for one in scored if one.error_rate), key=lambda one: -(one.error_rate or 0)
+            ),
         ),
-    }
-    found = dict.fromkeys(asked, "asked")
-    for reason, ordered in kinds.items():
-        seen: set[str] = set()
-        for one in ordered:
-            enough = sum(why == reason for why in found.values()) >= OF_A_KIND
-            if enough or one.utterance in found or (one.speaker in seen and len(speakers) > 1):
-                continue
-            seen.add(one.speaker)
-            found[one.utterance] = reason
-    return list(found.items())
+    ]
+
+
+def _first_of(
+    ranking: Sequence[UtteranceSummary], shown: Collection[str], different_speakers: bool
+) -> list[str]:
+    """The first few that are not shown yet."""
+    picked: dict[str, str] = {}
+    for one in ranking:
+        repeated = different_speakers and one.speaker in picked.values()
+        if len(picked) < OF_A_KIND and one.utterance not in shown and not repeated:
+            picked[one.utterance] = one.speaker
+    return list(picked)
 
 
 @torch.no_grad()
-def view(recognizer: Recognizer, one: Observation, sound: Waveform, why: str) -> dict[str, Any]:
-    """One utterance, ready to be drawn; the keys are in docs/schemas/routing.schema.json.
+def view(
+    recognizer: Recognizer, observation: Observation, waveform: Waveform, reason: Reason
+) -> UtteranceView:
+    """One utterance, ready to be drawn.
 
     Args:
         recognizer: The model.
-        one: What it made of the utterance.
-        sound: As the model hears it.
-        why: Why it is shown.
+        observation: How the model processed the utterance.
+        waveform: At the model's sample rate.
+        reason: Why it is shown.
     """
+    example, routing, score = observation.example, observation.routing, observation.score
     rate = recognizer.log_mel.sample_rate
-    waveform = torch.from_numpy(sound)[None]
-    features, mask = recognizer.log_mel(waveform.to(recognizer.device), torch.tensor([len(sound)]))
-    said = recognizer(
+    samples = torch.from_numpy(waveform)[None]
+    features, mask = recognizer.log_mel(
+        samples.to(recognizer.device), torch.tensor([len(waveform)])
+    )
+    recognition = recognizer(
         features,
         mask,
-        _own_expert(recognizer, one),
-        embedding=None if one.example.embedding is None else one.example.embedding[None],
+        _expert_of_speaker(recognizer, example.speaker),
+        embedding=None if example.embedding is None else example.embedding[None],
     )
-    posteriors = said.log_posteriors[0, : len(one.routing.weights)].cpu()
-    seconds = len(sound) / rate
+    log_posteriors = recognition.log_posteriors[0, : len(routing.weights)].cpu()
+    seconds = len(waveform) / rate
     # A token is one row, however long it is.
-    step = seconds if recognizer.task.kind == "classify" else one.routing.frame_seconds
-    spans = one.example.spans or _runs(one.spoken, one.example.phonemes, step)
-    said_so = replace(one.example, phonemes=one.hypothesis, spans=())
-    heard = _runs(phoneme_rows(recognizer, said_so, posteriors), one.hypothesis, step)
-    return {
-        "utterance": one.example.utterance,
-        "speaker": one.example.speaker,
-        "why": why,
-        "seconds": seconds,
-        "frame_seconds": step,
-        "error_rate": (
-            one.score.errors / one.score.num_reference if one.score.num_reference else None
-        ),
-        "envelope": _envelope(sound, rate),
-        "spectrogram": _spectrogram(recognizer, waveform),
-        "reference": _segments(spans, seconds),
-        "hypothesis": _segments(heard, seconds),
-        "weights": np.round(one.routing.weights.astype(np.float64), 4).tolist(),
-        "entropy": np.round(entropy_bits(one.routing.weights), 4).tolist(),
-    }
+    step = seconds if recognizer.task.kind == "classify" else routing.frame_seconds
+    reference = example.spans or _runs(observation.spoken, example.phonemes, step)
+    recognized = replace(example, phonemes=observation.hypothesis, spans=())
+    aligned = phoneme_rows(recognizer, recognized, log_posteriors)
+    return UtteranceView(
+        utterance=example.utterance,
+        speaker=example.speaker,
+        why=reason,
+        seconds=seconds,
+        frame_seconds=step,
+        error_rate=score.errors / score.num_reference if score.num_reference else None,
+        envelope=_envelope(waveform, rate),
+        spectrogram=_spectrogram(recognizer, samples),
+        reference=_segments(reference, seconds),
+        hypothesis=_segments(_runs(aligned, observation.hypothesis, step), seconds),
+        weights=np.round(routing.weights.astype(np.float64), 4).tolist(),
+        entropy=np.round(entropy_bits(routing.weights), 4).tolist(),
+    )
 
 
 def entropy_bits(weights: NDArray[np.float32]) -> Floats:
@@ -169,22 +197,22 @@ def entropy_bits(weights: NDArray[np.float32]) -> Floats:
     return np.maximum(bits, 0.0)
 
 
-def audio_file(sound: Waveform, rate: int) -> bytes:
-    """The sound as an Ogg Opus file in memory, which browsers play; 48 kHz is what Opus knows."""
+def audio_file(waveform: Waveform, rate: int) -> bytes:
+    """The waveform as an Ogg Opus file in memory, which browsers play; Opus has 48 kHz."""
     from phoneme_moe.features.audio import resample
 
-    loudest = float(np.abs(sound).max(initial=0.0))
-    level = sound * min(1.0, 0.9 / loudest) if loudest > 0.9 else sound
+    loudest = float(np.abs(waveform).max(initial=0.0))
+    level = waveform * min(1.0, 0.9 / loudest) if loudest > 0.9 else waveform
     content = io.BytesIO()
     soundfile.write(content, resample(level, rate, 48000), 48000, format="OGG", subtype="OPUS")
     return content.getvalue()
 
 
-def _own_expert(recognizer: Recognizer, one: Observation) -> torch.Tensor | None:
-    """Where the gate is who speaks."""
+def _expert_of_speaker(recognizer: Recognizer, speaker: str) -> torch.Tensor | None:
+    """The speaker's expert, where the gate is the speaker's identity."""
     if not recognizer.gate_is_speaker:
         return None
-    return torch.tensor([recognizer.expert_names.index(one.example.speaker)])
+    return torch.tensor([recognizer.expert_names.index(speaker)])
 
 
 def _runs(
@@ -200,39 +228,35 @@ def _runs(
     ]
 
 
-def _segments(spans: Sequence[tuple[str, float, float]], seconds: float) -> list[dict[str, Any]]:
+def _segments(spans: Sequence[tuple[str, float, float]], seconds: float) -> list[Segment]:
     return [
-        {
-            "phoneme": phoneme,
-            "start": round(max(0.0, start), 4),
-            "end": round(min(end, seconds), 4),
-        }
+        Segment(phoneme=phoneme, start=round(max(0.0, start), 4), end=round(min(end, seconds), 4))
         for phoneme, start, end in spans
         if start < seconds
     ]
 
 
-def _envelope(sound: Waveform, rate: int) -> dict[str, Any]:
+def _envelope(waveform: Waveform, rate: int) -> Envelope:
     """Lowest and highest sample of each of at most so many pieces."""
-    piece = max(1, -(-len(sound) // POINTS))
-    padded = np.pad(sound, (0, -len(sound) % piece), mode="edge").reshape(-1, piece)
+    piece = max(1, -(-len(waveform) // POINTS))
+    padded = np.pad(waveform, (0, -len(waveform) % piece), mode="edge").reshape(-1, piece)
     loudest = float(max(np.abs(padded).max(initial=0.0), 1e-9))
-    return {
-        "seconds_per_point": piece / rate,
-        "low": np.round(padded.min(axis=1).astype(np.float64) / loudest, 3).tolist(),
-        "high": np.round(padded.max(axis=1).astype(np.float64) / loudest, 3).tolist(),
-    }
+    return Envelope(
+        seconds_per_point=piece / rate,
+        low=np.round(padded.min(axis=1).astype(np.float64) / loudest, 3).tolist(),
+        high=np.round(padded.max(axis=1).astype(np.float64) / loudest, 3).tolist(),
+    )
 
 
-def _spectrogram(recognizer: Recognizer, waveform: torch.Tensor) -> dict[str, Any]:
+def _spectrogram(recognizer: Recognizer, waveform: torch.Tensor) -> Spectrogram:
     """Mel bands as the model has them, in steps of 1/255 of the range shown."""
     power = recognizer.log_mel.mel_energies(waveform.to(recognizer.device))[0].cpu().numpy()
     decibels = 10 * np.log10(np.maximum(power, 1e-12)).T  # (bands, columns)
     shown = (decibels - decibels.max() + QUIETEST_DB) / QUIETEST_DB
     pixels = np.round(255 * shown.clip(0, 1)).astype(np.uint8)
-    return {
-        "seconds_per_column": recognizer.log_mel.frame_seconds,
-        "bands": pixels.shape[0],
-        "columns": pixels.shape[1],
-        "base64": base64.b64encode(pixels.tobytes()).decode(),
-    }
+    return Spectrogram(
+        seconds_per_column=recognizer.log_mel.frame_seconds,
+        bands=pixels.shape[0],
+        columns=pixels.shape[1],
+        base64=base64.b64encode(pixels.tobytes()).decode(),
+    )

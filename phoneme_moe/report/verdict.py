@@ -1,224 +1,232 @@
-"""A report in plain words: who owns an expert, who borrows, who is a blend, what is unused."""
+"""A report in sentences: which experts serve whom, which are unused, and what routing is worth."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from phoneme_moe.report.number_format import (
+    is_or_are,
+    names,
+    number,
+    p_value,
+    percent,
+    percent_range,
+    points,
+    points_range,
+)
 from phoneme_moe.report.statistics import MAIN_SHARE, RoutingReport, effective_number
 
-#: Names in one sentence before "and 12 more".
-_NAMED = 6
+if TYPE_CHECKING:
+    from phoneme_moe.report.document import Contribution, PermutationTest, RoutingDocument
+
 #: Experts named as parts of a blend, and the least weight worth a name.
 _PARTS, _PART = 3, 0.1
+_WORDS = ("One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
 
 
-def verdict(report: RoutingReport, document: Mapping[str, Any] | None = None) -> list[str]:
-    """What the numbers say, one sentence each, the most telling first.
+def verdict(report: RoutingReport, document: RoutingDocument | None = None) -> list[str]:
+    """The numbers in sentences, the most telling first.
 
     Args:
-        report: The means of all speakers.
-        document: The rest of the report (``report.document``): tests, and what experts are worth.
+        report: The means of all speakers, or of other labels (``RoutingTable.label_name``).
+        document: The rest of the report: tests and ablations.
 
     Returns:
-        One to nine sentences.
+        One to eight sentences.
     """
     if len(report.experts) == 1:
-        return [f"There is one expert, {report.experts[0]}, and it answers every {report.unit}."]
+        return [f"There is one expert, {report.experts[0]}, so there is no routing."]
     sentences = [
-        _owners(report),
-        _borrowers(report),
+        _served_by_own(report),
+        _served_by_others(report),
         _blends(report),
-        _guests(report),
+        _served_by_one(report),
         _dead(report),
-        _mixing(report),
+        _effective_numbers(report),
     ]
     if document is not None:
-        sentences += [_significance(document), _worth(report, document)]
+        sentences += [_information(document), _ablations(report, document)]
     return [sentence for sentence in sentences if sentence]
 
 
-def percent(share: float) -> str:
-    """A share in 0..1 as whole per cent, without calling something small nothing."""
-    if 0.0005 <= share < 0.005:
-        return "<1 %"
-    return f"{100 * share:.0f} %"
-
-
-def names(items: Sequence[str], limit: int = _NAMED) -> str:
-    """``a``, ``a and b``, ``a, b and c``, or the first few ``and 12 more``."""
-    if len(items) > limit + 1:
-        return f"{', '.join(items[:limit])} and {len(items) - limit} more"
-    if len(items) < 2:
-        return "".join(items)
-    return f"{', '.join(items[:-1])} and {items[-1]}"
-
-
-def _owners(report: RoutingReport) -> str:
-    shares = report.own_share
-    if all(share is None for share in shares):
-        return "No expert bears a speaker's name, so no speaker owns one."
-    owners = [i for i, share in enumerate(shares) if share is not None and share >= MAIN_SHARE]
-    if not owners:
-        return "No speaker is served mainly by the expert that bears its name."
-    who = names([report.speakers[i] for i in owners])
-    least, most = min(shares[i] or 0.0 for i in owners), max(shares[i] or 0.0 for i in owners)
-    weight = percent(most) if percent(least) == percent(most) else _range(least, most)
-    own = "its own expert" if len(owners) == 1 else "their own experts"
-    return f"{who} {_verb(owners)} served mainly by {own} ({weight} of the weight)."
-
-
-def _borrowers(report: RoutingReport) -> str:
-    borrowers = [i for i, lender in enumerate(report.borrowed_from) if lender is not None]
-    told = [
-        f"{report.speakers[i]} from {_parts(report, i, lenders_only=True)}"
-        f" (own expert: {percent(report.own_share[i] or 0.0)})"
-        for i in borrowers
+def _served_by_own(report: RoutingReport) -> str:
+    """Speakers served by the expert that bears their name."""
+    label = report.label_name
+    if all(share is None for share in report.own_share):
+        return f"Experts are not named after {label}s." if label == "speaker" else ""
+    served = [
+        (i, share)
+        for i, share in enumerate(report.own_share)
+        if share is not None and share >= MAIN_SHARE
     ]
-    if len(borrowers) == 1:
-        return f"One speaker with an expert of its own borrows instead: {told[0]}."
-    return _told("speakers with an expert of their own borrow instead", told)
+    if not served:
+        return f"No {label} is served mainly by its own expert."
+    shares = [share for _, share in served]
+    subject = names([_label(report, i) for i, _ in served])
+    expert = "its own expert" if len(served) == 1 else "their own experts"
+    return (
+        f"{subject} {is_or_are(served)} served mainly by {expert} "
+        f"({percent_range(min(shares), max(shares))} of the weight)."
+    )
+
+
+def _served_by_others(report: RoutingReport) -> str:
+    """Speakers that have an expert of their own and do not use it."""
+    cases = [
+        f"{_label(report, i)} to {_parts(report, i, without=report.own_expert[i])} "
+        f"(own expert: {percent(report.own_share[i] or 0.0)})"
+        for i, lender in enumerate(report.borrowed_from)
+        if lender is not None
+    ]
+    verb = "has its own expert but is" if len(cases) == 1 else "have their own experts but are"
+    return _counted(report, f"{verb} routed mainly to others", cases)
 
 
 def _blends(report: RoutingReport) -> str:
-    """Blends that are not already told as loans."""
-    told = [
-        f"{speaker} ({_parts(report, i)})"
-        for i, speaker in enumerate(report.speakers)
+    """Blends that are not already among those routed to others."""
+    cases = [
+        f"{_label(report, i)} ({_parts(report, i)})"
+        for i in range(len(report.speakers))
         if report.blended[i] and report.borrowed_from[i] is None
     ]
-    if len(told) == 1:
-        return f"One speaker is a blend, no expert bearing half of its weight: {told[0]}."
-    return _told("speakers are blends, no expert bearing half of the weight", told)
+    verb = "is a blend" if len(cases) == 1 else "are blends"
+    return _counted(report, f"{verb} of experts, none with half of the weight", cases)
 
 
-def _guests(report: RoutingReport) -> str:
-    """Speakers without an expert of their own that lean on one expert."""
-    told = [
-        f"{speaker} on {report.experts[report.most_used[i]]} {percent(report.weights[i].max())}"
-        for i, speaker in enumerate(report.speakers)
-        if report.own[i] is None and not report.blended[i]
+def _served_by_one(report: RoutingReport) -> str:
+    """Speakers without an expert of their own that are served mainly by one expert."""
+    cases = [
+        f"{_label(report, i)} by {report.experts[report.most_used[i]]} "
+        f"({percent(report.weights[i].max())})"
+        for i in range(len(report.speakers))
+        if report.own_expert[i] is None and not report.blended[i]
     ]
-    if len(told) == 1:
-        return f"One speaker without an expert of its own leans on one: {told[0]}."
-    return _told("speakers without an expert of their own each lean on one", told)
+    alone = (
+        "" if all(own is None for own in report.own_expert) else "without an expert of their own "
+    )
+    if len(cases) == 1:
+        alone = alone.replace("their", "its")
+    verb = "is" if len(cases) == 1 else "are each"
+    return _counted(report, f"{alone}{verb} served mainly by one expert", cases)
 
 
 def _dead(report: RoutingReport) -> str:
     if not report.dead:
         return ""
-    who = names([report.experts[i] for i in report.dead])
-    noun = "Expert" if len(report.dead) == 1 else "Experts"
+    experts = [report.experts[i] for i in report.dead]
+    noun = "Expert" if len(experts) == 1 else "Experts"
     return (
-        f"{noun} {who} {_verb(report.dead)} dead: less than a tenth of an equal share of the load."
+        f"{noun} {names(experts)} {is_or_are(experts)} dead: load below a tenth of an equal share."
     )
 
 
-def _significance(document: Mapping[str, Any]) -> str:
-    """Whether speakers differ by more than what they say."""
-    tests = {test["name"]: test for test in document["tests"] if test["scope"] is None}
-    plain = tests.get("speaker_information")
-    beyond = tests.get("speaker_beyond_phonemes")
-    if plain is None:
-        return ""
-    if not plain["significant"]:
-        return (
-            f"Who speaks makes no difference that chance would not make: {_bits(plain)} of "
-            f"information about the speaker."
-        )
-    told = f"Routing tells speakers apart: {_bits(plain)}"
-    phoneme = tests.get("phoneme_information")
-    if phoneme is not None and phoneme["significant"]:
-        word = "less" if phoneme["corrected"] < plain["corrected"] else "more"
-        told += f"; phonemes {word} so ({max(phoneme['corrected'], 0):.2f})"
-    elif phoneme is not None:
-        told += "; phonemes no more than chance"
-    if beyond is None:
-        return told + "."
-    if not beyond["significant"]:
-        return f"{told}; but not beyond what the speakers happened to say ({_chance(beyond)})."
-    return (
-        f"{told}; {max(beyond['corrected'], 0):.2f} bits of it cannot be put down to what they "
-        f"said ({_chance(beyond)})."
-    )
-
-
-def _bits(test: Mapping[str, Any]) -> str:
-    return f"{max(test['corrected'], 0):.2f} bits above chance ({_chance(test)})"
-
-
-def _chance(test: Mapping[str, Any]) -> str:
-    return f"p = {test['p']:.2g}" if test["p"] >= 0.001 else "p < 0.001"
-
-
-def _worth(report: RoutingReport, document: Mapping[str, Any]) -> str:
-    """What routing is worth in errors."""
-    contribution = document["contribution"]
-    if contribution["removal"] is None:
-        return ""
-    told = []
-    if contribution["uniform"] is not None:
-        low, high = (100 * value for value in contribution["uniform"]["interval"])
-        told.append(
-            f"Asking all experts alike would change the error rate of "
-            f"{100 * contribution['base_error_rate']:.1f} % by "
-            f"{100 * contribution['uniform']['change']:+.1f} points ({low:+.1f} to {high:+.1f})"
-        )
-    worst = max(contribution["removal"], key=lambda own: own["change"])
-    sure = [own for own in contribution["removal"] if own["interval"][0] > 0]
-    if not sure:
-        told.append("no single expert would be missed for certain")
-    else:
-        low, high = (100 * value for value in worst["interval"])
-        told.append(
-            f"{len(sure)} of {len(report.experts)} experts would be missed, most of all "
-            f"{report.experts[worst['expert']]}: {100 * worst['change']:+.1f} points without it "
-            f"({low:+.1f} to {high:+.1f})"
-        )
-    text = "; ".join(told)
-    return f"{text[0].upper()}{text[1:]}."
-
-
-def _mixing(report: RoutingReport) -> str:
-    """Whether the experts mix inside a row or take turns over the rows."""
+def _effective_numbers(report: RoutingReport) -> str:
+    """Whether the experts are mixed inside a row or alternate over the rows."""
+    label = report.label_name
     total = float(np.median(report.effective_experts))
     inside = float(np.median(report.effective_per_row))
     overall = float(effective_number(report.load))
-    who = report.speakers[0] if len(report.speakers) == 1 else "The median speaker"
+    subject = _label(report, 0) if len(report.speakers) == 1 else f"the median {label}"
     return (
-        f"{who} uses {total:.1f} experts in effect, {inside:.1f} of them at once "
-        f"within one {report.unit}; the whole split uses {overall:.1f} of {len(report.experts)}."
+        f"Effective number of experts (of {len(report.experts)}): {total:.1f} for {subject}, "
+        f"{inside:.1f} per {report.unit}, {overall:.1f} over all {report.unit}s."
     )
 
 
-def _told(claim: str, cases: Sequence[str]) -> str:
-    """A claim about so many, with the first few cases; nothing where there is no case."""
+def _information(document: RoutingDocument) -> str:
+    """Whether speakers differ, and by more than the phonemes that they happened to say."""
+    tests = {test.name: test for test in document.tests if test.scope is None}
+    speaker = tests.get("speaker_information")
+    if speaker is None:
+        return ""
+    if not speaker.significant:
+        return (
+            "Routing depends on the speaker no more than chance would: "
+            f"{_bits(speaker)} of mutual information above chance ({p_value(speaker.p)})."
+        )
+    text = (
+        "Mutual information between routing and speaker: "
+        f"{_bits(speaker)} above chance ({p_value(speaker.p)})"
+    )
+    for test, relation in (
+        (tests.get("speaker_beyond_phonemes"), "given the phoneme"),
+        (tests.get("phoneme_information"), "between routing and phoneme"),
+    ):
+        if test is not None:
+            value = _bits(test) if test.significant else "no more than chance"
+            text += f"; {relation}: {value} ({p_value(test.p)})"
+    return text + "."
+
+
+def _bits(test: PermutationTest) -> str:
+    return f"{number(max(test.corrected, 0))} bits"
+
+
+def _ablations(report: RoutingReport, document: RoutingDocument) -> str:
+    """What routing, and each expert, is worth in errors."""
+    contribution = document.contribution
+    if contribution.removal is None:
+        return ""
+    clauses = [_uniform(contribution, document.facts.get("layer"))]
+    worst = max(contribution.removal, key=lambda removal: removal.change)
+    harmful = sum(removal.interval[0] > 0 for removal in contribution.removal)
+    if harmful:
+        clauses.append(
+            f"ablating {report.experts[worst.expert]} costs most, {points(worst.change)} points "
+            f"({points_range(*worst.interval)})"
+        )
+        clauses.append(
+            f"{harmful} of {len(report.experts)} single ablations raise it significantly"
+        )
+    else:
+        clauses.append("ablating any single expert does not raise it significantly")
+    if contribution.removal_utterances < report.num_utterances:
+        clauses.append(
+            f"changes measured on {contribution.removal_utterances:,} of "
+            f"{report.num_utterances:,} utterances"
+        )
+    return "; ".join(clauses) + "."
+
+
+def _uniform(contribution: Contribution, layer: str | None) -> str:
+    """The error rate without a gate; the error rate as it is where that was not measured."""
+    base, uniform = contribution.base_error_rate, contribution.uniform
+    before = percent(base, 1)
+    if uniform is None:
+        return f"The error rate is {before}"
+    after = percent(base + uniform.change, 1)
+    verb = "rise" if uniform.change > 0 else "fall"
+    course = f"stay at {before}" if before == after else f"{verb} from {before} to {after}"
+    weights = "uniform gate weights" if layer is None else f"uniform weights in {layer}"
+    return (
+        f"With {weights} the error rate would {course} (95 % interval "
+        f"{points_range(*uniform.interval)} points)"
+    )
+
+
+def _counted(report: RoutingReport, claim: str, cases: Sequence[str]) -> str:
+    """A claim about so many speakers, with the first few; nothing without a case."""
     if not cases:
         return ""
     limit = 4 if len(cases) <= 4 else 2
     more = f"; and {len(cases) - limit} more" if len(cases) > limit else ""
-    words = ("Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
-    count = words[len(cases) - 2] if 2 <= len(cases) <= 9 else str(len(cases))
-    return f"{count} {claim}: {'; '.join(cases[:limit])}{more}."
+    count = _WORDS[len(cases) - 1] if len(cases) <= len(_WORDS) else f"{len(cases):,}"
+    noun = report.label_name if len(cases) == 1 else f"{report.label_name}s"
+    return f"{count} {noun} {claim}: {'; '.join(cases[:limit])}{more}."
 
 
-def _parts(report: RoutingReport, speaker: int, *, lenders_only: bool = False) -> str:
+def _label(report: RoutingReport, index: int) -> str:
+    """``ann``; ``digit 7``, as what is no speaker's name needs a noun."""
+    name = report.speakers[index]
+    return name if report.label_name == "speaker" else f"{report.label_name} {name}"
+
+
+def _parts(report: RoutingReport, speaker: int, without: int | None = None) -> str:
     """The experts that serve one speaker, heaviest first: ``bob 74 % and ann 12 %``."""
     weights = report.weights[speaker]
-    heaviest = [
-        expert
-        for expert in np.argsort(-weights, kind="stable").tolist()
-        if not (lenders_only and expert == report.own[speaker])
-    ][:_PARTS]
-    told = [i for rank, i in enumerate(heaviest) if rank == 0 or weights[i] >= _PART]
-    return names([f"{report.experts[i]} {percent(weights[i])}" for i in told])
-
-
-def _range(least: float, most: float) -> str:
-    return f"{100 * least:.0f}–{100 * most:.0f} %"
-
-
-def _verb(items: Sequence[int]) -> str:
-    return "is" if len(items) == 1 else "are"
+    order = [expert for expert in np.argsort(-weights, kind="stable").tolist() if expert != without]
+    parts = order[:1] + [expert for expert in order[1:_PARTS] if weights[expert] >= _PART]
+    return names([f"{report.experts[expert]} {percent(weights[expert])}" for expert in parts])

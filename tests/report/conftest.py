@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from phoneme_moe.report.build_document import build_document
 from phoneme_moe.report.collect.table import RoutingTable
-from phoneme_moe.report.contribution import Contribution
-from phoneme_moe.report.document import means_of
+from phoneme_moe.report.document import Cost, RoutingDocument
+from phoneme_moe.report.expert_ablation import Ablations
 from phoneme_moe.report.routing_sums import sum_table
 from phoneme_moe.report.specialisation import specialise
 from phoneme_moe.report.statistics import RoutingReport, summarize
@@ -106,24 +107,32 @@ def odd(odd_table: RoutingTable) -> RoutingReport:
     return summarize(odd_table, unit="token")
 
 
+def typed_document(
+    table: RoutingTable, title: str = "t", facts: dict[str, str] | None = None, unit: str = "frame"
+) -> RoutingDocument:
+    """The whole report of a table: all that needs no model."""
+    report = summarize(table, unit=unit)
+    document = build_document(
+        report,
+        specialise(sum_table(table), draws=49),
+        Ablations(0.1),
+        Cost(
+            parameters=1,
+            active_parameters=1,
+            multiply_adds_per_frame=None,
+            frame_ms=10.0,
+            weight_bytes=4,
+        ),
+        title=title,
+        facts=facts or {},
+    )
+    return document.model_copy(update={"verdict": verdict(report, document)})
+
+
 @pytest.fixture
 def documented() -> Callable[..., dict[str, Any]]:
-    """The whole report of a table: all that needs no model."""
-
-    def make(
-        table: RoutingTable, title: str = "t", facts: dict[str, str] | None = None, **unit: Any
-    ) -> dict[str, Any]:
-        report = summarize(table, **unit)
-        found = means_of(report, title, facts or {})
-        found |= specialise(sum_table(table), draws=49).to_json()
-        nothing = Contribution(0.1, None, None, 0)
-        found["contribution"] = nothing.to_json(report.speakers, found.pop("credit"))
-        cost = {"parameters": 1, "active_parameters": 1, "multiply_adds_per_frame": None}
-        found |= {"utterances": [], "training": None, "layers": None, "missing": []}
-        found["cost"] = {**cost, "frame_ms": 10.0, "weight_bytes": 4}
-        return found | {"verdict": verdict(report, found)}
-
-    return make
+    """The same as plain data."""
+    return lambda *args, **kwargs: typed_document(*args, **kwargs).model_dump(mode="json")
 
 
 @pytest.fixture(scope="module")

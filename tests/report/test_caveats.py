@@ -1,79 +1,76 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import pytest
 import torch
-from conftest import planted_table
+from conftest import planted_table, typed_document
 
 from phoneme_moe.corpora import UNLABELLED
 from phoneme_moe.data.examples import Example
 from phoneme_moe.model.recognizer import Recognizer
-from phoneme_moe.report.caveats import what_is_missing
+from phoneme_moe.report.caveats import caveats
 from phoneme_moe.report.collect.table import RoutingTable
-from phoneme_moe.report.contribution import Contribution
+from phoneme_moe.report.document import RoutingDocument, TrainingHistory, UtteranceView
 
 
-def told(
-    document: dict[str, Any], phonemes: tuple[str, ...] = ("a",), refusal: str | None = None
+def sentences(
+    document: RoutingDocument, phonemes: tuple[str, ...] = ("a",), refusal: str | None = None
 ) -> str:
-    knows = cast(Recognizer, SimpleNamespace(phonemes=SimpleNamespace(symbols=("a", "b"))))
+    recognizer = cast(Recognizer, SimpleNamespace(phonemes=SimpleNamespace(symbols=("a", "b"))))
     example = Example("u", "ann", phonemes, torch.zeros(3, 4))
-    found = Contribution(0.1, None, None, 0, refusal)
-    return " ".join(what_is_missing(document, knows, found, [example]))
+    return " ".join(caveats(document, recognizer, [example], refusal))
 
 
 @pytest.mark.parametrize(
     ("speaker", "sentence"),
-    [("ann", "one speaker only, ann"), (UNLABELLED, "does not say who speaks")],
+    [("ann", "only one speaker, ann"), (UNLABELLED, "no speaker labels")],
 )
-def test_one_speaker(
-    speaker: str, sentence: str, documented: Callable[..., dict[str, Any]]
-) -> None:
-    table = planted_table(np.array([[0.3, 0.7]]), [speaker], ["x", "y"])
-    document = documented(table)
-    assert sentence in told(document)
-    assert document["clustering"] is None
-    assert {test["name"] for test in document["tests"]} == {"phoneme_information"}
+def test_one_speaker(speaker: str, sentence: str) -> None:
+    document = typed_document(planted_table(np.array([[0.3, 0.7]]), [speaker], ["x", "y"]))
+    assert sentence in sentences(document)
+    assert document.clustering is None
+    assert {test.name for test in document.tests} == {"phoneme_information"}
 
 
-def test_no_phonemes(documented: Callable[..., dict[str, Any]]) -> None:
+def test_no_phonemes() -> None:
     table = planted_table()
     silent = RoutingTable(
         table.experts, table.speakers, (), table.utterances, table.weights, table.speaker,
         np.full_like(table.phoneme, -1), table.utterance,
     )  # fmt: skip
-    document = documented(silent)
-    assert "No frame has a phoneme" in told(document, ())
-    assert "1 of 1 utterances have no phonemes" in told(document, ())
-    assert document["adjusted_weights"] is None
-    assert {test["name"] for test in document["tests"]} == {
+    document = typed_document(silent)
+    assert "No frame has a phoneme" in sentences(document, ())
+    assert "1 of 1 utterances have no phonemes" in sentences(document, ())
+    assert document.adjusted_weights is None
+    assert {test.name for test in document.tests} == {
         "speaker_information",
         "cramers_v",
         "own_share",
     }
 
 
-def test_one_expert_and_refusals(
-    odd_table: RoutingTable, documented: Callable[..., dict[str, Any]]
-) -> None:
-    assert "one expert and no gate" in told(documented(odd_table, unit="token"))
-    assert "not asked: the gate is who speaks." in told(
-        documented(planted_table()), refusal="the gate is who speaks"
+def test_one_expert_and_refusals(odd_table: RoutingTable) -> None:
+    assert "one expert and no gate" in sentences(typed_document(odd_table, unit="token"))
+    refusal = "the gate is the speaker's identity"
+    assert f"not ablated: {refusal}." in sentences(typed_document(planted_table()), refusal=refusal)
+
+
+def test_an_unknown_phoneme_is_named() -> None:
+    document = typed_document(planted_table())
+    assert "Phonemes that the model does not have: z." in sentences(document, ("a", "z"))
+
+
+def test_a_whole_report_misses_nothing_but_what_needs_a_model() -> None:
+    document = typed_document(planted_table())
+    contribution = document.contribution.model_copy(update={"credit": [[1.0]]})
+    complete = document.model_copy(
+        update={
+            "contribution": contribution,
+            "training": TrainingHistory(epochs=[], layers=[]),
+            "utterances": [UtteranceView.model_construct()],
+        }
     )
-
-
-def test_an_unknown_phoneme_is_named(documented: Callable[..., dict[str, Any]]) -> None:
-    assert "does not know the phonemes z." in told(documented(planted_table()), ("a", "z"))
-
-
-def test_a_whole_report_misses_nothing_but_what_needs_a_model(
-    documented: Callable[..., dict[str, Any]],
-) -> None:
-    document = documented(planted_table())
-    document["contribution"]["credit"] = [[1.0]]
-    document |= {"training": {}, "utterances": [{}]}
-    assert told(document) == ""
+    assert sentences(complete) == ""

@@ -7,7 +7,6 @@ import json
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +14,22 @@ import jsonschema
 import matplotlib.image
 import numpy as np
 import pytest
-from conftest import planted_table
+from conftest import planted_table, typed_document
 
 from phoneme_moe.report.collect.table import RoutingTable
-from phoneme_moe.report.document import json_text
+from phoneme_moe.report.document import RoutingDocument, json_schema, json_text
 from phoneme_moe.report.files import csv_text, write_report
 from phoneme_moe.report.page.palette import expert_colours, from_hex, ink, ramp, relative_luminance
 from phoneme_moe.report.statistics import RoutingReport
-from phoneme_moe.report.verdict import verdict
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "schemas" / "routing.schema.json"
 FILES = ["routing.json", "routing.csv", "routing.svg", "routing.png", "report.html"]
 
 
-def read_back(document: dict[str, Any]) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(json_text(document))
+def read_back(document: RoutingDocument) -> dict[str, Any]:
+    text = json_text(document)
+    assert RoutingDocument.model_validate_json(text) == document
+    content: dict[str, Any] = json.loads(text)
     schema = json.loads(SCHEMA.read_text())
     jsonschema.Draft202012Validator.check_schema(schema)
     jsonschema.validate(content, schema, jsonschema.Draft202012Validator)
@@ -37,12 +37,12 @@ def read_back(document: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture
-def document(documented: Callable[..., dict[str, Any]]) -> dict[str, Any]:
-    return documented(planted_table(), "newer $x$ & co", {"split": "dev"})
+def document() -> RoutingDocument:
+    return typed_document(planted_table(), "newer $x$ & co", {"split": "dev"})
 
 
 def test_json_fits_the_schema_and_keeps_every_digit(
-    report: RoutingReport, document: dict[str, Any]
+    report: RoutingReport, document: RoutingDocument
 ) -> None:
     content = read_back(document)
     np.testing.assert_array_equal(np.array(content["weights"]), report.weights)
@@ -57,14 +57,17 @@ def test_json_fits_the_schema_and_keeps_every_digit(
 def test_json_of_large_and_odd_reports_fits_too(
     large_table: RoutingTable,
     odd_table: RoutingTable,
-    documented: Callable[..., dict[str, Any]],
 ) -> None:
-    assert read_back(documented(large_table))["dead"] == ["expert_15"]
-    content = read_back(documented(odd_table, unit="token"))
+    assert read_back(typed_document(large_table))["dead"] == ["expert_15"]
+    content = read_back(typed_document(odd_table, unit="token"))
     assert (content["unit"], content["phonemes"], content["own_share"]) == ("token", [], [None])
 
 
-def test_csv_holds_the_same_weights(report: RoutingReport, document: dict[str, Any]) -> None:
+def test_the_schema_is_that_of_the_document() -> None:
+    assert json.loads(SCHEMA.read_text()) == json_schema()
+
+
+def test_csv_holds_the_same_weights(report: RoutingReport, document: RoutingDocument) -> None:
     rows = list(csv.DictReader(io.StringIO(csv_text(report, document))))
     for kind, names, weights, counts in (
         ("speaker", report.speakers, report.weights, report.rows),
@@ -78,19 +81,18 @@ def test_csv_holds_the_same_weights(report: RoutingReport, document: dict[str, A
         assert [int(row["rows"]) for row in mine[:: len(report.experts)]] == list(counts)
     speakers = [row for row in rows if row["kind"] == "speaker"]
     lows = [float(row["low"]) for row in speakers]
-    assert lows == pytest.approx(np.array(document["weight_intervals"])[..., 0].ravel())
+    assert lows == pytest.approx(np.array(document.weight_intervals)[..., 0].ravel())
 
 
 def test_write_report_writes_files_that_open_and_replaces_older_ones(
     report: RoutingReport,
     odd: RoutingReport,
     odd_table: RoutingTable,
-    document: dict[str, Any],
-    documented: Callable[..., dict[str, Any]],
+    document: RoutingDocument,
     tmp_path: Path,
 ) -> None:
     folder = tmp_path / "deep" / "report"
-    write_report(odd, documented(odd_table, "older", unit="token"), folder)
+    write_report(odd, typed_document(odd_table, "older", unit="token"), folder)
     first = (folder / "routing.svg").read_bytes()
     files = write_report(report, document, folder)
     assert [file.name for file in files] == FILES
@@ -107,11 +109,11 @@ def test_write_report_writes_files_that_open_and_replaces_older_ones(
 
 def test_a_failed_write_leaves_the_older_report(
     report: RoutingReport,
-    document: dict[str, Any],
+    document: RoutingDocument,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    write_report(report, document | {"title": "older"}, tmp_path)
+    write_report(report, document.model_copy(update={"title": "older"}), tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
     def full(path: Path, target: Path) -> Path:
@@ -121,32 +123,6 @@ def test_a_failed_write_leaves_the_older_report(
     with pytest.raises(OSError, match="No space"):
         write_report(report, document, tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
-
-
-def verdict_of(document: dict[str, Any], name: str, **changes: Any) -> list[dict[str, Any]]:
-    return [t | changes if t["name"] == name else t for t in document["tests"]]
-
-
-def test_verdict_tells_whether_it_is_more_than_chance(
-    report: RoutingReport, document: dict[str, Any]
-) -> None:
-    told = verdict(report, document)[-1]
-    assert told.startswith("Routing tells speakers apart: ")
-    assert "cannot be put down to what they said" in told
-    chance = {"significant": False, "p": 0.4}
-    other = document | {"tests": verdict_of(document, "speaker_beyond_phonemes", **chance)}
-    assert "not beyond what the speakers happened to say (p = 0.4)" in verdict(report, other)[-1]
-    other = document | {"tests": verdict_of(document, "speaker_information", **chance)}
-    assert "no difference that chance would not make" in verdict(report, other)[-1]
-
-
-def test_verdict_tells_what_was_planted(report: RoutingReport, large: RoutingReport) -> None:
-    told = " ".join(verdict(report))
-    assert "ann_f1, bob_m1, jackson and lucas are served mainly by their own experts" in told
-    assert "mht from bob_m1 88 % (own expert: 3 %)" in told
-    assert "theo from ann_f1 40 % and jackson 35 % (own expert: 20 %)" in told
-    assert "Expert expert_15 is dead" in " ".join(verdict(large))
-    assert "No expert bears a speaker's name" in verdict(large)[0]
 
 
 def test_cell_numbers_reach_the_contrast_of_wcag_aa() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,10 @@ from scipy.spatial.distance import pdist, squareform
 from scipy.stats import binom
 from splits import accumulated, dependent_utterances, utterance
 
+from phoneme_moe.report.build_document import build_document
 from phoneme_moe.report.collect.table import UtteranceRouting
+from phoneme_moe.report.document import Cost, RoutingDocument
+from phoneme_moe.report.expert_ablation import Ablations
 from phoneme_moe.report.routing_sums import RoutingSums
 from phoneme_moe.report.specialisation import Specialisation, specialise
 from phoneme_moe.report.statistics import summarize
@@ -41,12 +43,16 @@ def around(
 
 
 def checked(sums: RoutingSums, draws: int = 20) -> dict[str, Any]:
-    """What goes to JSON: the keys of the schema, and no NaN."""
-    found = specialise(sums, draws=draws).to_json()
-    assert set(found) == KEYS
-    again: dict[str, Any] = json.loads(json.dumps(found, allow_nan=False))
-    assert again == found
-    return again
+    """What goes into the document, which refuses NaN."""
+    cost = Cost(
+        parameters=1, active_parameters=1, multiply_adds_per_frame=1, frame_ms=10, weight_bytes=4
+    )
+    document = build_document(
+        summarize(sums), specialise(sums, draws=draws), Ablations(0.1), cost, title="t", facts={}
+    )
+    data = document.model_dump(mode="json")
+    assert RoutingDocument.model_validate(data) == document
+    return {key: {**data, **data["contribution"]}[key] for key in KEYS}
 
 
 def test_a_planted_blend_is_recovered_within_two_hundredths_and_lies_in_its_interval(
@@ -123,12 +129,12 @@ def test_alike_speakers_are_neighbours_and_experts_follow_them() -> None:
         frozenset({1, 3}),
     }
     assert (tree.expert_order[0] in (0, 2)) == (family[0] == 0)
-    assert tree.linkage.shape == (7, 4)
-    assert tree.linkage[-1, 3] == 8
+    assert len(tree.linkage) == 7
+    assert tree.linkage[-1][3] == 8
     # The last joint is the mean Hellinger distance between the families.
     weights = summarize(sums).weights
     distance = squareform(pdist(np.sqrt(weights))) / np.sqrt(2)
-    assert tree.linkage[-1, 2] == pytest.approx(distance[::2, 1::2].mean())
+    assert tree.linkage[-1][2] == pytest.approx(distance[::2, 1::2].mean())
 
 
 def test_mixing_tells_a_blend_from_switching_and_from_one_expert() -> None:
@@ -156,10 +162,10 @@ def test_parts_and_credit_are_means_over_rows() -> None:
     assert found.edges is not None
     assert found.correctness is not None
     for part, chosen in (
-        (found.edges["steady"], spoken & ~edge),
-        (found.edges["edge"], edge),
-        (found.correctness["wrong"], spoken & ~right),
-        (found.correctness["right"], right),
+        (found.edges.steady, spoken & ~edge),
+        (found.edges.edge, edge),
+        (found.correctness.wrong, spoken & ~right),
+        (found.correctness.right, right),
     ):
         assert part.rows == chosen.sum()
         np.testing.assert_allclose(part.weights, weights[chosen].mean(axis=0), atol=1e-6)

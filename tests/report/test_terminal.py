@@ -50,7 +50,7 @@ def test_a_large_corpus_is_cut_to_the_most_blended(large: RoutingReport) -> None
     assert "20 of 125 speakers" in text
     assert len(text.splitlines()) < 35
     assert max(map(len, text.splitlines())) <= 80
-    assert "Dead: expert_15" in text
+    assert "Dead: expert_15" in " ".join(text.split())
 
 
 def test_brackets_in_names_are_not_markup(plant: Callable[..., RoutingTable]) -> None:
@@ -62,4 +62,6 @@ def test_brackets_in_names_are_not_markup(plant: Callable[..., RoutingTable]) ->
 
 def test_one_expert_has_no_table(plant: Callable[..., RoutingTable]) -> None:
     report = summarize(plant(np.ones((2, 1)), ["ann", "bob"], ["pooled"]))
-    assert printed(report).strip() == "One expert, pooled, serves everybody: there is no routing."
+    assert (
+        printed(report).strip() == "One expert, pooled, serves every speaker: there is no routing."
+    )

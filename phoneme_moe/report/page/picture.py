@@ -134,7 +134,7 @@ def _draw_cells(axes: Axes, report: RoutingReport, column: float, row: float) ->
                 size=number_size,
                 color=_BAR if quiet else ink(background),
             )
-    for y, own in enumerate(report.own):
+    for y, own in enumerate(report.own_expert):
         if own is not None:
             axes.add_patch(
                 Rectangle(
@@ -199,7 +199,7 @@ def _draw_key(
     scale.tick_params(length=0, pad=3)
     scale.spines[:].set_color("#cfd6e1")
     notes = [f"bar: over all {report.unit}s, tick: within one {report.unit}"]
-    if any(own is not None for own in report.own):
+    if any(own is not None for own in report.own_expert):
         notes.insert(0, "outlined: the speaker's own expert")
     x, y, wide, high = place
     figure.text(

@@ -1,0 +1,106 @@
+"""From the numbers of a report to its document."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from phoneme_moe.model.cost import ModelCost
+from phoneme_moe.report.document import (
+    Contribution,
+    Cost,
+    Counts,
+    PermutationTest,
+    RoutingDocument,
+    SparseLayers,
+    TrainingHistory,
+    UtteranceView,
+)
+from phoneme_moe.report.expert_ablation import Ablations
+from phoneme_moe.report.specialisation import Specialisation
+from phoneme_moe.report.statistics import Floats, RoutingReport
+
+
+def build_document(
+    report: RoutingReport,
+    specialisation: Specialisation,
+    ablations: Ablations,
+    cost: ModelCost | Cost,
+    *,
+    title: str,
+    facts: Mapping[str, str],
+    utterances: Sequence[UtteranceView] = (),
+    training: TrainingHistory | None = None,
+    layers: SparseLayers | None = None,
+) -> RoutingDocument:
+    """The document without its sentences.
+
+    Args:
+        report: Means and counts.
+        specialisation: Intervals, clusters and tests.
+        ablations: Error rates without experts.
+        cost: Of the model.
+        title: Heading of page and figure.
+        facts: What the report is about (recipe, corpus, split ...), name to value.
+        utterances: Shown in time.
+        training: The epochs.
+        layers: All sparse layers of an encoder.
+    """
+    adjusted, credit = specialisation.adjusted_weights, specialisation.credit
+    phonemes = specialisation.adjusted_phonemes
+    return RoutingDocument(
+        title=title,
+        facts=dict(facts),
+        unit=report.unit,
+        num_rows=int(report.rows.sum()),
+        num_utterances=report.num_utterances,
+        speakers=list(report.speakers),
+        experts=list(report.experts),
+        phonemes=list(report.phonemes),
+        weights=report.weights.tolist(),
+        counts=Counts(rows=report.rows.tolist(), utterances=report.utterances.tolist()),
+        most_used=[report.experts[best] for best in report.most_used],
+        effective_experts=report.effective_experts.tolist(),
+        effective_per_row=report.effective_per_row.tolist(),
+        own_share=list(report.own_share),
+        borrowed_from=[
+            None if lender is None else report.experts[lender] for lender in report.borrowed_from
+        ],
+        blended=list(report.blended),
+        load=report.load.tolist(),
+        users=[[report.speakers[user] for user in users] for users in report.users],
+        dead=[report.experts[expert] for expert in report.dead],
+        phoneme_weights=report.phoneme_weights.tolist(),
+        phoneme_counts=Counts(
+            rows=report.phoneme_rows.tolist(), utterances=report.phoneme_utterances.tolist()
+        ),
+        speaker_phoneme_weights=[
+            _null_where_nan(speaker) for speaker in report.speaker_phoneme_weights
+        ],
+        speaker_phoneme_rows=report.speaker_phoneme_rows.tolist(),
+        weight_intervals=specialisation.weight_intervals.round(6).tolist(),
+        adjusted_weights=None if adjusted is None else adjusted.round(6).tolist(),
+        adjusted_phonemes=None if phonemes is None else list(phonemes),
+        clustering=specialisation.clustering,
+        mixing=list(specialisation.mixing),
+        tests=[PermutationTest.model_validate(test) for test in specialisation.tests],
+        edges=specialisation.edges,
+        correctness=specialisation.correctness,
+        contribution=Contribution(
+            credit=None if credit is None else _null_where_nan(credit),
+            base_error_rate=ablations.base_error_rate,
+            removal=ablations.removal_of(report.speakers),
+            uniform=ablations.uniform,
+            removal_utterances=ablations.num_utterances,
+        ),
+        utterances=list(utterances),
+        training=training,
+        layers=layers,
+        cost=Cost.model_validate(cost),
+    )
+
+
+def _null_where_nan(weights: Floats) -> list[list[float] | None]:
+    """Rows of weights to six decimals; None for a row of NaN."""
+    return [None if np.isnan(row[0]) else row.tolist() for row in np.round(weights, 6)]
