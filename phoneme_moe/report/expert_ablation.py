@@ -18,7 +18,7 @@ from phoneme_moe.decoding.scoring import (
     total_score,
 )
 from phoneme_moe.errors import InputError
-from phoneme_moe.inference import decode_phonemes, recognize_examples
+from phoneme_moe.inference import recognize_split
 from phoneme_moe.mixture.override import RoutingOverride
 from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.report.document import Removal, Uniform
@@ -114,7 +114,9 @@ def ablate_experts(
     except InputError as error:
         return Ablations(base, refusal=str(error))
     names = [example.utterance for example in chosen]
-    difference = paired_difference([scores[name] for name in names], [uniform[name] for name in names])
+    difference = paired_difference(
+        [scores[name] for name in names], [uniform[name] for name in names]
+    )
     return Ablations(
         base,
         tuple(ablations),
@@ -192,12 +194,9 @@ def _scores_with(
     recognizer: Recognizer, examples: Sequence[Example], override: RoutingOverride
 ) -> dict[str, UtteranceScore]:
     """Errors of each utterance, by identifier, under a routing override."""
-    scores: dict[str, UtteranceScore] = {}
-    num_shifts = recognizer.decoding.shifts_for(None)
-    for batch, recognition in recognize_examples(
-        recognizer, examples, override=override, num_shifts=num_shifts
-    ):
-        hypotheses = decode_phonemes(recognizer, recognition)
-        for example, hypothesis in zip(batch.examples, hypotheses, strict=True):
-            scores[example.utterance] = score_utterance(example.phonemes, hypothesis)
-    return scores
+    return {
+        recognized.example.utterance: score_utterance(
+            recognized.example.phonemes, recognized.hypothesis
+        )
+        for recognized in recognize_split(recognizer, examples, override=override)
+    }

@@ -1,4 +1,4 @@
-"""Which phoneme of the reference is spoken in which row, and what was heard in its place.
+"""The phoneme of the reference that is spoken in each row, and what it was recognised as.
 
 Legend: T rows (frames, or one token), P outputs with the blank first.
 """
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from phoneme_moe.data.examples import Example
+from phoneme_moe.decoding.scoring import align_phonemes
 from phoneme_moe.decoding.viterbi import force_align, min_num_frames, share_gaps
 from phoneme_moe.model.recognizer import Recognizer
 
@@ -19,9 +20,9 @@ from phoneme_moe.model.recognizer import Recognizer
 def phoneme_rows(
     recognizer: Recognizer, example: Example, log_posteriors: Tensor
 ) -> NDArray[np.int64]:
-    """Which of an utterance's phonemes is spoken in each row, as the report counts them.
+    """Index of the phoneme of an utterance that is spoken in each row.
 
-    That is what is spoken at the row's centre where the corpus has times; else what the model's own
+    That is what is spoken at the row's centre where the corpus has times; else what the model's
     forced alignment of the reference puts there, a blank between two phonemes with the nearer one.
 
     Args:
@@ -30,7 +31,7 @@ def phoneme_rows(
         log_posteriors: Shape (rows, outputs).
 
     Returns:
-        Number of the phoneme in the reference, from 0, shape (rows,); -1 for none.
+        Index of the phoneme in the reference, shape (rows,); -1 for none.
     """
     num_rows = len(log_posteriors)
     numbers = np.full(num_rows, -1)
@@ -54,24 +55,17 @@ def phoneme_rows(
 
 
 def decoded_phonemes(reference: Sequence[str], hypothesis: Sequence[str]) -> list[str | None]:
-    """What each phoneme of a reference was taken for, by the alignment that scores it.
+    """What each phoneme of a reference was recognised as, by the alignment that scores it.
 
     Args:
         reference: Phonemes that were spoken.
         hypothesis: Phonemes that were recognised.
 
     Returns:
-        Of each phoneme of the reference the one heard in its place; None where it was missed.
+        The recognised phoneme for each of the reference; None where it was deleted.
     """
-    if list(reference) == list(hypothesis):
-        return list(reference)
-    heard: list[str | None] = [None] * len(reference)
-    if reference and hypothesis:
-        import jiwer
-
-        output = jiwer.process_words(" ".join(reference), " ".join(hypothesis))
-        for chunk in output.alignments[0]:
-            if chunk.type in {"equal", "substitute"}:
-                found = hypothesis[chunk.hyp_start_idx : chunk.hyp_end_idx]
-                heard[chunk.ref_start_idx : chunk.ref_end_idx] = found
-    return heard
+    decoded: list[str | None] = [None] * len(reference)
+    for index, position in align_phonemes(reference, hypothesis):
+        if index is not None and position is not None:
+            decoded[index] = hypothesis[position]
+    return decoded

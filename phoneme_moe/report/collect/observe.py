@@ -1,4 +1,4 @@
-"""Runs a model over a split and notes which expert was asked in every frame."""
+"""The routing, the hypothesis and the spoken phonemes of every utterance of a split."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from phoneme_moe.data.examples import Example
 from phoneme_moe.decoding.scoring import UtteranceScore, score_utterance
-from phoneme_moe.inference import decode_phonemes, recognize_examples
+from phoneme_moe.inference import recognize_split
 from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.report.collect.frame_phonemes import phoneme_rows
 from phoneme_moe.report.collect.table import RoutingTable, UtteranceRouting
@@ -18,15 +18,15 @@ from phoneme_moe.report.collect.table import RoutingTable, UtteranceRouting
 
 @dataclass(frozen=True, eq=False)
 class Observation:
-    """One utterance as the model went through it.
+    """One utterance as the model processed it.
 
     Attributes:
         example: The utterance.
-        routing: Of the gate, or of the sparse layer that was asked for.
+        routing: Of the gate, or of the requested sparse layer.
         layers: Weights in every sparse layer, each of shape (rows, experts); empty without any.
-        hypothesis: The phonemes that were recognised (best path).
+        hypothesis: The recognised phonemes.
         score: Its errors.
-        spoken: Number of the phoneme spoken in each row among the utterance's, shape (rows,); -1
+        spoken: Index of the phoneme spoken in each row among the utterance's, shape (rows,); -1
             for none (``report.collect.frame_phonemes``).
     """
 
@@ -39,7 +39,7 @@ class Observation:
 
 
 def phoneme_names(recognizer: Recognizer, examples: Sequence[Example]) -> tuple[str, ...]:
-    """The model's phonemes, and behind them those of the examples that it does not know."""
+    """The model's phonemes, then those of the examples that it does not have."""
     spoken = {phoneme for example in examples for phoneme in example.phonemes}
     known = recognizer.phonemes.symbols
     return (*known, *sorted(spoken - set(known)))
@@ -51,7 +51,7 @@ def observe(
     """The routing of every real frame (or token), utterance by utterance.
 
     The phoneme of a frame is what is spoken at its centre where the corpus has times; else what the
-    model's own forced alignment of the reference puts there.
+    model's forced alignment of the reference puts there.
 
     Args:
         recognizer: In evaluation mode.
@@ -64,42 +64,37 @@ def observe(
     layer, _ = recognizer.routed_layer(layer)
     names = phoneme_names(recognizer, examples)
     index = {phoneme: number for number, phoneme in enumerate(names)}
-    num_shifts = recognizer.decoding.shifts_for(None)
-    for batch, recognition in recognize_examples(recognizer, examples, num_shifts=num_shifts):
-        weights = {
-            name: recognition.routing_of(name).weights.cpu().float().numpy()
-            for name in {own.layer for own in recognition.layers} | {layer}
-        }
-        frames = recognition.num_frames.tolist()
-        hypotheses = decode_phonemes(recognizer, recognition)
-        best = recognition.log_posteriors.argmax(dim=-1).cpu().numpy()
-        experts = recognition.expert_log_posteriors
-        for row, (example, hypothesis) in enumerate(zip(batch.examples, hypotheses, strict=True)):
-            real = slice(frames[row])
-            spoken = phoneme_rows(recognizer, example, recognition.log_posteriors[row, real].cpu())
-            said = np.array([*(index[p] for p in example.phonemes), -1], dtype=np.int64)
-            phoneme = said[spoken]
-            targets = _outputs(recognizer, names)[phoneme]
-            own = {name: _shares(several[row, real]) for name, several in weights.items()}
-            yield Observation(
-                example,
-                UtteranceRouting(
-                    example.utterance,
-                    example.speaker,
-                    recognizer.frame_seconds,
-                    own[layer],
-                    phoneme,
-                    _edges(spoken),
-                    (best[row, real] == targets) & (targets >= 0),
-                    None
-                    if experts is None
-                    else _credit(own[layer], experts[row, real].cpu().numpy(), targets),
-                ),
-                {name: shares for name, shares in own.items() if name is not None},
-                tuple(hypothesis),
-                score_utterance(example.phonemes, hypothesis),
-                spoken,
-            )
+    outputs = _outputs(recognizer, names)
+    sparse = recognizer.encoder.sparse_layers if recognizer.encoder else ()
+    layers = [one.name for one in sparse] or [layer]
+    for recognized in recognize_split(recognizer, examples, layers=layers):
+        example, log_posteriors = recognized.example, recognized.log_posteriors.cpu()
+        weights = {name: _normalized(array) for name, array in recognized.weights.items()}
+        spoken = phoneme_rows(recognizer, example, log_posteriors)
+        reference = np.array([*(index[p] for p in example.phonemes), -1], dtype=np.int64)
+        phoneme = reference[spoken]
+        targets = outputs[phoneme]
+        by_expert = recognized.expert_log_posteriors
+        routing = UtteranceRouting(
+            utterance=example.utterance,
+            speaker=example.speaker,
+            frame_seconds=recognizer.frame_seconds,
+            weights=weights[layer],
+            phoneme=phoneme,
+            edge=_edges(spoken),
+            right=(log_posteriors.argmax(dim=-1).numpy() == targets) & (targets >= 0),
+            credit=None
+            if by_expert is None
+            else _credit(weights[layer], by_expert.cpu().numpy(), targets),
+        )
+        yield Observation(
+            example,
+            routing,
+            {name: array for name, array in weights.items() if name is not None},
+            tuple(recognized.hypothesis),
+            score_utterance(example.phonemes, recognized.hypothesis),
+            spoken,
+        )
 
 
 def collect_routing(
@@ -117,28 +112,28 @@ def collect_routing(
     """
     layer, experts = recognizer.routed_layer(layer)
     speakers = tuple(sorted({example.speaker for example in examples}))
-    found = [one.routing for one in observe(recognizer, examples, layer)]
-    lengths = [len(one.weights) for one in found]
+    utterances = [one.routing for one in observe(recognizer, examples, layer)]
+    lengths = [len(one.weights) for one in utterances]
     return RoutingTable(
         experts=experts,
         speakers=speakers,
         phonemes=phoneme_names(recognizer, examples),
-        utterances=tuple(one.utterance for one in found),
-        weights=np.concatenate([one.weights for one in found]),
-        speaker=np.repeat([speakers.index(one.speaker) for one in found], lengths),
-        phoneme=np.concatenate([one.phoneme for one in found]),
-        utterance=np.repeat(np.arange(len(found)), lengths),
+        utterances=tuple(one.utterance for one in utterances),
+        weights=np.concatenate([one.weights for one in utterances]),
+        speaker=np.repeat([speakers.index(one.speaker) for one in utterances], lengths),
+        phoneme=np.concatenate([one.phoneme for one in utterances]),
+        utterance=np.repeat(np.arange(len(utterances)), lengths),
     )
 
 
-def _shares(weights: NDArray[np.float32]) -> NDArray[np.float32]:
+def _normalized(weights: NDArray[np.float32]) -> NDArray[np.float32]:
     """Weights that sum to 1 in float32 too."""
     shares: NDArray[np.float32] = weights / weights.sum(axis=1, keepdims=True)
     return shares
 
 
 def _outputs(recognizer: Recognizer, names: Sequence[str]) -> NDArray[np.int64]:
-    """The model's output for each phoneme; -1 for one that it does not know, and for none."""
+    """The model's output for each phoneme; -1 for one that it does not have, and for none."""
     known = [recognizer.phonemes.encode([p])[0] if p in recognizer.phonemes else -1 for p in names]
     return np.array([*known, -1], dtype=np.int64)
 
@@ -153,7 +148,7 @@ def _edges(spoken: NDArray[np.int64]) -> NDArray[np.bool_]:
 def _credit(
     weights: NDArray[np.float32], log_posteriors: NDArray[np.float32], targets: NDArray[np.int64]
 ) -> NDArray[np.float32]:
-    """Each expert's part of the probability of what is spoken, shape (rows, experts)."""
+    """Each expert's share of the probability of the spoken phoneme, shape (rows, experts)."""
     rows = np.arange(len(targets))
     with np.errstate(divide="ignore"):
         joint = np.log(weights) + log_posteriors[rows, :, targets.clip(min=0)]  # (T, E)
@@ -162,5 +157,5 @@ def _credit(
     total = parts.sum(axis=1, keepdims=True)
     credit = np.divide(parts, total, out=np.zeros_like(parts), where=total > 0)
     credit[targets < 0] = 0
-    given: NDArray[np.float32] = credit.astype(np.float32)
-    return given
+    rounded: NDArray[np.float32] = credit.astype(np.float32)
+    return rounded
