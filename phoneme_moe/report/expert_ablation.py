@@ -95,7 +95,7 @@ def ablate_experts(
     Args:
         recognizer: In evaluation mode.
         examples: Of a split.
-        scores: Errors of each utterance with the run's own routing.
+        scores: Errors of each utterance with the run's routing.
         layer: The sparse layer whose experts are ablated; the last one when left out.
     """
     layer, experts = recognizer.routed_layer(layer)

@@ -1,6 +1,6 @@
 """Mutual information between routing and speaker, and between routing and phoneme, in bits.
 
-An expert is drawn by its weight in a row, so that a row of several experts counts as a share of
+An expert is drawn by its weight in a row, so that a row with two experts counts as a share of
 each: everything is computed from masses, sums of weights over rows. What chance alone would give,
 about ``(labels - 1)(experts - 1) / (2 n ln 2)`` bits for n independent rows (Miller, "Note on the
 bias of information estimates", 1955), is not taken off here: frames are not independent, and

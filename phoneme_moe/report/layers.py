@@ -46,8 +46,8 @@ class LayerAccumulator:
         """The layers, sorted by their numbers; None with fewer than two.
 
         Agreement is the mutual information of the heaviest experts of two layers in the same
-        row over the mean of their entropies (Strehl & Ghosh 2002): 0 when they have nothing to do
-        with each other, 1 when each follows from the other.
+        row over the mean of their entropies (Strehl & Ghosh 2002): 0 when they are
+        independent, 1 when each determines the other.
         """
         if len(self.load) < 2:
             return None

@@ -44,7 +44,7 @@ class RoutingSums:
         edge_rows: Steady rows (0) and first or last rows of their phoneme (1), shape
             (utterances, 2). Rows with a phoneme only; 0 everywhere where it is not known.
         edge_mass: Mass of each expert in them, shape (utterances, 2, experts).
-        right_rows: Rows whose phoneme the model takes for another (0) and for itself (1), shape
+        right_rows: Rows whose phoneme does not have the highest posterior (0) and does (1), shape
             (utterances, 2). Rows with a phoneme only; 0 everywhere where it is not known.
         right_mass: Mass of each expert in them, shape (utterances, 2, experts).
         credit: Summed credit, shape (utterances, experts); None where experts have no posteriors.

@@ -5,7 +5,7 @@ or inside them (phonemes), never between single rows. Two null hypotheses:
 
 * speakers: utterances are dealt to the speakers at random, each speaker as many as it has. All
   dependence inside an utterance stays, and so do its phonemes. For all statistics that know
-  speakers, the interaction among them, so that its chance level has the phonemes' own part in it.
+  speakers, the interaction among them, so that its chance level includes the part of the phonemes.
 * phonemes: inside each utterance the mean weights of its phonemes change places. How often each
   phoneme occurs stays, and so does everything that all rows of an utterance share. Where an
   utterance has a single phoneme (one token, say), it changes places with other such utterances of
@@ -214,7 +214,7 @@ def _phoneme_test(
         random: Their source.
     """
     utterance, phoneme = np.nonzero(rows)
-    # Phonemes change places in their utterance; a lone one in its speaker's lone ones.
+    # Phonemes change places in their utterance; a single one with those of its speaker.
     lone = ((rows > 0).sum(axis=1) == 1)[utterance]
     group = np.where(lone, len(rows) + speaker[utterance], utterance)
     arranged = np.argsort(group, kind="stable")
@@ -231,7 +231,7 @@ def _phoneme_test(
         into = csr_array((weight, source[by_phoneme], ends), shape=(len(ends) - 1, len(mean)))
         return mutual_information(into @ mean)
 
-    # Sorting numbers is several times as fast as argsort, so each carries its own index: group,
+    # Sorting numbers is several times as fast as argsort, so each carries its index: group,
     # then a random number, then index.
     index_bits = len(mean).bit_length()
     random_bits = 62 - index_bits - int(group.max()).bit_length()

@@ -18,7 +18,7 @@ from phoneme_moe.report.routing_sums import Counts, Floats, Masses, RoutingSums
 from phoneme_moe.report.significance import SignificanceTest, by_name, significance_tests
 from phoneme_moe.report.statistics import RoutingReport, summarize
 
-#: Chance that the mean of a speaker's next utterances lies in its interval.
+#: Probability that the mean of a speaker's next utterances lies in its interval.
 CONFIDENCE = 0.95
 #: Utterances whose range misses the truth in more than one case of a hundred: 2 / 2^n > 0.01.
 _FEW = 8
@@ -26,7 +26,7 @@ _FEW = 8
 _DRAWN_AT_ONCE = 2**22
 #: Of more speakers the leaves stay as the linkage has them: the best order takes cubic time.
 _MOST_ORDERED = 500
-#: Nats; mean weights of less entropy are one expert's (1.01 in effect), and mix nothing.
+#: Nats; mean weights of less entropy are one expert's (effective number 1.01), and mix nothing.
 _CERTAIN = 0.01
 
 
@@ -37,8 +37,8 @@ class Specialisation:
     Attributes:
         weight_intervals: 95 % interval of every mean weight, shape (speakers, experts, 2), from
             resampled utterances; 0 to 1 for a speaker with one utterance, where nothing is known.
-        adjusted_weights: Mean weights as if every speaker said the same phoneme mix, shape
-            (speakers, experts); None where there is no phoneme that all say.
+        adjusted_weights: Mean weights with every speaker reweighted to the same phoneme mix, shape
+            (speakers, experts); None where no phoneme occurs for all.
         adjusted_phonemes: Names of the phonemes in that mix; None where there is none.
         clustering: None for one speaker or one expert.
         mixing: For each speaker the part of the spread of its mean weights that is there inside
@@ -128,7 +128,7 @@ def _intervals(sums: RoutingSums, draws: int, random: np.random.Generator) -> Fl
 
 
 def _adjusted(report: RoutingReport, common: NDArray[np.bool_]) -> Floats:
-    """Mean weights of every speaker under the split's own mix of the common phonemes."""
+    """Mean weights of every speaker under the split's mix of the common phonemes."""
     mix = report.phoneme_rows[common] / report.phoneme_rows[common].sum()
     adjusted: Floats = np.einsum("p,spe->se", mix, report.speaker_phoneme_weights[:, common])
     return adjusted

@@ -92,13 +92,15 @@ def choose_utterances(
     Raises:
         ArgumentError: A requested utterance does not exist.
     """
-    known = [one.utterance for one in utterances]
+    known = [summary.utterance for summary in utterances]
     for name in requested:
         if name not in known:
             raise ArgumentError("utterance", f"no utterance {name!r} here{suggest(name, known)}")
-    short = [one for one in utterances if 0 < one.seconds <= LONGEST_SECONDS] or list(utterances)
+    short = [summary for summary in utterances if 0 < summary.seconds <= LONGEST_SECONDS] or list(
+        utterances
+    )
     shown: dict[str, Reason] = dict.fromkeys(requested, "asked")
-    several = len({one.speaker for one in short}) > 1
+    several = len({summary.speaker for summary in short}) > 1
     for reason, ranking in _rankings(short):
         shown |= dict.fromkeys(_first_of(ranking, shown, several), reason)
     return list(shown.items())
@@ -109,23 +111,24 @@ def _rankings(
 ) -> list[tuple[Reason, list[UtteranceSummary]]]:
     """The utterances by each reason, the best example first."""
     by_speaker: dict[str, list[Floats]] = {}
-    for one in utterances:
-        by_speaker.setdefault(one.speaker, []).append(one.weights)
+    for summary in utterances:
+        by_speaker.setdefault(summary.speaker, []).append(summary.weights)
     mean = {speaker: np.mean(weights, axis=0) for speaker, weights in by_speaker.items()}
-    scored = [one for one in utterances if one.error_rate is not None]
+    scored = [summary for summary in utterances if summary.error_rate is not None]
     return [
         (
             "typical",
             sorted(
                 scored or utterances,
-                key=lambda one: float(np.abs(one.weights - mean[one.speaker]).sum()),
+                key=lambda summary: float(np.abs(summary.weights - mean[summary.speaker]).sum()),
             ),
         ),
-        ("uncertain", sorted(utterances, key=lambda one: -one.entropy)),
+        ("uncertain", sorted(utterances, key=lambda summary: -summary.entropy)),
         (
             "worst",
             sorted(
-                (one for one in scored if one.error_rate), key=lambda one: -(one.error_rate or 0)
+                (summary for summary in scored if summary.error_rate),
+                key=lambda summary: -(summary.error_rate or 0),
             ),
         ),
     ]
@@ -136,10 +139,10 @@ def _first_of(
 ) -> list[str]:
     """The first few that are not shown yet."""
     picked: dict[str, str] = {}
-    for one in ranking:
-        repeated = different_speakers and one.speaker in picked.values()
-        if len(picked) < OF_A_KIND and one.utterance not in shown and not repeated:
-            picked[one.utterance] = one.speaker
+    for summary in ranking:
+        repeated = different_speakers and summary.speaker in picked.values()
+        if len(picked) < OF_A_KIND and summary.utterance not in shown and not repeated:
+            picked[summary.utterance] = summary.speaker
     return list(picked)
 
 

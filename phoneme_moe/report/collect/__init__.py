@@ -1,1 +1,1 @@
-"""From a model and a split to who was asked in every row, in memory and as a table on disk."""
+"""The routing of every row of a split: observed, in memory, and as a table on disk."""
