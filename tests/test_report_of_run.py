@@ -81,8 +81,8 @@ def test_a_frame_has_the_phoneme_spoken_at_its_centre(
                 for item in cut.supervisions[0].alignment["phoneme"]
                 if item.start <= centre < item.start + item.duration
             ]
-            found = table.phoneme[row]
-            assert ([] if found == -1 else [table.phonemes[found]]) == spoken
+            labels = table.phoneme[row]
+            assert ([] if labels == -1 else [table.phonemes[labels]]) == spoken
 
 
 def test_a_token_is_one_row_of_its_phoneme(classified: Trained, tones: PreparedCorpus) -> None:
@@ -104,8 +104,8 @@ def test_without_times_frames_are_aligned_in_the_order_spoken(
     np.testing.assert_array_equal(table.weights, exact.weights)
     for example in timed:
         rows = table.utterance == table.utterances.index(example.utterance)
-        found = table.phoneme[rows]
-        changes = found[np.flatnonzero(np.diff(found, prepend=-2))]
+        labels = table.phoneme[rows]
+        changes = labels[np.flatnonzero(np.diff(labels, prepend=-2))]
         named = [table.phonemes[i] for i in changes if i != -1]
         without_repeats = [
             p for i, p in enumerate(example.phonemes) if i == 0 or example.phonemes[i - 1] != p
@@ -144,8 +144,8 @@ def test_a_speakers_row_is_the_mean_over_the_speakers_frames(
     table = collect_routing(recognized.run.recognizer, examples_of(recognized, tones))
     report = recognized.routing.report
     for row, speaker in enumerate(report.speakers):
-        own = table.weights[table.speaker == table.speakers.index(speaker)]
-        np.testing.assert_allclose(report.weights[row], own.mean(axis=0), atol=1e-5)
+        speaker_rows = table.weights[table.speaker == table.speakers.index(speaker)]
+        np.testing.assert_allclose(report.weights[row], speaker_rows.mean(axis=0), atol=1e-5)
 
 
 def test_a_report_of_another_split_goes_where_it_is_told(

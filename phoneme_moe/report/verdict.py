@@ -104,13 +104,10 @@ def _served_by_one(report: RoutingReport) -> str:
         for i in range(len(report.speakers))
         if report.own_expert[i] is None and not report.blended[i]
     ]
-    alone = (
-        "" if all(own is None for own in report.own_expert) else "without an expert of their own "
-    )
-    if len(cases) == 1:
-        alone = alone.replace("their", "its")
-    verb = "is" if len(cases) == 1 else "are each"
-    return _counted(report, f"{alone}{verb} served mainly by one expert", cases)
+    pronoun, verb = ("its", "is") if len(cases) == 1 else ("their", "are each")
+    some_own = any(expert is not None for expert in report.own_expert)
+    without = f"without an expert of {pronoun} own " if some_own else ""
+    return _counted(report, f"{without}{verb} served mainly by one expert", cases)
 
 
 def _dead(report: RoutingReport) -> str:

@@ -37,8 +37,10 @@ def interaction(joint: np.ndarray) -> float:
 def test_an_expert_for_each_speaker_tells_one_bit_of_two_speakers_and_nothing_of_the_phoneme() -> (
     None
 ):
-    own = [[1, 0], [1, 0], [0, 1], [0, 1]]
-    assert information_about(table(own, [0, 0, 1, 1], [0, 1, 0, 1])) == pytest.approx((1, 0))
+    weights_of_experts = [[1, 0], [1, 0], [0, 1], [0, 1]]
+    assert information_about(
+        table(weights_of_experts, [0, 0, 1, 1], [0, 1, 0, 1])
+    ) == pytest.approx((1, 0))
 
 
 def test_frames_without_a_phoneme_count_for_the_speaker_only() -> None:
@@ -58,9 +60,9 @@ def test_it_is_at_least_nothing_at_most_all_and_the_same_the_other_way(
     rows: list[list[float]],
 ) -> None:
     joint = np.array(rows)
-    found = mutual_information(joint)
-    assert -1e-9 <= found <= np.log2(min(joint.shape)) + 1e-9
-    assert mutual_information(joint.T) == pytest.approx(found, abs=1e-12)
+    bits = mutual_information(joint)
+    assert -1e-9 <= bits <= np.log2(min(joint.shape)) + 1e-9
+    assert mutual_information(joint.T) == pytest.approx(bits, abs=1e-12)
     independent = np.outer(joint.sum(axis=1), joint.sum(axis=0))
     assert mutual_information(independent) == pytest.approx(0, abs=1e-9)
 

@@ -153,10 +153,10 @@ def test_groups_can_be_made_over_row_groups(
     split = [routed(random, 10, 2, f"u{i}", f"s{i % 3}") for i in range(6)]
     table = pq.read_table(written(tmp_path / "routing.parquet", split))
     assert len(table["speaker"].chunks) > 1
-    found = table.group_by("speaker").aggregate([("weight", "sum")]).to_pydict()
-    for speaker, total in zip(found["speaker"], found["weight_sum"], strict=True):
-        own = sum(one.weights.sum() for one in split if one.speaker == speaker)
-        assert total == pytest.approx(own)
+    sums = table.group_by("speaker").aggregate([("weight", "sum")]).to_pydict()
+    for speaker, total in zip(sums["speaker"], sums["weight_sum"], strict=True):
+        expected_sum = sum(one.weights.sum() for one in split if one.speaker == speaker)
+        assert total == pytest.approx(expected_sum)
 
 
 def interrupted(one: UtteranceRouting) -> Iterator[UtteranceRouting]:
@@ -203,11 +203,11 @@ def test_the_pandas_example_of_the_documentation(
         for one in split:
             table.add(one)
     monkeypatch.chdir(tmp_path)
-    found: dict[str, object] = {}
+    namespace: dict[str, object] = {}
     for block in re.findall(r"```python\n(.*?)```", DOC.read_text(encoding="utf-8"), re.S):
-        exec(block, found)
+        exec(block, namespace)
 
-    means, entropy, share = found["means"], found["entropy"], found["share"]
+    means, entropy, share = namespace["means"], namespace["entropy"], namespace["share"]
     for speaker in ("s0", "s1"):
         weights = np.concatenate([one.weights for one in split if one.speaker == speaker])
         mean = weights.mean(axis=0)
@@ -218,5 +218,5 @@ def test_the_pandas_example_of_the_documentation(
     weights = np.concatenate([one.weights for one in split])
     phoneme = np.concatenate([one.phoneme for one in split])
     for index, name in enumerate(PHONEMES):
-        own = weights[phoneme == index].mean(axis=0)
-        assert share[name] == pytest.approx(own[EXPERTS.index("expert_2")], abs=1e-5)
+        expected_sum = weights[phoneme == index].mean(axis=0)
+        assert share[name] == pytest.approx(expected_sum[EXPERTS.index("expert_2")], abs=1e-5)

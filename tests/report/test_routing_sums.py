@@ -24,23 +24,23 @@ PHONEMES = tuple("abcde")
 @st.composite
 def splits(draw: st.DrawFn) -> list[UtteranceRouting]:
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    found = dependent_utterances(
+    split = dependent_utterances(
         random,
         speakers=("x", "y", "z")[: draw(st.integers(1, 3))],
         each=draw(st.integers(1, 4)),
         rows=draw(st.integers(2, 12)),
         num_experts=draw(st.integers(1, 5)),
     )
-    if draw(st.booleans()):  # only the heaviest expert is asked
-        found = [
+    if draw(st.booleans()):  # only the heaviest expert is selected
+        split = [
             dataclasses.replace(
                 one,
                 weights=np.eye(one.weights.shape[1], dtype=np.float32)[one.weights.argmax(axis=1)],
             )
-            for one in found
+            for one in split
         ]
-    order = draw(st.permutations(range(len(found))))
-    return [found[i] for i in order]
+    order = draw(st.permutations(range(len(split))))
+    return [split[i] for i in order]
 
 
 def names_of(split: list[UtteranceRouting]) -> list[str]:

@@ -78,15 +78,15 @@ def test_planted_specialisation_is_found() -> None:
         speaker_scores=np.diag([3.0, 3.0, 0, 0]),
         phoneme_scores=np.diag([4.0] * 5)[:, :4],
     )
-    found = by_scope(accumulated(split, EXPERTS, PHONEMES))
+    results = by_scope(accumulated(split, EXPERTS, PHONEMES))
     for name in ("speaker_information", "phoneme_information", "speaker_beyond_phonemes"):
-        test = found[name, None]
+        test = results[name, None]
         assert test.significant
         assert test.p == 1 / 200
         assert test.corrected > 0.05
-    assert found["cramers_v", None].significant
-    assert found["own_share", "ann"].significant
-    assert found["own_share", "bob"].corrected > 0.1
+    assert results["cramers_v", None].significant
+    assert results["own_share", "ann"].significant
+    assert results["own_share", "bob"].corrected > 0.1
 
 
 def test_speakers_that_differ_only_in_what_they_say_tell_nothing_beyond_it() -> None:
@@ -99,10 +99,10 @@ def test_speakers_that_differ_only_in_what_they_say_tell_nothing_beyond_it() -> 
         speaker_mixes=np.full((4, 5), 0.05) + 0.75 * np.eye(4, 5),
         phoneme_scores=np.eye(5, 4) * 6,
     )
-    found = by_scope(accumulated(split, EXPERTS, PHONEMES))
-    assert found["speaker_information", None].corrected > 0.2
-    assert found["speaker_information", None].significant
-    beyond = found["speaker_beyond_phonemes", None]
+    results = by_scope(accumulated(split, EXPERTS, PHONEMES))
+    assert results["speaker_information", None].corrected > 0.2
+    assert results["speaker_information", None].significant
+    beyond = results["speaker_beyond_phonemes", None]
     assert abs(beyond.corrected) < 0.02
     assert beyond.p > LEVEL
 
@@ -111,13 +111,13 @@ def test_an_interaction_is_found_and_speaker_and_phoneme_alone_are_none() -> Non
     # The speaker turns round which expert answers a and which b: neither alone tells anything.
     def split(turned: bool) -> RoutingSums:
         random = np.random.default_rng(5)
-        found = []
+        results = []
         for take in range(40):
             phoneme = random.integers(0, 2, 30)
             expert = phoneme ^ (take % 2) if turned else phoneme
             weights = np.eye(2)[expert] * 0.6 + 0.2
-            found.append(utterance(f"u{take}", ("ann", "bob")[take % 2], weights, phoneme))
-        return accumulated(found, ("x", "y"), "ab")
+            results.append(utterance(f"u{take}", ("ann", "bob")[take % 2], weights, phoneme))
+        return accumulated(results, ("x", "y"), "ab")
 
     turned = by_scope(split(turned=True))["interaction", None]
     # H(0.2) is what is left of one bit.
@@ -159,10 +159,10 @@ def test_routing_that_is_constant_inside_utterances_tells_nothing_of_phonemes() 
         dataclasses.replace(one, weights=np.repeat(one.weights[:1], len(one.weights), axis=0))
         for one in dependent_utterances(random)
     ]
-    found = by_scope(accumulated(split, EXPERTS, PHONEMES), draws=50)
-    assert found["phoneme_information", None].value > 0.01
-    assert found["phoneme_information", None].corrected == pytest.approx(0, abs=1e-5)
-    assert found["phoneme_information", None].p == 1
+    results = by_scope(accumulated(split, EXPERTS, PHONEMES), draws=50)
+    assert results["phoneme_information", None].value > 0.01
+    assert results["phoneme_information", None].corrected == pytest.approx(0, abs=1e-5)
+    assert results["phoneme_information", None].p == 1
 
 
 def test_order_of_utterances_and_of_experts_does_not_matter() -> None:

@@ -31,15 +31,15 @@ def around(
     truth: np.ndarray, random: np.random.Generator, *, each: int, rows: int = 25
 ) -> list[UtteranceRouting]:
     """Utterances whose weights scatter about those of their speaker, shape (speakers, experts)."""
-    found = []
+    result = []
     for speaker, weights in enumerate(truth):
         for take in range(each):
-            own = random.dirichlet(20 * weights)
-            frames = random.dirichlet(np.maximum(10 * own, 1e-3), rows) + 1e-9
+            utterance_mean = random.dirichlet(20 * weights)
+            frames = random.dirichlet(np.maximum(10 * utterance_mean, 1e-3), rows) + 1e-9
             phoneme = np.repeat(random.integers(-1, 5, rows // 5), 5)
             name = f"s{speaker:03}"
-            found.append(utterance(f"{name}-{take}", name, frames, phoneme, random))
-    return found
+            result.append(utterance(f"{name}-{take}", name, frames, phoneme, random))
+    return result
 
 
 def checked(sums: RoutingSums, draws: int = 20) -> dict[str, Any]:
@@ -61,16 +61,16 @@ def test_a_planted_blend_is_recovered_within_two_hundredths_and_lies_in_its_inte
     sums = accumulated(
         around(planted, np.random.default_rng(0), each=150), [f"e{i}" for i in range(6)], PHONEMES
     )
-    found = specialise(sums, draws=199)
-    assert found.adjusted_weights is not None
-    for weights in (summarize(sums).weights, found.adjusted_weights):
+    result = specialise(sums, draws=199)
+    assert result.adjusted_weights is not None
+    for weights in (summarize(sums).weights, result.adjusted_weights):
         np.testing.assert_allclose(weights, planted, atol=0.02)
-    low, high = np.moveaxis(found.weight_intervals, 2, 0)
+    low, high = np.moveaxis(result.weight_intervals, 2, 0)
     assert np.mean((low <= planted) & (planted <= high)) > 0.85
     assert (high - low).max() < 0.04
     assert all(
         test.significant
-        for test in found.tests
+        for test in result.tests
         if test.name in ("speaker_information", "cramers_v")
     )
 
@@ -89,8 +89,8 @@ def test_intervals_hold_the_truth_as_often_as_they_say_also_for_few_utterances()
 
 def test_one_utterance_has_an_interval_that_says_nothing() -> None:
     split = dependent_utterances(np.random.default_rng(0), each=1)
-    found = specialise(accumulated(split, EXPERTS, PHONEMES), draws=9)
-    np.testing.assert_array_equal(found.weight_intervals, [[[0, 1]] * 4] * 4)
+    result = specialise(accumulated(split, EXPERTS, PHONEMES), draws=9)
+    np.testing.assert_array_equal(result.weight_intervals, [[[0, 1]] * 4] * 4)
 
 
 def test_adjusted_weights_take_the_phoneme_mix_away() -> None:
@@ -100,9 +100,9 @@ def test_adjusted_weights_take_the_phoneme_mix_away() -> None:
         return utterance(speaker, speaker, np.eye(3)[phoneme] + 1e-9, phoneme)
 
     sums = accumulated([split("ann", 3), split("bob", 1)], "xyz", ("a", "b", "c"))
-    found = specialise(sums, draws=9)
-    assert found.adjusted_phonemes == ("a", "b")
-    np.testing.assert_allclose(found.adjusted_weights, [[0.5, 0.5, 0]] * 2, atol=1e-6)
+    result = specialise(sums, draws=9)
+    assert result.adjusted_phonemes == ("a", "b")
+    np.testing.assert_allclose(result.adjusted_weights, [[0.5, 0.5, 0]] * 2, atol=1e-6)
     np.testing.assert_allclose(summarize(sums).weights[1], [0.25, 0.75, 0], atol=1e-6)
 
 
@@ -111,8 +111,8 @@ def test_no_phoneme_in_common_leaves_nothing_to_adjust() -> None:
         utterance("u", "ann", np.ones((3, 2)), np.zeros(3, np.int64)),
         utterance("v", "bob", np.ones((3, 2)), np.ones(3, np.int64)),
     ]
-    found = checked(accumulated(split, "xy", "ab"))
-    assert (found["adjusted_weights"], found["adjusted_phonemes"]) == (None, None)
+    result = checked(accumulated(split, "xy", "ab"))
+    assert (result["adjusted_weights"], result["adjusted_phonemes"]) == (None, None)
 
 
 def test_alike_speakers_are_neighbours_and_experts_follow_them() -> None:
@@ -154,27 +154,27 @@ def test_mixing_tells_a_blend_from_switching_and_from_one_expert() -> None:
 
 def test_parts_and_credit_are_means_over_rows() -> None:
     split = dependent_utterances(np.random.default_rng(0))
-    found = specialise(accumulated(split, EXPERTS, PHONEMES), draws=9)
+    result = specialise(accumulated(split, EXPERTS, PHONEMES), draws=9)
     weights = np.concatenate([one.weights for one in split])
     spoken = np.concatenate([one.phoneme for one in split]) >= 0
     edge = np.concatenate([one.edge for one in split])
     right = np.concatenate([one.right for one in split])
-    assert found.edges is not None
-    assert found.correctness is not None
+    assert result.edges is not None
+    assert result.correctness is not None
     for part, chosen in (
-        (found.edges.steady, spoken & ~edge),
-        (found.edges.edge, edge),
-        (found.correctness.wrong, spoken & ~right),
-        (found.correctness.right, right),
+        (result.edges.steady, spoken & ~edge),
+        (result.edges.edge, edge),
+        (result.correctness.wrong, spoken & ~right),
+        (result.correctness.right, right),
     ):
         assert part.rows == chosen.sum()
         np.testing.assert_allclose(part.weights, weights[chosen].mean(axis=0), atol=1e-6)
-    assert found.credit is not None
+    assert result.credit is not None
     speaker = np.concatenate([[one.speaker] * len(one.weights) for one in split])
     credit = np.concatenate([one.credit for one in split])
     for i, name in enumerate(("ann", "bob", "cy", "di")):
         mean = credit[(speaker == name) & spoken].mean(axis=0)
-        np.testing.assert_allclose(found.credit[i], mean, atol=1e-6)
+        np.testing.assert_allclose(result.credit[i], mean, atol=1e-6)
 
 
 def test_permuting_experts_permutes_everything() -> None:
@@ -186,11 +186,11 @@ def test_permuting_experts_permutes_everything() -> None:
         if one.credit is not None
     ]
 
-    def found(split: list[UtteranceRouting], experts: list[str]) -> Specialisation:
+    def result(split: list[UtteranceRouting], experts: list[str]) -> Specialisation:
         return specialise(accumulated(split, experts, PHONEMES), draws=30)
 
     names = list(EXPERTS)
-    one, other = found(split, names), found(permuted, [names[i] for i in order])
+    one, other = result(split, names), result(permuted, [names[i] for i in order])
     for key in ("weight_intervals", "adjusted_weights", "credit"):
         np.testing.assert_allclose(
             getattr(one, key)[:, order], getattr(other, key), atol=1e-6, err_msg=key
@@ -201,7 +201,7 @@ def test_permuting_experts_permutes_everything() -> None:
     assert one.clustering.speaker_order == other.clustering.speaker_order
     assert list(one.clustering.expert_order) == [order[i] for i in other.clustering.expert_order]
     # And the order of the utterances changes nothing.
-    again = found(split[::-1], names)
+    again = result(split[::-1], names)
     np.testing.assert_allclose(one.weight_intervals, again.weight_intervals, atol=1e-9)
     assert [test.p for test in one.tests] == [test.p for test in again.tests]
 

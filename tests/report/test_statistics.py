@@ -53,15 +53,19 @@ def test_means_and_counts_equal_a_naive_loop(table: RoutingTable) -> None:
         assert report.rows[i] == len(mine)
         assert report.utterances[i] == len({table.utterance[r] for r in mine})
         for j, phoneme in enumerate(report.phonemes):
-            said = [r for r in mine if table.phoneme[r] == table.phonemes.index(phoneme)]
-            assert report.speaker_phoneme_rows[i, j] == len(said)
-            expected = naive_mean(table, said) if said else [np.nan] * len(table.experts)
+            with_phoneme = [r for r in mine if table.phoneme[r] == table.phonemes.index(phoneme)]
+            assert report.speaker_phoneme_rows[i, j] == len(with_phoneme)
+            expected = (
+                naive_mean(table, with_phoneme) if with_phoneme else [np.nan] * len(table.experts)
+            )
             np.testing.assert_allclose(report.speaker_phoneme_weights[i, j], expected, atol=1e-12)
     for j, phoneme in enumerate(report.phonemes):
-        said = [r for r in rows if table.phoneme[r] == table.phonemes.index(phoneme)]
-        np.testing.assert_allclose(report.phoneme_weights[j], naive_mean(table, said), atol=1e-12)
-        assert report.phoneme_rows[j] == len(said)
-        assert report.phoneme_utterances[j] == len({table.utterance[r] for r in said})
+        with_phoneme = [r for r in rows if table.phoneme[r] == table.phonemes.index(phoneme)]
+        np.testing.assert_allclose(
+            report.phoneme_weights[j], naive_mean(table, with_phoneme), atol=1e-12
+        )
+        assert report.phoneme_rows[j] == len(with_phoneme)
+        assert report.phoneme_utterances[j] == len({table.utterance[r] for r in with_phoneme})
     np.testing.assert_allclose(report.load, naive_mean(table, list(rows)), atol=1e-12)
     assert report.num_utterances == len(set(table.utterance.tolist()))
 

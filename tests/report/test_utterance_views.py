@@ -44,8 +44,8 @@ def test_the_chosen_are_typical_uncertain_and_worst() -> None:
         planted("b2", "b", [0.0, 1.0], 0.0, 0.5),
         planted("b3", "b", [0.25, 0.75], 0.8, 0.0),
     ]
-    found = choose_utterances(summaries)
-    assert found == [
+    chosen = choose_utterances(summaries)
+    assert chosen == [
         ("b3", "typical"),
         ("a2", "typical"),
         ("b1", "uncertain"),
@@ -123,6 +123,6 @@ def test_the_audio_of_a_view_is_the_sound(observed: list[Observation]) -> None:
 
 
 def test_real_utterances_are_chosen_of_each_kind(observed: list[Observation]) -> None:
-    found = choose_utterances([summarize_utterance(one) for one in observed])
-    kinds = [why for _, why in found]
+    chosen = choose_utterances([summarize_utterance(one) for one in observed])
+    kinds = [why for _, why in chosen]
     assert kinds.count("typical") == kinds.count("uncertain") == OF_A_KIND
