@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
+
+from phoneme_moe.documents import Document
 
 Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -20,16 +22,11 @@ Shares = list[Share]
 Interval = tuple[float, float]
 
 
-class Part(BaseModel):
-    """A part of the document: frozen, strict about keys, built from objects with its attributes."""
+class Part(Document):
+    """A part of the document, which can be built from an object with the same attributes."""
 
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        from_attributes=True,
-        allow_inf_nan=False,
-        use_attribute_docstrings=True,
-    )
+    # Not strict: indices of scipy's linkage are floats, and pairs are lists in JSON.
+    model_config = ConfigDict(strict=False, from_attributes=True)
 
 
 class Counts(Part):

@@ -66,7 +66,7 @@ def observe(
     index = {phoneme: number for number, phoneme in enumerate(names)}
     outputs = _outputs(recognizer, names)
     sparse = recognizer.encoder.sparse_layers if recognizer.encoder else ()
-    layers = [one.name for one in sparse] or [layer]
+    layers: list[str | None] = [one.name for one in sparse] or [layer]
     for recognized in recognize_split(recognizer, examples, layers=layers):
         example, log_posteriors = recognized.example, recognized.log_posteriors.cpu()
         weights = {name: _normalized(array) for name, array in recognized.weights.items()}
