@@ -13,8 +13,8 @@ from jinja2 import Environment, StrictUndefined
 
 from phoneme_moe.report.compare.differences import turns
 from phoneme_moe.report.compare.text import measure_name, points, probability, signed
+from phoneme_moe.report.number_format import names, percent
 from phoneme_moe.report.page.palette import expert_colours, from_hex, hex_colour, ink, ramp
-from phoneme_moe.report.verdict import names, percent
 
 #: Speakers on the page; a corpus of thousands would make a file of many megabytes.
 MOST_SPEAKERS = 250

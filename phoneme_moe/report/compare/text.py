@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from phoneme_moe.report.compare.matching import SAME
-from phoneme_moe.report.verdict import names, percent
+from phoneme_moe.report.number_format import names, percent
 
 #: A routing that moves less than this is not worth a sentence.
 _MOVED = 0.05

@@ -15,6 +15,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from phoneme_moe.recipe.router import DEAD_PART
+from phoneme_moe.report.number_format import percent
 from phoneme_moe.report.page.palette import expert_colours, from_hex, hex_colour, ink, ramp
 from phoneme_moe.report.page.parts import Section
 from phoneme_moe.report.page.section_phonemes import phonemes_section
@@ -23,7 +24,6 @@ from phoneme_moe.report.page.section_statistics import cost_section, statistics_
 from phoneme_moe.report.page.section_time import time_section
 from phoneme_moe.report.page.section_training import training_section
 from phoneme_moe.report.statistics import BORROW_RATIO, MAIN_SHARE
-from phoneme_moe.report.verdict import percent
 
 #: Files beside the page, and what they hold.
 _FILES = (

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from phoneme_moe.report.number_format import percent
 from phoneme_moe.report.page.charts import bits, dumbbells
 from phoneme_moe.report.page.heat_map import HeatMap
 from phoneme_moe.report.page.heat_plot import draw_heat_map
@@ -29,7 +30,6 @@ from phoneme_moe.report.page.parts import (
 )
 from phoneme_moe.report.page.plots import rows_height
 from phoneme_moe.report.page.section_speakers import expert_order
-from phoneme_moe.report.verdict import percent
 
 #: Weights of speaker by phoneme by expert that travel with the page, one byte each.
 _MOST_CROSSED = 250_000

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from phoneme_moe.report.number_format import names, percent
 from phoneme_moe.report.page.charts import blends
 from phoneme_moe.report.page.heat_map import HeatMap, colour_top
 from phoneme_moe.report.page.heat_plot import draw_heat_map
@@ -26,7 +27,6 @@ from phoneme_moe.report.page.parts import (
     small,
 )
 from phoneme_moe.report.page.section_worth import worth_blocks
-from phoneme_moe.report.verdict import names, percent
 
 #: Most speakers, and most cells, on the page; thousands would make a file of many megabytes.
 MOST_SPEAKERS, _MOST_CELLS = 250, 8_000

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from phoneme_moe.report.number_format import names
 from phoneme_moe.report.page.curves import curves, stack
 from phoneme_moe.report.page.heat_map import HeatMap
 from phoneme_moe.report.page.heat_plot import draw_heat_map
@@ -25,7 +26,6 @@ from phoneme_moe.report.page.parts import (
     plural,
     shade,
 )
-from phoneme_moe.report.verdict import names
 
 Document = Mapping[str, Any]
 #: Key of a series, label of its axis, title of its figure, decimals.

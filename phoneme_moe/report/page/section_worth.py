@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from phoneme_moe.report.number_format import percent
 from phoneme_moe.report.page.charts import changes, dumbbells
 from phoneme_moe.report.page.heat_map import colour_top
 from phoneme_moe.report.page.parts import (
@@ -20,7 +21,6 @@ from phoneme_moe.report.page.parts import (
     signed,
 )
 from phoneme_moe.report.page.plots import rows_height
-from phoneme_moe.report.verdict import percent
 
 #: Most experts in a chart with one row per expert.
 _MOST_EXPERTS = 24
