@@ -12,7 +12,8 @@ from phoneme_moe.evaluation.calibrate import calibrate
 from phoneme_moe.evaluation.errors import Evaluation, evaluate
 from phoneme_moe.recipe import Recipe, load_recipe
 from phoneme_moe.report.run import RunReport, report_run
-from phoneme_moe.run_folder import LoadedRun, choose_device, load_run, read_recipe
+from phoneme_moe.run import Run, load
+from phoneme_moe.run_folder import choose_device, read_recipe
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Trained:
         routing: Routing report of the test split.
     """
 
-    run: LoadedRun
+    run: Run
     evaluation: Evaluation
     routing: RunReport
 
@@ -70,7 +71,7 @@ def train(
 
 def finish(folder: Path, device: str = "auto") -> Trained:
     """Calibrates a trained run, evaluates it on test and reports its routing into its folder."""
-    run = calibrate(load_run(folder, device))
+    run = calibrate(load(folder, device))
     evaluation = evaluate(run)
     evaluation.save(folder / "evaluation.json")
     return Trained(run, evaluation, report_run(run))

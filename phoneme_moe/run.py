@@ -1,31 +1,313 @@
-"""A run as Python programs use it: everything that a command does is a method of it."""
+"""A run as Python programs use it: ``load`` opens one, and its methods are the commands."""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+from phoneme_moe.errors import ArgumentError
 from phoneme_moe.run_folder import LoadedRun, load_run
 
 if TYPE_CHECKING:
-    from phoneme_moe.transcription.transcribe import Options
+    from numpy.typing import ArrayLike
+
+    from phoneme_moe.corpora import PreparedCorpus
+    from phoneme_moe.evaluation.errors import Evaluation
+    from phoneme_moe.features.audio import Samples
+    from phoneme_moe.report.compare.run import Comparison
+    from phoneme_moe.report.run import RunReport
+    from phoneme_moe.training.adapt import Adaptation
+    from phoneme_moe.transcription.align import Alignment
+    from phoneme_moe.transcription.run_engine import RunEngine
+    from phoneme_moe.transcription.transcribe import Failure
     from phoneme_moe.transcription.transcript import Transcript
 
 
 @dataclass(frozen=True)
 class Run(LoadedRun):
-    """A trained run (``load``)."""
+    """A trained run.
 
-    def transcribe(self, path: str | Path, options: Options | None = None) -> Transcript:
-        """Transcribes a recording (``transcription.transcribe``).
+    Attributes:
+        folder: The run folder.
+        recipe: Its recipe.
+        recognizer: The model with its weights, in evaluation mode.
+        decoding: Decoding settings.
+    """
+
+    def transcribe(
+        self,
+        audio: str | Path | ArrayLike,
+        sample_rate: int | None = None,
+        *,
+        beam: int | None = None,
+        nbest: int = 1,
+        symbols: Literal["arpabet", "ipa"] | None = None,
+        fold: str | None = None,
+        channel: int | None = None,
+        embeddings: str | Path | None = None,
+        only_expert: str | None = None,
+        without_expert: str | None = None,
+        gate_from: str | None = None,
+        layer: str | None = None,
+    ) -> Transcript:
+        """Transcribes a recording to phonemes with times, confidence and routing.
+
+        Args:
+            audio: An audio file; or amplitudes -1..1, shape (samples,) or (samples, channels).
+            sample_rate: Samples per second of an array.
+            beam: Beam width, 0 for greedy decoding; by default as the run decodes.
+            nbest: Length of the n-best list; more than 1 needs a beam.
+            symbols: Notation of the phonemes; by default that of the run's corpus.
+            fold: Smaller phoneme set to map onto: ``timit39``, ``timit48`` or ``classes``.
+            channel: From 1; the mean of all channels by default.
+            embeddings: A safetensors file with an embedding by recording, for runs whose routers
+                take one.
+            only_expert: Names of the experts to route to, with commas between.
+            without_expert: Names of experts to ablate, with commas between.
+            gate_from: A speaker of the run's corpus whose mean gate weights every frame gets;
+                ``uniform`` for equal weights.
+            layer: The sparse layer that these three override; all by default.
 
         Raises:
-            InputError: The file is not audio that can be used, or the options do not fit the run.
+            InputError: The audio cannot be used, or an option does not fit the run.
         """
-        from phoneme_moe.transcription.run_engine import transcribe
+        from phoneme_moe.transcription.transcribe import Options, transcribe_file
 
-        return transcribe(self, path, options)
+        engine = self._engine(only_expert, without_expert, gate_from, layer)
+        options = Options(beam, nbest, symbols, fold, channel, embeddings)
+        return transcribe_file(engine, _source(audio, sample_rate), options)
+
+    def transcribe_files(
+        self,
+        files: Iterable[str | Path],
+        *,
+        beam: int | None = None,
+        nbest: int = 1,
+        symbols: Literal["arpabet", "ipa"] | None = None,
+        fold: str | None = None,
+        channel: int | None = None,
+        embeddings: str | Path | None = None,
+        only_expert: str | None = None,
+        without_expert: str | None = None,
+        gate_from: str | None = None,
+        layer: str | None = None,
+    ) -> Iterator[Transcript | Failure]:
+        """Transcribes many files in batches, in their order; a bad one is a ``Failure``.
+
+        Args:
+            files: Audio files.
+            beam: As in ``transcribe``, and so are the other options.
+            nbest: As in ``transcribe``.
+            symbols: As in ``transcribe``.
+            fold: As in ``transcribe``.
+            channel: As in ``transcribe``.
+            embeddings: As in ``transcribe``.
+            only_expert: As in ``transcribe``.
+            without_expert: As in ``transcribe``.
+            gate_from: As in ``transcribe``.
+            layer: As in ``transcribe``.
+
+        Raises:
+            InputError: An option does not fit the run.
+        """
+        from phoneme_moe.transcription.transcribe import Options, transcribe_files
+
+        engine = self._engine(only_expert, without_expert, gate_from, layer)
+        options = Options(beam, nbest, symbols, fold, channel, embeddings)
+        return transcribe_files(engine, map(Path, files), options)
+
+    def align(
+        self,
+        audio: str | Path | ArrayLike,
+        phonemes: str | Sequence[str] | None = None,
+        sample_rate: int | None = None,
+        *,
+        text: str | None = None,
+        lexicon: str | Path | None = None,
+        channel: int | None = None,
+    ) -> Alignment:
+        """Aligns a recording with its phonemes, or with a text and a pronunciation dictionary.
+
+        Args:
+            audio: As in ``transcribe``.
+            phonemes: In order; as a string with spaces between.
+            sample_rate: Samples per second of an array.
+            text: Words instead of phonemes.
+            lexicon: The dictionary, in CMUdict's format.
+            channel: From 1; the mean of all channels by default.
+
+        Raises:
+            InputError: The audio cannot be used, a phoneme or word is unknown, or the recording is
+                too short.
+        """
+        from phoneme_moe.transcription.align import align_phonemes, align_text
+
+        if (phonemes is None) == (text is None):
+            raise ArgumentError("phonemes", "expected either phonemes or a text")
+        engine, source = self._engine(), _source(audio, sample_rate)
+        if text is not None:
+            from phoneme_moe.corpora.lexicon import read_pronunciations
+
+            if lexicon is None:
+                raise ArgumentError("lexicon", "found none; a text needs a dictionary")
+            return align_text(engine, source, text, read_pronunciations(Path(lexicon)), channel)
+        sequence = phonemes.split() if isinstance(phonemes, str) else list(phonemes or ())
+        return align_phonemes(engine, source, sequence, channel)
+
+    def evaluate(
+        self,
+        split: str = "test",
+        corpus: str | PreparedCorpus | None = None,
+        *,
+        beam: int | None = None,
+        only_expert: str | None = None,
+        without_expert: str | None = None,
+        gate_from: str | None = None,
+        layer: str | None = None,
+    ) -> Evaluation:
+        """Error rates on a split, overall and by speaker.
+
+        Args:
+            split: ``train``, ``dev`` or ``test``.
+            corpus: Another prepared corpus than the run's.
+            beam: As in ``transcribe``.
+            only_expert: As in ``transcribe``.
+            without_expert: As in ``transcribe``.
+            gate_from: As in ``transcribe``.
+            layer: As in ``transcribe``.
+
+        Raises:
+            InputError: The corpus is not prepared or has no phoneme of the model, or an option does
+                not fit the run.
+        """
+        from phoneme_moe.evaluation.errors import evaluate
+        from phoneme_moe.routing_override import named_override
+
+        override = named_override(self, only_expert, without_expert, gate_from, layer)
+        return evaluate(self, split, corpus, beam=beam, override=override)
+
+    def report(
+        self,
+        split: str = "test",
+        out: str | Path | None = None,
+        *,
+        corpus: str | None = None,
+        layer: str | None = None,
+        utterances: Sequence[str] = (),
+        progress: Callable[[str], None] = lambda stage: None,
+    ) -> RunReport:
+        """The routing report of a split: which experts serve which speakers, and is it real.
+
+        Args:
+            split: ``train``, ``dev`` or ``test``.
+            out: Folder to write to; ``report`` in the run folder by default.
+            corpus: Another prepared corpus than the run's.
+            layer: A sparse layer of an encoder; the last one by default.
+            utterances: Utterances to show over time, besides those that are chosen.
+            progress: Called with the name of each stage as it begins.
+
+        Raises:
+            InputError: The corpus is not prepared, or there is no such layer or utterance.
+        """
+        from phoneme_moe.report.run import report_run
+
+        folder = None if out is None else Path(out)
+        return report_run(self, split, folder, corpus, layer, utterances, progress)
+
+    def compare(
+        self,
+        other: LoadedRun,
+        split: str = "test",
+        out: str | Path | None = None,
+        *,
+        corpus: str | None = None,
+        layer: str | None = None,
+        other_layer: str | None = None,
+    ) -> Comparison:
+        """Compares this run with another one over the same utterances.
+
+        Args:
+            other: The run after; may be this one, to compare two of its layers.
+            split: ``train``, ``dev`` or ``test``.
+            out: Folder to write to; ``compare/NAME`` in the other run's folder by default.
+            corpus: A prepared corpus; by default the one that both runs were trained on.
+            layer: A sparse layer of both runs; the last one by default.
+            other_layer: Another one of the other run.
+
+        Raises:
+            InputError: The runs have no corpus, task or utterance in common.
+        """
+        from phoneme_moe.report.compare.run import compare_runs
+
+        folder = None if out is None else Path(out)
+        return compare_runs(self, other, split, corpus, layer, other_layer, folder)
+
+    def export(self, path: str | Path, int8: bool = False) -> Path:
+        """Writes the run as an ONNX file, which transcribes without torch.
+
+        Args:
+            path: The file.
+            int8: Weights in 8 bits.
+
+        Returns:
+            The file.
+
+        Raises:
+            InputError: The extra ``onnx`` is not installed, or a router cannot be exported.
+        """
+        from phoneme_moe.transcription.export import export_onnx
+
+        export_onnx(self, Path(path), int8)
+        return Path(path)
+
+    def adapt(
+        self,
+        recordings: str | Path,
+        speaker: str,
+        out: str | Path,
+        *,
+        new_expert: bool = False,
+        lexicon: str | Path | None = None,
+    ) -> Adaptation:
+        """Adapts the run to a new speaker, and writes a new run folder.
+
+        Args:
+            recordings: A folder of recordings, each with a text file of its phonemes or words.
+            speaker: Name of the speaker.
+            out: The new run folder; missing or empty.
+            new_expert: Give the speaker an expert; by default only the gate is trained.
+            lexicon: Pronunciation dictionary, if the text files have words.
+
+        Raises:
+            InputError: The run has no trainable gate, or the folder too few recordings.
+        """
+        from phoneme_moe.training.adapt import adapt
+
+        adaptation = adapt(
+            self,
+            speaker,
+            Path(recordings),
+            Path(out),
+            "expert" if new_expert else "gate",
+            None if lexicon is None else Path(lexicon),
+        )
+        return dataclasses.replace(adaptation, run=_as_run(adaptation.run))
+
+    def _engine(self, *override: str | None) -> RunEngine:
+        from phoneme_moe.routing_override import named_override
+        from phoneme_moe.transcription.run_engine import RunEngine
+
+        return RunEngine(self, named_override(self, *override))
+
+    def _repr_html_(self) -> str:
+        """The model card, for notebooks."""
+        from phoneme_moe.evaluation.model_card import model_card
+        from phoneme_moe.transcription.writers.html import definitions
+
+        return definitions(str(self.folder), model_card(self).lines())
 
 
 def load(folder: str | Path, device: str = "cpu") -> Run:
@@ -36,7 +318,23 @@ def load(folder: str | Path, device: str = "cpu") -> Run:
         device: ``cpu``, ``cuda`` or ``auto``.
 
     Raises:
-        InputError: As ``run_folder.load_run``.
+        InputError: It is no run folder, has no weights, or was made by a newer version.
     """
-    loaded = load_run(folder, device)
-    return Run(loaded.folder, loaded.recipe, loaded.recognizer, loaded.decoding)
+    return _as_run(load_run(folder, device))
+
+
+def _as_run(run: LoadedRun) -> Run:
+    return Run(run.folder, run.recipe, run.recognizer, run.decoding)
+
+
+def _source(audio: str | Path | ArrayLike, sample_rate: int | None) -> Path | Samples:
+    """A file, or an array with its rate."""
+    if isinstance(audio, str | Path):
+        if sample_rate is not None:
+            raise ArgumentError("sample_rate", "an audio file has its own; expected it for arrays")
+        return Path(audio)
+    if sample_rate is None:
+        raise ArgumentError("sample_rate", "found none; an array needs one")
+    from phoneme_moe.features.audio import Samples
+
+    return Samples(audio, sample_rate)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
@@ -86,8 +87,6 @@ def save_model(folder: Path, recipe: Recipe, recognizer: Recognizer) -> None:
     """Writes ``model.safetensors`` and ``model.json``."""
     from safetensors.torch import save_file
 
-    import phoneme_moe
-
     weights = {name: w.detach().cpu().contiguous() for name, w in _weights(recognizer).items()}
     with atomic_path(folder / "model.safetensors") as temporary:
         save_file(weights, temporary, metadata={"format": MODEL_FORMAT})
@@ -95,7 +94,7 @@ def save_model(folder: Path, recipe: Recipe, recognizer: Recognizer) -> None:
     document = ModelDocument(
         format=MODEL_FORMAT,
         version=MODEL_VERSION,
-        package_version=phoneme_moe.__version__,
+        package_version=version("phoneme-moe"),
         recipe=recipe.name,
         corpus=recipe.corpus.name,
         features=recipe.features,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 
@@ -22,7 +23,10 @@ INSERTION_BONUSES = (-0.5, 0.0, 0.5, 1.0, 1.5, 2.0)
 """Candidates of the coordinate search on dev."""
 
 
-def calibrate(run: LoadedRun, corpus: PreparedCorpus | None = None) -> LoadedRun:
+AnyRun = TypeVar("AnyRun", bound=LoadedRun)
+
+
+def calibrate(run: AnyRun, corpus: PreparedCorpus | None = None) -> AnyRun:
     """Finds the decoding settings of a run on dev and measures its quality on dev and test.
 
     Writes ``decoding.json`` and ``quality.json`` into the run folder.

@@ -13,12 +13,13 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import soundfile
 import soxr
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from phoneme_moe.errors import InputError
 
@@ -32,7 +33,50 @@ AUDIO_SUFFIXES = frozenset(
 )
 
 
-def load_waveform(path: str | Path, sample_rate: int, channel: int | None = None) -> Waveform:
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Audio in memory, wherever an audio file can be used.
+
+    Attributes:
+        samples: Amplitudes -1..1, shape (samples,) or (samples, channels); an array or a tensor.
+        sample_rate: Samples per second.
+        name: Stands for the path of a file in results and messages.
+    """
+
+    samples: ArrayLike
+    sample_rate: int
+    name: str = "array"
+
+    def waveform(self, sample_rate: int, channel: int | None = None) -> Waveform:
+        """The waveform, shape (samples,); arguments as in ``load_waveform``.
+
+        Raises:
+            InputError: The samples are not such an array, hold NaN or infinity, are fewer than
+                ``MIN_SECONDS``, or have no such channel.
+        """
+        samples = np.asarray(self.samples, np.float32)
+        if samples.ndim not in (1, 2):
+            raise InputError(
+                f"{self.name}: found shape {samples.shape}, expected (samples,) or "
+                "(samples, channels)"
+            )
+        by_channel = samples.reshape(len(samples), -1)
+        if channel is not None and channel > by_channel.shape[1]:
+            raise InputError(f"{self.name}: no channel {channel}: it has {by_channel.shape[1]}")
+        if not np.isfinite(by_channel).all():
+            raise InputError(f"{self.name}: samples are NaN or infinite")
+        seconds = len(samples) / self.sample_rate
+        if seconds < MIN_SECONDS:
+            raise InputError(
+                f"{self.name}: too short: found {seconds:.3f} s, expected at least {MIN_SECONDS} s"
+            )
+        mono = by_channel.mean(axis=1) if channel is None else by_channel[:, channel - 1]
+        return resample(mono, self.sample_rate, sample_rate)
+
+
+def load_waveform(
+    path: str | Path | Samples, sample_rate: int, channel: int | None = None
+) -> Waveform:
     """Reads an audio file of any rate and channel count.
 
     The rate is converted (soxr, high quality).
@@ -50,6 +94,8 @@ def load_waveform(path: str | Path, sample_rate: int, channel: int | None = None
         InputError: The file is missing, empty, not audio, truncated, holds NaN or infinity, is
             shorter than ``MIN_SECONDS``, or has no such channel.
     """
+    if isinstance(path, Samples):
+        return path.waveform(sample_rate, channel)
     return np.concatenate(list(waveform_blocks(path, sample_rate, channel, seconds=math.inf)))
 
 

@@ -83,7 +83,7 @@ class ModelCost:
     Attributes:
         parameters: Number of weights.
         active_parameters: Weights active per frame.
-        multiply_adds_per_frame: Multiply-adds of linear maps and convolutions for one frame of posteriors, or one
+        multiply_adds_per_frame: Of linear maps and convolutions, for one frame of posteriors or one
             token; None where nothing is multiplied.
         frame_ms: Milliseconds of sound of one frame of posteriors, or one token.
         weight_bytes: Memory of the weights.

@@ -292,9 +292,9 @@ class RoutingDocument(Part):
     training: TrainingHistory | None
     layers: SparseLayers | None
     cost: Cost
-    missing: list[str] = []
+    missing: list[str] = Field(default_factory=list)
     """What this report does not have, and why."""
-    verdict: list[str] = []
+    verdict: list[str] = Field(default_factory=list)
     """The numbers in sentences, the most telling first."""
 
 

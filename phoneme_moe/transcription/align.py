@@ -16,6 +16,7 @@ from torch.nn import functional
 from phoneme_moe.decoding.phonemes import BLANK
 from phoneme_moe.decoding.viterbi import Spans, force_align, min_num_frames, share_gaps
 from phoneme_moe.errors import ArgumentError, InputError
+from phoneme_moe.features.audio import Samples
 from phoneme_moe.transcription.model_spec import Engine, ModelOutput
 from phoneme_moe.transcription.recording import Recording, read_recording
 from phoneme_moe.transcription.segment_times import (
@@ -67,13 +68,16 @@ class Alignment:
 
 
 def align_phonemes(
-    engine: Engine, path: str | Path, phonemes: Sequence[str], channel: int | None = None
+    engine: Engine,
+    path: str | Path | Samples,
+    phonemes: Sequence[str],
+    channel: int | None = None,
 ) -> Alignment:
     """Aligns a recording with phonemes.
 
     Args:
         engine: A model that recognises utterances.
-        path: The audio file.
+        path: The audio file, or samples in memory.
         phonemes: In order, at least one.
         channel: As in ``features.audio.load_waveform``.
 
@@ -83,13 +87,13 @@ def align_phonemes(
     """
     if not phonemes:
         raise ArgumentError("phonemes", "found none, expected at least one")
-    model_output, recording = _infer_file(engine, Path(path), channel)
+    model_output, recording = _infer_file(engine, path, channel)
     return _align(engine, model_output, recording, engine.spec.phonemes.encode(phonemes))
 
 
 def align_text(
     engine: Engine,
-    path: str | Path,
+    path: str | Path | Samples,
     text: str,
     lexicon: Mapping[str, Sequence[Sequence[str]]],
     channel: int | None = None,
@@ -98,7 +102,7 @@ def align_text(
 
     Args:
         engine: A model that recognises utterances.
-        path: The audio file.
+        path: The audio file, or samples in memory.
         text: Words separated by spaces; case and punctuation around words are ignored.
         lexicon: Pronunciations of each word, in lower case.
         channel: As in ``features.audio.load_waveform``.
@@ -113,7 +117,7 @@ def align_text(
     for word in words:
         if word not in lexicon:
             raise ArgumentError("text", f"{word!r} is not in the lexicon")
-    model_output, recording = _infer_file(engine, Path(path), channel)
+    model_output, recording = _infer_file(engine, path, channel)
     encode = engine.spec.phonemes.encode
     log_posteriors = torch.from_numpy(model_output.log_posteriors[0])
     variants = [[encode(pronunciation) for pronunciation in lexicon[word]] for word in words]
@@ -139,14 +143,17 @@ def _flatten(pronunciations: Sequence[Sequence[int]]) -> list[int]:
     return [output for pronunciation in pronunciations for output in pronunciation]
 
 
-def _infer_file(engine: Engine, path: Path, channel: int | None) -> tuple[ModelOutput, Recording]:
+def _infer_file(
+    engine: Engine, path: str | Path | Samples, channel: int | None
+) -> tuple[ModelOutput, Recording]:
     spec = engine.spec
     if spec.tokens:
         raise InputError(
             f"{spec.source}: the model classifies single tokens (one token per recording); "
             "expected a run that recognises utterances (task.kind: recognize)"
         )
-    recording = read_recording(path, spec.front_end(), channel)
+    audio = path if isinstance(path, Samples) else Path(path)
+    recording = read_recording(audio, spec.front_end(), channel)
     (model_output,) = infer(engine, [recording])
     return model_output, recording
 

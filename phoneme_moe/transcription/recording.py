@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from phoneme_moe.errors import InputError
 from phoneme_moe.features.audio import (
     AUDIO_SUFFIXES,
+    Samples,
     Waveform,
     audio_seconds,
     load_waveform,
@@ -114,6 +115,11 @@ class Recording:
         return quiet if self.level.loudest > 1e-20 else np.ones_like(quiet)
 
 
+def source_path(audio: Path | Samples) -> Path:
+    """The path of a file, or the name of samples in memory, for results and messages."""
+    return Path(audio.name) if isinstance(audio, Samples) else audio
+
+
 def record(waveform: Waveform, path: Path, front_end: FrontEnd) -> Recording:
     """The recording of a waveform in memory, shape (samples,)."""
     energies = front_end.energies(waveform)
@@ -122,12 +128,12 @@ def record(waveform: Waveform, path: Path, front_end: FrontEnd) -> Recording:
 
 
 def read_recording(
-    path: Path,
+    path: Path | Samples,
     front_end: FrontEnd,
     channel: int | None = None,
     long_seconds: float = LONG_SECONDS,
 ) -> Recording:
-    """Reads an audio file.
+    """Reads an audio file, or takes samples in memory.
 
     Args:
         path: As in ``features.audio.load_waveform``.
@@ -139,8 +145,9 @@ def read_recording(
         InputError: The file is not audio that can be used.
         OSError: There is no space for the temporary file.
     """
-    if audio_seconds(path) <= long_seconds:
-        return record(load_waveform(path, front_end.sample_rate, channel), path, front_end)
+    if isinstance(path, Samples) or audio_seconds(path) <= long_seconds:
+        waveform = load_waveform(path, front_end.sample_rate, channel)
+        return record(waveform, source_path(path), front_end)
     spooled = SpooledEnergies(front_end.n_mels)
     num_samples = 0
     for energies, samples_so_far in _read_energies(path, front_end, channel):

@@ -7,19 +7,21 @@ from pathlib import Path
 import numpy as np
 
 from phoneme_moe.decoding.decoder import Segment
-from phoneme_moe.features.audio import Waveform, load_waveform
+from phoneme_moe.features.audio import Samples, Waveform, load_waveform
 from phoneme_moe.features.log_mel_numpy import FrontEnd
 from phoneme_moe.transcription.model_spec import Engine, ModelSpec
-from phoneme_moe.transcription.recording import record
+from phoneme_moe.transcription.recording import record, source_path
 from phoneme_moe.transcription.transcript import Transcript
 
 
-def transcribe_token(engine: Engine, path: Path, channel: int | None = None) -> Transcript:
+def transcribe_token(
+    engine: Engine, path: Path | Samples, channel: int | None = None
+) -> Transcript:
     """Classifies the token at the steepest rise of energy, such as the burst of a stop.
 
     Args:
         engine: A model that classifies tokens.
-        path: An audio file.
+        path: An audio file, or samples in memory.
         channel: As in ``features.audio.load_waveform``.
 
     Raises:
@@ -27,7 +29,7 @@ def transcribe_token(engine: Engine, path: Path, channel: int | None = None) -> 
     """
     spec, front_end = engine.spec, engine.spec.front_end()
     waveform = load_waveform(path, front_end.sample_rate, channel)
-    recording = record(waveform, path, front_end)
+    recording = record(waveform, source_path(path), front_end)
     token, start = _excise(spec, front_end, waveform, recording.energies[:].sum(axis=1))
     features = front_end(token)
     model_output = engine.infer(features[None], np.array([len(features)]))
@@ -43,7 +45,7 @@ def transcribe_token(engine: Engine, path: Path, channel: int | None = None) -> 
         weights,
     )
     return Transcript(
-        path=path,
+        path=recording.path,
         duration=recording.duration,
         segments=(segment,),
         silences=(),

@@ -20,9 +20,10 @@ from threadpoolctl import threadpool_limits
 
 from phoneme_moe.decoding.symbols import symbol_map
 from phoneme_moe.errors import ArgumentError, InputError
+from phoneme_moe.features.audio import Samples
 from phoneme_moe.transcription.model_spec import Engine, Floats, ModelSpec
 from phoneme_moe.transcription.pieces import decode
-from phoneme_moe.transcription.recording import Recording, read_recording
+from phoneme_moe.transcription.recording import Recording, read_recording, source_path
 from phoneme_moe.transcription.segment_times import build_transcript
 from phoneme_moe.transcription.single_token import transcribe_token
 from phoneme_moe.transcription.transcript import Transcript, with_symbols
@@ -81,13 +82,14 @@ ReadResult = Recording | Transcript | Failure
 
 
 def transcribe_files(
-    engine: Engine, files: Iterable[Path], options: Options | None = None
+    engine: Engine, files: Iterable[Path | Samples], options: Options | None = None
 ) -> Iterator[Transcript | Failure]:
     """Transcribes recordings, in the order given, each as soon as it and those before are done.
 
     Args:
         engine: The model.
-        files: Audio files of any sample rate and length; ``-`` for standard input.
+        files: Audio files of any sample rate and length, ``-`` for standard input; or samples in
+            memory.
         options: Decoding and symbols.
 
     Raises:
@@ -103,11 +105,12 @@ def transcribe_files(
     embeddings = _open_embeddings(spec, options)
     front_end = spec.front_end()
 
-    def read(path: Path) -> ReadResult:
+    def read(audio: Path | Samples) -> ReadResult:
+        path = source_path(audio)
         try:
             if spec.tokens:
-                return transcribe_token(engine, path, options.channel)
-            return read_recording(path, front_end, options.channel)
+                return transcribe_token(engine, audio, options.channel)
+            return read_recording(audio, front_end, options.channel)
         except InputError as error:
             return Failure(path, error)
         except OSError as error:
@@ -131,7 +134,9 @@ def transcribe_files(
 
 
 def _read_in_groups(
-    readers: ThreadPoolExecutor, read: Callable[[Path], ReadResult], files: Iterable[Path]
+    readers: ThreadPoolExecutor,
+    read: Callable[[Path | Samples], ReadResult],
+    files: Iterable[Path | Samples],
 ) -> Iterator[list[ReadResult]]:
     """Recordings in order: one, then two, then four ... so that results begin soon."""
     waiting: deque[Future[ReadResult]] = deque()
@@ -235,13 +240,17 @@ def _open_embeddings(spec: ModelSpec, options: Options) -> Embeddings | None:
     return Embeddings(options.embeddings, spec.embedding_size)
 
 
-def transcribe_file(engine: Engine, path: str | Path, options: Options | None = None) -> Transcript:
-    """Transcribes one recording.
+def transcribe_file(
+    engine: Engine, path: str | Path | Samples, options: Options | None = None
+) -> Transcript:
+    """Transcribes one recording: a file, or samples in memory.
 
     Raises:
         InputError: The file is not audio that can be used, or the options do not fit the model.
     """
-    (result,) = transcribe_files(engine, [Path(path)], options)
+    (result,) = transcribe_files(
+        engine, [path if isinstance(path, Samples) else Path(path)], options
+    )
     if isinstance(result, Failure):
         raise result.error
     return result

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from phoneme_moe.decoding.decoder import Segment
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,55 @@ class Transcript:
     def phonemes(self) -> tuple[str, ...]:
         """The phonemes alone."""
         return tuple(segment.phoneme for segment in self.segments)
+
+    def __str__(self) -> str:
+        return " ".join(self.phonemes)
+
+    def save(self, path: str | Path, format: str | None = None) -> Path:
+        """Writes the transcript to a file, completely or not at all.
+
+        Args:
+            path: The file.
+            format: A name of ``phoneme-moe transcribe --format``; by default the suffix of the
+                file decides.
+
+        Returns:
+            The file.
+
+        Raises:
+            InputError: There is no such format, or the suffix is of none.
+        """
+        from phoneme_moe.transcription.writers.transcripts import format_of
+
+        format_of(Path(path), format).save(self, Path(path))
+        return Path(path)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, as the JSON format has it (docs/schemas/transcript.schema.json)."""
+        from phoneme_moe.transcription.writers.documents import to_dict
+
+        return to_dict(self)
+
+    def to_dataframe(self) -> DataFrame:
+        """A pandas table, one row per phoneme, with a column for the weight of each expert.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        import pandas
+
+        names = list(self.routing)
+        rows = [
+            [s.phoneme, s.start, s.end, s.confidence, *(s.experts.get(n, 0.0) for n in names)]
+            for s in self.segments
+        ]
+        return pandas.DataFrame(rows, columns=["phoneme", "start", "end", "confidence", *names])
+
+    def _repr_html_(self) -> str:
+        """The phonemes with confidence and experts, for notebooks."""
+        from phoneme_moe.transcription.writers.html import transcript_html
+
+        return transcript_html(self)
 
 
 def with_symbols(transcript: Transcript, names: Mapping[str, str], **changes: Any) -> Transcript:

@@ -72,9 +72,9 @@ def test_help_imports_nothing_heavy() -> None:
 
 def test_inference_does_not_import_lightning(recognized: Trained, voices: Path) -> None:
     done = python(
-        "import sys; from phoneme_moe import load, transcribe, evaluate, report_run\n"
+        "import sys; from phoneme_moe import load\n"
         f"run = load({str(recognized.run.folder)!r})\n"
-        f"transcribe(run, {str(voices / 'ann.wav')!r}); evaluate(run)\n"
+        f"run.transcribe({str(voices / 'ann.wav')!r}); run.evaluate()\n"
         "sys.exit('lightning' in sys.modules)"
     )
     assert done.returncode == 0, done.stderr

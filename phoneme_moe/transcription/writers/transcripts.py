@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TextIO
 
 from phoneme_moe.decoding.decoder import Segment
-from phoneme_moe.errors import InputError
+from phoneme_moe.errors import ArgumentError, InputError, suggest
 from phoneme_moe.files import write_text
 from phoneme_moe.transcription.transcript import Transcript, whole_millisecond_edges
 from phoneme_moe.transcription.writers.documents import file_name, to_json
@@ -166,6 +166,27 @@ FORMATS = {
     "vtt": Format(".vtt", to_vtt, header="WEBVTT\n\n"),
 }
 """By name, as the option ``--format`` takes it."""
+
+
+def format_of(path: Path, name: str | None = None) -> Format:
+    """The format of a file.
+
+    Args:
+        path: The file.
+        name: Name of the format; by default the suffix of the file decides.
+
+    Raises:
+        InputError: There is no such format, or the suffix is of none.
+    """
+    if name is not None:
+        if name not in FORMATS:
+            raise ArgumentError("format", f"found {name!r}{suggest(name, FORMATS)}")
+        return FORMATS[name]
+    for known in FORMATS.values():
+        if path.suffix.lower() == known.suffix.lower():
+            return known
+    suffixes = ", ".join(known.suffix for known in FORMATS.values())
+    raise InputError(f"{path}: suffix {path.suffix!r} is of no format; expected one of {suffixes}")
 
 
 def output_names(files: Sequence[Path], suffix: str) -> list[str]:
