@@ -148,7 +148,19 @@ class Decoding:
         Raises:
             InputError: Names the first wrong key.
         """
-        document = DecodingDocument.parse(data, where)
+        return cls.from_document(DecodingDocument.parse(data, where), where)
+
+    @classmethod
+    def from_document(cls, document: DecodingDocument, where: str) -> Decoding:
+        """Converts the content of ``decoding.json``.
+
+        Args:
+            document: The content.
+            where: The file, for messages.
+
+        Raises:
+            InputError: The n-gram is not valid.
+        """
         ngram = None
         if document.language_model is not None:
             where = f"{where}: language_model"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
@@ -35,11 +35,11 @@ class Scores(Document):
         json_schema_extra={"oneOf": [{"required": ["per"]}, {"required": ["accuracy"]}]}
     )
 
-    per: float | SkipJsonSchema[None] = Field(
-        default=None, ge=0, description="Phoneme error rate: errors over reference phonemes."
+    per: Annotated[float, Field(ge=0)] | SkipJsonSchema[None] = Field(
+        default=None, description="Phoneme error rate: errors over reference phonemes."
     )
-    accuracy: float | SkipJsonSchema[None] = Field(
-        default=None, le=1, description="Of a token classifier: 1 - errors / tokens."
+    accuracy: Annotated[float, Field(le=1)] | SkipJsonSchema[None] = Field(
+        default=None, description="Of a token classifier: 1 - errors / tokens."
     )
     interval: tuple[float, float] = Field(description="95 % interval of the rate.")
     errors: int = Field(ge=0)

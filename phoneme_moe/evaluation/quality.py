@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,8 +63,8 @@ class SplitQuality(Document):
         description="Phoneme error rate of greedy decoding: errors over reference phonemes (over "
         "tokens for a classifier), nothing folded.",
     )
-    per_beam: float | SkipJsonSchema[None] = Field(
-        default=None, ge=0, description="The same with a beam search and the run's n-gram."
+    per_beam: Annotated[float, Field(ge=0)] | SkipJsonSchema[None] = Field(
+        default=None, description="The same with a beam search and the run's n-gram."
     )
     calibration_error_raw: float = Field(
         ge=0,

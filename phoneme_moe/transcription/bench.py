@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import soundfile
@@ -46,8 +46,8 @@ class Speed(Document):
     all_seconds: float = Field(ge=0, description="Seconds of all stages, overlapped.")
     times_real_time: float = Field(ge=0, description="sound_seconds / all_seconds.")
     memory_mb: float = Field(ge=0, description="Peak resident memory of the process.")
-    cold_start_seconds: float | None = Field(
-        default=None, ge=0, description="From starting the command to the transcript of a 5 s file."
+    cold_start_seconds: Annotated[float, Field(ge=0)] | None = Field(
+        default=None, description="From starting the command to the transcript of a 5 s file."
     )
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, ConfigDict, Field
 
 from phoneme_moe.decoding.decoder import Decoding
+from phoneme_moe.decoding.document import DecodingDocument
 from phoneme_moe.decoding.phonemes import PhonemeSet
 from phoneme_moe.errors import InputError
 from phoneme_moe.files import Document, parse_document
@@ -74,7 +75,7 @@ class OnnxSpec(Document):
     embedding_size: int | None = Field(
         gt=0, description="Columns of the input embedding; null without one."
     )
-    decoding: dict[str, Any] = Field(json_schema_extra={"$ref": "decoding.schema.json"})
+    decoding: DecodingDocument
 
     @classmethod
     def of(cls, spec: ModelSpec) -> OnnxSpec:
@@ -92,14 +93,14 @@ class OnnxSpec(Document):
             onset_ms=spec.onset_ms,
             context=spec.context,
             embedding_size=spec.embedding_size,
-            decoding=spec.decoding.to_json(),
+            decoding=spec.decoding.to_document(),
         )
 
     def model_spec(self, source: str) -> ModelSpec:
         """The specification that the document holds.
 
         Raises:
-            InputError: The decoding settings do not fit.
+            InputError: The phoneme n-gram is not valid.
         """
         return ModelSpec(
             source=source,
@@ -114,7 +115,7 @@ class OnnxSpec(Document):
             onset_ms=self.onset_ms,
             context=self.context,
             embedding_size=self.embedding_size,
-            decoding=Decoding.from_json(self.decoding, f"{source}: card: decoding"),
+            decoding=Decoding.from_document(self.decoding, f"{source}: card: decoding"),
         )
 
 
