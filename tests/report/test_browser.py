@@ -31,27 +31,27 @@ SPEAKERS_IN_VIEW = """document.getElementById("heat-speakers").scrollIntoView(
   {block: "nearest", behavior: "instant"})"""
 #: Share of pixels with colour on the canvases inside an element; shadow roots are looked into.
 INKED = """(id) => {
-  const found = [];
+  const nodes = [];
   const walk = (node) => {
-    if (node.tagName === "CANVAS" && node.width * node.height > 0) found.push(node);
+    if (node.tagName === "CANVAS" && node.width * node.height > 0) nodes.push(node);
     for (const child of [...(node.shadowRoot?.children ?? []), ...node.children]) walk(child);
   };
   walk(document.getElementById(id));
   let inked = 0, all = 0;
-  for (const canvas of found) {
+  for (const canvas of nodes) {
     const {data} = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
     for (let i = 3; i < data.length; i += 4) { inked += data[i] > 0; all += 1; }
   }
   return all ? inked / all : 0;
 }"""
 TOOLTIP = """() => {
-  const found = [];
+  const nodes = [];
   const walk = (node) => {
-    if (node.classList?.contains("bk-Tooltip")) found.push(node);
+    if (node.classList?.contains("bk-Tooltip")) nodes.push(node);
     for (const child of [...(node.shadowRoot?.children ?? []), ...node.children]) walk(child);
   };
   walk(document.body);
-  const shown = found.filter((tip) => tip.getBoundingClientRect().width > 0);
+  const shown = nodes.filter((tip) => tip.getBoundingClientRect().width > 0);
   const inside = (tip) => (tip.shadowRoot ?? tip).querySelector(".bk-tooltip-content");
   return shown.map((tip) => inside(tip).textContent).join(" ");
 }"""
@@ -61,20 +61,33 @@ TOOLTIP = """() => {
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Pages of six speakers, of names that try to run, and of 125 speakers and 64 experts."""
     folder = tmp_path_factory.mktemp("pages")
-    found = {}
+    pages = {}
     for name, document in (
         ("six", make_document()),
         ("evil", evil_document()),
         ("many", make_document(125, 64)),
     ):
         sounds = {one["utterance"]: make_sound() for one in document["utterances"]}
-        found[name] = folder / f"{name}.html"
-        found[name].write_text(render_page(document, sounds), encoding="utf-8")
-    return found
+        pages[name] = folder / f"{name}.html"
+        pages[name].write_text(render_page(document, sounds), encoding="utf-8")
+    return pages
+
+
+def until(page: Any, code: str) -> None:
+    """Wait for an expression to become true; the page's policy forbids Playwright's own way.
+
+    It is given up after so many turns of the page's own event loop, not by the clock: on a busy
+    machine they take longer, as all does that the page has to do.
+    """
+    for _ in range(TURNS):
+        if page.evaluate(code):
+            return
+        page.evaluate("new Promise((turn) => setTimeout(turn, 20))")
+    raise AssertionError(code)
 
 
 class Visit:
-    """A page that is open, with everything it said and asked for."""
+    """A page that is open, with its messages and requests."""
 
     def __init__(self, chromium: Any, file: Path, width: int = 1280, scheme: str = "light") -> None:
         self.context = chromium.new_context(
@@ -82,12 +95,12 @@ class Visit:
         )
         self.context.set_default_timeout(BROWSER_PATIENCE_MS)
         self.page = self.context.new_page()
-        self.said: list[str] = []
-        self.asked: list[str] = []
-        self.page.on("console", lambda message: self.said.append(message.text))
-        self.page.on("pageerror", lambda error: self.said.append(str(error)))
-        self.page.on("dialog", lambda dialog: self.said.append(f"dialog {dialog.message}"))
-        self.page.on("request", lambda request: self.asked.append(request.url))
+        self.messages: list[str] = []
+        self.requests: list[str] = []
+        self.page.on("console", lambda message: self.messages.append(message.text))
+        self.page.on("pageerror", lambda error: self.messages.append(str(error)))
+        self.page.on("dialog", lambda dialog: self.messages.append(f"dialog {dialog.message}"))
+        self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.goto(file.as_uri())
         # A plot is drawn when it comes near the screen; long names on a narrow one push it away.
         self.page.evaluate(SPEAKERS_IN_VIEW)
@@ -95,20 +108,11 @@ class Visit:
         self.page.evaluate("scrollTo({top: 0, behavior: 'instant'})")
 
     def until(self, code: str) -> None:
-        """Wait for an expression to become true; the page's policy forbids Playwright's own way.
-
-        It is given up after so many turns of the page's own event loop, not by the clock: on a busy
-        machine they take longer, as all does that the page has to do.
-        """
-        for _ in range(TURNS):
-            if self.page.evaluate(code):
-                return
-            self.page.evaluate("new Promise((turn) => setTimeout(turn, 20))")
-        raise AssertionError(code)
+        until(self.page, code)
 
     def network(self) -> list[str]:
-        """What was asked for besides the file itself and data inside it."""
-        return [url for url in self.asked[1:] if not url.startswith("data:")]
+        """Requests besides the file itself and data inside it."""
+        return [url for url in self.requests[1:] if not url.startswith("data:")]
 
     def overflow(self) -> int:
         return int(self.page.evaluate("document.documentElement.scrollWidth - innerWidth"))
@@ -121,7 +125,7 @@ def visit(chromium: Any, files: dict[str, Path]) -> Iterator[Visit]:
     one.context.close()
 
 
-def test_every_plot_is_drawn_without_a_word_and_without_network(visit: Visit) -> None:
+def test_every_plot_is_drawn_without_messages_and_without_network(visit: Visit) -> None:
     assert visit.page.evaluate(SCROLL) == []
     shown = visit.page.eval_on_selector_all(
         "[data-plot][data-drawn]", "all => all.map((one) => one.id)"
@@ -130,7 +134,7 @@ def test_every_plot_is_drawn_without_a_word_and_without_network(visit: Visit) ->
     visit.until("Bokeh.documents.every((one) => one.is_idle)")
     for name in shown:
         visit.until(f"({INKED})({name!r}) >= 0.002")
-    assert visit.said == []
+    assert visit.messages == []
     assert visit.network() == []
 
 
@@ -155,11 +159,11 @@ def test_hover_tells_weight_interval_and_counts(visit: Visit) -> None:
     visit.page.mouse.move(box["x"] + 0.25 * box["width"], box["y"] + 0.3 * box["height"])
     visit.page.mouse.move(box["x"] + 0.28 * box["width"], box["y"] + 0.4 * box["height"])
     visit.until(f"({TOOLTIP})().includes('95 % interval')")
-    told = visit.page.evaluate(TOOLTIP)
+    tooltip = visit.page.evaluate(TOOLTIP)
     for part in ("expert", "weight", "frames", "utterances"):
-        assert part in told
-    assert "NaN" not in told
-    assert "???" not in told
+        assert part in tooltip
+    assert "NaN" not in tooltip
+    assert "???" not in tooltip
 
 
 def test_filter_narrows_figure_and_tables(visit: Visit) -> None:
@@ -177,11 +181,11 @@ def test_filter_narrows_figure_and_tables(visit: Visit) -> None:
 
 def test_switch_shows_the_adjusted_weights(visit: Visit) -> None:
     shown = "[...columns(plots.get('heat-speakers').models.find((m) => m.name === 'cells')).{}]"
-    visit.page.get_by_label("same phoneme mix").check()
+    visit.page.get_by_label("adjusted for phonemes").check()
     assert visit.page.evaluate(shown.format("weight")) == visit.page.evaluate(
         shown.format("weight_adjusted")
     )
-    visit.page.get_by_label("as spoken").check()
+    visit.page.get_by_label("observed").check()
     assert visit.page.evaluate(shown.format("weight")) == visit.page.evaluate(
         shown.format("weight_raw")
     )
@@ -287,7 +291,7 @@ def test_nothing_is_wider_than_the_screen(
     one = Visit(chromium, files[name], width)
     one.page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
     assert one.overflow() <= 0
-    assert one.said == []
+    assert one.messages == []
     assert one.network() == []
     one.context.close()
 
@@ -319,6 +323,6 @@ def test_names_that_try_to_run_do_not(chromium: Any, files: dict[str, Path]) -> 
     one.until(f"({TOOLTIP})().includes('alert')")
     one.page.get_by_label("Filter speakers").fill("<script>")
     assert one.page.locator("#speaker-count").inner_text() == "6 of 6 shown"
-    assert one.said == []
+    assert one.messages == []
     assert one.network() == []
     one.context.close()

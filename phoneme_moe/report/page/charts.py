@@ -1,4 +1,7 @@
-"""Small charts of the routing report: two values per row, changes, bits, blends."""
+"""Charts of the routing report: a row per expert, a dot per speaker, lines and areas over epochs.
+
+Legend: R rows of a chart, L layers, N points of training, E experts.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +10,38 @@ from typing import Any
 
 import numpy as np
 from bokeh.core.properties import value
-from bokeh.models import ColumnDataSource
-from numpy.typing import ArrayLike
+from bokeh.models import ColumnDataSource, FixedTicker
+from bokeh.plotting import figure
+from numpy.typing import ArrayLike, NDArray
 
-from phoneme_moe.report.page.plots import (
-    FONT,
-    frame,
-    hover,
-    names_axis,
-    plain,
-    rows_height,
-    themed,
-    to_json,
-)
+from phoneme_moe.report.page.parts import Drawing
+from phoneme_moe.report.page.plots import FONT, drawing, frame, hover, names_axis, plain, themed
+
+#: Most rows of a chart with one row per expert.
+MOST_ROWS = 24
+
+
+def most_used(*weights: NDArray[np.float64]) -> list[int]:
+    """Indices of at most ``MOST_ROWS`` experts, those with the greatest weights, in order."""
+    greatest = np.max(weights, axis=0)
+    return sorted(np.argsort(-greatest, kind="stable")[:MOST_ROWS].tolist())
+
+
+def _rows(
+    names: Sequence[str], low: float, high: float, label: str, each: int = 22, rest: int = 58
+) -> tuple[figure, NDArray[np.float64]]:
+    """An empty chart of named rows, the first on top, and the middles of the rows."""
+    count = len(names)
+    plot = frame(each * count + rest, (low, high), (count, 0), x_label=label, grid="x")
+    names_axis(plot, names)
+    return plot, np.arange(count) + 0.5
+
+
+def _dots(plot: figure, x: str, source: ColumnDataSource, fill: str, line: str) -> Any:
+    """Filled or, with the colour of the paper, hollow dots."""
+    dots = plot.scatter(x, "y", source=source, size=10, line_width=2)
+    themed(dots.glyph, fill_color=fill, line_color=line)
+    return dots
 
 
 def dumbbells(
@@ -28,7 +50,7 @@ def dumbbells(
     second: ArrayLike,
     labels: tuple[str, str],
     axis: str,
-) -> dict[str, Any]:
+) -> Drawing:
     """Two values per row as two dots with a line between them, in per cent.
 
     Args:
@@ -38,43 +60,23 @@ def dumbbells(
         labels: What first and second are.
         axis: Label of the horizontal axis.
     """
-    one, two = np.asarray(first, dtype=float) * 100, np.asarray(second, dtype=float) * 100
-    rows = len(names)
-    plot = frame(
-        rows_height(rows, 22, 58),
-        (0, max(1.0, float(max(one.max(), two.max())) * 1.06)),
-        (rows, 0),
-        x_label=axis,
-        grid="x",
-    )
-    names_axis(plot, names)
-    y = np.arange(rows) + 0.5
-    source = ColumnDataSource(
-        {
-            "y": y,
-            "one": one,
-            "two": two,
-            "name": list(names),
-            "one_is": [labels[0]] * rows,
-            "two_is": [labels[1]] * rows,
-        }
-    )
-    line = plot.segment("one", "y", "two", "y", source=source, line_width=2)
-    hollow = plot.scatter("one", "y", source=source, size=10, line_width=2)
-    full = plot.scatter("two", "y", source=source, size=10)
+    left, right = np.asarray(first, dtype=float) * 100, np.asarray(second, dtype=float) * 100
+    high = max(1.0, float(max(left.max(), right.max())) * 1.06)
+    plot, y = _rows(names, 0, high, axis)
+    data = {"y": y, "first": left, "second": right, "name": list(names)}
+    data |= {"first_label": [labels[0]] * len(y), "second_label": [labels[1]] * len(y)}
+    source = ColumnDataSource(data)
+    line = plot.segment("first", "y", "second", "y", source=source, line_width=2)
     themed(line.glyph, line_color="--bar")
-    themed(hollow.glyph, fill_color="--paper", line_color="--first")
-    themed(full.glyph, fill_color="--second", line_color="--second")
-    hover(
-        plot,
-        [hollow, full],
-        ["<b>@name</b>", "@one_is @one{0.0} %", "@two_is @two{0.0} %"],
-    )
-    return to_json(plot)
+    hollow = _dots(plot, "first", source, "--paper", "--first")
+    full = _dots(plot, "second", source, "--second", "--second")
+    lines = ["<b>@name</b>", "@first_label @first{0.0} %", "@second_label @second{0.0} %"]
+    hover(plot, [hollow, full], lines)
+    return drawing(plot)
 
 
-def changes(names: Sequence[str], change: ArrayLike, intervals: ArrayLike) -> dict[str, Any]:
-    """Changes of the error rate with their intervals, in points of per cent, about a line at 0.
+def changes(names: Sequence[str], change: ArrayLike, intervals: ArrayLike) -> Drawing:
+    """Changes of the error rate without an expert, in percentage points, about a line at 0.
 
     Args:
         names: Of the rows.
@@ -83,128 +85,160 @@ def changes(names: Sequence[str], change: ArrayLike, intervals: ArrayLike) -> di
     """
     points = np.asarray(change, dtype=float) * 100
     ends = np.asarray(intervals, dtype=float).reshape(-1, 2) * 100
-    rows = len(names)
     low, high = min(0.0, float(ends.min())), max(0.0, float(ends.max()))
     margin = 0.06 * (high - low or 1.0)
-    plot = frame(
-        rows_height(rows, 22, 58),
-        (low - margin, high + margin),
-        (rows, 0),
-        x_label="change of the error rate without the expert, points",
-        grid="x",
-    )
-    names_axis(plot, names)
-    y = np.arange(rows) + 0.5
-    real = (ends[:, 0] > 0) | (ends[:, 1] < 0)
+    label = "change of the error rate without the expert, points"
+    plot, y = _rows(names, low - margin, high + margin, label)
     source = ColumnDataSource(
         {"y": y, "value": points, "low": ends[:, 0], "high": ends[:, 1], "name": list(names)}
     )
-    zero = plot.segment([0], [0], [0], [rows])
+    zero = plot.segment([0], [0], [0], [len(y)])
     themed(zero.glyph, line_color="--strong-line")
     whisker = plot.segment("low", "y", "high", "y", source=source, line_width=2)
     themed(whisker.glyph, line_color="--quiet")
-    sure = ColumnDataSource({"y": y[real], "value": points[real]})
-    dots = plot.scatter("value", "y", source=source, size=10, line_width=2)
-    full = plot.scatter("value", "y", source=sure, size=10)
-    themed(dots.glyph, fill_color="--paper", line_color="--second")
-    themed(full.glyph, fill_color="--second", line_color="--second")
-    hover(
-        plot, [dots], ["<b>without @name</b>", "@value{+0.0} points", "@low{+0.0} to @high{+0.0}"]
-    )
-    return to_json(plot)
+    dots = _dots(plot, "value", source, "--paper", "--second")
+    sure = (ends[:, 0] > 0) | (ends[:, 1] < 0)
+    filled = ColumnDataSource({"y": y[sure], "value": points[sure]})
+    _dots(plot, "value", filled, "--second", "--second")
+    interval = "@low{+0.0} to @high{+0.0}"
+    hover(plot, [dots], ["<b>without @name</b>", "@value{+0.0} points", interval])
+    return drawing(plot)
 
 
-def bits(names: Sequence[str], measured: ArrayLike, chance: ArrayLike) -> dict[str, Any]:
-    """Information in bits: the bar is what is left when chance is taken off, the tick is chance."""
-    all_of, by_chance = np.asarray(measured, dtype=float), np.asarray(chance, dtype=float)
-    rows = len(names)
-    corrected = all_of - by_chance
+def bits(names: Sequence[str], measured: ArrayLike, chance: ArrayLike) -> Drawing:
+    """Information in bits: the bar is beyond chance, the ring as measured, the tick chance."""
+    ring, tick = np.asarray(measured, dtype=float), np.asarray(chance, dtype=float)
+    corrected = ring - tick
     low = min(0.0, float(corrected.min()))
-    top = max(float(all_of.max()), float(by_chance.max()), 1e-3) * 1.08
-    plot = frame(rows_height(rows, 34, 52), (low * 1.1, top), (rows, 0), x_label="bits", grid="x")
-    names_axis(plot, names)
-    y = np.arange(rows) + 0.5
-    source = ColumnDataSource(
-        {
-            "y": y,
-            "value": all_of,
-            "chance": by_chance,
-            "corrected": corrected,
-            "top": y - 0.34,
-            "bottom": y + 0.34,
-            "name": list(names),
-        }
-    )
+    high = max(float(ring.max()), float(tick.max()), 1e-3) * 1.08
+    plot, y = _rows(names, low * 1.1, high, "bits", 34, 52)
+    data = {"y": y, "value": ring, "chance": tick, "corrected": corrected, "name": list(names)}
+    source = ColumnDataSource(data | {"top": y - 0.34, "bottom": y + 0.34})
     bar = plot.hbar(y="y", left=0, right="corrected", height=0.5, source=source)
     themed(bar.glyph, fill_color="--second", line_color="--second")
-    tick = plot.segment("chance", "top", "chance", "bottom", source=source, line_width=2)
-    themed(tick.glyph, line_color="--first")
-    dot = plot.scatter("value", "y", source=source, size=9, line_width=2)
-    themed(dot.glyph, fill_color="--paper", line_color="--ink")
-    hover(
-        plot,
-        [bar, dot],
-        [
-            "<b>@name</b>",
-            "beyond chance @corrected{0.000} bits",
-            "measured @value{0.000}, by chance @chance{0.000}",
-        ],
-    )
-    return to_json(plot)
+    line = plot.segment("chance", "top", "chance", "bottom", source=source, line_width=2)
+    themed(line.glyph, line_color="--first")
+    dot = _dots(plot, "value", source, "--paper", "--ink")
+    both = "measured @value{0.000}, chance @chance{0.000}"
+    hover(plot, [bar, dot], ["<b>@name</b>", "beyond chance @corrected{0.000} bits", both])
+    return drawing(plot)
 
 
-def blends(
-    names: Sequence[str], effective: ArrayLike, mixing: Sequence[float | None], experts: int
-) -> dict[str, Any]:
-    """How spread every speaker is (across) and how much of the spread is mixing (upwards)."""
+def mixing_scatter(
+    names: Sequence[str],
+    effective: ArrayLike,
+    mixing: Sequence[float | None],
+    num_experts: int,
+    unit: str,
+) -> Drawing:
+    """A dot per speaker: effective experts across, share of mixing within a frame upwards."""
     across = np.asarray(effective, dtype=float)
     upwards = np.array([np.nan if share is None else 100 * share for share in mixing])
     few = len(names) <= 14
-    right = min(float(experts), max(2.0, float(across.max()) * 1.15)) + (0.25 if few else 0.05)
+    end = min(float(num_experts), max(2.0, float(across.max()) * 1.15)) + (0.25 if few else 0.05)
     plot = frame(
         340,
-        (0.9, right),
+        (0.9, end),
         (-6, 106),
-        x_label="experts in effect over all of a speaker’s speech",
-        y_label="blend, % of the spread",
+        x_label="effective number of experts over all of a speaker’s speech",
+        y_label=f"mixing within a {unit}, %",
         grid="both",
     )
-    source = ColumnDataSource(
-        {
-            "x": across,
-            "y": upwards,
-            "name": list(names),
-            "label": [f" {plain(name, 14)}" for name in names],
-        }
-    )
+    label = [f" {plain(name, 14)}" for name in names]
+    source = ColumnDataSource({"x": across, "y": upwards, "name": list(names), "label": label})
     dots = plot.scatter("x", "y", source=source, size=10 if few else 8, fill_alpha=0.75)
     themed(dots.glyph, fill_color="--second", line_color="--paper")
+    font = {"text_font": value(FONT), "text_baseline": "middle"}
     if few:
         text = plot.text(
-            "x",
-            "y",
-            "label",
-            source=source,
-            text_font_size="12px",
-            text_font=value(FONT),
-            text_baseline="middle",
-            x_offset=7,
+            "x", "y", "label", source=source, text_font_size="12px", x_offset=7, **font
         )
         themed(text.glyph, text_color="--ink")
-    for share, words in ((100, "blends within a frame"), (0, "switches between frames")):
-        note = plot.text(
-            [right],
-            [share],
-            [words],
-            text_font_size="11px",
-            text_font=value(FONT),
-            text_align="right",
-            text_baseline="middle",
-        )
+    for share, words in ((100, f"mixes within a {unit}"), (0, f"switches between {unit}s")):
+        note = plot.text([end], [share], [words], text_font_size="11px", text_align="right", **font)
         themed(note.glyph, text_color="--quiet")
-    hover(
-        plot,
-        [dots],
-        ["<b>@name</b>", "@x{0.00} experts in effect", "@y{0} % of the spread is a blend"],
-    )
-    return to_json(plot)
+    lines = ["<b>@name</b>", "@x{0.00} effective experts", f"@y{{0}} % mixing within a {unit}"]
+    hover(plot, [dots], lines)
+    return drawing(plot)
+
+
+def curves(
+    names: Sequence[str],
+    epochs: Sequence[object],
+    values: Sequence[Sequence[float | None]],
+    label: str,
+    colours: Sequence[str],
+    top: float | None = None,
+) -> Drawing:
+    """One line per layer over the epochs.
+
+    Args:
+        names: Of the L layers.
+        epochs: What to call the points, shape (points,).
+        values: For every layer, shape (layers, points); None leaves a gap.
+        label: Of the vertical axis.
+        colours: CSS colours of the lines.
+        top: Upper end of the axis; the greatest value when left out.
+    """
+    rows = [np.array([np.nan if v is None else v for v in row], dtype=float) for row in values]
+    highest = max((float(np.nanmax(row)) for row in rows if not np.isnan(row).all()), default=1.0)
+    end = max(top or 0.0, highest * 1.08) or 1.0
+    plot = frame(230, _span(epochs), (0, end), x_label="epoch", y_label=label, grid="y")
+    dots = []
+    for name, row, colour in zip(names, rows, colours, strict=True):
+        data = {"x": list(range(len(row))), "y": row, "name": [name] * len(row)}
+        source = ColumnDataSource(data | {"epoch": [str(epoch) for epoch in epochs]})
+        plot.line("x", "y", source=source, line_width=2, line_color=colour)
+        dots.append(plot.scatter("x", "y", source=source, size=5, color=colour))
+    _epochs_axis(plot, epochs)
+    hover(plot, dots, ["<b>@name</b>", "@epoch: @y{0.00}"])
+    return drawing(plot)
+
+
+def stack(
+    names: Sequence[str], epochs: Sequence[object], shares: ArrayLike, colours: Sequence[str]
+) -> Drawing:
+    """The load of every expert over the epochs, stacked up to 100 %.
+
+    Args:
+        names: Of the E experts.
+        epochs: What to call the points, shape (points,).
+        shares: Shape (points, experts), each row sums to 1, or is NaN for a gap.
+        colours: CSS colours of the experts.
+    """
+    share = np.asarray(shares, dtype=float)
+    edges = np.pad(100 * share.cumsum(axis=1), ((0, 0), (1, 0))).astype(np.float32)
+    plot = frame(230, _span(epochs), (0, 100), y_label="load, %", x_label="epoch")
+    data: dict[str, Any] = {
+        "x": list(range(len(share))),
+        "epoch": [str(epoch) for epoch in epochs],
+        "edge0": edges[:, 0].copy(),
+        "middle": np.full(len(share), 50.0),
+    }
+    lines = ["<b>@epoch</b>"]
+    shown = np.argsort(-np.nanmean(share, axis=0), kind="stable")[:12]
+    for i, name in enumerate(names):
+        data[f"edge{i + 1}"] = edges[:, i + 1].copy()
+        if i in shown:
+            data[f"share{i}"] = (100 * share[:, i]).astype(np.float32)
+            data[f"name{i}"] = [name] * len(share)
+            lines.append(f"@name{i} @share{i}{{0.0}} %")
+    source = ColumnDataSource(data)
+    for i, colour in enumerate(colours):
+        plot.varea("x", f"edge{i}", f"edge{i + 1}", source=source, fill_color=colour)
+    _epochs_axis(plot, epochs)
+    points = plot.line("x", "middle", source=source, line_alpha=0)
+    hover(plot, [points], lines, mode="vline", line_policy="nearest")
+    return drawing(plot)
+
+
+def _span(epochs: Sequence[object]) -> tuple[float, float]:
+    """First and last point, with room about a single one."""
+    return (0.0, float(len(epochs) - 1)) if len(epochs) > 1 else (-0.5, 0.5)
+
+
+def _epochs_axis(plot: figure, epochs: Sequence[object]) -> None:
+    """At most four names of epochs under the points."""
+    shown = range(0, len(epochs), -(-len(epochs) // 4))
+    plot.xaxis[0].ticker = FixedTicker(ticks=list(shown))
+    plot.xaxis[0].major_label_overrides = {i: plain(str(epochs[i]), 12) for i in shown}

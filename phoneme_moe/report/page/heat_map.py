@@ -1,5 +1,6 @@
-"""What a heat map of the page tells, and the room that it takes.
+"""The heat map of a report as a value, and as a table of its page.
 
+``heat_plot.py`` draws it for the page, ``picture.py`` for papers.
 Legend: R rows (speakers, phonemes, layers), E columns (experts).
 """
 
@@ -12,19 +13,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from phoneme_moe.report.page.plots import plain, rows_height
+from phoneme_moe.report.number_format import DASH, in_percent
+from phoneme_moe.report.page.palette import scale_top, shade
+from phoneme_moe.report.page.parts import Cell, Row, Table, row
 
 Floats = NDArray[np.float64]
-#: Cells for which numbers are written into them.
+#: Rows and columns up to which numbers are written into the cells.
 _NUMBERED_ROWS, _NUMBERED_COLUMNS = 48, 16
-#: Where tree and bars begin and end to the right of the cells, in widths of all cells; without a
-#: tree the bars stand nearer.
-TREE, _BARS, _END, _NEARER = (1.012, 1.10), (1.13, 1.27), 1.345, 0.09
 
 
 @dataclass(frozen=True, eq=False)
 class HeatMap:
-    """What to draw, rows and columns in the order to draw them.
+    """Weights to draw, rows and columns in the order to draw them.
 
     Attributes:
         rows: Names of the R rows.
@@ -33,13 +33,14 @@ class HeatMap:
         adjusted: The same for the other setting of the switch; None where there is none.
         intervals: Ends, shape (rows, columns, 2); None where unknown.
         facts: More lines of the tooltip, words to one value per row.
-        own: Index of each row's own column; None where there is none.
-        effective: Experts in effect of each row, shape (rows,); None leaves the bars out.
-        inside: The same inside one frame, shape (rows,).
+        outlined: Index of the outlined column of each row; None where there is none.
+        outline: What the outline means.
+        effective: Effective number of experts of each row, shape (rows,); None leaves out the bars.
+        within: The same within one frame, shape (rows,).
         tree: scipy's linkage of the rows, with leaves numbered in drawing order.
         unit: What is averaged over, a frame or a token.
-        column_word: What a column is.
-        value_word: What a cell is.
+        kinds: What a row and a column are.
+        measure: What a cell is.
     """
 
     rows: Sequence[str]
@@ -48,40 +49,19 @@ class HeatMap:
     adjusted: Floats | None = None
     intervals: Floats | None = None
     facts: Mapping[str, Sequence[Any]] = field(default_factory=dict)
-    own: Sequence[int | None] = ()
+    outlined: Sequence[int | None] = ()
+    outline: str = ""
     effective: Floats | None = None
-    inside: Floats | None = None
+    within: Floats | None = None
     tree: Sequence[Sequence[float]] | None = None
     unit: str = "frame"
-    column_word: str = "expert"
-    value_word: str = "weight"
-
-    @property
-    def row_height(self) -> int:
-        """CSS pixels of one row."""
-        return 34 if len(self.rows) <= 14 else 21 if len(self.rows) <= 48 else 12
-
-    @property
-    def height(self) -> int:
-        """CSS pixels of the plot."""
-        return rows_height(len(self.rows), self.row_height, self.head)
-
-    @property
-    def min_width(self) -> int:
-        """CSS pixels below which the cells could not be told apart."""
-        return 110 + (27 if self.numbered else 9) * len(self.columns)
+    kinds: tuple[str, str] = ("speaker", "expert")
+    measure: str = "weight"
 
     @property
     def top(self) -> float:
         """The weight with the strongest colour: 1, or less where even the greatest is small."""
-        return colour_top(self.weights)
-
-    @property
-    def bars(self) -> tuple[float, float, float]:
-        """Start and end of the bars, and the end of everything, in columns."""
-        nearer = _NEARER if self.tree is None else 0.0
-        start, stop, end = (len(self.columns) * (x - nearer) for x in (*_BARS, _END))
-        return start, stop, end
+        return scale_top(self.weights)
 
     @property
     def numbered(self) -> bool:
@@ -93,14 +73,55 @@ class HeatMap:
         """Whether names of columns are turned, for want of room."""
         return len(self.columns) * max(len(name) for name in self.columns) > 84
 
-    @property
-    def head(self) -> int:
-        """CSS pixels above the cells, for the names of the columns."""
-        longest = max(len(plain(name, 18)) for name in self.columns)
-        return 16 + (7 * longest if self.upright else 16)
+    def table(
+        self,
+        caption: str,
+        *,
+        weights: Floats | None = None,
+        more: Mapping[str, Sequence[Cell | str]] | None = None,
+        total: tuple[str, Floats] | None = None,
+        places: int = 1,
+        flat: bool = False,
+        **options: Any,
+    ) -> Table:
+        """The cells as a table of the page, shaded as in the plot.
 
+        Args:
+            caption: What the table holds.
+            weights: Shape (rows, columns); those of the heat map when left out.
+            more: Columns to the right of the cells, heading to a cell per row.
+            total: Heading and weights of a last row over all rows.
+            places: Decimals of the per cent.
+            flat: Whether to set it as a heat map, for a page without the plot.
+            options: Other attributes of the table.
+        """
+        shown = self.weights if weights is None else weights
+        ends = self.intervals if weights is None else None
+        right = more or {}
 
-def colour_top(weights: Floats) -> float:
-    """A round number that no weight exceeds, for the end of the colour scale."""
-    greatest = float(np.nanmax(weights, initial=0.0))
-    return next((top for top in (0.05, 0.1, 0.2, 0.3, 0.5) if greatest <= top), 1.0)
+        def cell(i: int, j: int) -> Cell:
+            outlined = i < len(self.outlined) and self.outlined[i] == j
+            if np.isnan(shown[i, j]):
+                return Cell(DASH, outlined=outlined)
+            note = "" if ends is None else "–".join(in_percent(end) for end in ends[i, j])
+            step = shade(shown[i, j], self.top)
+            return Cell(in_percent(shown[i, j], places), note, step, outlined)
+
+        rows: list[Row] = [
+            row(
+                name,
+                *(cell(i, j) for j in range(len(self.columns))),
+                *(values[i] for values in right.values()),
+            )
+            for i, name in enumerate(self.rows)
+        ]
+        if total is not None:
+            cells = [Cell(in_percent(part), shade=shade(part, self.top)) for part in total[1]]
+            rows.append((total[0], cells))
+        head = (self.kinds[0], *self.columns, *right)
+        if flat:
+            names = ["heat", "" if self.numbered else "dense", "upright" if self.upright else ""]
+            options["classes"] = " ".join(filter(None, [*names, options.get("classes")]))
+            options |= {"cells": len(self.columns), "top": self.top}
+        options |= {"total": total is not None, "outline": self.outline}
+        return Table(caption, head, rows, **options)

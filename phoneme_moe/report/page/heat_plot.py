@@ -1,7 +1,4 @@
-"""Drawing of a heat map: cells with numbers and outlines; a tree and bars stand beside them.
-
-Legend: R rows (speakers, phonemes, layers), E columns (experts).
-"""
+"""Bokeh plot of a heat map: cells with numbers and outlines; a tree and bars stand beside them."""
 
 from __future__ import annotations
 
@@ -10,11 +7,14 @@ from typing import Any
 import numpy as np
 from bokeh.core.properties import value
 from bokeh.models import ColumnDataSource, FixedTicker
+from bokeh.plotting import figure
 
-from phoneme_moe.report.page.heat_map import TREE, HeatMap
-from phoneme_moe.report.page.heat_margins import draw_bars, draw_tree
+from phoneme_moe.report.number_format import plural
+from phoneme_moe.report.page.heat_map import HeatMap
+from phoneme_moe.report.page.parts import Drawing, Figure
 from phoneme_moe.report.page.plots import (
     FONT,
+    drawing,
     frame,
     hover,
     lookups,
@@ -23,132 +23,214 @@ from phoneme_moe.report.page.plots import (
     plain,
     tag,
     themed,
-    to_json,
 )
 
+#: Where tree and bars begin and end to the right of the cells, in widths of all cells; without a
+#: tree the bars stand nearer.
+_TREE, _BARS, _END, _NEARER = (1.012, 1.10), (1.13, 1.27), 1.345, 0.09
 
-def draw_heat_map(what: HeatMap) -> dict[str, Any]:
-    """The heat map as plain values for the page."""
-    num_rows, num_columns = what.weights.shape
-    beside = what.effective is not None
+
+def heat_figure(heat: HeatMap, name: str, title: str, caption: str) -> Figure:
+    """A heat map as part of a page.
+
+    Args:
+        heat: What to draw.
+        name: Identifier of the figure.
+        title: What is drawn, for screen readers.
+        caption: How to read it.
+    """
+    rows, columns = heat.kinds
+    label = (
+        f"Heat map of {title}, {plural(len(heat.rows), rows)} down, "
+        f"{plural(len(heat.columns), columns)} across; the table below has every number"
+    )
+    return Figure(name, label, caption, _draw(heat))
+
+
+def _row_height(heat: HeatMap) -> int:
+    """CSS pixels of one row."""
+    return 34 if len(heat.rows) <= 14 else 21 if len(heat.rows) <= 48 else 12
+
+
+def _bars(heat: HeatMap) -> tuple[float, float, float]:
+    """Start and end of the bars, and the end of everything, in columns."""
+    nearer = _NEARER if heat.tree is None else 0.0
+    start, stop, end = (len(heat.columns) * (x - nearer) for x in (*_BARS, _END))
+    return start, stop, end
+
+
+def _draw(heat: HeatMap) -> Drawing:
+    """The plot: cells with numbers and outlines; a tree and bars stand beside them."""
+    num_rows, num_columns = heat.weights.shape
+    beside = heat.effective is not None
+    longest = max(len(plain(name, 18)) for name in heat.columns)
+    turned = 16 + 7 * longest  # room for the names of the columns, turned or not
+    head = turned if heat.upright else 32
+    narrow_head = turned if longest > 4 else head
     plot = frame(
-        what.height,
-        (0, what.bars[2] if beside else num_columns),
+        num_rows * _row_height(heat) + head,
+        (0, _bars(heat)[2] if beside else num_columns),
         (num_rows, 0),
         min_border_right=2,
         min_border_bottom=4,
         x_axis_location="above",
     )
-    tag(
-        plot,
-        heat={"columns": num_columns, "row": what.row_height, "rest": what.head, "top": what.top},
-    )
-    names_axis(plot, what.rows)
-    if what.row_height < 20:
+    sizes = {"columns": num_columns, "row": _row_height(heat), "rest": head, "narrow": narrow_head}
+    tag(plot, heat=sizes | {"top": heat.top})
+    names_axis(plot, heat.rows)
+    if _row_height(heat) < 20:
         plot.yaxis[0].major_label_text_font_size = "10px"
-    _columns_axis(plot, what, beside)
-    cells = _cells(plot, what)
-    lines = [f"<b>@row_name</b> · {what.column_word} <b>@column_name</b>"]
-    lines.append(f"{what.value_word} @weight{{0.0%}}")
-    if what.intervals is not None:
-        lines.append("95 % interval @low{0.0%} to @high{0.0%}")
-    lines += [f"@{{{name}}} {name}" for name in what.facts]
-    hover(plot, [cells], lines)
-    if any(own is not None for own in what.own):
-        _outlines(plot, what)
+    _draw_columns_axis(plot, heat, beside)
+    _draw_cells(plot, heat)
+    if any(column is not None for column in heat.outlined):
+        _draw_outlines(plot, heat)
     if beside:
-        draw_bars(plot, what)
-        if what.tree is not None:
-            draw_tree(plot, what)
-    return to_json(plot)
+        _draw_bars(plot, heat)
+        if heat.tree is not None:
+            _draw_tree(plot, heat)
+    # Below the least width the cells could not be told apart.
+    min_width = 110 + (27 if heat.numbered else 9) * num_columns
+    return drawing(plot, min_width=min_width, top=heat.top)
 
 
-def _columns_axis(plot: Any, what: HeatMap, beside: bool) -> None:
+def _draw_columns_axis(plot: figure, heat: HeatMap, beside: bool) -> None:
     """Names over the columns, and over the tree and the bars beside them."""
-    axis, count = plot.xaxis[0], len(what.columns)
-    named = {i + 0.5: plain(name, 18) for i, name in enumerate(what.columns)}
+    axis, count = plot.xaxis[0], len(heat.columns)
+    labels = {i + 0.5: plain(name, 18) for i, name in enumerate(heat.columns)}
     if beside:
-        named[sum(what.bars[:2]) / 2] = "in effect"
-        if what.tree is not None:
-            named[count * sum(TREE) / 2] = "likeness"
-    axis.ticker = FixedTicker(ticks=list(named))
-    axis.major_label_overrides = named
-    if what.upright:
+        labels[sum(_bars(heat)[:2]) / 2] = "effective"
+        if heat.tree is not None:
+            labels[count * sum(_TREE) / 2] = "similarity"
+    axis.ticker = FixedTicker(ticks=list(labels))
+    axis.major_label_overrides = labels
+    if heat.upright:
         axis.major_label_orientation = "vertical"
     if count > 24:
         axis.major_label_text_font_size = "10px"
 
 
-def _cells(plot: Any, what: HeatMap) -> Any:
-    """The coloured cells and, where there is room, their numbers."""
-    num_rows, num_columns = what.weights.shape
-    row, column = np.divmod(np.arange(num_rows * num_columns), num_columns)
+def _draw_cells(plot: figure, heat: HeatMap) -> None:
+    """The coloured cells, their tooltip and, where there is room, their numbers."""
+    num_rows, num_columns = heat.weights.shape
+    rows, columns = np.divmod(np.arange(num_rows * num_columns), num_columns)
     data: dict[str, Any] = {
-        "row": row.astype(np.uint16),
-        "column": column.astype(np.uint16),
-        "x": (column + 0.5).astype(np.float32),
-        "y": (row + 0.5).astype(np.float32),
-        "weight": what.weights.ravel().astype(np.float32),
+        "row": rows.astype(np.uint16),
+        "column": columns.astype(np.uint16),
+        "x": (columns + 0.5).astype(np.float32),
+        "y": (rows + 0.5).astype(np.float32),
+        "weight": heat.weights.ravel().astype(np.float32),
     }
-    if what.adjusted is not None:
+    lines = [f"<b>@row_name</b> · {heat.kinds[1]} <b>@column_name</b>"]
+    lines.append(f"{heat.measure} @weight{{0.0%}}")
+    if heat.adjusted is not None:
         data["weight_raw"] = data["weight"]
-        data["weight_adjusted"] = what.adjusted.ravel().astype(np.float32)
-    if what.intervals is not None:
-        ends = what.intervals.reshape(-1, 2).astype(np.float32)
+        data["weight_adjusted"] = heat.adjusted.ravel().astype(np.float32)
+    if heat.intervals is not None:
+        ends = heat.intervals.reshape(-1, 2).astype(np.float32)
         data |= {"low": ends[:, 0].copy(), "high": ends[:, 1].copy()}
-    if what.numbered:
-        data |= {"text": [""] * len(row), "ink": ["#000000"] * len(row)}
+        lines.append("95 % interval @low{0.0%} to @high{0.0%}")
+    if heat.numbered:
+        data |= {"text": [""] * len(rows), "ink": ["#000000"] * len(rows)}
     source = ColumnDataSource(data, name="cells")
-    tag(source, top=what.top)
+    tag(source, top=heat.top)
     lookups(
         source,
-        row_name={"by": "row", "of": list(what.rows)},
-        column_name={"by": "column", "of": list(what.columns)},
-        **{name: {"by": "row", "of": list(values)} for name, values in what.facts.items()},
+        row_name={"by": "row", "of": list(heat.rows)},
+        column_name={"by": "column", "of": list(heat.columns)},
+        **{name: {"by": "row", "of": list(values)} for name, values in heat.facts.items()},
     )
+    wide = _row_height(heat) > 20 and num_columns <= 24
+    fill = {"field": "weight", "transform": mapper(0, heat.top)}
     cells = plot.rect(
-        "x",
-        "y",
-        1,
-        1,
-        source=source,
-        fill_color={"field": "weight", "transform": mapper(0, what.top)},
-        line_width=1.5 if what.row_height > 20 and num_columns <= 24 else 0.5,
+        "x", "y", 1, 1, source=source, fill_color=fill, line_width=1.5 if wide else 0.5
     )
     themed(cells.glyph, line_color="--paper")
-    if what.numbered:
-        plot.text(
-            "x",
-            "y",
-            "text",
-            source=source,
-            text_color="ink",
-            text_font=value(FONT),
-            text_font_size="13px" if what.row_height > 30 else "11px",
-            text_align="center",
-            text_baseline="middle",
-        )
-    return cells
+    hover(plot, [cells], [*lines, *(f"@{{{name}}} {name}" for name in heat.facts)])
+    if heat.numbered:
+        size = "13px" if _row_height(heat) > 30 else "11px"
+        _text(plot, source, "x", "text", size, text_color="ink", text_align="center")
 
 
-def _outlines(plot: Any, what: HeatMap) -> None:
-    """A frame about each row's own column."""
-    pairs = [(row, own) for row, own in enumerate(what.own) if own is not None]
+def _draw_outlines(plot: figure, heat: HeatMap) -> None:
+    pairs = [(i, column) for i, column in enumerate(heat.outlined) if column is not None]
     source = ColumnDataSource(
         {
-            "row": [row for row, _ in pairs],
-            "x": [own + 0.5 for _, own in pairs],
-            "y": [row + 0.5 for row, _ in pairs],
+            "row": [i for i, _ in pairs],
+            "x": [column + 0.5 for _, column in pairs],
+            "y": [i + 0.5 for i, _ in pairs],
         }
     )
-    inset = 0.94 if what.row_height > 20 else 1.0
-    frames = plot.rect(
-        "x",
-        "y",
-        0.985 if len(what.columns) <= 24 else 1.0,
-        inset,
-        source=source,
-        fill_color=None,
-        line_width=2.5 if what.row_height > 20 else 1.5,
+    tall = _row_height(heat) > 20
+    width, height = 0.985 if len(heat.columns) <= 24 else 1.0, 0.94 if tall else 1.0
+    line = 2.5 if tall else 1.5
+    boxes = plot.rect("x", "y", width, height, source=source, fill_color=None, line_width=line)
+    themed(boxes.glyph, line_color="--outline")
+
+
+def _draw_bars(plot: figure, heat: HeatMap) -> None:
+    """Effective number of experts: the bar over all frames, the tick within one frame."""
+    assert heat.effective is not None
+    effective, rows = heat.effective, len(heat.rows)
+    within = effective if heat.within is None else heat.within
+    start, stop, _ = _bars(heat)
+    scale = (stop - start) / max(2.0, float(effective.max()))
+    source = ColumnDataSource(
+        {
+            "row": list(range(rows)),
+            "y": np.arange(rows) + 0.5,
+            "left": np.full(rows, start),
+            "right": start + effective * scale,
+            "tick": start + within * scale,
+            "effective": effective,
+            "within": within,
+            "label": [f"{number:.1f}" for number in effective],
+        }
     )
-    themed(frames.glyph, line_color="--own")
+    lookups(source, row_name={"by": "row", "of": list(heat.rows)})
+    bars = plot.hbar(y="y", left="left", right="right", height=0.52, source=source)
+    themed(bars.glyph, fill_color="--bar", line_color="--bar")
+    lines = ["<b>@row_name</b>", "@effective{0.00} effective experts"]
+    if heat.within is not None:
+        width = len(heat.columns) * 0.003
+        ticks = plot.rect("tick", "y", width, 0.72, source=source, line_color=None)
+        themed(ticks.glyph, fill_color="--ink")
+        lines.append(f"@within{{0.00}} within one {heat.unit}")
+    if _row_height(heat) > 11:
+        size = "12px" if _row_height(heat) > 20 else "9px"
+        text = _text(plot, source, "right", "label", size, x_offset=5)
+        themed(text.glyph, text_color="--quiet")
+    hover(plot, [bars], lines)
+
+
+def _draw_tree(plot: figure, heat: HeatMap) -> None:
+    """The dendrogram: rows joined early, near the cells, have similar weights."""
+    assert heat.tree is not None
+    count, leaves = len(heat.columns), len(heat.rows)
+    start, room = count * _TREE[0], count * (_TREE[1] - _TREE[0])
+    longest = max((float(join[2]) for join in heat.tree), default=0.0) or 1.0
+    places = [(0.0, leaf + 0.5) for leaf in range(leaves)]
+    xs, ys = [], []
+    for first, second, distance, *_ in heat.tree:
+        (x1, y1), (x2, y2) = places[int(first)], places[int(second)]
+        x = float(distance) / longest
+        xs.append([start + room * part for part in (x1, x, x, x2)])
+        ys.append([y1, y1, y2, y2])
+        places.append((x, (y1 + y2) / 2))
+    lines = plot.multi_line(xs, ys, line_width=1.5 if leaves <= 48 else 1, name="tree")
+    themed(lines.glyph, line_color="--quiet")
+
+
+def _text(
+    plot: figure, source: ColumnDataSource, x: str, text: str, size: str, **properties: Any
+) -> Any:
+    """Text of one column at the middle of its row."""
+    return plot.text(
+        x,
+        "y",
+        text,
+        source=source,
+        text_font=value(FONT),
+        text_font_size=size,
+        text_baseline="middle",
+        **properties,
+    )

@@ -1,5 +1,5 @@
 /* Draws the plots as they come into view, in the reader's colours, and narrows and switches them.
-   What a plot wants of this script stands in the tags of its models (plots.py). */
+   Notes to this script are in the tags of the models (plots.py). */
 "use strict";
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const narrow = matchMedia("(max-width: 40rem)");
@@ -11,7 +11,7 @@ const filter = {kept: null, text: "", setting: "raw"};
 
 Bokeh.logger.set_level("error");
 
-/* All of what models say in their tags under one key. */
+/* Every model with a note in its tags under one key. */
 function tagged(models, key, use) {
   for (const model of models)
     for (const tag of model.tags ?? [])
@@ -100,9 +100,11 @@ function lay_out(id) {
     const rows = place ? place.filter((y) => y !== null).length : null;
     if (!plot.full) plot.full = {end: plot.x_range.end, rows: plot.y_range.start};
     plot.x_range.end = narrow.matches ? heat.columns : plot.full.end;
+    const turned = narrow.matches && heat.narrow !== heat.rest;
+    if (heat.narrow !== heat.rest) plot.above[0].major_label_orientation = turned ? "vertical" : "horizontal";
     const shown = rows ?? plot.full.rows;
     plot.y_range.start = Math.max(1, shown);
-    plot.height = Math.max(1, shown) * heat.row + heat.rest;
+    plot.height = Math.max(1, shown) * heat.row + (turned ? heat.narrow : heat.rest);
     document.getElementById(id).style.minHeight = `${plot.height}px`;
     for (const renderer of plot.renderers) if (renderer.name === "tree") renderer.visible = rows === null;
   });
@@ -178,7 +180,7 @@ search?.addEventListener("input", () => {
 for (const radio of document.querySelectorAll("#adjusting input"))
   radio.addEventListener("change", () => { filter.setting = radio.value; arrange(); });
 
-/* Phonemes of one speaker: bytes 0..254 are weights, 255 is never said. */
+/* Phonemes of one speaker: bytes 0..254 are weights, 255 is a phoneme not spoken. */
 const crossing = document.getElementById("crossing");
 function cross() {
   const plot = plots.get("heat-phonemes");
@@ -189,8 +191,8 @@ function cross() {
   let weights = all;
   if (speaker >= 0) {
     crossing.bytes ??= Uint8Array.from(atob(parse("crossing-data")), (c) => c.charCodeAt(0));
-    const own = crossing.bytes.subarray(speaker * all.length, (speaker + 1) * all.length);
-    weights = Float64Array.from(own, (byte) => (byte === 255 ? NaN : byte / 254));
+    const levels = crossing.bytes.subarray(speaker * all.length, (speaker + 1) * all.length);
+    weights = Float64Array.from(levels, (byte) => (byte === 255 ? NaN : byte / 254));
   }
   put(source, {weight: weights});
   write(source);
@@ -200,13 +202,13 @@ function cross() {
     for (let j = 0; j < width; j++) {
       const cell = row.cells[j + 1], weight = weights[i * width + j];
       cell.dataset.all ??= cell.textContent;
-      const said = Number.isNaN(weight) ? "–" : (100 * weight).toFixed(1);
-      cell.textContent = speaker < 0 ? cell.dataset.all : said;
+      const text = Number.isNaN(weight) ? "–" : (100 * weight).toFixed(1);
+      cell.textContent = speaker < 0 ? cell.dataset.all : text;
       cell.className = Number.isNaN(weight) ? "" : `w${shade(weight, source)}`;
     }
   });
-  const who = crossing.selectedOptions[0].textContent;
-  table.caption.firstElementChild.textContent = `Mean gate weight in %, ${who}`;
+  const name = crossing.selectedOptions[0].textContent;
+  table.caption.firstElementChild.textContent = `Mean gate weight in %, ${name}`;
 }
 crossing?.addEventListener("change", cross);
 

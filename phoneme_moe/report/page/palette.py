@@ -6,6 +6,7 @@ weight look like equal steps, without hue differences that a colour-blind reader
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
 import numpy as np
@@ -14,9 +15,9 @@ from numpy.typing import NDArray
 Theme = Literal["light", "dark"]
 Colour = tuple[float, float, float]
 
-#: Outline of the expert that bears the speaker's name; visible on both ends of both ramps.
-OWN_COLOUR = "#e8590c"
-#: Paul Tol's "bright" scheme: told apart in every common kind of colour blindness.
+#: Outline of the expert that was trained on the speaker; visible on both ends of both ramps.
+OUTLINE_COLOUR = "#e8590c"
+#: Paul Tol's "bright" scheme: distinguishable in every common kind of colour blindness.
 _FEW = ("#4477aa", "#ee8866", "#228833", "#ccbb44", "#66ccee", "#aa3377")
 #: Lightness, chroma (at its widest) and hue in degrees of the ramps' two ends.
 _RAMPS: dict[Theme, tuple[tuple[float, float], float, float]] = {
@@ -42,6 +43,27 @@ def ramp(theme: Theme, steps: int = 101) -> NDArray[np.float64]:
     return _srgb(lightness, chroma * np.sin(np.pi / 2 * np.minimum(1.0, weight * 1.6)), hue)
 
 
+def shade(share: float, top: float = 1.0) -> int:
+    """Step of the ramp for a weight where ``top`` has the strongest colour, 0 to 100."""
+    return min(100, max(0, round(100 * share / top)))
+
+
+def scale_top(weights: NDArray[np.float64]) -> float:
+    """A round number that no weight exceeds, for the end of the colour scale."""
+    greatest = float(np.nanmax(weights, initial=0.0))
+    return next((top for top in (0.05, 0.1, 0.2, 0.3, 0.5) if greatest <= top), 1.0)
+
+
+def ramp_colours(theme: Theme) -> list[str]:
+    """The ramp of whole per cents as ``#rrggbb``."""
+    return [hex_colour((float(r), float(g), float(b))) for r, g, b in ramp(theme)]
+
+
+def with_ink(colours: Iterable[str]) -> list[tuple[str, str]]:
+    """Backgrounds (``#rrggbb``), each with the colour of text on it."""
+    return [(colour, hex_colour(ink(from_hex(colour)))) for colour in colours]
+
+
 def ink(colour: Colour) -> Colour:
     """Black or white, whichever contrasts more with a background (WCAG 2 contrast ratio)."""
     luminance = relative_luminance(colour)
@@ -59,7 +81,7 @@ def expert_colours(num_experts: int) -> list[str]:
     """One colour per expert for stacked bars, as ``#rrggbb``.
 
     Six keep Tol's scheme. More walk round the hue circle with two lightnesses in turn, so that
-    neighbours in a bar differ; beyond about a dozen the labels tell them apart, not the colours.
+    neighbours in a bar differ; beyond about a dozen only the labels distinguish them.
     """
     if num_experts <= len(_FEW):
         return list(_FEW[:num_experts])

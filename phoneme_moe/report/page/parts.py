@@ -1,4 +1,4 @@
-"""What the page is made of: sections of blocks, each block a sentence, a figure and its tables."""
+"""What a page is made of: sections of blocks, each a sentence with its figures and tables."""
 
 from __future__ import annotations
 
@@ -6,24 +6,39 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from markupsafe import Markup
+
 
 @dataclass(frozen=True)
 class Cell:
     """One cell of a table.
 
     Attributes:
-        text: What it says.
+        text: Its content.
         note: Smaller text behind it, such as an interval.
-        shade: Whole per cent that colour the cell; None for no colour.
-        own: Whether it is the speaker's own expert.
+        shade: Step of the colour ramp, 0 to 100; None for no colour.
+        outlined: Whether the table's outline marks it.
         tag: Whether the text is set as a tag.
+        strong: Whether the text is set in bold.
+        whisker: Ends and middle of an interval to draw, in per cent of the cell's width; None
+            without one.
     """
 
     text: str
     note: str = ""
     shade: int | None = None
-    own: bool = False
+    outlined: bool = False
     tag: bool = False
+    strong: bool = False
+    whisker: tuple[float, float, float] | None = None
+
+
+Row = tuple[str, Sequence[Cell]]
+
+
+def row(heading: str, *cells: Cell | str) -> Row:
+    """A row of a table; plain text becomes a cell."""
+    return heading, [Cell(cell) if isinstance(cell, str) else cell for cell in cells]
 
 
 @dataclass(frozen=True)
@@ -34,17 +49,44 @@ class Table:
         caption: What the table holds.
         head: Headings of the columns; the first one stands over the row headings.
         rows: Heading and cells of every row.
-        words: Columns that hold words and not numbers, counted from 0 without the row heading.
+        text_columns: Columns of text, not numbers, counted from 0 without the row heading.
         filterable: Whether the speaker filter narrows it (rows are speakers).
-        id: Where a script changes the table, else empty.
+        id: Where a script or a test looks for the table, else empty.
+        total: Whether the last row is that of all rows together.
+        classes: Classes of the style sheet; ``heat`` for a heat map.
+        cells: Columns of a heat map, after the row heading; 0 for another table.
+        top: The weight at the end of the colour scale; None without one.
+        outline: What the outline means, for screen readers.
     """
 
     caption: str
     head: Sequence[str]
-    rows: Sequence[tuple[str, Sequence[Cell]]]
-    words: frozenset[int] = frozenset()
+    rows: Sequence[Row]
+    text_columns: frozenset[int] = frozenset()
     filterable: bool = False
     id: str = ""
+    total: bool = False
+    classes: str = ""
+    cells: int = 0
+    top: float | None = None
+    outline: str = ""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A Bokeh document and the room it takes.
+
+    Attributes:
+        document: As plain values.
+        height: CSS pixels.
+        min_width: CSS pixels below which the plot scrolls in its own box.
+        top: The weight at the end of its colour scale; None without one.
+    """
+
+    document: Mapping[str, Any]
+    height: int
+    min_width: int = 0
+    top: float | None = None
 
 
 @dataclass(frozen=True)
@@ -53,23 +95,17 @@ class Figure:
 
     Attributes:
         id: Unique on the page.
-        label: What a screen reader says in its place.
+        label: Description for screen readers.
         caption: How to read it.
-        document: The Bokeh document as plain values.
-        height: CSS pixels kept free for it.
-        min_width: CSS pixels below which the plot scrolls in its own box.
-        top: The weight at the end of its colour scale; None without one.
-        legend: Colour (a CSS value) and name of every part.
+        drawing: The plot.
+        legend: Colour (a CSS value, or ``hollow``) and name of every part.
     """
 
     id: str
     label: str
     caption: str
-    document: Mapping[str, Any]
-    height: int
-    min_width: int = 0
+    drawing: Drawing
     legend: Sequence[tuple[str, str]] = ()
-    top: float | None = None
 
 
 @dataclass(frozen=True)
@@ -82,9 +118,12 @@ class Block:
         figures: Drawn beside or under each other.
         tables: Behind the figures.
         open_tables: Whether the tables stand open because they are the point.
-        controls: Name of the macro of the template that offers controls; empty for none.
+        controls: Which controls of ``parts.html.jinja`` it has; empty for none.
         choices: Panels of which one is shown, by label.
         id: Prefix of ids in it.
+        data: What its controls need.
+        content: Markup of its own, behind the tables.
+        hint: How the tables are to be read.
     """
 
     title: str
@@ -95,7 +134,9 @@ class Block:
     controls: str = ""
     choices: Sequence[tuple[str, Block]] = ()
     id: str = ""
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict)
+    content: Markup | None = None
+    hint: str = ""
 
 
 @dataclass(frozen=True)
@@ -105,41 +146,3 @@ class Section:
     id: str
     title: str
     blocks: Sequence[Block]
-
-
-def per_cent(share: float) -> str:
-    """A share in 0..1 as per cent with one decimal, without the sign."""
-    return f"{100 * share:.1f}"
-
-
-def number(value: float | None, digits: int = 2) -> str:
-    """A number with so many decimals; a dash where there is none."""
-    if value is None:
-        return "–"
-    text = f"{value:.{digits}f}"
-    return text.replace("-", "−") if float(text) else text.lstrip("-")
-
-
-def signed(value: float | None, digits: int = 1) -> str:
-    """A change with its sign; a dash where there is none."""
-    if value is None:
-        return "–"
-    text = f"{value:+.{digits}f}"
-    return text.replace("-", "−") if float(text) else text.lstrip("+-")
-
-
-def small(value: float | None) -> str:
-    """A probability that is never written as nought."""
-    if value is None:
-        return "–"
-    return "< 0.001" if value < 0.0005 else f"{value:.3f}"
-
-
-def shade(share: float, top: float = 1.0) -> int:
-    """Whole per cent of the end of the scale, 0 to 100, for the colour of a cell."""
-    return min(100, max(0, round(100 * share / top)))
-
-
-def plural(count: int, noun: str) -> str:
-    """``1 frame``, ``2 frames``, ``1,200 frames``."""
-    return f"{count:,} {noun}" + ("" if count == 1 else "s")

@@ -1,4 +1,4 @@
-"""The heat map of a report as a picture: speakers down, experts across, per cent in the cells."""
+"""The heat map of a report for papers: speakers down, experts across, per cent in the cells."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from phoneme_moe.report.page.palette import OWN_COLOUR, ink, ramp
+from phoneme_moe.report.page.heat_map import HeatMap
+from phoneme_moe.report.page.palette import OUTLINE_COLOUR, ink, ramp
 from phoneme_moe.report.statistics import RoutingReport
 
 #: Inches. Nine inches shown 900 pixels wide make one point 1.4 pixels.
@@ -30,7 +31,7 @@ def heat_map(report: RoutingReport, title: str) -> Figure:
     """Mean gate weights as a heat map, with the effective number of experts beside it.
 
     Args:
-        report: What to draw; of more than 150 speakers those with most effective experts.
+        report: What to draw; of more than 150 speakers those with the most effective experts.
         title: The line above the figure.
 
     Returns:
@@ -40,8 +41,22 @@ def heat_map(report: RoutingReport, title: str) -> Figure:
         total = len(report.speakers)
         report = report.select(report.most_blended(_MOST_SPEAKERS))
         title += f" ({_MOST_SPEAKERS} most blended of {total} speakers)"
-    num_speakers, num_experts = report.weights.shape
-    speakers, experts = _short(report.speakers), _short(report.experts)
+    heat = HeatMap(
+        rows=_short(report.speakers),
+        columns=_short(report.experts),
+        weights=report.weights,
+        outlined=report.own_expert,
+        outline="the expert trained on the speaker",
+        effective=report.effective_experts,
+        within=report.effective_per_row,
+        unit=report.unit,
+    )
+    return _draw(heat, title)
+
+
+def _draw(heat: HeatMap, title: str) -> Figure:
+    num_speakers, num_experts = heat.weights.shape
+    speakers, experts = heat.rows, heat.columns
     row = float(np.clip(_ROWS_HEIGHT / num_speakers, _SHORTEST_ROW, _TALLEST_ROW))
     label_size = min(_LABEL, 72 * row * 0.72)
     left = _MARGIN + 0.15 + max(_inches(name, label_size) for name in speakers)
@@ -62,7 +77,7 @@ def heat_map(report: RoutingReport, title: str) -> Figure:
     bars = figure.add_axes(
         inches(left + width + 0.2, _FOOT, _BARS, row * num_speakers), sharey=cells
     )
-    _draw_cells(cells, report, column, row)
+    _draw_cells(cells, heat, column, row)
     cells.set_yticks(range(num_speakers), speakers, size=label_size, color=_TEXT, parse_math=False)
     step = int(np.ceil(0.15 / column))
     cells.set_xticks(
@@ -74,17 +89,17 @@ def heat_map(report: RoutingReport, title: str) -> Figure:
         parse_math=False,
     )
     cells.tick_params(length=0, labeltop=True, labelbottom=False, pad=5)
-    _draw_bars(bars, report, min(label_size, 10.5))
+    _draw_bars(bars, heat, min(label_size, 10.5))
     bars.text(
         0,
         1 + 0.07 / (row * num_speakers),
-        "experts in effect",
+        "effective experts",
         size=10.5,
         color=_TEXT,
         transform=bars.transAxes,
     )
     _draw_heading(figure, title)
-    _draw_key(figure, inches(left, 0.42, 2.2, 0.13), report)
+    _draw_key(figure, inches(left, 0.42, 2.2, 0.13), heat)
     return figure
 
 
@@ -103,14 +118,14 @@ def figure_bytes(figure: Figure, kind: str, title: str) -> bytes:
     return content.getvalue()
 
 
-def _draw_cells(axes: Axes, report: RoutingReport, column: float, row: float) -> None:
-    """The cells with their numbers and own-expert outlines; column and row in inches."""
-    num_speakers, num_experts = report.weights.shape
+def _draw_cells(axes: Axes, heat: HeatMap, column: float, row: float) -> None:
+    """The cells with their numbers and outlines; column and row in inches."""
+    num_speakers, num_experts = heat.weights.shape
     colours = ramp("light")
     axes.pcolormesh(
         np.arange(num_experts + 1) - 0.5,
         np.arange(num_speakers + 1) - 0.5,
-        report.weights,
+        heat.weights,
         cmap=ListedColormap(colours),
         vmin=0,
         vmax=1,
@@ -122,7 +137,7 @@ def _draw_cells(axes: Axes, report: RoutingReport, column: float, row: float) ->
 
     number_size = min(72 * row * 0.55, 72 * column / 2.4, 13.0)
     if number_size >= _SMALLEST_NUMBER:
-        for (y, x), weight in np.ndenumerate(report.weights):
+        for (y, x), weight in np.ndenumerate(heat.weights):
             background = tuple(colours[round(100 * min(float(weight), 1.0))])
             quiet = weight < 0.005
             axes.text(
@@ -134,15 +149,15 @@ def _draw_cells(axes: Axes, report: RoutingReport, column: float, row: float) ->
                 size=number_size,
                 color=_BAR if quiet else ink(background),
             )
-    for y, own in enumerate(report.own_expert):
-        if own is not None:
+    for y, outlined in enumerate(heat.outlined):
+        if outlined is not None:
             axes.add_patch(
                 Rectangle(
-                    (own - 0.5, y - 0.5),
+                    (outlined - 0.5, y - 0.5),
                     1,
                     1,
                     fill=False,
-                    edgecolor=OWN_COLOUR,
+                    edgecolor=OUTLINE_COLOUR,
                     linewidth=float(np.clip(72 * min(row, column) * 0.09, 0.8, 2.2)),
                     zorder=3,
                     clip_on=False,
@@ -150,12 +165,14 @@ def _draw_cells(axes: Axes, report: RoutingReport, column: float, row: float) ->
             )
 
 
-def _draw_bars(axes: Axes, report: RoutingReport, size: float) -> None:
-    """Effective number of experts: the bar over all rows, the tick inside one row."""
-    effective = report.effective_experts
+def _draw_bars(axes: Axes, heat: HeatMap, size: float) -> None:
+    """Effective number of experts: the bar over all frames, the tick within one frame."""
+    effective, within = heat.effective, heat.within
+    assert effective is not None
+    assert within is not None
     y = np.arange(len(effective))
     axes.barh(y, effective, height=0.56, color="#cfd6e1")
-    axes.vlines(report.effective_per_row, y - 0.28, y + 0.28, color=_TEXT, linewidth=size / 6)
+    axes.vlines(within, y - 0.28, y + 0.28, color=_TEXT, linewidth=size / 6)
     for number, value in enumerate(effective):
         axes.annotate(
             f"{value:.1f}",
@@ -173,7 +190,7 @@ def _draw_bars(axes: Axes, report: RoutingReport, size: float) -> None:
 
 def _draw_heading(figure: Figure, title: str) -> None:
     size = min(14.0, (_WIDTH - 2 * _MARGIN) * 72 / (0.66 * max(len(title), 1)))
-    what = "Mean gate weight of every expert (across) for every speaker (down), in per cent"
+    subtitle = "Mean gate weight of every expert (across) for every speaker (down), in per cent"
     x, height = _MARGIN / _WIDTH, figure.get_figheight()
     figure.text(
         x,
@@ -185,12 +202,10 @@ def _draw_heading(figure: Figure, title: str) -> None:
         color=_TEXT,
         parse_math=False,
     )
-    figure.text(x, 1 - 0.47 / height, what, va="top", size=10.5, color=_QUIET)
+    figure.text(x, 1 - 0.47 / height, subtitle, va="top", size=10.5, color=_QUIET)
 
 
-def _draw_key(
-    figure: Figure, place: tuple[float, float, float, float], report: RoutingReport
-) -> None:
+def _draw_key(figure: Figure, place: tuple[float, float, float, float], heat: HeatMap) -> None:
     """The colour scale and what the outline, bar and tick mean; place in parts of the figure."""
     scale = figure.add_axes(place)
     scale.imshow(ramp("light")[None], aspect="auto", extent=(0, 100, 0, 1))
@@ -198,9 +213,9 @@ def _draw_key(
     scale.set_yticks([])
     scale.tick_params(length=0, pad=3)
     scale.spines[:].set_color("#cfd6e1")
-    notes = [f"bar: over all {report.unit}s, tick: within one {report.unit}"]
-    if any(own is not None for own in report.own_expert):
-        notes.insert(0, "outlined: the speaker's own expert")
+    notes = [f"bar: over all {heat.unit}s, tick: within one {heat.unit}"]
+    if any(column is not None for column in heat.outlined):
+        notes.insert(0, f"outlined: {heat.outline}")
     x, y, wide, high = place
     figure.text(
         x + wide + 0.4 / _WIDTH,

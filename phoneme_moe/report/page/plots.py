@@ -16,6 +16,7 @@ from bokeh.models import (
     ColumnDataSource,
     FixedTicker,
     HoverTool,
+    LayoutDOM,
     LinearColorMapper,
     Model,
     Range1d,
@@ -23,13 +24,19 @@ from bokeh.models import (
 from bokeh.models.glyph import Glyph
 from bokeh.plotting import figure
 
+from phoneme_moe.report.page.parts import Drawing
+
 FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Liberation Sans", sans-serif'
 
 
-def to_json(root: Model) -> dict[str, Any]:
-    """A model with its own document as plain values, the same for the same model.
+def drawing(root: LayoutDOM, **room: Any) -> Drawing:
+    """A plot with its own document as plain values, the same for the same plot.
 
-    Bokeh counts its identifiers up through the life of a process; here they count from 1.
+    Bokeh numbers models through the life of a process; here they are numbered from 0.
+
+    Args:
+        root: The plot; its height is the drawing's.
+        room: Other attributes of the drawing.
     """
     document = Document(title="")
     document.add_root(root)
@@ -47,8 +54,7 @@ def to_json(root: Model) -> dict[str, Any]:
             return copy
         return [renumbered(part) for part in value] if isinstance(value, list) else value
 
-    numbered: dict[str, Any] = renumbered(content)
-    return numbered
+    return Drawing(renumbered(content), **{"height": root.height, **room})
 
 
 def themed(model: Model, **colours: str) -> None:
@@ -58,7 +64,7 @@ def themed(model: Model, **colours: str) -> None:
 
 
 def tag(model: Model, **content: Any) -> None:
-    """Leave word for the page's script on a model."""
+    """Leave a note for the page's script on a model."""
     model.tags = [*model.tags, content]
 
 
@@ -135,14 +141,9 @@ def names_axis(plot: figure, names: Sequence[str]) -> None:
 
 
 def hover(plot: figure, renderers: Sequence[Any], lines: Sequence[str], **more: Any) -> None:
-    """A tooltip whose lines hold only our own words and ``@columns``."""
+    """A tooltip whose lines hold fixed words and ``@columns`` only, never a name."""
     body = "".join(f"<div>{line}</div>" for line in lines)
     plot.add_tools(HoverTool(renderers=list(renderers), tooltips=body, **more))
-
-
-def rows_height(rows: int, each: int, rest: int) -> int:
-    """CSS pixels of a plot with so many rows."""
-    return rows * each + rest
 
 
 def mapper(low: float = 0.0, high: float = 1.0) -> LinearColorMapper:

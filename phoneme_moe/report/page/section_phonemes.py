@@ -1,4 +1,4 @@
-"""The section that shows what is said against who is asked.
+"""The section on gate weights by phoneme, and the information of routing on speaker and phoneme.
 
 Legend: S speakers, P phonemes, E experts.
 """
@@ -11,24 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from phoneme_moe.report.number_format import percent
-from phoneme_moe.report.page.charts import bits, dumbbells
-from phoneme_moe.report.page.heat_map import HeatMap
-from phoneme_moe.report.page.heat_plot import draw_heat_map
-from phoneme_moe.report.page.parts import (
-    Block,
-    Cell,
-    Figure,
-    Section,
-    Table,
+from phoneme_moe.report.number_format import (
+    in_percent,
     number,
-    per_cent,
+    percent,
     plural,
-    shade,
-    signed,
-    small,
+    points,
+    probability,
 )
-from phoneme_moe.report.page.plots import rows_height
+from phoneme_moe.report.page.charts import bits, dumbbells, most_used
+from phoneme_moe.report.page.heat_map import HeatMap
+from phoneme_moe.report.page.heat_plot import heat_figure
+from phoneme_moe.report.page.parts import Block, Figure, Section, Table, row
 from phoneme_moe.report.page.section_speakers import expert_order
 
 #: Weights of speaker by phoneme by expert that travel with the page, one byte each.
@@ -36,7 +30,7 @@ _MOST_CROSSED = 250_000
 _INFORMATION = {
     "speaker_information": "about the speaker",
     "phoneme_information": "about the phoneme",
-    "speaker_beyond_phonemes": "about the speaker beyond phonemes",
+    "speaker_beyond_phonemes": "about the speaker, given the phoneme",
     "interaction": "interaction of both",
 }
 
@@ -44,84 +38,76 @@ Document = Mapping[str, Any]
 
 
 def phonemes_section(document: Document) -> Section | None:
-    """Phoneme by expert, crossed with speaker; information; edges; right and wrong frames."""
-    blocks = [_heat(document), _information(document)]
+    """Phoneme by expert, also for each speaker; information; boundaries; correctness."""
+    unit = document.get("unit")
+    blocks = [_weights(document), _information(document)]
     if document.get("edges"):
-        blocks.append(_steady(document))
+        title, labels = f"Boundary and steady {unit}s", (f"steady {unit}s", f"boundary {unit}s")
+        blocks.append(_pair(document, "edges", title, ("steady", "edge"), labels))
     if document.get("correctness"):
-        blocks.append(_right(document))
+        title, labels = f"Correct and wrong {unit}s", (f"correct {unit}s", f"wrong {unit}s")
+        blocks.append(_pair(document, "correctness", title, ("right", "wrong"), labels))
     shown = [block for block in blocks if block is not None]
-    return Section("phonemes", "Which expert for what is said", shown) if shown else None
+    return Section("phonemes", "Gate weights by phoneme", shown) if shown else None
 
 
-def _heat(document: Document) -> Block | None:
+def _weights(document: Document) -> Block | None:
     if not document.get("phonemes") or not document.get("experts"):
         return None
     phonemes, experts, unit = document["phonemes"], document["experts"], document["unit"]
     weights = np.asarray(document["phoneme_weights"], dtype=float)
-    rows = np.asarray(document["phoneme_counts"]["rows"])
+    load = np.asarray(document["load"], dtype=float)
+    counts = document["phoneme_counts"]
     columns = expert_order(document)
     order = np.lexsort((-weights.max(axis=1), weights[:, columns].argmax(axis=1))).tolist()
     effective = np.exp(-(weights * np.log(np.where(weights > 0, weights, 1))).sum(axis=1))
-    what = HeatMap(
+    heat = HeatMap(
         rows=[phonemes[i] for i in order],
-        columns=[experts[i] for i in columns],
+        columns=[experts[e] for e in columns],
         weights=weights[np.ix_(order, columns)],
         facts={
-            f"{unit}s": rows[order].tolist(),
-            "utterances": [document["phoneme_counts"]["utterances"][i] for i in order],
+            f"{unit}s": [counts["rows"][i] for i in order],
+            "utterances": [counts["utterances"][i] for i in order],
         },
         effective=effective[order],
+        unit=unit,
+        kinds=("phoneme", "expert"),
     )
-    spread = np.abs(weights - np.asarray(document["load"])).sum(axis=1) / 2
-    odd = int(spread.argmax())
-    favourite = int((weights[odd] - np.asarray(document["load"])).argmax())
+    distance = np.abs(weights - load).sum(axis=1) / 2
+    odd = int(distance.argmax())
+    favourite = int((weights[odd] - load).argmax())
     sentence = (
-        f"{phonemes[odd]} is the phoneme that is served most unlike the rest: "
-        f"{percent(weights[odd, favourite])} of it goes to expert {experts[favourite]}, "
-        f"against {percent(document['load'][favourite])} of all {unit}s."
+        f"{phonemes[odd]} is routed most differently from the rest: "
+        f"{percent(weights[odd, favourite])} of its weight is on expert {experts[favourite]}, "
+        f"against {percent(load[favourite])} over all {unit}s."
     )
-    if spread.max() < 0.03:
-        sentence = "Every phoneme is served alike: no weight depends on what is said."
-    silent = document["num_rows"] - int(rows.sum())
+    if distance.max() < 0.03:
+        sentence = "All phonemes have the same weights: routing does not depend on the phoneme."
+    silent = document["num_rows"] - sum(counts["rows"])
     if silent:
-        sentence += f" {plural(silent, unit)} carry no phoneme and count for speakers only."
-    table = Table(
-        "Mean gate weight in %",
-        ("phoneme", *(experts[i] for i in columns), f"{unit}s"),
-        [
-            (
-                phonemes[i],
-                [
-                    *(
-                        Cell(per_cent(weights[i, e]), shade=shade(weights[i, e], what.top))
-                        for e in columns
-                    ),
-                    Cell(f"{rows[i]:,}"),
-                ],
-            )
-            for i in order
-        ],
-        id="phoneme-table",
+        sentence += f" {plural(silent, unit)} have no phoneme and count for speakers only."
+    caption = (
+        f"Mean gate weight in % over the {unit}s of each phoneme; bar: effective number of experts."
     )
-    figure = Figure(
-        "heat-phonemes",
-        f"Heat map of mean gate weights, {plural(len(order), 'phoneme')} down, "
-        f"{plural(len(columns), 'expert')} across; the table below has every number",
-        f"Mean gate weight in % over the {unit}s of each phoneme; bar: experts in effect.",
-        draw_heat_map(what),
-        what.height,
-        what.min_width,
-        top=what.top,
-    )
-    crossed = _crossed(document, order, columns)
+    crossed = _by_speaker(document, order, columns)
     return Block(
-        "", sentence, [figure], [table], controls="phonemes" if crossed else "", extra=crossed
+        "",
+        sentence,
+        [heat_figure(heat, "heat-phonemes", "mean gate weights", caption)],
+        [
+            heat.table(
+                "Mean gate weight in %",
+                more={f"{unit}s": [f"{counts['rows'][i]:,}" for i in order]},
+                id="phoneme-table",
+            )
+        ],
+        controls="phonemes" if crossed else "",
+        data=crossed,
     )
 
 
-def _crossed(document: Document, order: Sequence[int], columns: Sequence[int]) -> dict[str, Any]:
-    """The same heat map for every speaker: weights as bytes 0..254, 255 for never said."""
+def _by_speaker(document: Document, order: Sequence[int], columns: Sequence[int]) -> dict[str, Any]:
+    """The heat map of every speaker: weights as bytes 0..254, 255 for a phoneme not spoken."""
     weights, speakers = document.get("speaker_phoneme_weights"), document["speakers"]
     size = len(speakers) * len(order) * len(columns)
     if not weights or len(speakers) < 2 or size > _MOST_CROSSED:
@@ -137,116 +123,95 @@ def _crossed(document: Document, order: Sequence[int], columns: Sequence[int]) -
 
 
 def _information(document: Document) -> Block | None:
-    found = {
+    by_name = {
         test["name"]: test
         for test in document.get("tests") or []
         if test["name"] in _INFORMATION and test["scope"] is None
     }
-    if not found:
+    if not by_name:
         return None
-    tests = [found[name] for name in _INFORMATION if name in found]
+    tests = [by_name[name] for name in _INFORMATION if name in by_name]
     labels = [_INFORMATION[test["name"]] for test in tests]
     figure = Figure(
         "information",
-        "Bits that the routing tells about speaker and phoneme, and what chance would give",
+        "Information of routing about speaker and phoneme in bits, beside chance",
         "Bar: beyond chance. Ring: as measured. Line: mean under permutation.",
         bits(labels, [test["value"] for test in tests], [test["chance"] for test in tests]),
-        rows_height(len(tests), 34, 52),
     )
     rows = [
-        (
+        row(
             label,
-            (
-                Cell(number(test["value"], 3)),
-                Cell(number(test["chance"], 3)),
-                Cell(number(test["corrected"], 3)),
-                Cell(small(test["q"])),
-            ),
+            *(number(test[key], 3) for key in ("value", "chance", "corrected")),
+            probability(test["q"]),
         )
         for label, test in zip(labels, tests, strict=True)
     ]
-    head = ("the routing tells", "measured", "by chance", "beyond chance", "q")
+    head = ("mutual information", "measured", "chance", "beyond chance", "q")
     return Block(
-        "What the routing tells, in bits",
-        _told(found),
+        "Information of routing, in bits",
+        _information_sentence(by_name),
         [figure],
         [Table("Information in bits", head, rows)],
     )
 
 
-def _told(found: Mapping[str, Mapping[str, Any]]) -> str:
-    who, what = found.get("speaker_information"), found.get("phoneme_information")
-    if not who or not what:
-        one = who or what
-        if one is None:
-            return "Only what speaker and phoneme tell together was measured."
-        about = "the speaker" if who else "the phoneme"
-        return f"The routing tells {one['corrected']:.2f} bits about {about} beyond chance."
-    more, less = ("who speaks", "what is said")
-    if what["corrected"] > who["corrected"]:
-        more, less = less, more
-    high, low = sorted([who["corrected"], what["corrected"]], reverse=True)
-    told = (
-        f"The routing goes by {more} ({high:.2f} bits beyond chance) more than by {less} "
-        f"({max(low, 0):.2f} bits)."
-    )
-    if high <= 0:
-        told = "The routing tells nothing beyond chance about who speaks or what is said."
-    beyond = found.get("speaker_beyond_phonemes")
-    if beyond:
-        real = "" if beyond["significant"] else ", which chance could give"
-        left = max(beyond["corrected"], 0)
-        told += f" Among equal phonemes it still tells {left:.2f} bits about the speaker{real}."
-    return told
-
-
-def _steady(document: Document) -> Block:
-    unit = document["unit"]
-    title = f"Boundary against steady {unit}s"
-    return _pair(document, "edges", title, ("steady", "edge"), (f"steady {unit}s", "boundary"))
-
-
-def _right(document: Document) -> Block:
-    unit = document["unit"]
-    title = f"Right against wrong {unit}s"
-    labels = (f"right {unit}s", f"wrong {unit}s")
-    return _pair(document, "correctness", title, ("right", "wrong"), labels)
+def _information_sentence(tests: Mapping[str, Mapping[str, Any]]) -> str:
+    bits_about = {
+        name: max(tests[f"{name}_information"]["corrected"], 0.0)
+        for name in ("speaker", "phoneme")
+        if f"{name}_information" in tests
+    }
+    if not bits_about:
+        return "Only the information about speaker and phoneme together was measured."
+    if not any(bits_about.values()):
+        sentence = f"Routing depends on the {' or the '.join(bits_about)} no more than by chance."
+    elif len(bits_about) == 1:
+        ((name, information),) = bits_about.items()
+        sentence = f"Routing has {information:.2f} bits about the {name} beyond chance."
+    else:
+        less, more = sorted(bits_about, key=lambda name: bits_about[name])
+        sentence = (
+            f"Routing depends on the {more} ({bits_about[more]:.2f} bits beyond chance) more than "
+            f"on the {less} ({bits_about[less]:.2f} bits)."
+        )
+    given = tests.get("speaker_beyond_phonemes")
+    if given is None:
+        return sentence
+    sure = "" if given["significant"] else ", not significantly"
+    rest = max(given["corrected"], 0.0)
+    return f"{sentence} Given the phoneme, {rest:.2f} bits about the speaker remain{sure}."
 
 
 def _pair(
-    document: Document, key: str, title: str, sides: tuple[str, str], labels: tuple[str, str]
+    document: Document, key: str, title: str, kinds: tuple[str, str], labels: tuple[str, str]
 ) -> Block:
     """Mean weights of two kinds of rows beside each other."""
     experts, pair = document["experts"], document[key]
-    one, two = (np.asarray(pair[side]["weights"], dtype=float) for side in sides)
-    gap = two - one
+    first, second = (np.asarray(pair[kind]["weights"], dtype=float) for kind in kinds)
+    gap = second - first
     most = int(np.abs(gap).argmax())
     counts = " and ".join(
-        f"{pair[side]['rows']:,} {label}" for side, label in zip(sides, labels, strict=True)
+        f"{pair[kind]['rows']:,} {label}" for kind, label in zip(kinds, labels, strict=True)
     )
     if np.abs(gap).max() < 0.02:
-        sentence = f"It makes no difference: no expert's weight moves by 2 points ({counts})."
+        sentence = f"There is no difference: no expert's weight moves by 2 points ({counts})."
     else:
         moves = "gains" if gap[most] > 0 else "loses"
         sentence = (
-            f"Expert {experts[most]} {moves} most in {labels[1]}: {percent(one[most])} to "
-            f"{percent(two[most])} of the weight ({counts})."
+            f"Expert {experts[most]} {moves} most in {labels[1]}: {percent(first[most])} to "
+            f"{percent(second[most])} of the weight ({counts})."
         )
-    rows = [
-        (
-            name,
-            (Cell(per_cent(one[e])), Cell(per_cent(two[e])), Cell(signed(100 * gap[e]))),
-        )
-        for e, name in enumerate(experts)
-    ]
-    shown = sorted(np.argsort(-np.maximum(one, two), kind="stable")[:24].tolist())
+    shown = most_used(first, second)
     figure = Figure(
         key,
         f"Mean weight of every expert in {labels[0]} and {labels[1]}",
         "" if len(shown) == len(experts) else f"The {len(shown)} most used experts.",
-        dumbbells([experts[e] for e in shown], one[shown], two[shown], labels, "weight, %"),
-        rows_height(len(shown), 22, 58),
+        dumbbells([experts[e] for e in shown], first[shown], second[shown], labels, "weight, %"),
         legend=(("hollow", labels[0]), ("var(--second)", labels[1])),
     )
+    rows = [
+        row(name, in_percent(first[e]), in_percent(second[e]), points(gap[e]))
+        for e, name in enumerate(experts)
+    ]
     head = ("expert", *labels, "difference")
     return Block(title, sentence, [figure], [Table("Mean weight, %", head, rows)])

@@ -1,21 +1,22 @@
-"""The section that says what is more than chance, and the one on cost."""
+"""The sections on significance, and on the cost of the model."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from phoneme_moe.report.page.parts import Block, Cell, Section, Table, number, plural, small
+from phoneme_moe.report.number_format import number, plural, probability
+from phoneme_moe.report.page.parts import Block, Cell, Section, Table, row
 
 Document = Mapping[str, Any]
 
 _NAMES = {
     "speaker_information": "information about the speaker",
     "phoneme_information": "information about the phoneme",
-    "speaker_beyond_phonemes": "information about the speaker beyond phonemes",
+    "speaker_beyond_phonemes": "information about the speaker, given the phoneme",
     "interaction": "interaction of speaker and phoneme",
     "cramers_v": "Cramér’s V of speaker and expert",
-    "own_share": "weight of the own expert",
+    "own_share": "weight of the speaker’s expert",
 }
 
 
@@ -28,41 +29,31 @@ def statistics_section(document: Document) -> Section | None:
     for test in tests:
         name = _NAMES.get(test["name"], test["name"].replace("_", " "))
         rows.append(
-            (
+            row(
                 name if test["scope"] is None else f"{name}: {test['scope']}",
-                (
-                    Cell(number(test["value"], 3)),
-                    Cell(number(test["chance"], 3)),
-                    Cell(number(test["corrected"], 3)),
-                    Cell(test["unit"]),
-                    Cell(small(test["p"])),
-                    Cell(small(test["q"])),
-                    Cell("real" if test["significant"] else "could be chance", tag=True),
-                ),
+                *(number(test[key], 3) for key in ("value", "chance", "corrected")),
+                test["unit"],
+                probability(test["p"]),
+                probability(test["q"]),
+                Cell("significant" if test["significant"] else "not significant", tag=True),
             )
         )
-    real = sum(test["significant"] for test in tests)
+    significant = sum(test["significant"] for test in tests)
     draws = max(test["draws"] for test in tests)
-    subject = "Nothing" if real == 0 else f"{real} of {plural(len(tests), 'test')}"
-    verb = "stands" if real in (0, 1) else "stand"
     sentence = (
-        f"{subject} {verb} against chance when at most 5 % of what stands may be a false alarm; "
+        f"{significant or 'None'} of {plural(len(tests), 'test')} "
+        f"{'is' if significant < 2 else 'are'} significant at a false discovery rate of 5 %; "
         f"chance is {draws:,} permutations of whole utterances."
     )
-    head = ("what", "value", "chance", "corrected", "unit", "p", "q", "verdict")
     table = Table(
         "Value, its mean under permutation, their difference, p, and q (Benjamini and Hochberg)",
-        head,
+        ("test", "value", "chance", "beyond chance", "unit", "p", "q", "verdict"),
         rows,
         frozenset({3, 6}),
         id="tests",
     )
-    folded = len(rows) > 24
-    return Section(
-        "statistics",
-        "Is it real?",
-        [Block("", sentence, tables=[table], open_tables=not folded)],
-    )
+    block = Block("", sentence, tables=[table], open_tables=len(rows) <= 24)
+    return Section("statistics", "Significance", [block])
 
 
 def cost_section(document: Document) -> Section | None:
@@ -72,31 +63,28 @@ def cost_section(document: Document) -> Section | None:
         return None
     total, active = cost.get("parameters"), cost.get("active_parameters")
     work, step = cost.get("multiply_adds_per_frame"), cost.get("frame_ms")
-    told = []
+    clauses = []
     if total and active:
-        part = 100 * active / total
-        told.append(
-            f"All {_short(total)} parameters work on every frame"
+        share = 100 * active / total
+        clauses.append(
+            f"All {_short(total)} parameters are active in every frame"
             if active == total
-            else f"{_short(active)} of {_short(total)} parameters ({part:.0f} %) work on a frame"
+            else f"{_short(active)} of {_short(total)} parameters ({share:.0f} %) are active"
         )
     if work and step:
-        told.append(f"a second of speech takes {_short(work * 1000 / step)} multiply-adds")
-    rows = [
-        (name, (Cell(value),))
-        for name, value in (
-            ("parameters", _count(total)),
-            ("active parameters", _count(active)),
-            ("multiply-adds per frame", _count(work)),
-            ("frame, ms", "" if step is None else f"{step:g}"),
-            ("weights, bytes", _count(cost.get("weight_bytes"))),
-        )
-        if value
-    ]
-    sentence = "; ".join(told)
-    sentence = f"{sentence[:1].upper()}{sentence[1:]}." if told else "What the model needs to run."
-    table = Table("Size and work of the model", ("what", "number"), rows, id="cost-table")
-    return Section("cost", "Cost", [Block("", sentence, tables=[table], open_tables=True)])
+        clauses.append(f"a second of speech takes {_short(work * 1000 / step)} multiply-adds")
+    values = {
+        "parameters": _count(total),
+        "active parameters": _count(active),
+        "multiply-adds per frame": _count(work),
+        "frame, ms": "" if step is None else f"{step:g}",
+        "weights, bytes": _count(cost.get("weight_bytes")),
+    }
+    rows = [row(name, value) for name, value in values.items() if value]
+    sentence = "; ".join(clauses) or "size and work of the model"
+    table = Table("Size and work of the model", ("quantity", "value"), rows, id="cost-table")
+    block = Block("", f"{sentence[0].upper()}{sentence[1:]}.", tables=[table], open_tables=True)
+    return Section("cost", "Cost", [block])
 
 
 def _count(value: float | None) -> str:

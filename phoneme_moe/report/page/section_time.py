@@ -1,16 +1,17 @@
-"""The section that lets a reader see and hear utterances."""
+"""The section that shows and plays utterances over time."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from phoneme_moe.report.number_format import number, percent, plural
 from phoneme_moe.report.page.palette import expert_colours
-from phoneme_moe.report.page.parts import Block, Figure, Section, number, plural
-from phoneme_moe.report.page.time_view import HEIGHT, heaviest, phoneme_table, time_view
+from phoneme_moe.report.page.parts import Block, Figure, Section
+from phoneme_moe.report.page.time_view import experts_drawn, phoneme_table, time_view
 
 Document = Mapping[str, Any]
 
@@ -18,12 +19,12 @@ _WHY = {
     "typical": "most typical of its speaker",
     "uncertain": "most uncertain",
     "worst": "worst recognised",
-    "asked": "asked for",
+    "asked": "requested",
 }
 
 
 def time_section(document: Document, audio: Mapping[str, bytes]) -> Section | None:
-    """Chosen utterances on one time axis each."""
+    """Selected utterances, each on one time axis."""
     utterances = document.get("utterances")
     if not utterances:
         return None
@@ -32,31 +33,31 @@ def time_section(document: Document, audio: Mapping[str, bytes]) -> Section | No
         for i, one in enumerate(utterances)
     ]
     block = Block(
-        "", _sentence(document), choices=choices, id="utterance", extra={"choose": "Utterance"}
+        "", _sentence(utterances), choices=choices, id="utterance", data={"label": "Utterance"}
     )
-    return Section("time", "In time", [block])
+    return Section("time", "Utterances over time", [block])
 
 
-def _sentence(document: Document) -> str:
-    utterances = document["utterances"]
-    told = f"{plural(len(utterances), 'utterance')} to see and hear"
+def _sentence(utterances: Sequence[Mapping[str, Any]]) -> str:
+    sentence = plural(len(utterances), "utterance")
     by_reason = {one["why"]: one for one in reversed(utterances)}
-    calm, torn = by_reason.get("typical"), by_reason.get("uncertain")
-    if calm and torn:
-        told += (
-            f": in the most uncertain, {torn['utterance']}, a frame spreads over "
-            f"{_effective(torn):.1f} experts, in a typical one over {_effective(calm):.1f}"
+    typical, uncertain = by_reason.get("typical"), by_reason.get("uncertain")
+    if typical and uncertain:
+        sentence += (
+            f": the effective number of experts within a frame is {_effective(uncertain):.1f} in "
+            f"the most uncertain, {uncertain['utterance']}, and {_effective(typical):.1f} in a "
+            "typical one"
         )
     worst = by_reason.get("worst")
     if worst and worst["error_rate"] is not None:
-        told += f"; the worst recognised has {100 * worst['error_rate']:.0f} % errors"
-    return told + "."
+        sentence += f"; the worst recognised has {percent(worst['error_rate'])} errors"
+    return f"{sentence}."
 
 
 def _view(document: Document, one: Mapping[str, Any], index: int, sound: bytes | None) -> Block:
     experts = document["experts"]
     colours = expert_colours(len(experts))
-    drawn = heaviest(one)
+    drawn = experts_drawn(one)
     legend = [(colours[i], experts[i]) for i in drawn]
     rest = len(experts) - len(drawn)
     if rest:
@@ -66,17 +67,16 @@ def _view(document: Document, one: Mapping[str, Any], index: int, sound: bytes |
         f"Waveform, spectrogram, phonemes, gate weights and entropy of {one['utterance']}",
         "",
         time_view(one, colours),
-        HEIGHT,
         legend=legend,
     )
     load = np.asarray(one["weights"], dtype=float).mean(axis=0)
     best = int(load.argmax())
     sentence = (
-        f"{one['speaker']}, {number(one['seconds'], 1)} s: {100 * load[best]:.0f} % of the weight "
-        f"goes to {experts[best]}, a frame spreads over {_effective(one):.1f} experts"
+        f"{one['speaker']}, {number(one['seconds'], 1)} s: {percent(load[best])} of the weight is "
+        f"on {experts[best]}; effective number of experts within a frame: {_effective(one):.1f}"
     )
     if one["error_rate"] is not None:
-        sentence += f", {100 * one['error_rate']:.0f} % phoneme errors"
+        sentence += f"; phoneme error rate {percent(one['error_rate'])}"
     return Block(
         "",
         sentence + ".",
@@ -84,7 +84,7 @@ def _view(document: Document, one: Mapping[str, Any], index: int, sound: bytes |
         [phoneme_table(one, experts)],
         controls="player",
         id=f"time-{index}",
-        extra={
+        data={
             "audio": None if sound is None else _data_uri(sound),
             "seconds": one["seconds"],
             "utterance": one["utterance"],
@@ -98,7 +98,7 @@ def _label(one: Mapping[str, Any]) -> str:
 
 
 def _effective(one: Mapping[str, Any]) -> float:
-    """Experts in effect inside a frame: 2 to the mean entropy in bits."""
+    """Effective number of experts within a frame: 2 to the mean entropy in bits."""
     return float(2 ** np.mean(one["entropy"]))
 
 

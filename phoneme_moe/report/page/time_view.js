@@ -1,4 +1,4 @@
-/* Sound and sight of an utterance in step: play, click, keys, zoom, and what holds at the cursor. */
+/* Audio and plot of an utterance in step: play, click, keys, zoom, and the values at the cursor. */
 "use strict";
 for (const player of document.querySelectorAll("[data-player]")) {
   const find = (selector) => player.querySelector(selector);
@@ -38,7 +38,7 @@ for (const player of document.querySelectorAll("[data-player]")) {
     const {start, end} = range();
     if (follow && (now < start || now > end)) zoom_to(now - 0.1 * (end - start), end - start);
     place();
-    tell(now);
+    describe(now);
   }
 
   function place() {
@@ -51,8 +51,8 @@ for (const player of document.querySelectorAll("[data-player]")) {
     cursor.dataset.time = now.toFixed(3);
   }
 
-  /* What is spoken, heard and asked at a time, in words. */
-  function tell(time) {
+  /* Reference, hypothesis and weights at a time, in words. */
+  function describe(time) {
     const at = (kind) => {
       const spans = data_of(kind);
       const i = spans ? [...spans.start].findIndex((s, j) => time >= s && time < spans.end[j]) : -1;
@@ -67,7 +67,7 @@ for (const player of document.querySelectorAll("[data-player]")) {
     const bits = data_of("entropy").y[frame];
     const bold = (text) => Object.assign(document.createElement("b"), {textContent: text});
     readout.replaceChildren(
-      `${time.toFixed(2)} s · spoken `, bold(at("spoken")), " · heard ", bold(at("heard")), " · ",
+      `${time.toFixed(2)} s · reference `, bold(at("reference")), " · hypothesis ", bold(at("hypothesis")), " · ",
       ...parts.flatMap(([name, share], i) => [i ? ", " : "", bold(name), ` ${share.toFixed(0)} %`]),
       ` · ${bits.toFixed(2)} bits`,
     );
@@ -101,7 +101,7 @@ for (const player of document.querySelectorAll("[data-player]")) {
   /* Phonemes are written where their box is wide enough. */
   function fit() {
     const {start, end} = range(), scale = axis().width / (end - start);
-    for (const kind of ["spoken", "heard"]) {
+    for (const kind of ["reference", "hypothesis"]) {
       const source = entry.models.find((m) => m.type === "ColumnDataSource" && m.name === kind);
       const {phoneme, start: from, end: to} = columns(source);
       const text = [...phoneme].map((p, i) => ((to[i] - from[i]) * scale >= 3 + 7 * p.length ? p : ""));
@@ -152,9 +152,9 @@ for (const player of document.querySelectorAll("[data-player]")) {
   });
   stage.addEventListener("pointermove", (event) => {
     const time = panels.length && !running ? time_at(event) : null;
-    if (time !== null) tell(time);
+    if (time !== null) describe(time);
   });
-  stage.addEventListener("pointerleave", () => { if (panels.length && !running) tell(now); });
+  stage.addEventListener("pointerleave", () => { if (panels.length && !running) describe(now); });
   plot.addEventListener("drawn", ({detail}) => {
     entry = detail;
     panels = detail.view.child_views;

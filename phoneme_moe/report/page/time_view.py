@@ -15,8 +15,10 @@ from bokeh.layouts import column
 from bokeh.models import ColumnDataSource, FixedTicker, Image, LinearColorMapper, Range1d
 from bokeh.plotting import figure
 
-from phoneme_moe.report.page.parts import Cell, Table, number, per_cent, shade
-from phoneme_moe.report.page.plots import FONT, frame, tag, themed, to_json
+from phoneme_moe.report.number_format import DASH, in_percent, number
+from phoneme_moe.report.page.palette import shade
+from phoneme_moe.report.page.parts import Cell, Drawing, Table, row
+from phoneme_moe.report.page.plots import FONT, drawing, frame, tag, themed
 
 Span = Mapping[str, Any]
 #: Experts drawn one by one; the rest of many is drawn as one.
@@ -24,11 +26,11 @@ _DRAWN = 12
 _LEFT, _RIGHT = 58, 10
 #: CSS pixels of the panels.
 _WAVE, _MEL, _PHONEMES, _WEIGHTS, _ENTROPY = 70, 150, 78, 180, 110
-HEIGHT = _WAVE + _MEL + _PHONEMES + _WEIGHTS + _ENTROPY
+_HEIGHT = _WAVE + _MEL + _PHONEMES + _WEIGHTS + _ENTROPY
 
 
-def time_view(one: Mapping[str, Any], colours: Sequence[str]) -> dict[str, Any]:
-    """The five panels as plain values for the page.
+def time_view(one: Mapping[str, Any], colours: Sequence[str]) -> Drawing:
+    """The five panels of an utterance.
 
     Args:
         one: An entry of the document's ``utterances``.
@@ -42,10 +44,11 @@ def time_view(one: Mapping[str, Any], colours: Sequence[str]) -> dict[str, Any]:
         _weights(one, shared, colours),
         _entropy(one, shared),
     ]
-    return to_json(column([p for p in panels if p], sizing_mode="stretch_width", spacing=0))
+    stacked = column([p for p in panels if p], sizing_mode="stretch_width", spacing=0)
+    return drawing(stacked, height=_HEIGHT)
 
 
-def heaviest(one: Mapping[str, Any]) -> list[int]:
+def experts_drawn(one: Mapping[str, Any]) -> list[int]:
     """Experts drawn one by one in an utterance, heaviest at the bottom."""
     load = np.asarray(one["weights"], dtype=float).mean(axis=0)
     order: list[int] = np.argsort(-load, kind="stable").tolist()
@@ -53,7 +56,7 @@ def heaviest(one: Mapping[str, Any]) -> list[int]:
 
 
 def phoneme_table(one: Mapping[str, Any], experts: Sequence[str]) -> Table:
-    """Every spoken phoneme with what was recognised and who was asked."""
+    """Every phoneme of the reference with its hypothesis and the routing during it."""
     weights = np.asarray(one["weights"], dtype=float)
     entropy = np.asarray(one["entropy"], dtype=float)
     centres = (np.arange(len(weights)) + 0.5) * one["frame_seconds"]
@@ -64,27 +67,25 @@ def phoneme_table(one: Mapping[str, Any], experts: Sequence[str]) -> Table:
             inside[np.abs(centres - (span["start"] + span["end"]) / 2).argmin()] = True
         mean = weights[inside].mean(axis=0)
         best = int(mean.argmax())
-        heard = " ".join(
+        hypothesis = " ".join(
             other["phoneme"]
             for other in one["hypothesis"]
             if other["start"] < span["end"] and other["end"] > span["start"]
         )
         rows.append(
-            (
+            row(
                 span["phoneme"],
-                (
-                    Cell(number(span["start"])),
-                    Cell(number(span["end"])),
-                    Cell(heard or "–"),
-                    Cell(experts[best]),
-                    Cell(per_cent(mean[best]), shade=shade(mean[best])),
-                    Cell(number(float(entropy[inside].mean()))),
-                ),
+                number(span["start"]),
+                number(span["end"]),
+                hypothesis or DASH,
+                experts[best],
+                Cell(in_percent(mean[best]), shade=shade(mean[best])),
+                number(float(entropy[inside].mean())),
             )
         )
     return Table(
         "Every phoneme of the utterance, in seconds; weights in %, entropy in bits",
-        ("phoneme", "start", "end", "recognised", "most used expert", "its weight", "entropy"),
+        ("reference", "start", "end", "hypothesis", "most used expert", "its weight", "entropy"),
         rows,
         frozenset({2, 3}),
     )
@@ -151,19 +152,22 @@ def _spectrogram(one: Mapping[str, Any], shared: Range1d) -> figure | None:
 def _phonemes(one: Mapping[str, Any], shared: Range1d) -> figure:
     plot = _panel(_PHONEMES, shared, (0, 2), "", "phonemes")
     plot.yaxis[0].ticker = FixedTicker(ticks=[0.5, 1.5])
-    plot.yaxis[0].major_label_overrides = {1.5: "spoken", 0.5: "heard"}
+    plot.yaxis[0].major_label_overrides = {1.5: "reference", 0.5: "hypothesis"}
     for kind, spans, bottom in (
-        ("spoken", one["reference"], 1.04),
-        ("heard", one["hypothesis"], 0.04),
+        ("reference", one["reference"], 1.04),
+        ("hypothesis", one["hypothesis"], 0.04),
     ):
-        wrong = [kind == "heard" and not _agrees(span, one["reference"]) for span in spans]
-        for these, fill, line in ((False, "--panel", "--strong-line"), (True, "--miss", "--own")):
-            mine = [span for span, is_wrong in zip(spans, wrong, strict=True) if is_wrong is these]
+        wrong = [span for span in spans if not _in_reference(span, one["reference"])]
+        right = [span for span in spans if span not in wrong]
+        for part, fill, line in (
+            (right, "--panel", "--strong-line"),
+            (wrong, "--wrong", "--outline"),
+        ):
             boxes = plot.quad(
-                left=[span["start"] for span in mine],
-                right=[span["end"] for span in mine],
-                bottom=[bottom] * len(mine),
-                top=[bottom + 0.92] * len(mine),
+                left=[span["start"] for span in part],
+                right=[span["end"] for span in part],
+                bottom=[bottom] * len(part),
+                top=[bottom + 0.92] * len(part),
             )
             themed(boxes.glyph, fill_color=fill, line_color=line)
         text = plot.text(
@@ -192,11 +196,11 @@ def _phonemes(one: Mapping[str, Any], shared: Range1d) -> figure:
 
 def _weights(one: Mapping[str, Any], shared: Range1d, colours: Sequence[str]) -> figure:
     weights = np.asarray(one["weights"], dtype=np.float64)
-    # Hundredths of a per cent in two bytes: half the size of float32, which a page of many feels.
+    # Hundredths of a per cent in two bytes: half the size of float32.
     plot = _panel(_WEIGHTS, shared, (0, 10_000), "weight, %", "weights")
     plot.yaxis[0].ticker = FixedTicker(ticks=[2500, 5000, 7500])
     plot.yaxis[0].major_label_overrides = {2500: "25", 5000: "50", 7500: "75"}
-    drawn = heaviest(one)
+    drawn = experts_drawn(one)
     parts = [weights[:, i] for i in drawn]
     fills: list[str | None] = [colours[i] for i in drawn]
     if len(drawn) < weights.shape[1]:
@@ -235,8 +239,8 @@ def _entropy(one: Mapping[str, Any], shared: Range1d) -> figure:
     return plot
 
 
-def _agrees(span: Span, reference: Sequence[Span]) -> bool:
-    """Whether what was heard was being spoken at the time."""
+def _in_reference(span: Span, reference: Sequence[Span]) -> bool:
+    """Whether the reference has the phoneme at the time."""
     return any(
         other["phoneme"] == span["phoneme"]
         and other["start"] < span["end"]
