@@ -18,10 +18,10 @@ from phoneme_moe.errors import InputError
 from phoneme_moe.evaluation.errors import evaluate
 from phoneme_moe.pipeline import Trained
 from phoneme_moe.recipe import Recipe, load_recipe, validate_recipe
+from phoneme_moe.report.compare.document import ComparisonDocument
 from phoneme_moe.report.compare.page import render_comparison
 from phoneme_moe.report.compare.run import STEPS, compare_runs
-from phoneme_moe.report.compare.terminal import comparison_text
-from phoneme_moe.report.compare.text import verdict
+from phoneme_moe.report.compare.text import comparison_text, verdict
 from phoneme_moe.run_folder import LoadedRun
 
 SCHEMA = json.loads(
@@ -43,14 +43,14 @@ def compared(a: LoadedRun, b: LoadedRun, folder: Path, **options: Any) -> dict[s
     written = compare_runs(a, b, out=folder, **options)
     assert [path.name for path in written.files] == ["comparison.html", "comparison.json"]
     document = json.loads((folder / "comparison.json").read_text())
-    assert document == written.document
+    assert ComparisonDocument.model_validate(document) == written.document
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
     jsonschema.Draft202012Validator(SCHEMA).validate(document)
     page = (folder / "comparison.html").read_text()
     HTMLParser().feed(page)
     assert "<script" not in page
     assert re.findall(r'(?:href|src)="([^"#]*)', page).count("comparison.json") == 1
-    assert not re.findall(r'(?:href|src)="(?!#|comparison\.json)|url\(|@import', page)
+    assert not re.findall(r'(?:href|src)="(?!#|comparison\.json|data:,")|url\(|@import', page)
     return document
 
 
@@ -58,7 +58,7 @@ def printed(document: dict[str, Any]) -> list[str]:
     from rich.console import Console
 
     console = Console(width=80, record=True, file=io.StringIO())
-    console.print(comparison_text(document))
+    console.print(comparison_text(ComparisonDocument.model_validate(document)))
     return console.export_text().splitlines()
 
 
@@ -97,9 +97,9 @@ def test_experts_in_another_order_are_matched_back(
     document = compared(recognized.run, other, tmp_path / "out")
     assert_the_same(document)
     experts = recognized.run.recognizer.expert_names
-    found = {pair["a"]: pair["b"] for pair in document["matching"]["pairs"]}
+    partners = {pair["a"]: pair["b"] for pair in document["matching"]["pairs"]}
     # The files keep the names where they were, so place i now holds expert order[i].
-    assert found == {experts[expert]: experts[place] for place, expert in enumerate(order)}
+    assert partners == {experts[expert]: experts[place] for place, expert in enumerate(order)}
 
 
 def test_experts_of_a_sparse_layer_are_matched_back(tones: PreparedCorpus, tmp_path: Path) -> None:
@@ -126,18 +126,18 @@ def test_error_rates_are_those_of_evaluate(
 ) -> None:
     other = fresh_run(tmp_path / "other", recognize_recipe)
     document = compared(recognized.run, other, tmp_path / "out")
-    found, before, after = document["error_rate"], evaluate(recognized.run), evaluate(other)
-    assert (found["a"], found["b"]) == (before.total.error_rate, after.total.error_rate)
+    rates, before, after = document["error_rate"], evaluate(recognized.run), evaluate(other)
+    assert (rates["a"], rates["b"]) == (before.total.error_rate, after.total.error_rate)
     change = after.against(before)
-    assert found["difference"] == change.difference
+    assert rates["difference"] == change.difference
     # Utterances come in another order, so other ones are drawn.
-    assert found["interval"] == pytest.approx(change.interval, abs=0.1)
-    assert found["p"] == pytest.approx(change.p, abs=0.01)
-    assert found["better"] + found["worse"] + found["same"] == document["num_utterances"]
-    for one in found["by_speaker"]:
+    assert rates["interval"] == pytest.approx(change.interval, abs=0.1)
+    assert rates["p"] == pytest.approx(change.p, abs=0.01)
+    assert rates["better"] + rates["worse"] + rates["same"] == document["num_utterances"]
+    for one in rates["by_speaker"]:
         assert one["a"] == before.by_speaker[one["speaker"]].error_rate
         assert one["q"] >= one["p"]
-    assert found["difference"] > 0
+    assert rates["difference"] > 0
     assert "more errors than A" in document["verdict"][0]
     assert len(document["utterances"]) <= 20
     assert len(printed(document)) <= 30
@@ -201,7 +201,7 @@ def test_other_phonemes_leave_the_routing_to_compare(
     document = compared(recognized.run, other, tmp_path / "out")
     assert document["error_rate"] is None
     assert document["missing"] == [
-        "No error rates are compared: the runs tell different phonemes apart (A 4, B 3)."
+        "No error rates are compared: the phoneme sets of the runs differ (A 4, B 3 phonemes)."
     ]
     assert all(one["columns"] is None for one in document["utterances"])
     assert len(document["agreement"]["measures"]) == 3
@@ -221,15 +221,15 @@ def test_what_cannot_be_compared_is_refused_by_name(
     tmp_path: Path,
 ) -> None:
     run = recognized.run
-    with pytest.raises(InputError, match="names tokens: expected two runs of the same task"):
+    with pytest.raises(InputError, match="classifies tokens: expected two runs of the same task"):
         compare_runs(run, classified.run, out=tmp_path)
     with pytest.raises(InputError, match="no layer 'block_9'; this run has no sparse layers"):
         compare_runs(run, run, layer="block_9", out=tmp_path)
     with pytest.raises(InputError, match="none of its phonemes"):
-        compare_runs(run, run, corpus_name=alien.name, out=tmp_path)
+        compare_runs(run, run, corpus=alien.name, out=tmp_path)
     elsewhere = changed(recognize_recipe, corpus={"name": foreign.name})
     other = fresh_run(tmp_path / "elsewhere", elsewhere)
-    with pytest.raises(InputError, match=r"--corpus: .* was trained on tones and .* on foreign"):
+    with pytest.raises(InputError, match=r"corpus: .* was trained on tones and .* on foreign"):
         compare_runs(run, other, out=tmp_path / "out")
     only = changed(recognize_recipe, corpus={"speakers": ["dan"]})
     other = fresh_run(tmp_path / "dan", only)
@@ -243,7 +243,7 @@ def test_another_corpus_serves_runs_of_two(
 ) -> None:
     elsewhere = changed(recognize_recipe, corpus={"name": foreign.name})
     other = fresh_run(tmp_path / "elsewhere", elsewhere)
-    document = compared(recognized.run, other, tmp_path / "out", corpus_name=foreign.name)
+    document = compared(recognized.run, other, tmp_path / "out", corpus=foreign.name)
     assert document["corpus"] == "foreign"
     assert {one["speaker"] for one in document["routing_by_speaker"]} == {"ann", "bob", "carol"}
 
@@ -258,8 +258,8 @@ def test_the_page_and_the_words_hold_whatever_names_there_are(
     hostile = json.loads(text.replace('"carol', json.dumps(bad + "carol")[:-1]))
     for one in hostile["utterances"]:
         one["utterance"] = bad
-    hostile["verdict"] = verdict(hostile)
-    page = render_comparison(hostile)
+    hostile["verdict"] = verdict(ComparisonDocument.model_validate(hostile))
+    page = render_comparison(ComparisonDocument.model_validate(hostile))
     assert "<img" not in page
     assert "&lt;img src=x onerror=alert(1)&gt;&#34;" in page
     assert printed(hostile)
@@ -276,7 +276,7 @@ def test_large_comparisons_stay_small_on_the_page() -> None:
         "better": 2, "worse": 0, "same": 1,
     }  # fmt: skip
     table = random.random((64, 64)) / 64
-    told = {
+    content = {
         "version": 1,
         "title": "a against b",
         "missing": [],
@@ -314,14 +314,15 @@ def test_large_comparisons_stay_small_on_the_page() -> None:
         ],
         "utterances": [],
     }  # fmt: skip
-    document = {**told, "verdict": verdict(told)}
+    without_verdict = ComparisonDocument.model_validate(content)
+    document = {**content, "verdict": verdict(without_verdict)}
     jsonschema.Draft202012Validator(SCHEMA).validate(document)
-    page = render_comparison(document)
+    page = render_comparison(ComparisonDocument.model_validate(document))
     assert len(page.encode()) < 4_000_000
     assert len(printed(document)) <= 30
 
 
-def test_progress_is_told_as_often_as_promised(recognized: Trained, tmp_path: Path) -> None:
-    told: list[None] = []
-    compare_runs(recognized.run, recognized.run, out=tmp_path, step=lambda: told.append(None))
-    assert len(told) == STEPS
+def test_progress_has_the_promised_number_of_steps(recognized: Trained, tmp_path: Path) -> None:
+    steps: list[None] = []
+    compare_runs(recognized.run, recognized.run, out=tmp_path, step=lambda: steps.append(None))
+    assert len(steps) == STEPS

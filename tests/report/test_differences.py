@@ -24,25 +24,24 @@ def test_columns_spell_all_three_and_count_the_errors(
     reference: list[str], a: list[str], b: list[str]
 ) -> None:
     columns = side_by_side(reference, a, b)
-    assert [c.reference for c in columns if c.reference] == reference
-    assert [c.a for c in columns if c.a] == a
-    assert [c.b for c in columns if c.b] == b
-    assert sum(c.reference != c.a for c in columns) == score_utterance(reference, a).errors
-    assert sum(c.reference != c.b for c in columns) == score_utterance(reference, b).errors
-    assert all(c.reference or c.a or c.b for c in columns)
+    for place, phonemes_of in enumerate((reference, a, b)):
+        assert [column[place] for column in columns if column[place]] == phonemes_of
+    assert sum(r != h for r, h, _ in columns) == score_utterance(reference, a).errors
+    assert sum(r != h for r, _, h in columns) == score_utterance(reference, b).errors
+    assert all(any(column) for column in columns)
 
 
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=20))
 def test_turns_come_back_as_they_were(choices: list[int]) -> None:
-    found = turns(np.array(choices))
-    assert [c for c, rows in found for _ in range(rows)] == choices
-    assert all(one != other for (one, _), (other, _) in pairwise(found))
+    parts = turns(np.array(choices))
+    assert [c for c, rows in parts for _ in range(rows)] == choices
+    assert all(one != other for (one, _), (other, _) in pairwise(parts))
 
 
 def test_nothing_changes_without_a_change() -> None:
     weights = np.random.default_rng(0).random((9, 3))
-    found = routing_change(weights, weights, np.full(9, 5))
-    assert (found.distance, found.interval, found.p) == (0, (0, 0), 1)
+    result = routing_change(weights, weights, np.full(9, 5))
+    assert (result.distance, result.interval, result.p) == (0, (0, 0), 1)
 
 
 def test_a_planted_change_is_found_with_its_size() -> None:
@@ -50,11 +49,11 @@ def test_a_planted_change_is_found_with_its_size() -> None:
     rows = random.integers(5, 20, size=40)
     before = random.dirichlet([40, 30, 30], 40) * rows[:, None]
     after = random.dirichlet([25, 45, 30], 40) * rows[:, None]
-    found = routing_change(before, after, rows)
-    assert found.distance == pytest.approx(0.15, abs=0.03)
-    assert found.interval[0] < 0.15 < found.interval[1]
-    assert found.p < 0.01
-    np.testing.assert_allclose([found.before.sum(), found.after.sum()], 1)
+    result = routing_change(before, after, rows)
+    assert result.distance == pytest.approx(0.15, abs=0.03)
+    assert result.interval[0] < 0.15 < result.interval[1]
+    assert result.p < 0.01
+    np.testing.assert_allclose([result.before.sum(), result.after.sum()], 1)
 
 
 def test_no_change_is_called_one_in_twenty_times_at_most() -> None:
@@ -68,16 +67,16 @@ def test_no_change_is_called_one_in_twenty_times_at_most() -> None:
 
 
 def test_of_many_findings_only_those_beyond_false_discovery_are_significant() -> None:
-    found = controlled([{"p": p} for p in (0.001, 0.04, 0.5, 0.9)])
-    assert [one["significant"] for one in found] == [True, False, False, False]
-    np.testing.assert_allclose([one["q"] for one in found], [0.004, 0.08, 2 / 3, 0.9])
+    tests = controlled([0.001, 0.04, 0.5, 0.9])
+    assert [test["significant"] for test in tests] == [True, False, False, False]
+    np.testing.assert_allclose([test["q"] for test in tests], [0.004, 0.08, 2 / 3, 0.9])
 
 
 def test_half_of_the_utterances_differ_by_words_and_half_by_routing() -> None:
     words, routing = np.linspace(1, 0, 50), np.linspace(0, 1, 50)
-    found = most_different(words, routing, 20)
-    assert found[:10] == [(i, "transcription") for i in range(10)]
-    assert found[10:] == [(i, "routing") for i in range(49, 39, -1)]
+    result = most_different(words, routing, 20)
+    assert result[:10] == [(i, "transcription") for i in range(10)]
+    assert result[10:] == [(i, "routing") for i in range(49, 39, -1)]
     assert most_different(words, None, 20) == [(i, "transcription") for i in range(20)]
     # Where words hardly differ, routing fills the rest, and the other way round.
     few = np.zeros(50)

@@ -31,14 +31,14 @@ def test_a_planted_permutation_is_found(order: list[int], top: int | None, seed:
     a = drawn(np.random.default_rng(seed), 120, len(order), top)
     both = paired(a, a[:, order], [50, 0, 70])
     shared = both.shared()
-    found = match(shared.sum(axis=0))
-    asked = np.flatnonzero(a.sum(axis=0) > 0).tolist()
-    assert found.pairs == tuple((e, order.index(e)) for e in asked)
+    matching = match(shared.sum(axis=0))
+    used = np.flatnonzero(a.sum(axis=0) > 0).tolist()
+    assert matching.pairs == tuple((e, order.index(e)) for e in used)
     # Everything is shared: utterance by utterance, and of the first experts too.
-    np.testing.assert_allclose(found.of_pairs(shared), [50, 0, 70], rtol=1e-4)
-    assert found.of_pairs(both.firsts()).tolist() == [50, 0, 70]
+    np.testing.assert_allclose(matching.of_pairs(shared), [50, 0, 70], rtol=1e-4)
+    assert matching.of_pairs(both.firsts()).tolist() == [50, 0, 70]
     correlations = both.correlations()
-    for one, other in found.pairs:
+    for one, other in matching.pairs:
         assert correlations[one, other] == pytest.approx(1, abs=1e-5)
 
 
@@ -46,23 +46,23 @@ def test_a_planted_permutation_is_found(order: list[int], top: int | None, seed:
 def test_more_experts_than_partners_leaves_some_alone(experts: tuple[int, int], seed: int) -> None:
     random = np.random.default_rng(seed)
     both = paired(*(drawn(random, 60, n) for n in experts), [60])
-    found = match(both.shared().sum(axis=0))
-    assert len(found.pairs) == min(experts)
-    firsts, seconds = [i for i, _ in found.pairs], [j for _, j in found.pairs]
-    assert sorted([*firsts, *found.unmatched_a]) == list(range(experts[0]))
-    assert sorted([*seconds, *found.unmatched_b]) == list(range(experts[1]))
-    slots = found.slots()
+    matching = match(both.shared().sum(axis=0))
+    assert len(matching.pairs) == min(experts)
+    firsts, seconds = [i for i, _ in matching.pairs], [j for _, j in matching.pairs]
+    assert sorted([*firsts, *matching.unmatched_a]) == list(range(experts[0]))
+    assert sorted([*seconds, *matching.unmatched_b]) == list(range(experts[1]))
+    slots = matching.slots()
     assert len(slots) == max(experts)
     for side, weights in enumerate((both.a, both.b)):
         inside = in_slots(weights.astype(np.float64), [slot[side] for slot in slots])
         np.testing.assert_allclose(inside.sum(axis=1), 1, rtol=1e-5)
 
 
-def test_an_expert_that_is_never_asked_has_no_partner() -> None:
+def test_an_expert_that_is_never_used_has_no_partner() -> None:
     a = np.array([[1, 0, 0], [0, 1, 0]], np.float32)
-    found = match(paired(a, a, [2]).shared().sum(axis=0))
-    assert found.pairs == ((0, 0), (1, 1))
-    assert (found.unmatched_a, found.unmatched_b) == ((2,), (2,))
+    matching = match(paired(a, a, [2]).shared().sum(axis=0))
+    assert matching.pairs == ((0, 0), (1, 1))
+    assert (matching.unmatched_a, matching.unmatched_b) == ((2,), (2,))
 
 
 def test_sums_are_those_of_a_loop_over_rows() -> None:
@@ -121,29 +121,29 @@ def test_rows_of_the_coarser_run_are_repeated_for_the_finer(
 
 def test_beyond_the_end_the_last_row_goes_on() -> None:
     weights = np.eye(3, dtype=np.float32)
-    found = resample(weights, 0.02, 0.01, 8)
-    assert found.argmax(axis=1).tolist() == [0, 0, 1, 1, 2, 2, 2, 2]
+    resampled = resample(weights, 0.02, 0.01, 8)
+    assert resampled.argmax(axis=1).tolist() == [0, 0, 1, 1, 2, 2, 2, 2]
     # 30 ms rows at 20 ms: centres at 10, 30, 50 and 70 ms.
     assert resample(weights, 0.03, 0.02, 4).argmax(axis=1).tolist() == [0, 1, 1, 2]
 
 
 def speakers_and_noise(random: np.random.Generator, known: bool, frames: bool):
-    """Two routings that know the speaker, or what is said in every frame, or neither."""
+    """Two routings that follow the speaker, or the phoneme of every frame, or neither."""
     lengths = random.integers(10, 30, size=60)
     speaker = np.arange(60) % 4
     of_row = np.repeat(speaker, lengths)
-    said = random.integers(4, size=len(of_row))
+    phoneme = random.integers(4, size=len(of_row))
     sides = []
     for _ in range(2):
         choice = random.integers(4, size=len(of_row))
         if known:
             choice = np.where(random.random(len(choice)) < 0.8, of_row, choice)
         if frames:
-            choice = np.where(random.random(len(choice)) < 0.8, said, choice)
+            choice = np.where(random.random(len(choice)) < 0.8, phoneme, choice)
         sides.append(np.eye(4, dtype=np.float32)[choice])
     both = PairedRouting(*sides, lengths)
     shared = both.shared()
-    return agreements(both, match(shared.sum(axis=0)), shared, both.firsts(), speaker)
+    return agreements(both, match(shared.sum(axis=0)), shared, both.firsts(), speaker).measures
 
 
 def test_routings_that_ignore_each_other_agree_by_chance() -> None:
@@ -163,7 +163,7 @@ def test_routings_that_know_the_speaker_agree_beyond_chance_but_not_within_a_spe
         assert measure.speaker_corrected == pytest.approx(0, abs=0.05)
 
 
-def test_routings_that_hear_the_same_agree_within_a_speaker_too() -> None:
+def test_routings_that_follow_the_phoneme_agree_within_a_speaker_too() -> None:
     for measure in speakers_and_noise(np.random.default_rng(2), known=False, frames=True):
         assert measure.speaker_p == pytest.approx(1 / 201)
         assert measure.interval[0] < measure.value < measure.interval[1]
@@ -177,7 +177,7 @@ def test_few_utterances_of_a_speaker_do_not_pass_for_chance() -> None:
     shared = both.shared()
     for measure in agreements(
         both, match(shared.sum(axis=0)), shared, both.firsts(), np.arange(100) // 2
-    ):
+    ).measures:
         assert measure.value == pytest.approx(1)
         assert measure.speaker_chance == pytest.approx(measure.chance, abs=0.02)
         assert measure.speaker_p == pytest.approx(1 / 201)
@@ -193,7 +193,7 @@ def test_chance_is_cohens_where_experts_are_alike_and_frames_are_many() -> None:
     shared = both.shared()
     weight, first, _ = agreements(
         both, match(shared.sum(axis=0)), shared, both.firsts(), np.zeros(600, np.int64)
-    )
+    ).measures
     from sklearn.metrics import cohen_kappa_score
 
     assert weight.value == pytest.approx(first.value, abs=1e-6)
@@ -206,6 +206,6 @@ def test_one_utterance_knows_no_chance() -> None:
     shared = both.shared()
     for measure in agreements(
         both, match(shared.sum(axis=0)), shared, both.firsts(), np.array([0])
-    ):
+    ).measures:
         assert measure.value == pytest.approx(1, abs=1e-6)
         assert (measure.chance, measure.p, measure.speaker_p) == (None, None, None)

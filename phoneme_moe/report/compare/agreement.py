@@ -1,9 +1,9 @@
-"""How far two routings agree, beyond chance, and how sure that is.
+"""How far two routings agree, beyond chance, with intervals.
 
-Chance is what remains when the utterances of one run are put in another order, laid end to end
-beside those of the other, and experts are matched anew: the experts' loads and the way they follow
-one another stay, only what is said at the time is lost. Shuffled within each speaker, what remains
-is what the runs agree on by knowing who speaks.
+Chance is the agreement that remains when the utterances of one run are shuffled, laid end to end
+beside those of the other, and experts are matched anew: the experts' loads and the order of their
+turns stay, only the utterance at the time is lost. Shuffled within each speaker, the agreement that
+remains is due to the speaker.
 
 Legend: U utterances, N rows, A and B experts of either run, D draws.
 """
@@ -12,10 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from phoneme_moe.report.compare.document import Agreement, AgreementMeasure
 from phoneme_moe.report.compare.matching import Counts, Floats, Matching, PairedRouting, match
 
 BOOTSTRAP_DRAWS = 1000
@@ -27,40 +29,12 @@ _TOGETHER = 20
 #: Draws of the bootstrap side by side: what they need of memory.
 _CHUNK = 100
 
-MEASURES = ("weight", "first_expert", "information")
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """One measure of agreement, 0..1.
-
-    Attributes:
-        measure: ``weight``: mean over rows of the weight that partners have in common,
-            ``sum_e min(a_e, b_e)``; ``first_expert``: share of rows whose heaviest experts are
-            partners; ``information``: mutual information of the heaviest experts over the mean of
-            their entropies, which needs no partners.
-        value: Over all rows.
-        interval: 95 %, bootstrap over utterances, partners kept.
-        chance: Mean over rows beside another utterance than their own, partners chosen anew; None
-            with one utterance.
-        corrected: What of the way from chance to 1 is gone, as Cohen's kappa has it; None where
-            chance leaves no way to go.
-        p: Share of the shuffles that agree as much, the unshuffled one among them; of a split too
-            large for that, of a part of it.
-        speaker_chance: The same within speakers; None where none has two utterances.
-        speaker_corrected: Beyond it.
-        speaker_p: Of it.
-    """
-
-    measure: str
-    value: float
-    interval: tuple[float, float]
-    chance: float | None
-    corrected: float | None
-    p: float | None
-    speaker_chance: float | None
-    speaker_corrected: float | None
-    speaker_p: float | None
+_MEASURES: tuple[Literal["weight", "first_expert", "information"], ...] = (
+    "weight",
+    "first_expert",
+    "information",
+)
+_OF_SPEAKER = ("speaker_chance", "speaker_corrected", "speaker_p")
 
 
 def agreements(
@@ -69,8 +43,8 @@ def agreements(
     shared: NDArray[np.float32],
     firsts: Counts,
     speaker: Counts,
-) -> list[Agreement]:
-    """All measures of ``MEASURES``.
+) -> Agreement:
+    """All measures of agreement; ``AgreementMeasure`` says what they are.
 
     Args:
         paired: Both routings.
@@ -87,13 +61,21 @@ def agreements(
     intervals = np.quantile(_bootstrap(matching, shared, firsts), [0.025, 0.975], axis=0)
     chance = _shuffled(paired, np.zeros_like(speaker)) if len(speaker) > 1 else None
     within = _shuffled(paired, speaker) if (np.bincount(speaker) > 1).any() else None
-    found = []
-    for i, (measure, value) in enumerate(zip(MEASURES, values.tolist(), strict=True)):
+    measures = []
+    for i, (measure, value) in enumerate(zip(_MEASURES, values.tolist(), strict=True)):
         low, high = intervals[:, i].tolist()
-        by_chance = chance.beyond(i, value) if chance else (None, None, None)
-        by_speaker = within.beyond(i, value) if within else (None, None, None)
-        found.append(Agreement(measure, value, (low, high), *by_chance, *by_speaker))
-    return found
+        any_utterance = chance.beyond(i, value) if chance else (None, None, None)
+        same_speaker = within.beyond(i, value) if within else (None, None, None)
+        measures.append(
+            AgreementMeasure(
+                measure=measure,
+                value=value,
+                interval=(low, high),
+                **dict(zip(("chance", "corrected", "p"), any_utterance, strict=True)),
+                **dict(zip(_OF_SPEAKER, same_speaker, strict=True)),
+            )
+        )
+    return Agreement(shuffles=SHUFFLES, measures=measures)
 
 
 def normalized_information(firsts: NDArray[np.generic]) -> Floats:
@@ -109,8 +91,8 @@ def normalized_information(firsts: NDArray[np.generic]) -> Floats:
     entropy_a, entropy_b = _entropy(joint.sum(axis=-1)), _entropy(joint.sum(axis=-2))
     mutual = entropy_a + entropy_b - _entropy(joint.reshape(*joint.shape[:-2], -1))
     mean = (entropy_a + entropy_b) / 2
-    found = np.divide(mutual, mean, out=np.ones_like(mean), where=mean > 0)
-    return np.clip(found, 0.0, 1.0)
+    normalized = np.divide(mutual, mean, out=np.ones_like(mean), where=mean > 0)
+    return np.clip(normalized, 0.0, 1.0)
 
 
 def _entropy(shares: Floats) -> Floats:
@@ -122,8 +104,8 @@ def _entropy(shares: Floats) -> Floats:
 def _measure(shared: float | Floats, same: float | Floats, firsts: NDArray[np.generic]) -> Floats:
     """The three measures from sums over rows; every row is in one cell of ``firsts``."""
     rows = np.maximum(firsts.sum(axis=(-2, -1)), 1)
-    found = np.stack([shared / rows, same / rows, normalized_information(firsts)], axis=-1)
-    measures: Floats = np.minimum(found, 1.0)
+    values = np.stack([shared / rows, same / rows, normalized_information(firsts)], axis=-1)
+    measures: Floats = np.minimum(values, 1.0)
     return measures
 
 
@@ -133,24 +115,24 @@ def _bootstrap(matching: Matching, shared: NDArray[np.float32], firsts: Counts) 
     of_pairs, same = matching.of_pairs(shared), matching.of_pairs(firsts)
     flat = firsts.reshape(num_utterances, -1).astype(np.float64)
     generator = np.random.default_rng(0)
-    found = []
+    draws = []
     for _ in range(BOOTSTRAP_DRAWS // _CHUNK):
         drawn = generator.multinomial(
             num_utterances, np.full(num_utterances, 1 / num_utterances), size=_CHUNK
         ).astype(np.float64)
         tables = (drawn @ flat).reshape(_CHUNK, *firsts.shape[1:])
-        found.append(_measure(drawn @ of_pairs, drawn @ same, tables))
-    return np.concatenate(found)
+        draws.append(_measure(drawn @ of_pairs, drawn @ same, tables))
+    return np.concatenate(draws)
 
 
 @dataclass(frozen=True, eq=False)
 class _Shuffles:
-    """What is left of agreement when utterances change places.
+    """Agreement when utterances are shuffled.
 
     Attributes:
-        observed: The measures of the same utterances in their own places, shape (measures,).
+        observed: The measures of the same utterances unshuffled, shape (measures,).
         everywhere: Of each shuffle, shape (draws, measures).
-        displaced: Of the rows beside another utterance than their own, shape (draws, measures).
+        displaced: Of the rows beside another utterance, shape (draws, measures).
     """
 
     observed: Floats
@@ -158,12 +140,12 @@ class _Shuffles:
     displaced: Floats
 
     def beyond(self, measure: int, value: float) -> tuple[float, float | None, float]:
-        """Chance, what a value is beyond it, and how often chance does as well."""
+        """Chance, the value corrected for it, and p."""
         chance = float(self.displaced[:, measure].mean())
         # Sums in another order differ in the last digits.
-        as_well = int((self.everywhere[:, measure] >= self.observed[measure] - 1e-6).sum())
+        as_great = int((self.everywhere[:, measure] >= self.observed[measure] - 1e-6).sum())
         corrected = (value - chance) / (1 - chance) if chance < 1 - 1e-6 else None
-        return chance, corrected, (1 + as_well) / (1 + len(self.everywhere))
+        return chance, corrected, (1 + as_great) / (1 + len(self.everywhere))
 
 
 def _shuffled(paired: PairedRouting, group: Counts) -> _Shuffles | None:
@@ -171,7 +153,7 @@ def _shuffled(paired: PairedRouting, group: Counts) -> _Shuffles | None:
 
     Groups have as many rows in both runs, so laid end to end, group after group, every row keeps a
     partner of its group, whatever the utterances' lengths. Small groups often leave an utterance
-    in its place: that is as it must be for p, but what stays is not chance.
+    in its place: p needs these rows too, chance does not.
 
     Args:
         paired: Both routings.
@@ -181,7 +163,7 @@ def _shuffled(paired: PairedRouting, group: Counts) -> _Shuffles | None:
         None where no utterance can.
     """
     generator = np.random.default_rng(0)
-    chosen = _enough(paired, group, generator)
+    chosen = _sample(paired, group, generator)
     chosen = chosen[np.argsort(group[chosen], kind="stable")]
     places = np.repeat(np.arange(len(chosen)), paired.lengths[chosen])
     a = paired.a[_rows(paired, chosen)]
@@ -210,13 +192,13 @@ def _matched_anew(shared: NDArray[np.float32], firsts: Counts) -> Floats:
     return _measure(partners.of_pairs(shared), partners.of_pairs(firsts), firsts)
 
 
-def _enough(paired: PairedRouting, group: Counts, generator: np.random.Generator) -> Counts:
-    """Utterances, drawn without choice, whose rows are not too many to shuffle often.
+def _sample(paired: PairedRouting, group: Counts, generator: np.random.Generator) -> Counts:
+    """A random part of the utterances, with few enough rows to shuffle often.
 
     Several of each group: one alone could not change places.
     """
-    asked = np.count_nonzero(paired.a) / len(paired.a)
-    limit = max(1000, int(_SHUFFLED_CELLS / (asked * paired.b.shape[1])))
+    active = np.count_nonzero(paired.a) / len(paired.a)
+    limit = max(1000, int(_SHUFFLED_CELLS / (active * paired.b.shape[1])))
     order: Counts = generator.permutation(len(paired.lengths))
     by_group = order[
         np.argsort(generator.permutation(group.max() + 1)[group[order]], kind="stable")

@@ -1,4 +1,4 @@
-"""What changes from one run to another: for each speaker, and in which utterances most.
+"""Differences between two runs: routing of a speaker, aligned hypotheses, utterances that differ.
 
 Legend: U utterances, K slots (pairs of experts, then experts without a partner), D draws.
 """
@@ -7,17 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import zip_longest
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import false_discovery_control
 
+from phoneme_moe.decoding.scoring import align_phonemes, score_utterance
 from phoneme_moe.report.compare.matching import Counts, Floats
 
 DRAWS = 1000
 FALSE_DISCOVERIES = 0.05
-"""A change is real where at most this part of such findings would be chance."""
+"""Rate at which a change is called significant."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +29,7 @@ class RoutingChange:
     Attributes:
         before: Mean weight of each slot in the first run, shape (slots,), sum 1.
         after: In the second run.
-        distance: Total variation between the two, 0..1: the weight that goes elsewhere.
+        distance: Total variation between the two, 0..1: the weight that moves.
         interval: 95 % interval of it, bootstrap over utterances.
         p: Probability of a distance as great if either run could have made either routing of each
             utterance (the two change places at random).
@@ -68,95 +70,66 @@ def routing_change(before: Floats, after: Floats, rows: Counts) -> RoutingChange
     )
 
 
-def controlled(findings: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Adds ``q`` and ``significant`` to findings that are told side by side.
+def controlled(p_values: Sequence[float]) -> list[dict[str, Any]]:
+    """``q`` and ``significant`` of tests that are reported together.
 
-    ``q`` is the false discovery rate at which a finding would be called real (Benjamini &
-    Hochberg 1995).
+    ``q`` is the false discovery rate at which a test would be significant (Benjamini & Hochberg
+    1995).
 
     Args:
-        findings: At least one; each with its ``p``.
+        p_values: At least one.
     """
-    adjusted = false_discovery_control([finding["p"] for finding in findings])
-    return [
-        {**finding, "q": float(q), "significant": bool(q <= FALSE_DISCOVERIES)}
-        for finding, q in zip(findings, adjusted, strict=True)
-    ]
+    adjusted = false_discovery_control(p_values)
+    return [{"q": float(q), "significant": bool(q <= FALSE_DISCOVERIES)} for q in adjusted]
 
 
-@dataclass(frozen=True)
-class Column:
-    """What stands in one place of an alignment; None where nothing does.
-
-    Attributes:
-        reference: What was said.
-        a: What the first run heard.
-        b: What the second run heard.
-    """
-
-    reference: str | None
-    a: str | None
-    b: str | None
+Column = tuple[str | None, str | None, str | None]
+"""Reference, hypothesis of A and hypothesis of B; None where one has no phoneme."""
 
 
 def side_by_side(reference: Sequence[str], a: Sequence[str], b: Sequence[str]) -> list[Column]:
     """Two hypotheses beside their reference, each aligned with it at the fewest errors.
 
-    Phonemes that both put in at the same place share columns.
+    Phonemes that both insert at the same place share columns.
 
     Args:
-        reference: Phonemes that were spoken.
-        a: Phonemes that the first run recognised.
-        b: Phonemes that the second run recognised.
+        reference: Phonemes of the reference.
+        a: Hypothesis of the first run.
+        b: Hypothesis of the second run.
     """
-    heard_a, extra_a = _against(reference, a)
-    heard_b, extra_b = _against(reference, b)
-    columns = []
+    matched_a, inserted_a = _align(reference, a)
+    matched_b, inserted_b = _align(reference, b)
+    columns: list[Column] = []
     for place in range(len(reference) + 1):
-        more_a, more_b = extra_a[place], extra_b[place]
-        for i in range(max(len(more_a), len(more_b))):
-            columns.append(
-                Column(
-                    None,
-                    more_a[i] if i < len(more_a) else None,
-                    more_b[i] if i < len(more_b) else None,
-                )
-            )
+        columns += [(None, *pair) for pair in zip_longest(inserted_a[place], inserted_b[place])]
         if place < len(reference):
-            columns.append(Column(reference[place], heard_a[place], heard_b[place]))
+            columns.append((reference[place], matched_a[place], matched_b[place]))
     return columns
 
 
-def _against(
+def _align(
     reference: Sequence[str], hypothesis: Sequence[str]
 ) -> tuple[list[str | None], list[list[str]]]:
-    """What was heard for each phoneme, and what was put in before each and at the end."""
-    heard: list[str | None] = [None] * len(reference)
-    extra: list[list[str]] = [[] for _ in range(len(reference) + 1)]
-    if not reference or not hypothesis:
-        extra[-1] = list(hypothesis)
-        return heard, extra
-    import jiwer
-
-    output = jiwer.process_words(" ".join(reference), " ".join(hypothesis))
-    for chunk in output.alignments[0]:
-        said = list(hypothesis[chunk.hyp_start_idx : chunk.hyp_end_idx])
-        if chunk.type == "insert":
-            extra[chunk.ref_start_idx] = said
-        elif chunk.type != "delete":
-            heard[chunk.ref_start_idx : chunk.ref_end_idx] = said
-    return heard, extra
+    """The phoneme aligned with each of the reference; those inserted before each and at the end."""
+    matched: list[str | None] = [None] * len(reference)
+    inserted: list[list[str]] = [[] for _ in range(len(reference) + 1)]
+    place = 0
+    for i, j in align_phonemes(reference, hypothesis):
+        if i is not None:
+            matched[i] = None if j is None else hypothesis[j]
+            place = i + 1
+        elif j is not None:
+            inserted[place].append(hypothesis[j])
+    return matched, inserted
 
 
-def distance_of(a: Sequence[str], b: Sequence[str]) -> float:
+def hypothesis_distance(a: Sequence[str], b: Sequence[str]) -> float:
     """Levenshtein distance of two hypotheses over the length of the longer, 0..1."""
-    from phoneme_moe.decoding.scoring import score_utterance
-
     return score_utterance(a, b).errors / max(len(a), len(b), 1)
 
 
 def turns(choices: NDArray[np.int64]) -> list[tuple[int, int]]:
-    """A sequence of choices as runs of the same one: ``(choice, how many rows)``.
+    """A sequence of choices as turns of the same one: ``(choice, number of rows)``.
 
     Args:
         choices: Shape (rows,).
@@ -168,29 +141,30 @@ def turns(choices: NDArray[np.int64]) -> list[tuple[int, int]]:
 
 def most_different(
     transcription: Floats, routing: Floats | None, limit: int = 20
-) -> list[tuple[int, str]]:
+) -> list[tuple[int, Literal["transcription", "routing"]]]:
     """The utterances that differ most, half of them by each measure.
 
     Args:
         transcription: Distance of the hypotheses, shape (utterances,).
-        routing: Weight that goes elsewhere, shape (utterances,); None where there is none.
-        limit: How many at most; those that do not differ at all are never among them.
+        routing: Weight not in common, shape (utterances,); None without routing.
+        limit: How many at most; utterances without a difference are never among them.
 
     Returns:
-        Index and ``transcription`` or ``routing``, which put it here; most different first, those
-        by transcription before those by routing.
+        Index and the difference that selected it, ``transcription`` or ``routing``; most different
+        first, those by transcription before those by routing.
     """
-    words = _greatest(transcription)
-    paths = [] if routing is None else _greatest(routing)
-    by_words = words[: max(limit // 2, limit - len(paths))]
-    by_paths = [i for i in paths if i not in set(by_words)][: limit - len(by_words)]
-    # Where routing has fewer to show than its half, words fill it.
-    rest = [i for i in words[len(by_words) :] if i not in set(by_paths)]
-    by_words += rest[: limit - len(by_words) - len(by_paths)]
-    return [(i, "transcription") for i in by_words] + [(i, "routing") for i in by_paths]
+    ordered = _greatest(transcription)
+    ordered_by_routing = [] if routing is None else _greatest(routing)
+    by_words = ordered[: max(limit // 2, limit - len(ordered_by_routing))]
+    by_routing = [i for i in ordered_by_routing if i not in set(by_words)]
+    by_routing = by_routing[: limit - len(by_words)]
+    # Where routing has fewer than its half, transcription fills it.
+    rest = [i for i in ordered[len(by_words) :] if i not in set(by_routing)]
+    by_words += rest[: limit - len(by_words) - len(by_routing)]
+    return [*((i, "transcription") for i in by_words), *((i, "routing") for i in by_routing)]
 
 
 def _greatest(values: Floats) -> list[int]:
-    """Indices of what is above 0, greatest first."""
+    """Indices of values above 0, greatest first."""
     order = np.argsort(-values, kind="stable")
     return [int(i) for i in order if values[i] > 1e-6]

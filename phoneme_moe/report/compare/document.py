@@ -1,188 +1,265 @@
-"""Everything a comparison says, as plain data: ``comparison.json``.
+"""The content of ``comparison.json``; page and terminal read nothing else.
 
-docs/schemas/comparison.schema.json describes every key; page and terminal read nothing else.
+docs/schemas/comparison.schema.json is generated from these models.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Literal
 
-import numpy as np
+from pydantic import ConfigDict, Field
 
-from phoneme_moe.data.examples import Example
-from phoneme_moe.decoding.scoring import (
-    UtteranceScore,
-    paired_difference,
-    score_utterance,
-    total_score,
-)
-from phoneme_moe.report.compare.differences import (
-    controlled,
-    distance_of,
-    most_different,
-    side_by_side,
-)
-from phoneme_moe.report.compare.matching import Counts
-from phoneme_moe.report.compare.paired_runs import Side, same_phonemes
-from phoneme_moe.report.compare.routing import (
-    Routings,
-    agreement_json,
-    first_experts,
-    matching_json,
-    pair_routings,
-    speakers_json,
-)
-from phoneme_moe.report.compare.text import verdict
+from phoneme_moe.documents import Document
 
-SCHEMA_VERSION = 1
-"""Version of ``comparison.json`` (docs/schemas/comparison.schema.json)."""
+Share = Annotated[float, Field(ge=0, le=1.000001)]
+Count = Annotated[int, Field(ge=0)]
+Interval = tuple[float, float]
+ExpertNames = Annotated[list[str], Field(min_length=2)]
+Turn = tuple[Count, Annotated[int, Field(ge=1)]]
 
 
-def compare_sides(
-    a: Side, b: Side, examples: Sequence[Example], corpus: str, split: str
-) -> dict[str, Any]:
-    """Puts together what two runs said of the same utterances.
+class _Part(Document):
+    # Not strict: pairs are lists in JSON.
+    model_config = ConfigDict(strict=False)
 
-    Args:
-        a: The first run, which has heard the examples.
-        b: The second run, which has heard them too.
-        examples: At least one.
-        corpus: Their corpus.
-        split: Their split.
+
+class ComparedRun(_Part):
+    """One of the two runs."""
+
+    name: str
+    """Its folder's name, longer where both have the same."""
+    folder: str
+    recipe: str
+    layer: str | None
+    """The sparse layer whose routing is compared; null for a gate."""
+    experts: ExpertNames | None
+    """Names; null where the run has no routing."""
+
+
+class _Speaker(_Part):
+    speaker: str
+
+
+class _Controlled(_Part):
+    q: Share
+    """p after false-discovery control over all speakers (Benjamini and Hochberg 1995)."""
+    significant: bool
+    """q is at most 0.05."""
+
+
+class ErrorRates(_Part):
+    """Errors of both runs on the same utterances."""
+
+    utterances: Annotated[int, Field(ge=1)]
+    phonemes: Count
+    """Phonemes of the references."""
+    a: Annotated[float, Field(ge=0)]
+    """Error rate of A; above 1 where insertions abound."""
+    interval_a: Interval
+    """95 %, bootstrap over utterances."""
+    b: Annotated[float, Field(ge=0)]
+    """Error rate of B."""
+    interval_b: Interval
+    difference: float
+    """b - a."""
+    interval: Interval
+    """Of the difference, paired bootstrap over utterances."""
+    p: Share
+    """Two-sided."""
+    better: Count
+    """Utterances with fewer errors in B."""
+    worse: Count
+    """Utterances with more errors in B."""
+    same: Count
+    """Utterances with the same number of errors."""
+
+
+class SpeakerErrorRates(_Controlled, ErrorRates, _Speaker):
+    """Errors on the utterances of one speaker."""
+
+
+class _Measure(_Part):
+    measure: Literal["per", "token_error_rate"]
+    """per: errors over phonemes of the references; token_error_rate: tokens classified wrongly."""
+    fold: str
+    """The phoneme mapping before scoring."""
+
+
+class SplitErrorRates(ErrorRates, _Measure):
+    """Errors on all utterances."""
+
+    identical: Count
+    """Utterances with the same hypothesis in both runs."""
+    by_speaker: Annotated[list[SpeakerErrorRates], Field(min_length=1)]
+    """The same of each speaker, sorted by name."""
+
+
+class ExpertPair(_Part):
+    """Two matched experts."""
+
+    a: str
+    b: str
+    load_a: Share
+    """Mean weight of A's expert."""
+    load_b: Share
+    """Mean weight of B's expert."""
+    shared: Share
+    """Mean of the smaller of both weights in the same row."""
+    common: Share
+    """Shared weight over the weight of either, shared / (load_a + load_b - shared)."""
+    correlation: Annotated[float, Field(ge=-1, le=1)]
+    """Pearson's, of both weights over all rows; 0 of a constant."""
+
+
+class UnmatchedExpert(_Part):
+    """An expert without a partner."""
+
+    expert: str
+    load: Share
+    """Mean weight; 0 of an unused expert."""
+
+
+class Slot(_Part):
+    """A matched pair, or an expert that only one run has."""
+
+    a: str | None
+    b: str | None
+
+    @property
+    def name(self) -> str:
+        """``x`` for a pair of the same name, ``x / y`` for another, else the run that has it."""
+        if self.a is None or self.b is None:
+            return f"{self.b} (B only)" if self.a is None else f"{self.a} (A only)"
+        return self.a if self.a == self.b else f"{self.a} / {self.b}"
+
+
+class ExpertMatching(_Part):
+    """The one-to-one assignment of experts with the greatest shared weight."""
+
+    experts_a: ExpertNames
+    """Names of A's experts, the rows of the tables."""
+    experts_b: ExpertNames
+    """Names of B's experts, their columns."""
+    pairs: list[ExpertPair]
+    """Matched experts, in the order of A's."""
+    unmatched_a: list[UnmatchedExpert]
+    """Experts of A without a partner: B has fewer, or they share no weight."""
+    unmatched_b: list[UnmatchedExpert]
+    """Experts of B without a partner."""
+    shared: list[list[Share]]
+    """Mean of the smaller of both weights in the same row, experts of A x experts of B."""
+    first_experts: list[list[Count]]
+    """Rows in which the one has the greatest weight in A and the other in B."""
+    slots: Annotated[list[Slot], Field(min_length=1)]
+    """The pairs, then the experts that only A or only B has; lists over slots run parallel."""
+
+
+class AgreementMeasure(_Part):
+    """One measure of agreement after matching."""
+
+    measure: Literal["weight", "first_expert", "information"]
+    """weight: mean weight that partners have in common in a row; first_expert: share of rows whose
+    experts of greatest weight are partners; information: mutual information of these experts over
+    the mean of their entropies, which needs no partners."""
+    value: Share
+    """Over all rows."""
+    interval: Interval
+    """95 %, bootstrap over utterances, partners kept."""
+    chance: Share | None
+    """Mean over rows beside another utterance, matched anew; null with one utterance."""
+    corrected: Annotated[float, Field(le=1)] | None
+    """(value - chance) / (1 - chance), as in Cohen's kappa; null where chance is 1."""
+    p: Share | None
+    """Share of the shuffles, the unshuffled among them, with as much agreement."""
+    speaker_chance: Share | None
+    """The same, shuffled within each speaker; null where none has two utterances."""
+    speaker_corrected: Annotated[float, Field(le=1)] | None
+    speaker_p: Share | None
+
+
+class Agreement(_Part):
+    """How far the routing agrees after matching, beside shuffled utterances."""
+
+    shuffles: Annotated[int, Field(ge=1)]
+    measures: Annotated[list[AgreementMeasure], Field(min_length=3, max_length=3)]
+
+
+class _RoutingChange(_Speaker):
+    utterances: Annotated[int, Field(ge=1)]
+    rows: Count
+    before: list[Share]
+    """Mean weight of each slot in A."""
+    after: list[Share]
+    """Mean weight of each slot in B."""
+    distance: Share
+    """Total variation between the two: the weight that moves."""
+    interval: Interval
+    """95 %, bootstrap over the speaker's utterances."""
+    p: Share
+    """Exchanging the runs utterance by utterance moves as much."""
+
+
+class SpeakerRouting(_Controlled, _RoutingChange):
+    """Mean weights of one speaker in both runs."""
+
+
+class ComparedUtterance(_Part):
+    """An utterance in which the runs differ."""
+
+    utterance: str
+    speaker: str
+    why: Literal["transcription", "routing"]
+    """Which difference selected it."""
+    transcription_distance: Share | None
+    """Levenshtein distance of the hypotheses over the length of the longer."""
+    routing_distance: Share | None
+    """Weight that partners do not have in common, mean over the rows."""
+    errors_a: Count | None
+    errors_b: Count | None
+    columns: list[tuple[str | None, str | None, str | None]] | None
+    """Reference, hypothesis of A and hypothesis of B aligned; null where one has no phoneme."""
+    first_a: list[Turn] | None
+    """A's expert of greatest weight in time: slot and number of rows of each turn."""
+    first_b: list[Turn] | None
+    """B's expert of greatest weight in time."""
+
+
+class ComparisonDocument(_Part):
+    """What run B does differently from run A on the same utterances.
+
+    Rates, weights and shares are parts of 1; docs/routing.md explains every number.
     """
-    speakers = sorted({example.speaker for example in examples})
-    speaker = np.array([speakers.index(example.speaker) for example in examples])
-    label_a, label_b = _labels(a, b)
-    routings = pair_routings(a, b, examples) if a.routes and b.routes else None
-    scored = same_phonemes(a.run, b.run)
-    document: dict[str, Any] = {
-        "version": SCHEMA_VERSION,
-        "title": f"{label_a} against {label_b}",
-        "a": _about(a, label_a),
-        "b": _about(b, label_b),
-        "corpus": corpus,
-        "split": split,
-        "task": a.run.recipe.task.kind,
-        "unit": "token" if a.run.recipe.task.kind == "classify" else "frame",
-        "frame_seconds": None if routings is None else routings.seconds,
-        "num_utterances": len(examples),
-        "num_rows": None if routings is None else int(routings.paired.lengths.sum()),
-        "missing": _missing(a, b, scored),
-        "error_rate": _error_rates(a, b, examples, speakers, speaker) if scored else None,
-        "matching": None if routings is None else matching_json(routings),
-        "agreement": None if routings is None else agreement_json(routings, speaker),
-        "routing_by_speaker": (
-            None if routings is None else speakers_json(routings, speakers, speaker)
-        ),
-        "utterances": _utterances(a, b, examples, routings, scored),
-    }
-    return {**document, "verdict": verdict(document)}
 
-
-def _labels(a: Side, b: Side) -> tuple[str, str]:
-    """What to call the runs: their folders' names, longer where these are the same."""
-    folders = [side.run.folder.resolve() for side in (a, b)]
-    names = [folder.name for folder in folders]
-    if names[0] == names[1] and folders[0] != folders[1]:
-        names = [f"{folder.parent.name}/{folder.name}" for folder in folders]
-    if names[0] == names[1] and a.layer != b.layer:
-        names = [f"{name} {side.layer}" for name, side in zip(names, (a, b), strict=True)]
-    return names[0], names[1]
-
-
-def _about(side: Side, label: str) -> dict[str, Any]:
-    return {
-        "name": label,
-        "folder": str(side.run.folder),
-        "recipe": side.run.recipe.name,
-        "layer": side.layer,
-        "experts": None if side.experts is None else list(side.experts),
-    }
-
-
-def _missing(a: Side, b: Side, scored: bool) -> list[str]:
-    """What is left out, and why."""
-    told = [
-        f"No routing is compared: run {letter} has no gate and no sparse layer."
-        for letter, side in (("A", a), ("B", b))
-        if not side.routes
-    ]
-    if not scored:
-        told.append(
-            "No error rates are compared: the runs tell different phonemes apart "
-            f"(A {len(a.run.recognizer.phonemes.symbols)}, "
-            f"B {len(b.run.recognizer.phonemes.symbols)})."
-        )
-    return told
-
-
-def _error_rates(
-    a: Side, b: Side, examples: Sequence[Example], speakers: Sequence[str], speaker: Counts
-) -> dict[str, Any]:
-    scores_a, scores_b = (
-        [score_utterance(e.phonemes, side.hypotheses[e.utterance]) for e in examples]
-        for side in (a, b)
-    )
-    by_speaker = []
-    for index, name in enumerate(speakers):
-        own = np.flatnonzero(speaker == index)
-        rates = _paired_rates([scores_a[i] for i in own], [scores_b[i] for i in own])
-        by_speaker.append({"speaker": name, **rates})
-    return {
-        "measure": "per" if a.run.recipe.task.kind == "recognize" else "token_error_rate",
-        "fold": f"none ({len(a.run.recognizer.phonemes.symbols)} phonemes)",
-        **_paired_rates(scores_a, scores_b),
-        "identical": sum(a.hypotheses[e.utterance] == b.hypotheses[e.utterance] for e in examples),
-        "by_speaker": controlled(by_speaker),
-    }
-
-
-def _paired_rates(a: list[UtteranceScore], b: list[UtteranceScore]) -> dict[str, Any]:
-    score_a, score_b, found = total_score(a), total_score(b), paired_difference(a, b)
-    more = np.array([after.errors - before.errors for before, after in zip(a, b, strict=True)])
-    return {
-        "utterances": len(a),
-        "phonemes": score_a.num_reference,
-        "a": score_a.error_rate,
-        "interval_a": list(score_a.interval),
-        "b": score_b.error_rate,
-        "interval_b": list(score_b.interval),
-        "difference": found.difference,
-        "interval": list(found.interval),
-        "p": found.p,
-        "better": int((more < 0).sum()),
-        "worse": int((more > 0).sum()),
-        "same": int((more == 0).sum()),
-    }
-
-
-def _utterances(
-    a: Side, b: Side, examples: Sequence[Example], routings: Routings | None, scored: bool
-) -> list[dict[str, Any]]:
-    said = [(a.hypotheses[e.utterance], b.hypotheses[e.utterance]) for e in examples]
-    words = np.array([distance_of(*both) if scored else 0.0 for both in said])
-    elsewhere = None if routings is None else routings.elsewhere
-    found = []
-    for i, why in most_different(words, elsewhere):
-        example, (said_a, said_b) = examples[i], said[i]
-        one: dict[str, Any] = {
-            "utterance": example.utterance,
-            "speaker": example.speaker,
-            "why": why,
-            "transcription_distance": float(words[i]) if scored else None,
-            "routing_distance": None if elsewhere is None else float(elsewhere[i]),
-            "errors_a": score_utterance(example.phonemes, said_a).errors if scored else None,
-            "errors_b": score_utterance(example.phonemes, said_b).errors if scored else None,
-            "columns": None,
-            "first_a": None,
-            "first_b": None,
-        }
-        if scored:
-            aligned = side_by_side(example.phonemes, said_a, said_b)
-            one["columns"] = [list(dataclasses.astuple(column)) for column in aligned]
-        if routings is not None:
-            one["first_a"], one["first_b"] = first_experts(routings, i)
-        found.append(one)
-    return found
+    version: Literal[1] = 1
+    """Version of this format; grows when a key changes its meaning or goes away."""
+    title: str
+    """Heading of the comparison."""
+    a: ComparedRun
+    b: ComparedRun
+    corpus: str
+    """Corpus of the utterances."""
+    split: Literal["train", "dev", "test"]
+    task: Literal["classify", "recognize"]
+    unit: Literal["frame", "token"]
+    """What one row of the routing is."""
+    frame_seconds: Annotated[float, Field(gt=0)] | None
+    """Seconds from one row to the next, of the finer run; the other's weights are those at the
+    centre of each row. null without routing."""
+    num_utterances: Annotated[int, Field(ge=1)]
+    """Utterances (or tokens) that both runs recognised."""
+    num_rows: Annotated[int, Field(ge=1)] | None
+    """Rows of the routing; null without."""
+    missing: list[str]
+    """What is left out of this comparison and why."""
+    error_rate: SplitErrorRates | None
+    """null where the phoneme sets differ."""
+    matching: ExpertMatching | None
+    """null without routing in both runs."""
+    agreement: Agreement | None
+    """null without routing in both runs."""
+    routing_by_speaker: Annotated[list[SpeakerRouting], Field(min_length=1)] | None
+    """Sorted by name; null without routing in both runs."""
+    utterances: Annotated[list[ComparedUtterance], Field(max_length=20)]
+    """The utterances that differ most, those by transcription first."""
+    verdict: list[str] = Field(default_factory=list)
+    """The comparison in plain words, one sentence each, the most telling first."""

@@ -1,7 +1,7 @@
-"""Two routings of the same utterances: rows side by side in time, and which expert is which.
+"""Two routings of the same utterances: rows side by side in time, and experts matched.
 
-Experts have no order, so expert 3 of one run may be expert 7 of another. Partners are found by what
-experts do: the assignment under which both runs share most weight, row by row.
+Experts have no order, so expert 3 of one run may be expert 7 of another. Partners are matched by
+the assignment under which both runs share most weight, row by row.
 
 Legend: U utterances, N rows (frames of the finer run, or tokens), A and B experts of either run.
 """
@@ -21,15 +21,15 @@ Counts = NDArray[np.int64]
 
 #: Rows that are turned into double precision at once.
 _CHUNK = 65_536
-#: Variance of a weight below which it counts as constant: float32 knows no better.
+#: Variance of a weight below which it counts as constant: the resolution of float32.
 _STEADY = 1e-12
-#: Two experts whose time has this part in common (intersection over union) do the same work.
+#: Weight in common (intersection over union) from which partners count as the same expert.
 SAME = 0.5
 
 
 @dataclass(frozen=True, eq=False)
 class PairedRouting:
-    """What two runs asked in the same moments; the rows of an utterance lie together.
+    """Weights of two runs at the same times; the rows of an utterance lie together.
 
     Attributes:
         a: Weights of the first run's experts, shape (rows, experts of a), each row sums to 1.
@@ -58,24 +58,24 @@ class PairedRouting:
         return _sums(values, self.lengths)
 
     def shared(self) -> Weights:
-        """Weight that two experts bear at the same time, ``sum_t min(a_t, b_t)``.
+        """Weight that two experts have at the same time, ``sum_t min(a_t, b_t)``.
 
         Returns:
             Shape (utterances, experts of a, experts of b).
         """
         num_utterances = len(self.lengths)
         utterance = np.repeat(np.arange(num_utterances), self.lengths)
-        found = np.empty((num_utterances, self.a.shape[1], self.b.shape[1]), dtype=np.float32)
+        shared = np.empty((num_utterances, self.a.shape[1], self.b.shape[1]), dtype=np.float32)
         for expert, column in enumerate(self.a.T):
-            # A sparse layer asks two of many: where it does not ask, nothing is shared.
-            asked = np.flatnonzero(column)
-            both = np.minimum(column[asked, None], self.b[asked])
-            lengths = np.bincount(utterance[asked], minlength=num_utterances)
-            found[:, expert] = _sums(both, lengths)
-        return found
+            # Most weights of a sparse layer are 0, and share nothing.
+            active = np.flatnonzero(column)
+            both = np.minimum(column[active, None], self.b[active])
+            lengths = np.bincount(utterance[active], minlength=num_utterances)
+            shared[:, expert] = _sums(both, lengths)
+        return shared
 
     def firsts(self) -> Counts:
-        """Rows in which the one expert is heaviest in the first run and the other in the second.
+        """Rows in which two experts have the greatest weight, one in either run.
 
         Returns:
             Shape (utterances, experts of a, experts of b).
@@ -106,19 +106,19 @@ class PairedRouting:
         spread_b = np.maximum(squares_b / num_rows - mean_b**2, 0)
         norms = np.sqrt(np.outer(spread_a, spread_b))
         covariances = products / num_rows - np.outer(mean_a, mean_b)
-        # What is left of a constant column is rounding, which must not pass for a pattern.
+        # The spread of a constant column is rounding, which must not count as a pattern.
         varied = np.minimum.outer(spread_a, spread_b) > _STEADY
         return np.divide(covariances, norms, out=np.zeros_like(norms), where=varied)
 
 
 def _sums(values: Weights, lengths: Counts) -> Floats:
     """Sums over so many rows each, in double precision, shape (utterances, columns)."""
-    found = np.zeros((len(lengths), values.shape[1]))
+    sums = np.zeros((len(lengths), values.shape[1]))
     some = lengths > 0  # reduceat would give an empty utterance the row after it
     if some.any():
         starts = np.cumsum(lengths) - lengths
-        found[some] = np.add.reduceat(values, starts[some], axis=0, dtype=np.float64)
-    return found
+        sums[some] = np.add.reduceat(values, starts[some], axis=0, dtype=np.float64)
+    return sums
 
 
 def pair_rows(
@@ -141,24 +141,24 @@ def pair_rows(
     )
 
 
-def resample(weights: Weights, seconds: float, wanted: float, num_rows: int) -> Weights:
-    """The row that holds the centre of each wanted row; the last one beyond the end.
+def resample(weights: Weights, seconds: float, new_seconds: float, num_rows: int) -> Weights:
+    """The row at the centre of each row of another length; the last one beyond the end.
 
     Args:
         weights: Shape (rows, experts).
         seconds: Length of a row.
-        wanted: Length of a wanted row.
-        num_rows: How many of them.
+        new_seconds: Length of a row after resampling.
+        num_rows: Number of rows after resampling.
     """
-    if seconds == wanted and num_rows == len(weights):
+    if seconds == new_seconds and num_rows == len(weights):
         return weights
-    centres = (np.arange(num_rows) + 0.5) * wanted
+    centres = (np.arange(num_rows) + 0.5) * new_seconds
     return weights[np.minimum((centres / seconds).astype(np.int64), len(weights) - 1)]
 
 
 @dataclass(frozen=True)
 class Matching:
-    """Which expert of one run does the work of which expert of the other.
+    """Which expert of one run is which expert of the other.
 
     Attributes:
         pairs: Indices into both runs' experts, in the order of the first run's.
@@ -193,7 +193,7 @@ class Matching:
 def match(shared: NDArray[np.generic]) -> Matching:
     """The one-to-one assignment under which most weight is shared (Kuhn 1955, Crouse 2016).
 
-    Experts that share nothing at all are no partners: one that is never asked has none.
+    Experts that share nothing are no partners: an unused one has none.
 
     Args:
         shared: Shape (experts of a, experts of b), at least 0.

@@ -1,233 +1,333 @@
-"""A comparison as one HTML file that needs nothing else: no script, no font, no network."""
+"""A comparison as one HTML file without scripts, in the style of the report."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from importlib import resources
+from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, StrictUndefined
 
 from phoneme_moe.report.compare.differences import turns
-from phoneme_moe.report.compare.text import measure_name, points, probability, signed
-from phoneme_moe.report.number_format import names, percent
-from phoneme_moe.report.page.palette import expert_colours, from_hex, hex_colour, ink, ramp
+from phoneme_moe.report.compare.document import (
+    AgreementMeasure,
+    ComparedUtterance,
+    ComparisonDocument,
+    ErrorRates,
+    ExpertMatching,
+    Slot,
+    SpeakerRouting,
+    SplitErrorRates,
+)
+from phoneme_moe.report.compare.text import measure_name
+from phoneme_moe.report.number_format import (
+    DASH,
+    in_percent,
+    number,
+    percent,
+    percent_range,
+    points,
+    points_range,
+    probability,
+    signed,
+)
+from phoneme_moe.report.page.heat_map import HeatMap
+from phoneme_moe.report.page.parts import Block, Cell, Row, Section, Table, row
+from phoneme_moe.report.page.template import render, render_part
 
 #: Speakers on the page; a corpus of thousands would make a file of many megabytes.
 MOST_SPEAKERS = 250
 #: Rows above which a table starts folded.
-_FOLDED_SPEAKERS, _FOLDED_PAIRS = 30, 24
-#: More experts than this stand in the order of what partners have in common, not of their names.
+_FOLDED = 30
+#: More experts than this are ordered by what partners have in common, not by name.
 _ORDERED = 16
-#: Changes of weight named per speaker, and the least that is worth it.
-_NAMED, _NAMEABLE = 3, 0.02
-#: Experts named below an utterance: those that are first most often.
+#: Changes of weight listed per speaker, and the least that is listed.
+_LISTED, _LEAST = 3, 0.02
+#: Experts in the legend of an utterance: those most often first.
 _LEGEND = 8
 
-Document = Mapping[str, Any]
 
-
-def render_comparison(document: Document) -> str:
+def render_comparison(document: ComparisonDocument) -> str:
     """The whole comparison as a self-contained HTML page, light and dark.
 
     Args:
-        document: What ``comparison.json`` holds.
+        document: The comparison.
 
     Returns:
         The page; it links to ``comparison.json`` in its own folder and to nothing else.
     """
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {
-        "percent": percent,
-        "points": points,
-        "probability": probability,
-        "thousands": "{:,}".format,
-        "names": names,
-    }
-    template = resources.files(__package__).joinpath("page.html.jinja")
-    slots = document["matching"]["slots"] if document["matching"] else []
-    return environment.from_string(template.read_text(encoding="utf-8")).render(
-        document=document,
+    slots = document.matching.slots if document.matching else []
+    sections: list[Section] = []
+    if document.error_rate:
+        sections.append(_errors(document.error_rate))
+    if document.matching and document.agreement and document.routing_by_speaker:
+        sections.append(_matching(document.matching, document.unit))
+        sections.append(_agreement(document.agreement.measures, document.agreement.shuffles))
+        sections.append(_routing(document.routing_by_speaker, slots))
+    if document.utterances:
+        sections.append(_utterances(document, slots))
+    return render(
+        "compare/comparison.html.jinja",
+        styles=["compare/comparison.css"],
+        num_experts=len(slots),
+        title=document.title,
         facts=_facts(document),
-        measure=measure_name(document["error_rate"]) if document["error_rate"] else "",
-        rates=_rate_lines(document["error_rate"]),
-        heat=_heat(document["matching"]),
-        routing=_routing_lines(document["routing_by_speaker"], slots),
-        slots=[_slot_name(slot) for slot in slots],
-        utterances=[_utterance(one, slots, document) for one in document["utterances"]],
-        fold={"speakers": _FOLDED_SPEAKERS, "pairs": _FOLDED_PAIRS, "most": MOST_SPEAKERS},
-        ramps={theme: _shades(ramp(theme)) for theme in ("light", "dark")},
-        colours=[(colour, hex_colour(ink(from_hex(colour)))) for colour in _colours(len(slots))],
+        verdict=document.verdict,
+        missing=document.missing,
+        sections=sections,
+        files={"comparison.json": "every number of this page"},
+        document=document,
     )
 
 
-def _colours(count: int) -> list[str]:
-    return expert_colours(count) if count else []
-
-
-def _facts(document: Document) -> dict[str, str]:
+def _facts(document: ComparisonDocument) -> dict[str, str]:
     facts = {}
-    for letter in ("a", "b"):
-        about = document[letter]
-        experts = "no routing" if about["experts"] is None else f"{len(about['experts'])} experts"
-        told = about["layer"] is None or about["name"].endswith(f" {about['layer']}")
-        layer = "" if told else f", {about['layer']}"
-        facts[letter.upper()] = f"{about['name']} ({experts}{layer})"
-    facts |= {
-        "corpus": document["corpus"],
-        "split": document["split"],
-        "utterances" if document["unit"] == "frame" else "tokens": (
-            f"{document['num_utterances']:,}"
-        ),
-    }
-    if document["num_rows"] is not None and document["unit"] == "frame":
-        facts[f"frames of {1000 * document['frame_seconds']:g} ms"] = f"{document['num_rows']:,}"
+    for letter, run in (("A", document.a), ("B", document.b)):
+        experts = "no routing" if run.experts is None else f"{len(run.experts)} experts"
+        in_name = run.layer is None or run.name.endswith(f" {run.layer}")
+        facts[letter] = f"{run.name} ({experts}{'' if in_name else f', {run.layer}'})"
+    facts |= {"corpus": document.corpus, "split": document.split}
+    frames = document.unit == "frame"
+    facts["utterances" if frames else "tokens"] = f"{document.num_utterances:,}"
+    if frames and document.num_rows is not None and document.frame_seconds is not None:
+        name = f"frames of {1000 * document.frame_seconds:g} ms"
+        facts[name] = f"{document.num_rows:,}"
     return facts
 
 
-def _rate_lines(rates: Document | None) -> list[dict[str, Any]]:
-    """Speakers, the greatest gain first, with where to draw the interval of the change."""
-    if rates is None:
-        return []
-    lines = sorted(rates["by_speaker"], key=lambda one: (one["difference"], one["speaker"]))
+def _errors(rates: SplitErrorRates) -> Section:
+    """Speakers, the greatest gain first, with the interval of the change as a picture."""
+    kind = "Phoneme error rate" if rates.measure == "per" else "Error rate of tokens"
+    hint = (
+        f"{kind} in per cent, on the same utterances; left of the line B makes fewer errors. "
+        f"Phoneme mapping: {rates.fold}."
+    )
+    if rates.better + rates.worse == 0:
+        sentence = (
+            "No utterance has more or fewer errors in one run than in the other: "
+            f"{percent(rates.a, 2)} in both."
+        )
+        return Section("errors", "Error rate by speaker", [Block("", sentence, hint=hint)])
+    lines = sorted(rates.by_speaker, key=lambda one: (one.difference, one.speaker))
     if len(lines) > MOST_SPEAKERS:
         half = MOST_SPEAKERS // 2
         lines = lines[:half] + lines[-half:]
-    overall = {**rates, "speaker": "all", "q": None, "significant": rates["p"] <= 0.05}
-    lines = [*lines, overall]
-    reach = max([0.01, *(abs(edge) for one in lines for edge in one["interval"])])
-
-    def place(value: float) -> float:
-        return 50 + 50 * float(np.clip(value / reach, -1, 1))
-
-    return [
-        {
-            **one,
-            "low": place(one["interval"][0]),
-            "high": place(one["interval"][1]),
-            "at": place(one["difference"]),
-        }
-        for one in lines
+    ends = [abs(end) for one in (rates, *lines) for end in one.interval]
+    reach = max(0.01, *ends)
+    rows = [
+        _rate_row(one.speaker, one, one.significant, probability(one.q), reach) for one in lines
     ]
+    rows.append(_rate_row("all", rates, rates.p <= 0.05, DASH, reach))
+    head = ("speaker", "A", "B", "change, points", "change as a picture", "95 % interval")
+    head += ("p", "q", "better", "worse", "of utterances")
+    table = Table(f"{measure_name(rates)} in %", head, rows, total=True)
+    block = Block("", "", tables=[table], open_tables=len(lines) <= _FOLDED, hint=hint)
+    return Section("errors", "Error rate by speaker", [block])
 
 
-def _heat(matching: Document | None) -> dict[str, Any] | None:
+def _rate_row(name: str, one: ErrorRates, significant: bool, q: str, reach: float) -> Row:
+    low, middle, high = (
+        50 + 50 * float(np.clip(value / reach, -1, 1))
+        for value in (one.interval[0], one.difference, one.interval[1])
+    )
+    return row(
+        name,
+        in_percent(one.a, 2),
+        in_percent(one.b, 2),
+        Cell(points(one.difference, 2), strong=significant),
+        Cell("", whisker=(low, middle, high), strong=significant),
+        points_range(*one.interval, 2),
+        probability(one.p),
+        q,
+        f"{one.better:,}",
+        f"{one.worse:,}",
+        f"{one.utterances:,}",
+    )
+
+
+def _matching(matching: ExpertMatching, unit: str) -> Section:
     """First experts of A against those of B, partners on the diagonal, rows in per cent."""
-    if matching is None:
-        return None
-    pairs = matching["pairs"]
-    if len(matching["experts_a"]) > _ORDERED:
-        pairs = sorted(pairs, key=lambda pair: -pair["common"])
-    rows = [pair["a"] for pair in pairs] + [one["expert"] for one in matching["unmatched_a"]]
-    columns = [pair["b"] for pair in pairs] + [one["expert"] for one in matching["unmatched_b"]]
-    # Experts are in the tables in the runs' own order, which the slots do not keep.
-    order_a = _order(matching, "a", rows)
-    order_b = _order(matching, "b", columns)
-    counts = np.array(matching["first_experts"])[np.ix_(order_a, order_b)]
+    pairs = matching.pairs
+    if len(matching.experts_a) > _ORDERED:
+        pairs = sorted(pairs, key=lambda pair: -pair.common)
+    rows = [pair.a for pair in pairs] + [one.expert for one in matching.unmatched_a]
+    columns = [pair.b for pair in pairs] + [one.expert for one in matching.unmatched_b]
+    order_a = [matching.experts_a.index(name) for name in rows]
+    order_b = [matching.experts_b.index(name) for name in columns]
+    counts = np.array(matching.first_experts, dtype=float)[np.ix_(order_a, order_b)]
     totals = counts.sum(axis=1)
-    return {
-        "columns": columns,
-        "upright": max(len(name) for name in columns) * len(columns) > 60,
-        "dense": len(rows) > _ORDERED,
-        "lines": [
-            {
-                "name": name,
-                "rows": int(totals[i]),
-                "cells": [
-                    None if totals[i] == 0 else round(100 * float(count / totals[i]))
-                    for count in counts[i]
-                ],
-                "partner": i if i < len(pairs) else None,
-            }
-            for i, name in enumerate(rows)
-        ],
+    heat = HeatMap(
+        rows=rows,
+        columns=columns,
+        weights=np.divide(
+            counts, totals[:, None], out=np.full_like(counts, np.nan), where=totals[:, None] > 0
+        ),
+        outlined=[i if i < len(pairs) else None for i in range(len(rows))],
+        outline="partner",
+        kinds=("A \\ B", "expert"),
+    )
+    hint = (
+        "Experts have no order of their own: partners are the pairs that together share most "
+        f"weight in the same {unit}s. In the {unit}s in which the expert on the left has the "
+        "greatest weight in A, how often the one above has the greatest weight in B; per cent, "
+        "each row sums to 100. Outlined: partners."
+    )
+    more = {f"{unit}s": [f"{int(total):,}" for total in totals]}
+    table = heat.table("First experts of A down, of B across", more=more, places=0, flat=True)
+    of_pairs = [
+        row(
+            pair.a,
+            pair.b,
+            percent(pair.load_a, 1),
+            percent(pair.load_b, 1),
+            percent(pair.common),
+            number(pair.correlation),
+        )
+        for pair in pairs
+    ]
+    of_pairs += [
+        row(one.expert, "no partner", percent(one.load, 1), "", "", "")
+        for one in matching.unmatched_a
+    ]
+    of_pairs += [
+        row("no partner", one.expert, "", percent(one.load, 1), "", "")
+        for one in matching.unmatched_b
+    ]
+    head = ("expert of A", "expert of B", "load in A", "load in B", "in common", "correlation")
+    numbers = Table("Every pair in numbers", head, of_pairs, frozenset({0}))
+    blocks = [
+        Block("", "", tables=[table], open_tables=True, hint=hint),
+        Block("", "", tables=[numbers], open_tables=len(of_pairs) <= _FOLDED),
+    ]
+    return Section("matching", "Matched experts", blocks)
+
+
+def _agreement(measures: Sequence[AgreementMeasure], shuffles: int) -> Section:
+    hint = (
+        f"Beside the agreement with the utterances of B shuffled {shuffles} times and matched "
+        "anew: among all utterances, and among those of the same speaker."
+    )
+    rows = [
+        row(
+            one.measure.replace("_", " "),
+            Cell(percent(one.value), strong=True),
+            percent_range(*one.interval),
+            *_beyond(one.chance, one.corrected, one.p),
+            *_beyond(one.speaker_chance, one.speaker_corrected, one.speaker_p),
+        )
+        for one in measures
+    ]
+    head = ["agreement of", "value", "95 % interval", "chance", "corrected", "p"]
+    head += [f"{name} within speakers" for name in head[3:]]
+    table = Table("Agreement and chance", head, rows)
+    block = Block("", "", tables=[table], open_tables=True, hint=hint)
+    return Section("agreement", "Agreement of routing", [block])
+
+
+def _beyond(chance: float | None, corrected: float | None, p: float | None) -> list[str]:
+    if chance is None:
+        return [DASH] * 3
+    return [percent(chance), number(corrected), probability(p)]
+
+
+def _routing(by_speaker: Sequence[SpeakerRouting], slots: Sequence[Slot]) -> Section:
+    """Speakers, the greatest change first, with their mean weights in both runs."""
+    ordered = sorted(by_speaker, key=lambda one: (-one.distance, one.speaker))[:MOST_SPEAKERS]
+    heat = HeatMap(
+        rows=[f"{one.speaker} {letter}" for one in ordered for letter in "AB"],
+        columns=[slot.name for slot in slots],
+        weights=np.array([w for one in ordered for w in (one.before, one.after)]),
+    )
+    # Numbers of a speaker stand in the row of A.
+    more: dict[str, list[Cell | str]] = {
+        "moved, %": [c for one in ordered for c in (in_percent(one.distance, 0), "")],
+        "95 % interval": [c for one in ordered for c in (percent_range(*one.interval), "")],
+        "q": [c for one in ordered for c in (_q(one), "")],
+        "greatest changes": [c for one in ordered for c in (_greatest_changes(one, slots), "")],
     }
+    hint = (
+        "Mean weight of matched experts in A (above) and B (below), per cent; speakers whose "
+        "weights change most come first. Moved: the weight that changes its expert."
+    )
+    text = frozenset({len(slots) + 3})
+    table = heat.table(
+        "Mean weights in both runs, %",
+        more=more,
+        places=0,
+        text_columns=text,
+        flat=True,
+        classes="pairs",
+    )
+    block = Block("", "", tables=[table], open_tables=len(ordered) <= _FOLDED, hint=hint)
+    return Section("speakers", "Routing by speaker", [block])
 
 
-def _order(matching: Document, run: str, wanted: Sequence[str]) -> list[int]:
-    index = {name: i for i, name in enumerate(matching[f"experts_{run}"])}
-    return [index[name] for name in wanted]
+def _q(one: SpeakerRouting) -> Cell:
+    return Cell(probability(one.q), strong=one.significant)
 
 
-def _routing_lines(
-    by_speaker: Sequence[Document] | None, slots: Sequence[Document]
-) -> list[dict[str, Any]]:
-    """Speakers, the greatest change first, with what moved in words."""
-    ordered = sorted(by_speaker or [], key=lambda one: (-one["distance"], one["speaker"]))
-    return [
-        {
-            **one,
-            "cells": [
-                [round(100 * weight) for weight in one[side]] for side in ("before", "after")
-            ],
-            "moved": _moved(np.array(one["after"]) - np.array(one["before"]), slots),
-        }
-        for one in ordered[:MOST_SPEAKERS]
-    ]
-
-
-def _moved(change: np.ndarray, slots: Sequence[Document]) -> list[str]:
-    """The slots that win or lose most, as ``name +12``."""
-    order = np.argsort(-np.abs(change), kind="stable")[:_NAMED]
-    return [
-        f"{_slot_name(slots[i])} {signed(100 * change[i])}"
+def _greatest_changes(one: SpeakerRouting, slots: Sequence[Slot]) -> str:
+    """The slots with the greatest changes, as ``name +12``."""
+    change = np.array(one.after) - np.array(one.before)
+    order = np.argsort(-np.abs(change), kind="stable")[:_LISTED]
+    return ", ".join(
+        f"{slots[i].name} {signed(100 * change[i], 0)}"
         for i in order.tolist()
-        if abs(change[i]) >= _NAMEABLE
-    ]
+        if abs(change[i]) >= _LEAST
+    )
 
 
-def _slot_name(slot: Document) -> str:
-    """``x`` for a pair of the same name, ``x / y`` for another, else whose it is."""
-    if slot["b"] is None:
-        return f"{slot['a']} (A only)"
-    if slot["a"] is None:
-        return f"{slot['b']} (B only)"
-    return str(slot["a"]) if slot["a"] == slot["b"] else f"{slot['a']} / {slot['b']}"
+def _utterances(document: ComparisonDocument, slots: Sequence[Slot]) -> Section:
+    in_time = document.matching is not None and document.unit == "frame"
+    by = ""
+    if document.error_rate and document.matching:
+        by = ", some by their transcription, some by their routing"
+    hint = (
+        f"The {len(document.utterances)} utterances that differ most{by}. Errors are marked; a dot "
+        "is a missing phoneme."
+    )
+    if in_time:
+        hint += (
+            " Below, the expert of greatest weight in time: partners have one colour, and the line "
+            "between the strips marks where the runs differ."
+        )
+    seconds = document.frame_seconds if in_time else None
+    content = render_part(
+        "compare/utterances.html.jinja",
+        utterances=[_utterance(one, slots, seconds) for one in document.utterances],
+        slots=[slot.name for slot in slots],
+    )
+    block = Block("", "", hint=hint, content=content)
+    return Section("utterances", "Utterances that differ most", [block])
 
 
-def _utterance(one: Document, slots: Sequence[Document], document: Document) -> dict[str, Any]:
-    lines: list[list[dict[str, Any]]] = []
-    differs: list[dict[str, Any]] = []
+def _utterance(
+    one: ComparedUtterance, slots: Sequence[Slot], seconds: float | None
+) -> dict[str, Any]:
+    """What the template draws of an utterance; strips where rows have a length in seconds."""
+    strips: list[tuple[str, list[dict[str, Any]]]] = []
+    shown = {"one": one, "strips": strips, "used": [], "others": 0}
+    if seconds is None or one.first_a is None or one.first_b is None:
+        return shown
     rows: Counter[int] = Counter()
-    if one["first_a"] is not None and document["unit"] == "frame":
-        seconds = document["frame_seconds"]
-        for side in ("first_a", "first_b"):
-            lines.append(_stretches(one[side], slots, seconds))
-            for slot, count in one[side]:
-                rows[slot] += count
-        both = [
-            np.repeat([s for s, _ in one[side]], [n for _, n in one[side]])
-            for side in ("first_a", "first_b")
-        ]
-        apart = turns((both[0] != both[1]).astype(np.int64))
-        differs = [{"apart": bool(value), "rows": count} for value, count in apart]
-    used = sorted(slot for slot, _ in rows.most_common(_LEGEND))
-    others = len(rows) - len(used)
-    return {**one, "strips": lines, "differs": differs, "used": used, "others": others}
-
-
-def _stretches(
-    choices: Sequence[Sequence[int]], slots: Sequence[Document], seconds: float
-) -> list[dict[str, Any]]:
-    """The first experts in time, each with what a pointer is told."""
-    ends = list(accumulate(rows for _, rows in choices))
-    return [
-        {
-            "slot": slot,
-            "rows": rows,
-            "title": f"{_slot_name(slots[slot])} "
-            f"{(end - rows) * seconds:.2f}–{end * seconds:.2f} s",
-        }
-        for (slot, rows), end in zip(choices, ends, strict=True)
+    for letter, first in (("A", one.first_a), ("B", one.first_b)):
+        ends = list(accumulate(count for _, count in first))
+        parts = []
+        for (slot, count), end in zip(first, ends, strict=True):
+            time = f"{(end - count) * seconds:.2f}–{end * seconds:.2f} s"
+            title = f"{letter}: {slots[slot].name} {time}"
+            parts.append({"class": f"e{slot}", "rows": count, "title": title})
+            rows[slot] += count
+        strips.append((letter, parts))
+    a, b = (
+        np.repeat([slot for slot, _ in first], [count for _, count in first])
+        for first in (one.first_a, one.first_b)
+    )
+    differs = [
+        {"class": "differs" if value else "", "rows": count, "title": ""}
+        for value, count in turns((a != b).astype(np.int64))
     ]
-
-
-def _shades(colours: Iterable[np.ndarray]) -> list[tuple[str, str]]:
-    """Background and text colour of every whole per cent."""
-    shades = [(float(red), float(green), float(blue)) for red, green, blue in colours]
-    return [(hex_colour(shade), hex_colour(ink(shade))) for shade in shades]
+    strips.insert(1, ("", differs))
+    used = sorted(slot for slot, _ in rows.most_common(_LEGEND))
+    return shown | {"used": used, "others": len(rows) - len(used)}

@@ -1,171 +1,223 @@
-"""A comparison in words.
-
-Reads the document that ``comparison.json`` holds.
-"""
+"""A comparison in words: its verdict, and its table for a terminal of 80 columns."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from phoneme_moe.report.compare.document import (
+    Agreement,
+    ComparisonDocument,
+    ErrorRates,
+    ExpertMatching,
+    SpeakerErrorRates,
+    SpeakerRouting,
+    SplitErrorRates,
+)
 from phoneme_moe.report.compare.matching import SAME
-from phoneme_moe.report.number_format import names, percent
+from phoneme_moe.report.number_format import (
+    is_or_are,
+    names,
+    p_value,
+    percent,
+    points,
+    points_range,
+    probability,
+)
 
-#: A routing that moves less than this is not worth a sentence.
+#: A change of routing below this is not mentioned.
 _MOVED = 0.05
+#: Speakers in the table: those that change most.
+_SHOWN = 8
 
-Document = Mapping[str, Any]
 
-
-def verdict(document: Document) -> list[str]:
+def verdict(document: ComparisonDocument) -> list[str]:
     """What the comparison says, one sentence each, the most telling first.
 
     Args:
-        document: All of it but the verdict.
+        document: The comparison; its verdict is not used.
 
     Returns:
         One to six sentences.
     """
-    rates, matching = document["error_rate"], document["matching"]
-    sentences = []
+    rates, sentences = document.error_rate, list[str]()
     if rates is not None:
         sentences += [_overall(rates), _speakers(rates)]
-    if matching is not None:
+    if document.matching and document.agreement and document.routing_by_speaker:
         sentences += [
-            _agreement(document),
-            _partners(matching),
-            _moved(document["routing_by_speaker"]),
+            _agreement(document.agreement, document.unit),
+            _partners(document.matching),
+            _moved(document.routing_by_speaker),
         ]
     return [sentence for sentence in sentences if sentence]
 
 
-def measure_name(rates: Mapping[str, Any]) -> str:
+def measure_name(rates: SplitErrorRates) -> str:
     """``PER`` of utterances, ``error rate`` of tokens."""
-    return "PER" if rates["measure"] == "per" else "error rate"
+    return "PER" if rates.measure == "per" else "error rate"
 
 
-def points(difference: float) -> str:
-    """A difference of error rates in per cent, signed, without a negative nothing."""
-    return signed(100 * difference, 2) if abs(difference) >= 5e-5 else "0.00"
-
-
-def signed(value: float, places: int = 0) -> str:
-    """A number with its sign, a minus as long as the plus."""
-    return f"{value:+.{places}f}".replace("-", "\u2212")
-
-
-def probability(p: float) -> str:
-    """``0.012``, or ``<0.001``."""
-    return "<0.001" if p < 0.001 else f"{p:.3f}" if p < 0.0995 else f"{p:.2f}"
-
-
-def _equal(p: float) -> str:
-    told = probability(p)
-    return f"p {told}" if told.startswith("<") else f"p = {told}"
-
-
-def _overall(rates: Mapping[str, Any]) -> str:
-    name, (low, high) = measure_name(rates), rates["interval"]
-    both = f"{100 * rates['a']:.2f} % with A, {100 * rates['b']:.2f} % with B"
-    if rates["identical"] == rates["utterances"]:
-        return f"Both runs recognise the same in every utterance: {name} {100 * rates['a']:.2f} %."
-    if rates["better"] + rates["worse"] == 0:
-        return f"Both runs make as many errors in every utterance: {name} {100 * rates['a']:.2f} %."
-    sure = (
-        f"{points(rates['difference'])} points (95 % interval {points(low)} to {points(high)}, "
-        f"{_equal(rates['p'])})"
+def _overall(rates: SplitErrorRates) -> str:
+    name, a, b = measure_name(rates), percent(rates.a, 2), percent(rates.b, 2)
+    if rates.identical == rates.utterances:
+        return f"Both runs have the same hypothesis for every utterance: {name} {a}."
+    if rates.better + rates.worse == 0:
+        return f"Both runs make the same number of errors in every utterance: {name} {a}."
+    both = f"{a} with A, {b} with B"
+    change = (
+        f"{points(rates.difference, 2)} points (95 % interval "
+        f"{points_range(*rates.interval, 2)}, {p_value(rates.p)})"
     )
-    if rates["p"] > 0.05:
-        return f"No difference in {name} that stands: {both}; {sure}."
-    better = "fewer" if rates["difference"] < 0 else "more"
-    return f"B makes {better} errors than A: {name} {both}; {sure}."
+    if rates.p > 0.05:
+        return f"No significant difference in {name}: {both}; {change}."
+    better = "fewer" if rates.difference < 0 else "more"
+    return f"B makes {better} errors than A: {name} {both}; {change}."
 
 
-def _speakers(rates: Mapping[str, Any]) -> str:
-    by_speaker = rates["by_speaker"]
-    if len(by_speaker) < 2 or rates["better"] + rates["worse"] == 0:
+def _speakers(rates: SplitErrorRates) -> str:
+    by_speaker = rates.by_speaker
+    if len(by_speaker) < 2 or rates.better + rates.worse == 0:
         return ""
-    real = [one for one in by_speaker if one["significant"]]
-    if not real:
-        return f"Of {len(by_speaker)} speakers none gains or loses beyond chance (q > 0.05)."
-    real.sort(key=lambda one: one["difference"])
-    told = []
+    significant = sorted(
+        (one for one in by_speaker if one.significant), key=lambda one: one.difference
+    )
+    if not significant:
+        return f"For none of {len(by_speaker)} speakers the change is significant (q > 0.05)."
+    clauses = []
     for word, chosen in (
-        ("fewer", [one for one in real if one["difference"] < 0]),
-        ("more", [one for one in reversed(real) if one["difference"] > 0]),
+        ("fewer", [one for one in significant if one.difference < 0]),
+        ("more", [one for one in reversed(significant) if one.difference > 0]),
     ):
         if chosen:
-            who = [f"{one['speaker']} ({points(one['difference'])})" for one in chosen]
-            told.append(f"{word} errors for {names(who, 3)}")
-    return f"By speaker, beyond chance (q ≤ 0.05): {'; '.join(told)}."
+            listed = [f"{one.speaker} ({points(one.difference, 2)})" for one in chosen]
+            clauses.append(f"{word} errors for {names(listed, 3)}")
+    return f"Significant by speaker (q ≤ 0.05): {'; '.join(clauses)}."
 
 
-def _agreement(document: Document) -> str:
-    weight, first = document["agreement"]["measures"][:2]
-    unit = document["unit"]
-    if weight["value"] > 1 - 5e-4 and first["value"] > 1 - 5e-4:
+def _agreement(agreement: Agreement, unit: str) -> str:
+    weight, first = agreement.measures[:2]
+    if weight.value > 1 - 5e-4 and first.value > 1 - 5e-4:
         return f"With experts matched, both runs route every {unit} the same way."
-    chance = weight["chance"]
-    told = (
-        f"With experts matched, the runs put {percent(weight['value'])} of the weight on the same "
+    sentence = (
+        f"With experts matched, the runs put {percent(weight.value)} of the weight on the same "
         f"experts in the same {unit}"
     )
-    if chance is None:
-        return f"{told}; with one utterance there is no telling what chance would do."
-    beyond = "beyond chance" if weight["p"] <= 0.05 else "no more than chance"
-    told += f", {beyond} ({percent(chance)} with utterances shuffled, {_equal(weight['p'])})"
-    within = weight["speaker_chance"]
-    if within is not None and weight["p"] <= 0.05:
-        # Most of the way beyond chance, or little of it, is knowing who speaks.
-        part = (within - chance) / max(weight["value"] - chance, 1e-9)
-        told += f"; knowing the speaker alone explains {percent(min(1.0, max(0.0, part)))} of that"
-    return f"{told}."
-
-
-def _partners(matching: Mapping[str, Any]) -> str:
-    pairs = matching["pairs"]
-    close = [pair for pair in pairs if pair["common"] >= SAME]
-    told = (
-        f"{len(close)} of {len(pairs)} pairs of experts do the same work (at least "
-        f"{percent(SAME)} of their weight in common)"
+    if weight.chance is None or weight.p is None:
+        return f"{sentence}; one utterance gives no estimate of chance."
+    beyond = "beyond chance" if weight.p <= 0.05 else "no more than chance"
+    sentence += (
+        f", {beyond} ({percent(weight.chance)} with utterances shuffled, {p_value(weight.p)})"
     )
-    alone = []
-    known = set(matching["experts_a"]) & set(matching["experts_b"])
-    # Numbers are no names: that expert_3 is another one now says nothing.
-    renamed = [
-        f"{pair['a']} of A is done by {pair['b']} of B"
-        for pair in close
-        if pair["a"] != pair["b"] and pair["a"] in known and not pair["a"].startswith("expert_")
+    if weight.speaker_chance is not None and weight.p <= 0.05:
+        # Most of the agreement beyond chance, or little of it, is that of the same speaker.
+        part = (weight.speaker_chance - weight.chance) / max(weight.value - weight.chance, 1e-9)
+        share = percent(min(1.0, max(0.0, part)))
+        sentence += f"; the identity of the speaker explains {share} of what is beyond chance"
+    return f"{sentence}."
+
+
+def _partners(matching: ExpertMatching) -> str:
+    pairs = matching.pairs
+    close = [pair for pair in pairs if pair.common >= SAME]
+    clauses = [
+        f"{len(close)} of {len(pairs)} matched pairs of experts have at least {percent(SAME)} of "
+        "their weight in common"
     ]
-    if renamed:
-        alone.append(f"the work of {names(renamed, 2)}")
-    for run in ("a", "b"):
-        left = matching[f"unmatched_{run}"]
-        asked = [one["expert"] for one in left if one["load"] > 0]
-        idle = [one["expert"] for one in left if one["load"] <= 0]
-        letter = run.upper()
-        if asked:
-            alone.append(f"{names(asked, 3)} of {letter} {_has(asked)} no partner")
-        if idle:
-            alone.append(f"{names(idle, 3)} of {letter} {_verb(idle)} never asked")
-    return f"{'; '.join([told, *alone])}."
+    in_both = set(matching.experts_a) & set(matching.experts_b)
+    # Numbers are no names: that expert_3 has become expert_5 says nothing.
+    renamed = [
+        f"{pair.a} of A is matched with {pair.b} of B"
+        for pair in close
+        if pair.a != pair.b and pair.a in in_both and not pair.a.startswith("expert_")
+    ]
+    clauses += [names(renamed, 2)] if renamed else []
+    for letter, unmatched in (("A", matching.unmatched_a), ("B", matching.unmatched_b)):
+        used = [one.expert for one in unmatched if one.load > 0]
+        unused = [one.expert for one in unmatched if one.load <= 0]
+        if used:
+            verb = "has" if len(used) == 1 else "have"
+            clauses.append(f"{names(used, 3)} of {letter} {verb} no partner")
+        if unused:
+            clauses.append(f"{names(unused, 3)} of {letter} {is_or_are(unused)} unused")
+    return f"{'; '.join(clauses)}."
 
 
-def _moved(by_speaker: Sequence[Mapping[str, Any]]) -> str:
-    real = [one for one in by_speaker if one["significant"] and one["distance"] >= _MOVED]
-    if not real:
-        return f"No speaker’s mean routing moves by {percent(_MOVED)} of the weight beyond chance."
-    real.sort(key=lambda one: -one["distance"])
-    who = [f"{one['speaker']} ({percent(one['distance'])})" for one in real]
+def _moved(by_speaker: Sequence[SpeakerRouting]) -> str:
+    moved = [one for one in by_speaker if one.significant and one.distance >= _MOVED]
+    if not moved:
+        return f"No speaker’s mean weights change significantly by {percent(_MOVED)} or more."
+    moved.sort(key=lambda one: -one.distance)
+    listed = [f"{one.speaker} ({percent(one.distance)})" for one in moved]
     return (
-        f"The mean routing of {len(real)} of {len(by_speaker)} speakers moves by at least "
-        f"{percent(_MOVED)} of the weight, most of all {names(who[:2])}."
+        f"The mean weights of {len(moved)} of {len(by_speaker)} speakers change by at least "
+        f"{percent(_MOVED)}, most for {names(listed[:2])}."
     )
 
 
-def _has(items: Sequence[str]) -> str:
-    return "has" if len(items) == 1 else "have"
+def comparison_text(document: ComparisonDocument) -> RenderableType:
+    """The verdict and the speakers that change most, for a terminal.
+
+    Args:
+        document: The comparison.
+
+    Returns:
+        Something ``rich`` prints, about 30 lines in 80 columns.
+    """
+    subject = f"{document.num_utterances:,} utterances of {document.corpus} {document.split}"
+    return Group(
+        Text(f"A {document.a.name}, B {document.b.name}", style="bold"),
+        Text(subject, style="dim"),
+        Text(),
+        Text(" ".join([*document.verdict, *document.missing])),
+        _table(document),
+    )
 
 
-def _verb(items: Sequence[str]) -> str:
-    return "is" if len(items) == 1 else "are"
+def _table(document: ComparisonDocument) -> Table:
+    rates, routing = document.error_rate, document.routing_by_speaker
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    table.add_column("speaker", overflow="ellipsis", no_wrap=True, max_width=20)
+    if rates is not None:
+        short = "PER" if rates.measure == "per" else "error"
+        for heading in (f"A {short} %", "B", "change", "q"):
+            table.add_column(heading, justify="right", no_wrap=True)
+    if routing is not None:
+        for heading in ("routing moved %", "q"):
+            table.add_column(heading, justify="right", no_wrap=True)
+    by_name: dict[str, list[SpeakerErrorRates | SpeakerRouting]] = {}
+    for one in [*(rates.by_speaker if rates else []), *(routing or [])]:
+        by_name.setdefault(one.speaker, []).append(one)
+    ordered = sorted(by_name, key=lambda name: -max(map(_size, by_name[name])))
+    for name in ordered[:_SHOWN]:
+        cells: list[Text] = []
+        for one in by_name[name]:
+            style, q = "bold" if one.significant else "", probability(one.q)
+            if isinstance(one, SpeakerErrorRates):
+                cells += _rate_cells(one, style, q)
+            else:
+                cells += [Text(f"{100 * one.distance:.0f}", style), Text(q, style)]
+        table.add_row(Text(name), *cells)
+    if len(ordered) > _SHOWN:
+        table.caption = f"{_SHOWN} of {len(ordered)} speakers: those that change most."
+        table.caption_justify = "left"
+    if rates is not None:
+        table.add_section()
+        style = "bold" if rates.p <= 0.05 else ""
+        cells = _rate_cells(rates, style, f"p {probability(rates.p)}")
+        table.add_row(Text("all"), *cells, *[Text()] * (2 if routing is not None else 0))
+    return table
+
+
+def _size(one: SpeakerErrorRates | SpeakerRouting) -> float:
+    """How much changes, significant changes before others."""
+    change = one.difference if isinstance(one, SpeakerErrorRates) else one.distance
+    return (10.0 if one.significant else 0.0) + abs(change)
+
+
+def _rate_cells(one: ErrorRates, style: str, last: str) -> list[Text]:
+    change = Text(points(one.difference, 2), style)
+    return [Text(f"{100 * one.a:.2f}"), Text(f"{100 * one.b:.2f}"), change, Text(last, style)]
