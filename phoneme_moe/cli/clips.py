@@ -38,14 +38,13 @@ def clips(
     from rich.console import Console
 
     from phoneme_moe.cli.tables import print_files
-    from phoneme_moe.report.clips.find import Cell
-    from phoneme_moe.report.clips.folder import TABLE
-    from phoneme_moe.report.clips.run import clips_of_run
+    from phoneme_moe.report.clips.find import ClipQuery
+    from phoneme_moe.report.clips.run import TABLE, clips_of_run
     from phoneme_moe.run_folder import load_run
 
-    cell = Cell(speaker, expert, phoneme, wrong)
+    query = ClipQuery(speaker, expert, phoneme, wrong)
     loaded = load_run(run, device)
-    written = clips_of_run(loaded, cell, split, out, corpus, layer, limit, context, progress=True)
+    written = clips_of_run(loaded, query, split, out, corpus, layer, limit, context, progress=True)
     console = Console()
     for line in written.summary:
         console.print(line, soft_wrap=True, highlight=False, markup=False)

@@ -90,7 +90,7 @@ def test_nothing_behind_the_cell_is_an_error_of_one_line(
     # The corpus has an s, but this run is not asked to name it.
     run = classified.run.folder
     result = phoneme_moe("clips", run, "--phoneme", "s", "--wrong", "--out", tmp_path / "clips")
-    refused(result, "no clip of tones test: of ", "none is: phoneme s, wrong only")
+    refused(result, "no clip of tones test matches phoneme s, wrong only (")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -130,13 +130,13 @@ def test_a_failure_leaves_the_former_clips_and_nothing_else(
     (tmp_path / "out").mkdir()  # an empty one may be filled
     assert phoneme_moe("clips", recognized.run.folder, "--limit", 2, "--out", out).code == 0
     before = contents(tmp_path)
-    whole = clips_run.cut_sounds
+    whole = clips_run.cut_clips
 
     def broken(*arguments: Any) -> Any:
         yield next(iter(whole(*arguments)))
         raise InputError("utterance x: its recording cannot be read")
 
-    monkeypatch.setattr(clips_run, "cut_sounds", broken)
+    monkeypatch.setattr(clips_run, "cut_clips", broken)
     refused(phoneme_moe("clips", recognized.run.folder, "--out", out), "cannot be read")
     assert contents(tmp_path) == before
     assert [path.name for path in tmp_path.iterdir()] == ["out"]

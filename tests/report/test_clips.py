@@ -21,10 +21,10 @@ from phoneme_moe.data.examples import Example, load_examples
 from phoneme_moe.decoding.scoring import score_utterance
 from phoneme_moe.evaluation.errors import evaluate
 from phoneme_moe.pipeline import Trained
-from phoneme_moe.report.clips.find import Cell, Clip, Looked, draw_clips, find_clips
-from phoneme_moe.report.clips.page import Card, render_clips
+from phoneme_moe.report.clips.audio import FADE_SECONDS, cut_audio
+from phoneme_moe.report.clips.find import Clip, ClipQuery, SearchCounts, draw_clips, find_clips
+from phoneme_moe.report.clips.page import ClipView, render_clips
 from phoneme_moe.report.clips.run import RunClips, clips_of_run
-from phoneme_moe.report.clips.sounds import FADE_SECONDS, cut_sound
 from phoneme_moe.report.collect.frame_phonemes import decoded_phonemes
 from phoneme_moe.report.collect.observe import collect_routing
 from phoneme_moe.report.statistics import summarize
@@ -43,8 +43,10 @@ def examples_of(trained: Trained, tones: PreparedCorpus) -> list[Example]:
     return load_examples(trained.run.recipe, tones, "test", trained.run.recognizer)
 
 
-def clips_behind(trained: Trained, examples: list[Example], cell: Cell | None = None) -> list[Clip]:
-    each = find_clips(trained.run.recognizer, examples, cell or Cell())
+def clips_behind(
+    trained: Trained, examples: list[Example], query: ClipQuery | None = None
+) -> list[Clip]:
+    each = find_clips(trained.run.recognizer, examples, query or ClipQuery())
     return list(chain.from_iterable(each))
 
 
@@ -52,8 +54,10 @@ def names(clips: list[Clip]) -> list[tuple[str, float, str]]:
     return sorted((clip.utterance, clip.start, clip.phoneme) for clip in clips)
 
 
-def written(trained: Trained, out: Path, cell: Cell | None = None, **options: Any) -> RunClips:
-    return clips_of_run(trained.run, cell or Cell(), out=out, **options)
+def written(
+    trained: Trained, out: Path, query: ClipQuery | None = None, **options: Any
+) -> RunClips:
+    return clips_of_run(trained.run, query or ClipQuery(), out=out, **options)
 
 
 def table_of(folder: Path) -> list[dict[str, str]]:
@@ -74,11 +78,11 @@ def test_the_rows_behind_each_cell_are_those_of_the_report(
     clips = clips_behind(trained, examples)
     for i, speaker in enumerate(report.speakers):
         for k, phoneme in enumerate(report.phonemes):
-            own = [clip for clip in clips if (clip.speaker, clip.phoneme) == (speaker, phoneme)]
-            assert sum(clip.rows for clip in own) == report.speaker_phoneme_rows[i, k]
-            if own:
+            cell = [clip for clip in clips if (clip.speaker, clip.phoneme) == (speaker, phoneme)]
+            assert sum(clip.rows for clip in cell) == report.speaker_phoneme_rows[i, k]
+            if cell:
                 mean = np.average(
-                    [clip.weights for clip in own], axis=0, weights=[clip.rows for clip in own]
+                    [clip.weights for clip in cell], axis=0, weights=[clip.rows for clip in cell]
                 )
                 np.testing.assert_allclose(mean, report.speaker_phoneme_weights[i, k], atol=1e-5)
 
@@ -91,13 +95,15 @@ def test_a_cell_has_the_clips_that_fit_and_no_others(
     examples = examples_of(trained, tones)
     everything = clips_behind(trained, examples)
     experts = trained.run.recognizer.expert_names
-    by_expert = [clips_behind(trained, examples, Cell(expert=name)) for name in experts]
+    by_expert = [clips_behind(trained, examples, ClipQuery(expert=name)) for name in experts]
     assert names(list(chain(*by_expert))) == names(everything)
-    for index, own in enumerate(by_expert):
-        assert all(clip.weights[index] == clip.weights.max() for clip in own)
-    by_speaker = [clips_behind(trained, examples, Cell(speaker=name)) for name in tones.speakers]
+    for index, group in enumerate(by_expert):
+        assert all(clip.weights[index] == clip.weights.max() for clip in group)
+    by_speaker = [
+        clips_behind(trained, examples, ClipQuery(speaker=name)) for name in tones.speakers
+    ]
     assert names(list(chain(*by_speaker))) == names(everything)
-    some = clips_behind(trained, examples, Cell("ann", "ann", "a", wrong=False))
+    some = clips_behind(trained, examples, ClipQuery("ann", "ann", "a", wrong=False))
     assert names(some) == names(
         [c for c in everything if (c.speaker, c.phoneme, experts[c.expert]) == ("ann", "a", "ann")]
     )
@@ -109,14 +115,16 @@ def test_what_is_wrong_is_what_the_scoring_counts(
 ) -> None:
     trained: Trained = request.getfixturevalue(fixture)
     examples = examples_of(trained, tones)
-    looked = Looked()
-    each = find_clips(trained.run.recognizer, examples, Cell(wrong=True), looked=looked)
+    counts = SearchCounts()
+    each = find_clips(trained.run.recognizer, examples, ClipQuery(wrong=True), counts=counts)
     wrong = list(chain.from_iterable(each))
     evaluation = evaluate(trained.run)
     wrong = [clip for clip in wrong if clip.utterance in evaluation.utterances]
-    assert looked.without_rows == 0
-    assert sum(clip.heard is None for clip in wrong) == evaluation.total.deletions
-    confused = Counter((clip.phoneme, clip.heard) for clip in wrong if clip.heard is not None)
+    assert counts.without_rows == 0
+    assert sum(clip.hypothesis is None for clip in wrong) == evaluation.total.deletions
+    confused = Counter(
+        (clip.phoneme, clip.hypothesis) for clip in wrong if clip.hypothesis is not None
+    )
     assert confused == Counter({(r, h): n for r, h, n in evaluation.total.confusions})
     assert len(wrong) == evaluation.total.deletions + evaluation.total.substitutions
     assert wrong
@@ -126,17 +134,19 @@ PHONEMES = st.lists(st.sampled_from(["a", "i", "m"]), max_size=8)
 
 
 @given(PHONEMES, PHONEMES)
-def test_what_was_heard_agrees_with_the_score(reference: list[str], hypothesis: list[str]) -> None:
-    heard = decoded_phonemes(reference, hypothesis)
+def test_aligned_hypotheses_agree_with_the_score(
+    reference: list[str], hypothesis: list[str]
+) -> None:
+    aligned = decoded_phonemes(reference, hypothesis)
     score = score_utterance(reference, hypothesis)
-    assert len(heard) == len(reference)
-    assert sum(own is None for own in heard) == score.deletions
-    taken = [(r, h) for r, h in zip(reference, heard, strict=True) if h not in (None, r)]
-    assert taken == list(score.confusions)
+    assert len(aligned) == len(reference)
+    assert sum(phoneme is None for phoneme in aligned) == score.deletions
+    confused = [(r, h) for r, h in zip(reference, aligned, strict=True) if h not in (None, r)]
+    assert confused == list(score.confusions)
 
 
 @BOTH
-def test_a_clip_is_the_recordings_own_samples(
+def test_a_clip_has_the_samples_of_the_recording(
     fixture: str, request: pytest.FixtureRequest, tones: PreparedCorpus, tmp_path: Path
 ) -> None:
     trained: Trained = request.getfixturevalue(fixture)
@@ -160,21 +170,21 @@ def test_a_clip_is_the_recordings_own_samples(
             pytest.approx(end - start, abs=1e-3),
         )
         assert (cut.supervisions[0].speaker, row["speaker"]) == (row["speaker"],) * 2
-        heard, rate = soundfile.read(done.folder / row["file"], dtype="int16")
+        clip, rate = soundfile.read(done.folder / row["file"], dtype="int16")
         assert rate == tiny.RATE
         first = max(0, round((item.start - 0.05) * rate))
         last = min(len(recording), round((item.end + 0.05) * rate))
         expected = recording[first:last]
-        assert len(heard) == len(expected)
-        np.testing.assert_array_equal(heard[fade:-fade], expected[fade:-fade])
-        assert (np.abs(heard) <= np.abs(expected)).all()
-        assert abs(heard[0]) <= 0.01 * 32768
+        assert len(clip) == len(expected)
+        np.testing.assert_array_equal(clip[fade:-fade], expected[fade:-fade])
+        assert (np.abs(clip) <= np.abs(expected)).all()
+        assert abs(clip[0]) <= 0.01 * 32768
         assert float(row["offset"]) == pytest.approx(item.start - first / rate, abs=1e-4)
 
 
 def test_a_clip_ends_where_its_recording_does() -> None:
     waveform = np.linspace(-0.5, 0.5, 1000, dtype=np.float32)
-    whole = cut_sound(waveform, 1000, 0.02, 1.3, context=0.1)
+    whole = cut_audio(waveform, 1000, 0.02, 1.3, context=0.1)
     assert len(whole.waveform) == 1000
     assert (whole.offset, whole.length) == (pytest.approx(0.02), pytest.approx(0.98))
     assert waveform[0] == -0.5
@@ -182,7 +192,7 @@ def test_a_clip_ends_where_its_recording_does() -> None:
     assert np.abs(envelope).max() == pytest.approx(1)
     assert (envelope[:, 0] <= envelope[:, 1]).all()
     assert whole.envelope(5000).shape == (5000, 2)
-    silent = cut_sound(np.zeros(100, dtype=np.float32), 1000, 0.02, 0.05, context=0)
+    silent = cut_audio(np.zeros(100, dtype=np.float32), 1000, 0.02, 0.05, context=0)
     assert (silent.envelope(10) == 0).all()
 
 
@@ -248,26 +258,26 @@ class Reader(HTMLParser):
 
 def test_names_are_shown_and_not_executed() -> None:
     experts = NASTY
-    sound = cut_sound(np.ones(800, dtype=np.float32), 8000, 0.02, 0.05, 0.01)
+    sound = cut_audio(np.ones(800, dtype=np.float32), 8000, 0.02, 0.05, 0.01)
     weights = np.full(len(NASTY), 1 / len(NASTY), dtype=np.float32)
     clips = [Clip(f"{name} take", name, name, 0.02, 0.05, 3, weights, NASTY[0]) for name in NASTY]
-    for shown, cell in ((clips, Cell()), (clips[:1], Cell(*NASTY[:3], wrong=True))):
+    for shown, query in ((clips, ClipQuery()), (clips[:1], ClipQuery(*NASTY[:3], wrong=True))):
         page = render_clips(
-            [Card.of(clip, sound, "clips/0001.flac", experts) for clip in shown],
+            [ClipView.of(clip, sound, "clips/0001.flac", experts) for clip in shown],
             experts,
-            cell=cell,
+            query=query,
             facts={"run": NASTY[0]},
-            found=900,
+            total=900,
             notes=[],
         )
         reader = Reader()
         reader.feed(page)
         kinds = Counter(tag for tag, _ in reader.tags)
         assert (kinds["img"], kinds["script"], kinds["b"] >= len(shown)) == (0, 1, True)
-        assert not any(key.startswith("on") for _, own in reader.tags for key in own)
-        cards = [own for tag, own in reader.tags if own.get("class") == "card"]
-        assert [own["data-speaker"] for own in cards] == [clip.speaker for clip in shown]
-        assert [own["data-utterance"] for own in cards] == [clip.utterance for clip in shown]
+        assert not any(key.startswith("on") for _, attributes in reader.tags for key in attributes)
+        cards = [attributes for _, attributes in reader.tags if attributes.get("class") == "card"]
+        assert [card["data-speaker"] for card in cards] == [clip.speaker for clip in shown]
+        assert [card["data-utterance"] for card in cards] == [clip.utterance for clip in shown]
         for clip in shown:
             assert clip.phoneme in reader.texts
             assert clip.utterance in reader.texts
@@ -277,18 +287,25 @@ def test_names_are_shown_and_not_executed() -> None:
 def test_the_page_needs_nothing_but_the_files_beside_it(
     recognized: Trained, tmp_path: Path
 ) -> None:
-    done = written(recognized, tmp_path / "clips", Cell(wrong=False), limit=5)
+    done = written(recognized, tmp_path / "clips", ClipQuery(wrong=False), limit=5)
     page = done.page.read_text(encoding="utf-8")
     assert not re.search(r"https?://|@import|url\(", page)
     reader = Reader()
     reader.feed(page)
-    linked = {own[key] for _, own in reader.tags for key in ("href", "src") if own.get(key)}
+    linked = {
+        attributes[key]
+        for _, attributes in reader.tags
+        for key in ("href", "src")
+        if attributes.get(key)
+    }
+    linked.discard("#clips")
     files = {row["file"] for row in table_of(done.folder)}
     assert linked == files | {"clips.csv", "data:,"}
     assert {f"clips/{path.name}" for path in (done.folder / "clips").iterdir()} == files
-    labels = [own["aria-label"] for tag, own in reader.tags if own.get("class") == "play"]
+    buttons = [attributes for _, attributes in reader.tags if attributes.get("class") == "play"]
+    labels = [button["aria-label"] for button in buttons]
     assert len(set(labels)) == 5
-    assert f"5 of {done.found:,}" in page
+    assert f"5 of {done.total:,}" in page
 
 
 def test_the_table_says_what_the_clips_are(classified: Trained, tmp_path: Path) -> None:
@@ -302,7 +319,7 @@ def test_the_table_says_what_the_clips_are(classified: Trained, tmp_path: Path) 
         )
         assert experts.index(row["expert"]) == clip.expert
         assert float(row["weight"]) == pytest.approx(clip.weights.max(), abs=1e-5)
-        assert (row["heard"], row["wrong"]) == (clip.heard or "", str(clip.wrong).lower())
+        assert (row["hypothesis"], row["wrong"]) == (clip.hypothesis or "", str(clip.wrong).lower())
     assert "20 dB" in done.page.read_text(encoding="utf-8")
 
 
@@ -310,10 +327,10 @@ def test_phonemes_without_a_frame_are_counted(recognized: Trained, tones: Prepar
     example = examples_of(recognized, tones)[0]
     # The second one lies between the centres of two frames of 20 ms.
     short = replace(example, phonemes=("a", "i"), spans=(("a", 0.02, 0.08), ("i", 0.092, 0.095)))
-    looked = Looked()
-    (found,) = find_clips(recognized.run.recognizer, [short], Cell(), looked=looked)
-    assert [clip.phoneme for clip in found] == ["a"]
-    assert (looked.phonemes, looked.without_rows) == (2, 1)
+    counts = SearchCounts()
+    (clips,) = find_clips(recognized.run.recognizer, [short], ClipQuery(), counts=counts)
+    assert [clip.phoneme for clip in clips] == ["a"]
+    assert (counts.phonemes, counts.without_rows) == (2, 1)
     crowded = replace(example, phonemes=("a", "i") * 200, spans=())
-    (found,) = find_clips(recognized.run.recognizer, [crowded], Cell())
-    assert found == []
+    (clips,) = find_clips(recognized.run.recognizer, [crowded], ClipQuery())
+    assert clips == []

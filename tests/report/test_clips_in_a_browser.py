@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from test_browser import until
 from waiting import BROWSER_PATIENCE_MS
 
 from phoneme_moe.pipeline import Trained
-from phoneme_moe.report.clips.find import Cell
+from phoneme_moe.report.clips.find import ClipQuery
 from phoneme_moe.report.clips.run import clips_of_run
 
 #: Clips are short: at an eighth of their speed none is over before a busy machine has looked.
@@ -21,14 +22,14 @@ Object.defineProperty(HTMLMediaElement.prototype, "playbackRate", {
 
 
 def test_clips_play_and_are_found(chromium: Any, recognized: Trained, tmp_path: Path) -> None:
-    done = clips_of_run(recognized.run, Cell(), out=tmp_path / "clips", limit=12)
+    done = clips_of_run(recognized.run, ClipQuery(), out=tmp_path / "clips", limit=12)
     for width in (1280, 390):
         page = chromium.new_page(viewport={"width": width, "height": 800})
         page.set_default_timeout(BROWSER_PATIENCE_MS)
         page.add_init_script(SLOWLY)
-        asked: list[str] = []
+        requests: list[str] = []
         complaints: list[str] = []
-        page.on("request", lambda request, asked=asked: asked.append(request.url))
+        page.on("request", lambda request, requests=requests: requests.append(request.url))
         page.on("console", lambda message, seen=complaints: seen.append(message.text))
         page.on("pageerror", lambda error, seen=complaints: seen.append(str(error)))
         page.goto(done.page.as_uri())
@@ -38,10 +39,8 @@ def test_clips_play_and_are_found(chromium: Any, recognized: Trained, tmp_path: 
         # A click plays, the cursor moves, and it ends by itself.
         first = page.locator(".card").first
         first.get_by_role("button").click()
-        page.wait_for_function(
-            "Number(document.querySelector('.playing .cursor')?.getAttribute('x1')) > 5"
-        )
-        page.wait_for_function("!document.querySelector('.playing')")
+        until(page, "Number(document.querySelector('.playing .cursor')?.getAttribute('x1')) > 5")
+        until(page, "!document.querySelector('.playing')")
 
         # The arrow goes to the next, space plays it, escape stops.
         page.locator("h1").click()
@@ -70,6 +69,6 @@ def test_clips_play_and_are_found(chromium: Any, recognized: Trained, tmp_path: 
         assert page.get_by_text("No clip fits the filter.").is_visible()
 
         assert complaints == []
-        assert asked
-        assert all(url.startswith("file://") for url in asked)
+        assert requests
+        assert all(url.startswith("file://") for url in requests)
         page.close()

@@ -1,1 +1,1 @@
-"""What is behind a cell of the report, to be heard."""
+"""Clips: the spoken phonemes behind a cell of the routing report, to listen to."""

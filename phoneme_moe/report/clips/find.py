@@ -1,8 +1,8 @@
-"""The spoken phonemes behind a cell of the routing report, and a fair sample of them.
+"""The spoken phonemes behind a cell of the routing report, and an even sample of them.
 
 A *clip* is one phoneme of one utterance: the rows (frames, or one token) in which it is spoken.
 
-Legend: B batch, T rows, E experts, N phonemes of an utterance.
+Legend: T rows, E experts, N phonemes of an utterance.
 """
 
 from __future__ import annotations
@@ -13,26 +13,25 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from phoneme_moe.data.examples import Example
-from phoneme_moe.inference import decode_phonemes, recognize_examples
+from phoneme_moe.inference import RecognizedUtterance, recognize_split
 from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.report.collect.frame_phonemes import decoded_phonemes, phoneme_rows
 
 SEED = 0
-"""Of the draw where there are more clips than are wanted."""
+"""Of the sample where there are more clips than the limit."""
 
 
 @dataclass(frozen=True)
-class Cell:
-    """Which clips are wanted; what is None is not asked for.
+class ClipQuery:
+    """Which clips are wanted; None stands for any.
 
     Attributes:
-        speaker: Who speaks.
-        expert: Who leads: has the greatest mean weight of all experts over the phoneme's rows.
-        phoneme: What is spoken.
-        wrong: Only what the run recognises wrongly.
+        speaker: The speaker.
+        expert: The expert with the greatest mean weight over the phoneme's rows.
+        phoneme: The phoneme spoken.
+        wrong: Only phonemes that the run recognises wrongly.
     """
 
     speaker: str | None = None
@@ -57,13 +56,13 @@ class Clip:
     Attributes:
         utterance: Identifier of its utterance; of a token, the utterance's and the token's number
             with ``#`` between.
-        speaker: Who speaks.
-        phoneme: What is spoken.
+        speaker: Its speaker.
+        phoneme: The phoneme of the reference.
         start: Where it begins, in seconds from the start of the utterance (of the token).
         end: Where it ends, likewise.
         rows: Frames in which it is spoken; 1 for a token.
         weights: Mean weight of each expert over them, shape (experts,), in 0..1, sums to 1.
-        heard: What the run took it for; None where it heard nothing.
+        hypothesis: The recognised phoneme aligned with it; None for a deletion.
     """
 
     utterance: str
@@ -73,27 +72,27 @@ class Clip:
     end: float
     rows: int
     weights: NDArray[np.float32]
-    heard: str | None
+    hypothesis: str | None
 
     @property
     def expert(self) -> int:
-        """Index of the expert that leads."""
+        """Index of the expert that leads: the one of greatest weight."""
         return int(self.weights.argmax())
 
     @property
     def wrong(self) -> bool:
         """Whether the run did not recognise it."""
-        return self.heard != self.phoneme
+        return self.hypothesis != self.phoneme
 
 
 @dataclass
-class Looked:
-    """What was looked through on the way; counted while ``find_clips`` runs.
+class SearchCounts:
+    """Phonemes searched, counted while ``find_clips`` runs.
 
     Attributes:
         phonemes: Spoken phonemes, whether wanted or not.
-        without_rows: Those of them that no row belongs to: shorter than a frame, or in an utterance
-            without times that could not be aligned. They are in no cell of the report.
+        without_rows: Those of them without a row: shorter than a frame, or in an utterance without
+            times that could not be aligned. They are in no cell of the report.
     """
 
     phonemes: int = 0
@@ -103,68 +102,55 @@ class Looked:
 def find_clips(
     recognizer: Recognizer,
     examples: Sequence[Example],
-    cell: Cell,
+    query: ClipQuery,
     layer: str | None = None,
-    looked: Looked | None = None,
+    counts: SearchCounts | None = None,
 ) -> Iterator[list[Clip]]:
     """The clips behind a cell, utterance by utterance.
 
     Args:
         recognizer: In evaluation mode.
         examples: At least one.
-        cell: Which are wanted; its names are the model's and the corpus's.
+        query: Which are wanted; its names are the model's and the corpus's.
         layer: A sparse layer of an encoder; its last one when left out.
-        looked: Counts, where they are wanted.
+        counts: Counts the phonemes searched, where given.
 
     Yields:
-        Of each utterance (or token) the clips that are wanted, in the order spoken.
+        The wanted clips of each utterance (or token), in the order spoken.
 
     Raises:
-        InputError: There is no such layer, or a gate that is the speaker's identity has nobody for
-            a speaker.
+        InputError: There is no such layer, or a gate that is the speaker's identity has no expert
+            for a speaker.
     """
     layer, experts = recognizer.routed_layer(layer)
-    chosen = None if cell.expert is None else experts.index(cell.expert)
-    looked = looked if looked is not None else Looked()
-    num_shifts = recognizer.decoding.shifts_for(None)
-    for batch, recognition in recognize_examples(recognizer, examples, num_shifts=num_shifts):
-        num_frames = recognition.num_frames.tolist()
-        log_posteriors = recognition.log_posteriors.float().cpu()
-        weights = recognition.routing_of(layer).weights.float().cpu().numpy()  # (B, T, E)
-        hypotheses = decode_phonemes(recognizer, recognition)
-        for row, (example, hypothesis) in enumerate(zip(batch.examples, hypotheses, strict=True)):
-            frames = num_frames[row]
-            own = weights[row, :frames]
-            clips = _clips(recognizer, example, own, log_posteriors[row, :frames], hypothesis)
-            looked.phonemes += len(example.phonemes)
-            looked.without_rows += len(example.phonemes) - len(clips)
-            yield [
-                clip
-                for clip in clips
-                if cell.speaker in (None, clip.speaker)
-                and cell.phoneme in (None, clip.phoneme)
-                and chosen in (None, clip.expert)
-                and (clip.wrong or not cell.wrong)
-            ]
+    expert = None if query.expert is None else experts.index(query.expert)
+    counts = counts if counts is not None else SearchCounts()
+    for one in recognize_split(recognizer, examples, layers=(layer,)):
+        clips = _clips(recognizer, one, one.weights[layer])
+        counts.phonemes += len(one.example.phonemes)
+        counts.without_rows += len(one.example.phonemes) - len(clips)
+        yield [
+            clip
+            for clip in clips
+            if query.speaker in (None, clip.speaker)
+            and query.phoneme in (None, clip.phoneme)
+            and expert in (None, clip.expert)
+            and (clip.wrong or not query.wrong)
+        ]
 
 
 def _clips(
-    recognizer: Recognizer,
-    example: Example,
-    weights: NDArray[np.float32],
-    log_posteriors: Tensor,
-    hypothesis: Sequence[str],
+    recognizer: Recognizer, one: RecognizedUtterance, weights: NDArray[np.float32]
 ) -> list[Clip]:
     """Every phoneme of an utterance that has rows.
 
     Args:
-        recognizer: Whose posteriors they are.
-        example: The utterance or token.
+        recognizer: Whose output it is.
+        one: The utterance or token.
         weights: Shape (rows, experts).
-        log_posteriors: Shape (rows, outputs).
-        hypothesis: What was recognised.
     """
-    number = phoneme_rows(recognizer, example, log_posteriors)
+    example = one.example
+    number = phoneme_rows(recognizer, example, one.log_posteriors.float().cpu())
     spoken = number >= 0
     numbers, first, inverse, counts = np.unique(
         number[spoken], return_index=True, return_inverse=True, return_counts=True
@@ -174,7 +160,7 @@ def _clips(
     np.add.at(totals, inverse, shares)
     means = (totals / counts[:, None]).astype(np.float32)  # (N, E)
     first_rows = np.flatnonzero(spoken)[first]
-    heard = decoded_phonemes(example.phonemes, hypothesis)
+    hypotheses = decoded_phonemes(example.phonemes, one.hypothesis)
     clips = []
     for k, index in enumerate(numbers.tolist()):
         if example.spans:
@@ -191,7 +177,7 @@ def _clips(
                 end,
                 int(counts[k]),
                 means[k],
-                heard[index],
+                hypotheses[index],
             )
         )
     return clips
@@ -201,7 +187,7 @@ def draw_clips(clips: Sequence[Clip], limit: int) -> list[Clip]:
     """At most so many clips, evenly over speakers, and of each speaker evenly over utterances.
 
     No speaker has more than one clip above another that has some left; nor has an utterance above
-    another of the same speaker. Which ones is drawn (``SEED``).
+    another of the same speaker. The choice is random (``SEED``).
 
     Args:
         clips: In any order that is always the same.

@@ -1,35 +1,32 @@
-"""The page of a folder of clips: one HTML file with a small script, and no network."""
+"""The page of a folder of clips, in the style of the report."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from itertools import groupby
 
-from jinja2 import Environment, StrictUndefined
-
-from phoneme_moe.report.clips.find import SEED, Cell, Clip
-from phoneme_moe.report.clips.sounds import Sound
-from phoneme_moe.report.page.palette import expert_colours, from_hex, hex_colour, ink
+from phoneme_moe.report.clips.audio import ClipAudio
+from phoneme_moe.report.clips.find import SEED, Clip, ClipQuery
+from phoneme_moe.report.page.template import read, render
 
 WAVE_COLUMNS, WAVE_HEIGHT = 150, 40
-"""Of a waveform in the units of its drawing."""
-#: Parts of a bar below this weight are drawn as one remainder, as in the report.
+"""Size of a waveform in the units of its SVG."""
+#: Parts of a bar below this weight are drawn as one remainder.
 _THINNEST = 0.02
-#: Experts that are named under a bar.
+#: Experts listed under a bar.
 _NAMED = 3
 
 
 @dataclass(frozen=True)
-class Card:
-    """One clip, ready for the template.
+class ClipView:
+    """What the page shows of one clip.
 
     Attributes:
-        clip: What it is.
-        file: Its sound, relative to the page.
+        clip: The clip.
+        file: Its audio, relative to the page.
         expert: Name of the expert that leads.
-        seconds: Length of the sound.
+        seconds: Length of the audio.
         offset: Where the phoneme begins in it, in seconds.
         length: How long the phoneme is, in seconds.
         wave: Corners of the waveform, as SVG writes them.
@@ -47,13 +44,13 @@ class Card:
     parts: list[tuple[int | None, str, float]]
 
     @staticmethod
-    def of(clip: Clip, sound: Sound, file: str, experts: Sequence[str]) -> Card:
-        """Reduces a sound to what the page shows of it."""
+    def of(clip: Clip, audio: ClipAudio, file: str, experts: Sequence[str]) -> ClipView:
+        """The view of a clip with its audio."""
         half = WAVE_HEIGHT / 2
         # A silent column is still a line.
         rows = [
             (half - (half - 1) * float(high) - 0.4, half - (half - 1) * float(low) + 0.4)
-            for low, high in sound.envelope(WAVE_COLUMNS)
+            for low, high in audio.envelope(WAVE_COLUMNS)
         ]
         upper = [f"{column},{top:.1f}" for column, (top, _) in enumerate(rows)]
         lower = [f"{column},{bottom:.1f}" for column, (_, bottom) in enumerate(rows)]
@@ -65,20 +62,20 @@ class Card:
         rest = 1 - sum(weight for _, _, weight in parts)
         if rest > 0.002:
             parts.append((None, "others", rest))
-        return Card(
+        return ClipView(
             clip,
             file,
             experts[clip.expert],
-            sound.seconds,
-            sound.offset,
-            sound.length,
+            audio.seconds,
+            audio.offset,
+            audio.length,
             " ".join(upper + lower[::-1]),
             parts,
         )
 
     @property
     def named(self) -> list[tuple[int | None, str, float]]:
-        """The parts that are written out."""
+        """The parts that are listed."""
         return self.parts[:_NAMED]
 
     @property
@@ -89,55 +86,53 @@ class Card:
 
 
 def render_clips(
-    cards: Sequence[Card],
+    views: Sequence[ClipView],
     experts: Sequence[str],
     *,
-    cell: Cell,
+    query: ClipQuery,
     facts: Mapping[str, str],
-    found: int,
+    total: int,
     notes: Sequence[str],
 ) -> str:
     """The page.
 
     Args:
-        cards: The clips, those of a speaker together and of a phoneme within, at least one.
+        views: The clips, those of a speaker together and of a phoneme within, at least one.
         experts: All experts, in the order of the weights.
-        cell: What was asked for.
+        query: Which clips were wanted.
         facts: Run, corpus, split and so on, name to value.
-        found: Clips behind the cell, of which the page may have a sample.
-        notes: Sentences on times and sound.
+        total: Clips behind the cell, of which the page may have a sample.
+        notes: Sentences on times and audio.
     """
-    one_speaker = len({card.clip.speaker for card in cards}) == 1
-    kind = "phoneme" if one_speaker else "speaker"
-
-    def heading(card: Card) -> str:
-        return card.clip.phoneme if one_speaker else card.clip.speaker
-
-    used = {i for card in cards for i, _, _ in card.parts if i is not None}
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["percent"] = lambda weight: f"{100 * weight:.0f}\u202f%"
-    template = resources.files(__package__).joinpath("page.html.jinja")
-    return environment.from_string(template.read_text(encoding="utf-8")).render(
-        cell=cell,
-        facts=facts,
+    speakers = {view.clip.speaker for view in views}
+    phonemes = {view.clip.phoneme for view in views}
+    kind = "phoneme" if len(speakers) == 1 else "speaker"
+    groups = groupby(views, lambda view: str(getattr(view.clip, kind)))
+    used = {i for view in views for i, _, _ in view.parts if i is not None}
+    count = f"{len(views):,}" + (f" of {total:,}" if total > len(views) else "")
+    shown = {**facts, "clips": count}
+    if kind == "phoneme":
+        shown["speaker"] = views[0].clip.speaker
+    else:
+        shown["speakers"] = f"{len(speakers):,}"
+    shown["phonemes"] = f"{len(phonemes):,}"
+    return render(
+        "clips/clips.html.jinja",
+        styles=["clips/clips.css"],
+        scripts=[read("clips/clips.js")],
+        num_experts=len(experts),
+        title=f"Clips of {facts['run']}: {query}",
+        facts=shown,
+        query=query,
         kind=kind,
-        one_speaker=cards[0].clip.speaker,
-        groups=[(name, list(own)) for name, own in groupby(cards, heading)],
-        count=len(cards),
-        found=found,
+        groups=[(name, list(group)) for name, group in groups],
+        count=len(views),
+        total=total,
         seed=SEED,
-        num_wrong=sum(card.clip.wrong for card in cards),
-        speakers=len({card.clip.speaker for card in cards}),
-        phonemes=len({card.clip.phoneme for card in cards}),
+        num_wrong=sum(view.clip.wrong for view in views),
         notes=notes,
         columns=WAVE_COLUMNS - 1,
         height=WAVE_HEIGHT,
         legend=[(i, experts[i]) for i in sorted(used)],
-        colours=[
-            (i, colour, hex_colour(ink(from_hex(colour))))
-            for i, colour in enumerate(expert_colours(len(experts)))
-            if i in used
-        ],
+        files={"clips.csv": "the same as a table"},
     )

@@ -1,8 +1,17 @@
-"""A folder of clips: the page, a table for programs, and a sound file for each."""
+"""A folder of clips: the page, a table for programs, and an audio file for each.
+
+It is put in place whole or not at all.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import csv
+import io
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -10,20 +19,28 @@ from pathlib import Path
 from phoneme_moe.corpora import PreparedCorpus, load_corpus
 from phoneme_moe.data.examples import Example, load_examples
 from phoneme_moe.data.speakers import split_speakers
-from phoneme_moe.errors import InputError, suggest
+from phoneme_moe.errors import ArgumentError, InputError, suggest
 from phoneme_moe.progress import track
-from phoneme_moe.report.clips.find import Cell, Clip, Looked, draw_clips, find_clips
-from phoneme_moe.report.clips.folder import (
-    PAGE,
-    SOUNDS,
-    TABLE,
-    check_replaceable,
-    table_text,
-    whole_folder,
-)
-from phoneme_moe.report.clips.page import Card, render_clips
-from phoneme_moe.report.clips.sounds import cut_sounds, in_recordings
+from phoneme_moe.report.clips.audio import cut_clips, times_in_recordings
+from phoneme_moe.report.clips.find import Clip, ClipQuery, SearchCounts, draw_clips, find_clips
+from phoneme_moe.report.clips.page import ClipView, render_clips
 from phoneme_moe.run_folder import LoadedRun
+
+PAGE, TABLE, AUDIO = "index.html", "clips.csv", "clips"
+COLUMNS = (
+    "file",
+    "utterance",
+    "speaker",
+    "phoneme",
+    "start",
+    "end",
+    "expert",
+    "weight",
+    "hypothesis",
+    "wrong",
+    "offset",
+)
+"""Of ``clips.csv``; times in seconds, ``offset`` is where the phoneme begins in its file."""
 
 
 @dataclass(frozen=True)
@@ -32,18 +49,16 @@ class RunClips:
 
     Attributes:
         folder: Where it lies.
-        clips: What is in it, in its order.
-        found: How many clips are behind the cell.
-        looked: What was looked through.
-        cell: Which clips were asked for.
-        facts: What they are of: run, corpus, split and so on.
+        clips: Its clips, in the order of the page.
+        total: How many clips are behind the cell.
+        query: Which clips were wanted.
+        facts: Run, corpus, split and so on, name to value.
     """
 
     folder: Path
     clips: tuple[Clip, ...]
-    found: int
-    looked: Looked
-    cell: Cell
+    total: int
+    query: ClipQuery
     facts: dict[str, str]
 
     @property
@@ -55,23 +70,23 @@ class RunClips:
     def summary(self) -> list[str]:
         """What was written, for people, in two lines."""
         count = f"{len(self.clips):,}"
-        if self.found > len(self.clips):
-            count += f" of {self.found:,}"
+        if self.total > len(self.clips):
+            count += f" of {self.total:,}"
         speakers = len({clip.speaker for clip in self.clips})
         phonemes = len({clip.phoneme for clip in self.clips})
         wrong = sum(clip.wrong for clip in self.clips)
         return [
-            f"{' '.join(self.facts.values())}: {self.cell}",
+            f"{' '.join(self.facts.values())}: {self.query}",
             f"clips {count}, speakers {speakers:,}, phonemes {phonemes:,}, wrong {wrong:,}",
         ]
 
 
 def clips_of_run(
     run: LoadedRun,
-    cell: Cell,
+    query: ClipQuery,
     split: str = "test",
     out: Path | None = None,
-    corpus_name: str | None = None,
+    corpus: str | None = None,
     layer: str | None = None,
     limit: int = 200,
     context_ms: float = 100.0,
@@ -81,14 +96,14 @@ def clips_of_run(
 
     Args:
         run: The run.
-        cell: Which clips.
+        query: Which clips.
         split: ``train``, ``dev`` or ``test``.
         out: Folder to write; ``clips`` in the run folder when left out. A former folder of clips is
             replaced.
-        corpus_name: Another prepared corpus than the run's own.
+        corpus: A prepared corpus; the run's when left out.
         layer: A sparse layer of an encoder; its last one when left out.
         limit: Clips at most; of more, a sample evenly over speakers and utterances.
-        context_ms: What is heard before and after the phoneme.
+        context_ms: Audio before and after the phoneme.
         progress: Whether to show a progress bar on stderr (never when that is no terminal).
 
     Raises:
@@ -97,91 +112,154 @@ def clips_of_run(
     """
     folder = out or run.folder / "clips"
     check_replaceable(folder.resolve())
-    corpus = load_corpus(corpus_name or run.recipe.corpus.name)
+    prepared = load_corpus(corpus or run.recipe.corpus.name)
     layer, experts = run.recognizer.routed_layer(layer)
-    _check_names(run, corpus, cell, experts)
-    if cell.speaker is not None:
-        speakers: tuple[str, ...] = (cell.speaker,)
+    _check_names(run, prepared, query, experts)
+    if query.speaker is not None:
+        speakers: tuple[str, ...] = (query.speaker,)
     else:
-        speakers = split_speakers(run.recipe, corpus, run.recognizer)
-    examples = load_examples(run.recipe, corpus, split, run.recognizer, speakers)
-    looked = Looked()
-    each = find_clips(run.recognizer, examples, cell, layer, looked)
-    found = list(
+        speakers = split_speakers(run.recipe, prepared, run.recognizer)
+    examples = load_examples(run.recipe, prepared, split, run.recognizer, speakers)
+    counts = SearchCounts()
+    each = find_clips(run.recognizer, examples, query, layer, counts)
+    matches = list(
         chain.from_iterable(track(each, "looking for clips", progress, total=len(examples)))
     )
-    if not found:
-        what = f"{corpus.name} {split}"
-        raise InputError(f"no clip of {what}: of {looked.phonemes:,} phonemes none is: {cell}")
-    clips, cuts = draw_clips(found, limit), corpus.cuts(split)
+    if not matches:
+        raise InputError(
+            f"no clip of {prepared.name} {split} matches {query} "
+            f"({counts.phonemes:,} phonemes searched)"
+        )
+    clips, cuts = draw_clips(matches, limit), prepared.cuts(split)
     tokens = run.recipe.task.kind == "classify"
     if tokens:
-        clips = in_recordings(clips, cuts)
-    facts = {
-        "run": run.folder.resolve().name,
-        "corpus": corpus.name,
-        "split": split,
-        **({} if layer is None else {"layer": layer}),
-    }
+        clips = times_in_recordings(clips, cuts)
+    facts = {"run": run.folder.resolve().name, "corpus": prepared.name, "split": split}
+    if layer is not None:
+        facts["layer"] = layer
     with whole_folder(folder.resolve()) as inside:
-        (inside / SOUNDS).mkdir()
-        files = [f"{SOUNDS}/{number:04}.flac" for number in range(1, len(clips) + 1)]
-        cards: dict[int, Card] = {}
-        sounds = cut_sounds(clips, cuts, context_ms / 1000, tokens)
-        for number, sound in track(sounds, "cutting", progress, total=len(clips)):
-            sound.save(inside / files[number])
-            cards[number] = Card.of(clips[number], sound, files[number], experts)
+        (inside / AUDIO).mkdir()
+        files = [f"{AUDIO}/{number:04}.flac" for number in range(1, len(clips) + 1)]
+        views: dict[int, ClipView] = {}
+        audio = cut_clips(clips, cuts, context_ms / 1000, tokens)
+        for number, one in track(audio, "cutting", progress, total=len(clips)):
+            one.save(inside / files[number])
+            views[number] = ClipView.of(clips[number], one, files[number], experts)
+        ordered = [views[number] for number in range(len(clips))]
         page = render_clips(
-            [cards[number] for number in range(len(clips))],
+            ordered,
             experts,
-            cell=cell,
+            query=query,
             facts=facts,
-            found=len(found),
-            notes=_notes(run, examples, looked, context_ms),
+            total=len(matches),
+            notes=_notes(run, examples, counts, context_ms),
         )
         (inside / PAGE).write_text(page, encoding="utf-8")
-        (inside / TABLE).write_text(
-            table_text(clips, files, [cards[n].offset for n in range(len(clips))], experts),
-            encoding="utf-8",
-            newline="",
-        )
-    return RunClips(folder, tuple(clips), len(found), looked, cell, facts)
+        (inside / TABLE).write_text(table_text(ordered), encoding="utf-8", newline="")
+    return RunClips(folder, tuple(clips), len(matches), query, facts)
 
 
 def _check_names(
-    run: LoadedRun, corpus: PreparedCorpus, cell: Cell, experts: tuple[str, ...]
+    run: LoadedRun, corpus: PreparedCorpus, query: ClipQuery, experts: tuple[str, ...]
 ) -> None:
     known_phonemes = {*run.recognizer.phonemes.symbols, *corpus.phonemes}
-    for option, name, whose, known in (
-        ("speaker", cell.speaker, f"corpus {corpus.name}", corpus.speakers),
-        ("expert", cell.expert, str(run.folder), experts),
-        ("phoneme", cell.phoneme, f"corpus {corpus.name}", tuple(known_phonemes)),
+    for kind, name, place, known in (
+        ("speaker", query.speaker, f"corpus {corpus.name}", corpus.speakers),
+        ("expert", query.expert, str(run.folder), experts),
+        ("phoneme", query.phoneme, f"corpus {corpus.name}", tuple(known_phonemes)),
     ):
         if name is not None and name not in known:
-            raise InputError(f"--{option}: {whose} has no {option} {name!r}{suggest(name, known)}")
+            raise ArgumentError(kind, f"{place} has no {kind} {name!r}{suggest(name, known)}")
 
 
 def _notes(
-    run: LoadedRun, examples: Sequence[Example], looked: Looked, context_ms: float
+    run: LoadedRun, examples: Sequence[Example], counts: SearchCounts, context_ms: float
 ) -> list[str]:
-    """What a listener should know."""
+    """Sentences on times and audio."""
     notes = [f"Each clip has {context_ms:g} ms before and after the phoneme."]
     timed = sum(bool(example.spans) for example in examples)
     if timed:
-        where = "" if timed == len(examples) else " where it has them, else of the model"
+        where = "" if timed == len(examples) else " where it has them, else from forced alignment"
         notes.append(f"Phoneme times are those of the corpus{where}.")
     else:
-        notes.append("The corpus has no phoneme times: these are the model’s own forced alignment.")
-    if looked.without_rows:
+        notes.append("The corpus has no phoneme times; these are from forced alignment.")
+    if counts.without_rows:
         notes.append(
-            f"{looked.without_rows:,} of {looked.phonemes:,} phonemes have no frame of their own "
-            "and are in no cell."
+            f"{counts.without_rows:,} of {counts.phonemes:,} phonemes are shorter than a frame and "
+            "in no cell."
         )
     if len(run.recognizer.routed_layer(None)[1]) == 1:
         notes.append("The run has one expert, which leads everywhere.")
     if run.recipe.corpus.snr_db is not None:
         notes.append(
-            f"Here are the recordings as they are; the model heard them in noise, at "
+            "The audio is that of the recordings; the model's input has added noise, at "
             f"{run.recipe.corpus.snr_db:g} dB."
         )
     return notes
+
+
+def table_text(views: Sequence[ClipView]) -> str:
+    """The content of ``clips.csv``, in the order of the page."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for view in views:
+        clip = view.clip
+        writer.writerow(
+            [
+                view.file,
+                clip.utterance,
+                clip.speaker,
+                clip.phoneme,
+                f"{clip.start:.4f}",
+                f"{clip.end:.4f}",
+                view.expert,
+                f"{clip.weights[clip.expert]:.6f}",
+                clip.hypothesis or "",
+                str(clip.wrong).lower(),
+                f"{view.offset:.4f}",
+            ]
+        )
+    return text.getvalue()
+
+
+def check_replaceable(folder: Path) -> None:
+    """A folder is replaced only when this module has written all of it.
+
+    Raises:
+        ArgumentError: There is something else in its place.
+    """
+    if not folder.exists():
+        return
+    replaceable = folder.is_dir()
+    if replaceable and any(folder.iterdir()):
+        audio = folder / AUDIO
+        replaceable = (
+            {entry.name for entry in folder.iterdir()} == {PAGE, TABLE, AUDIO}
+            and audio.is_dir()
+            and all(re.fullmatch(r"\d+\.flac", entry.name) for entry in audio.iterdir())
+        )
+    if not replaceable:
+        raise ArgumentError("out", f"{folder} exists and is not a folder of clips; move it away")
+
+
+@contextmanager
+def whole_folder(target: Path) -> Iterator[Path]:
+    """A folder to write into that takes the place of ``target`` when no error occurred."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+    try:
+        inside, former = beside / "new", beside / "former"
+        inside.mkdir()  # with the modes of any other folder, which mkdtemp's is not
+        yield inside
+        if target.exists():
+            check_replaceable(target)  # it may have changed in the meantime
+            target.replace(former)
+        try:
+            inside.replace(target)
+        except OSError:
+            if former.exists():
+                former.replace(target)
+            raise
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Cutting clips out of the corpus's recordings.
+"""Audio of clips, cut out of the corpus's recordings.
 
 Legend: a waveform is a NumPy array of shape (samples,), amplitude -1..1.
 """
@@ -27,8 +27,8 @@ FADE_SECONDS = 0.005
 
 
 @dataclass(frozen=True, eq=False)
-class Sound:
-    """What is heard of a clip.
+class ClipAudio:
+    """Audio of a clip.
 
     Attributes:
         waveform: The phoneme with its surroundings, faded at both ends.
@@ -48,15 +48,15 @@ class Sound:
         return len(self.waveform) / self.sample_rate
 
     def save(self, path: Path) -> None:
-        """Writes it as FLAC of 16 bits, which browsers play and which loses nothing of a CD."""
-        # Not libsndfile's own conversion, whose scale is 32767: 16-bit recordings stay as they are.
+        """Writes it as FLAC of 16 bits, which browsers play."""
+        # libsndfile's conversion has the scale 32767; with this one 16-bit recordings stay exact.
         samples = np.rint(self.waveform * 32768).clip(-32768, 32767).astype(np.int16)
         soundfile.write(path, samples, self.sample_rate, format="FLAC", subtype="PCM_16")
 
     def envelope(self, columns: int) -> NDArray[np.float32]:
         """Lowest and highest amplitude in each of some columns, shape (columns, 2), -1..1.
 
-        The loudest is 1: the page shows shape, not level.
+        Scaled to a peak of 1: the page shows shape, not level.
         """
         edges = np.linspace(0, len(self.waveform), columns + 1).astype(int)
         starts = np.minimum(edges[:-1], len(self.waveform) - 1)
@@ -67,15 +67,17 @@ class Sound:
         return both
 
 
-def in_recordings(clips: Sequence[Clip], cuts: CutSet) -> list[Clip]:
+def times_in_recordings(clips: Sequence[Clip], cuts: CutSet) -> list[Clip]:
     """Clips of tokens with their times in the recording instead of in the token.
 
     Args:
         clips: Of tokens.
         cuts: Of the corpus's split, with phoneme times.
     """
-    wanted = {_of_token(clip)[0] for clip in clips}
-    items = {cut.id: cut.supervisions[0].alignment["phoneme"] for cut in cuts if cut.id in wanted}
+    utterances = {_of_token(clip)[0] for clip in clips}
+    items = {
+        cut.id: cut.supervisions[0].alignment["phoneme"] for cut in cuts if cut.id in utterances
+    }
     placed = []
     for clip in clips:
         utterance, number = _of_token(clip)
@@ -89,19 +91,19 @@ def _of_token(clip: Clip) -> tuple[str, int]:
     return utterance, int(number)
 
 
-def cut_sounds(
+def cut_clips(
     clips: Sequence[Clip], cuts: CutSet, context: float, tokens: bool = False
-) -> Iterator[tuple[int, Sound]]:
-    """The sound of each clip; every recording is read once.
+) -> Iterator[tuple[int, ClipAudio]]:
+    """The audio of each clip; every recording is read once.
 
     Args:
         clips: With times in their recordings.
         cuts: Of the corpus's split.
-        context: What is heard before and after the phoneme, in seconds, where the recording has it.
+        context: Audio before and after the phoneme, in seconds, where the recording has it.
         tokens: Whether the clips are tokens.
 
     Yields:
-        Number of the clip, from 0, and its sound; in no order.
+        Number of the clip, from 0, and its audio; in no order.
 
     Raises:
         InputError: A recording cannot be read any more.
@@ -118,12 +120,12 @@ def cut_sounds(
             raise InputError(f"utterance {cut.id}: its recording cannot be read") from error
         for number in of_utterance[cut.id]:
             clip = clips[number]
-            yield number, cut_sound(waveform, cut.sampling_rate, clip.start, clip.end, context)
+            yield number, cut_audio(waveform, cut.sampling_rate, clip.start, clip.end, context)
 
 
-def cut_sound(
+def cut_audio(
     waveform: Waveform, sample_rate: int, start: float, end: float, context: float
-) -> Sound:
+) -> ClipAudio:
     """A part of a recording with its surroundings.
 
     Args:
@@ -131,7 +133,7 @@ def cut_sound(
         sample_rate: Its samples per second.
         start: Of the part, in seconds.
         end: Likewise.
-        context: As in ``cut_sounds``.
+        context: As in ``cut_clips``.
     """
     first = max(0, round((start - context) * sample_rate))
     last = min(len(waveform), round((end + context) * sample_rate))
@@ -142,4 +144,4 @@ def cut_sound(
     part[len(part) - fade :] *= ramp[::-1]
     offset = start - first / sample_rate
     ends = min(end - first / sample_rate, len(part) / sample_rate)
-    return Sound(part, sample_rate, offset, ends - offset)
+    return ClipAudio(part, sample_rate, offset, ends - offset)
