@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,6 +54,13 @@ class RunReport:
     report: RoutingReport
     document: RoutingDocument
     files: tuple[Path, ...]
+
+    def _repr_html_(self) -> str:
+        """The findings and the heat map of speakers and experts, for notebooks."""
+        sentences = "".join(f"<p>{escape(sentence)}</p>" for sentence in self.document.verdict)
+        picture = next(file for file in self.files if file.suffix == ".svg")
+        svg = picture.read_text(encoding="utf-8")
+        return sentences + svg[svg.index("<svg") :]
 
 
 def report_run(

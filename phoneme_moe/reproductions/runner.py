@@ -13,7 +13,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
-from phoneme_moe.errors import InputError
+from phoneme_moe.errors import ArgumentError
 from phoneme_moe.files import write_text
 from phoneme_moe.reproductions.experiment import Experiment, Job, Outcome
 from phoneme_moe.reproductions.files import write_outcome
@@ -68,12 +68,12 @@ def reproduce(
     if seeds is None:
         seeds = experiment.quick_seeds if quick else experiment.seeds
     if seeds < 1:
-        raise InputError(f"--seeds: found {seeds}, expected 1 or more")
+        raise ArgumentError("seeds", f"found {seeds}, expected 1 or more")
     if jobs is not None and jobs < 1:
-        raise InputError(f"--jobs: found {jobs}, expected 1 or more")
+        raise ArgumentError("jobs", f"found {jobs}, expected 1 or more")
     folder = Path(out) if out is not None else Path("reproductions") / _folder_name(name, quick)
     if folder.exists() and not folder.is_dir():
-        raise InputError(f"--out {folder}: found a file, expected a folder")
+        raise ArgumentError("out", f"{folder}: found a file, expected a folder")
     plan = experiment.plan(seeds, quick)
     results = {job.key: result for job in plan if (result := _finished(folder, job)) is not None}
     missing = [job for job in plan if job.key not in results]
