@@ -106,9 +106,9 @@ def test_keywords_are_the_options_of_the_command(run: Run, recording: Path) -> N
     assert alone.routing == pytest.approx({"ann": 0.0, "bob": 1.0, "carol": 0.0})
     without = run.transcribe(recording, without_expert="bob")
     assert without.routing["bob"] == 0
-    with pytest.raises(phoneme_moe.ArgumentError, match="^nbest: found 2 with greedy decoding"):
+    with pytest.raises(phoneme_moe.ArgumentError, match=r"^nbest: found 2 with greedy decoding"):
         run.transcribe(recording, nbest=2)
-    with pytest.raises(phoneme_moe.ArgumentError, match="^only_expert: .* no expert 'bop'"):
+    with pytest.raises(phoneme_moe.ArgumentError, match=r"^only_expert: .* no expert 'bop'"):
         run.transcribe(recording, only_expert="bop")
 
 
@@ -150,7 +150,7 @@ def test_a_transcript_in_no_known_format_is_refused(
     transcript = run.transcribe(recording)
     with pytest.raises(phoneme_moe.InputError, match=r"suffix '.docx' is of no format"):
         transcript.save(tmp_path / "t.docx")
-    with pytest.raises(phoneme_moe.ArgumentError, match="^format: found 'jso'"):
+    with pytest.raises(phoneme_moe.ArgumentError, match=r"^format: found 'jso'"):
         transcript.save(tmp_path / "t.json", "jso")
     assert list(tmp_path.iterdir()) == []
 
