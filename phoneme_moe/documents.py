@@ -1,4 +1,4 @@
-"""Documents: pydantic models of the files that the program writes and reads back."""
+"""Documents: pydantic models of the JSON files that the program writes and reads back."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _WORDS = {
     "less than or equal to": "at most",
     "a valid dictionary.*": "an object",
 }
-"""Of pydantic's messages to this program's."""
+"""Replacements in messages of pydantic."""
 
 
 class Document(BaseModel):
-    """A file as data: frozen, of exact types, without unknown keys.
+    """A JSON document: frozen, strictly typed, without unknown keys.
 
-    Its JSON Schema in ``docs/schemas`` is generated from the class.
+    ``python -m benchmarks.schemas`` writes the JSON Schemas of the documents in files.
     """
 
     model_config = ConfigDict(
@@ -35,10 +35,10 @@ class Document(BaseModel):
 
     @classmethod
     def parse(cls, data: Any, where: str) -> Self:
-        """Checks plain data.
+        """Validates plain data.
 
         Args:
-            data: Content of the file as JSON gives it.
+            data: Content of the file, parsed.
             where: The file, and the key within it if any, for messages.
 
         Raises:
@@ -47,6 +47,24 @@ class Document(BaseModel):
         try:
             return cls.model_validate(data)
         except ValidationError as error:
+            raise InputError(f"{where}: {first_problem(error, cls)}") from error
+
+    @classmethod
+    def parse_json(cls, text: str | bytes, where: str) -> Self:
+        """Validates JSON text.
+
+        Args:
+            text: Content of the file.
+            where: The file, and the key within it if any, for messages.
+
+        Raises:
+            InputError: It is not JSON, or as ``parse``.
+        """
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            if error.errors()[0]["type"] == "json_invalid":
+                raise InputError(f"{where}: not valid JSON") from error
             raise InputError(f"{where}: {first_problem(error, cls)}") from error
 
 
@@ -80,7 +98,7 @@ def _keys_beside(keys: list[str], model: type[BaseModel]) -> list[str]:
     """The keys that the section of a misspelt key does have."""
     section = model
     for key in keys[:-1]:
-        if key.isdigit():
+        if key not in section.model_fields:  # an index of a list, a key of a mapping
             continue
         annotation = section.model_fields[key].annotation
         candidates = [annotation, *getattr(annotation, "__args__", ())]

@@ -1,29 +1,15 @@
-"""Atomic file writing, and JSON documents that are validated when they are read."""
+"""Atomic file writing: a file is written completely or not at all."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-import reprlib
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
-
-from pydantic import BaseModel, ConfigDict, ValidationError
-
-from phoneme_moe.errors import InputError
-
-
-class Document(BaseModel):
-    """A JSON document; ``python -m benchmarks.schemas`` writes the schemas of those in files."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-
-
-AnyDocument = TypeVar("AnyDocument", bound=Document)
+from typing import Any
 
 _MARK = ".partial-"
 _TEMPORARY = re.compile(rf"\..+{re.escape(_MARK)}[a-z0-9_]{{8}}(\.[^.]*)?")
@@ -73,30 +59,3 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, data: Any) -> None:
     """Writes a JSON file atomically."""
     write_text(path, json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def parse_document(model: type[AnyDocument], text: str | bytes, source: str) -> AnyDocument:
-    """Checks the text of a JSON document.
-
-    Args:
-        model: What the document has to be.
-        text: JSON.
-        source: The file, for the error message.
-
-    Raises:
-        InputError: Names the first key that does not fit.
-    """
-    try:
-        return model.model_validate_json(text)
-    except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-    key = ".".join(map(str, problem["loc"]))
-    if problem["type"] == "json_invalid":
-        raise InputError(f"{source}: not valid JSON")
-    if problem["type"] == "missing":
-        raise InputError(f"{source}: {key} is missing")
-    message = problem["msg"].removeprefix("Value error, ")
-    where = f"{source}: {key}" if key else source
-    raise InputError(
-        f"{where}: found {reprlib.repr(problem['input'])}; {message[0].lower()}{message[1:]}"
-    )

@@ -6,16 +6,16 @@ the model. Nothing in a run folder is ever unpickled to use it.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import yaml
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from phoneme_moe.decoding.decoder import Decoding
+from phoneme_moe.decoding.document import DecodingDocument
 from phoneme_moe.documents import Document
 from phoneme_moe.errors import ArgumentError, InputError
 from phoneme_moe.files import atomic_path, write_json, write_text
@@ -81,6 +81,16 @@ class ModelDocument(Document):
     """Of the net that gives phoneme times; null without one."""
     num_parameters: Annotated[int, Field(ge=1)] | None = None
     """Without the timing net."""
+
+    @field_validator("version", mode="before")
+    @classmethod
+    def _is_not_newer(cls, version: object) -> object:
+        if isinstance(version, int) and version > MODEL_VERSION:
+            raise ValueError(
+                f"found {version}, this phoneme-moe reads versions up to {MODEL_VERSION}; install "
+                "a newer one"
+            )
+        return version
 
 
 def save_model(folder: Path, recipe: Recipe, recognizer: Recognizer) -> None:
@@ -162,7 +172,7 @@ def load_run(folder: str | Path, device: str = "cpu") -> LoadedRun:
                 f"{folder}: the run has no {needed.name}; its training has not ended "
                 f"(phoneme-moe train {recipe.name} --out {folder} --resume)"
             )
-    document = _read_model_document(path)
+    document = ModelDocument.parse_json(path.read_bytes(), str(path))
     sections = document.features, document.task, document.model
     try:
         recognizer = Recognizer(*sections, tuple(document.phonemes), tuple(document.experts))
@@ -196,27 +206,9 @@ def load_run(folder: str | Path, device: str = "cpu") -> LoadedRun:
     return LoadedRun(folder, recipe, recognizer.to(choose_device(device)).eval(), decoding)
 
 
-def _read_model_document(path: Path) -> ModelDocument:
-    data = _read_json(path)
-    version = data.get("version") if isinstance(data, dict) else None
-    if isinstance(version, int) and version > MODEL_VERSION:
-        raise InputError(
-            f"{path}: version: found {version}, this phoneme-moe reads versions up to "
-            f"{MODEL_VERSION}; install a newer one"
-        )
-    return ModelDocument.parse(data, str(path))
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path}: not valid JSON") from error
-
-
 def save_decoding(folder: Path, decoding: Decoding) -> None:
     """Writes ``decoding.json``."""
-    write_json(folder / DECODING, decoding.to_json())
+    write_json(folder / DECODING, decoding.to_document().model_dump(mode="json"))
 
 
 def read_decoding(folder: Path) -> Decoding:
@@ -228,7 +220,8 @@ def read_decoding(folder: Path) -> Decoding:
     path = folder / DECODING
     if not path.is_file():
         return Decoding()
-    return Decoding.from_json(_read_json(path), str(path))
+    document = DecodingDocument.parse_json(path.read_bytes(), str(path))
+    return Decoding.from_document(document, str(path))
 
 
 def choose_device(device: str) -> str:

@@ -442,7 +442,7 @@ def test_routers_that_see_an_embedding_need_a_file_of_them() -> None:
     data = data_of(router(sees="embedding", embedding_size=32))
     del data["corpus"]["embeddings"]
     message = complaint(data)
-    assert message.startswith("corpus.embeddings: found none, but model.encoder.sparse.router sees")
+    assert message.startswith("corpus.embeddings: found none, but model.encoder.sparse.router needs")
 
 
 def test_an_encoder_cannot_classify_tokens() -> None:

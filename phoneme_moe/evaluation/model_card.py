@@ -8,8 +8,8 @@ from pydantic import ConfigDict, Field
 
 from phoneme_moe.corpora import load_corpus
 from phoneme_moe.corpora.registry import CORPORA
+from phoneme_moe.documents import Document
 from phoneme_moe.evaluation.quality import Quality, TimeErrors, read_quality
-from phoneme_moe.files import Document, parse_document
 from phoneme_moe.model.cost import cost_of
 from phoneme_moe.run_folder import LoadedRun
 from phoneme_moe.transcription.bench import Speed
@@ -172,7 +172,7 @@ def model_card(run: LoadedRun) -> ModelCard:
         ),
         quality=read_quality(run.folder),
         speed=(
-            parse_document(Speed, speed_path.read_bytes(), str(speed_path))
+            Speed.parse_json(speed_path.read_bytes(), str(speed_path))
             if speed_path.is_file()
             else None
         ),

@@ -18,10 +18,11 @@ from pydantic.json_schema import SkipJsonSchema
 from phoneme_moe.corpora import PreparedCorpus
 from phoneme_moe.data.speakers import split_speakers
 from phoneme_moe.decoding.scoring import align_phonemes
+from phoneme_moe.documents import Document
 from phoneme_moe.evaluation.split_outputs import SplitOutputs
 from phoneme_moe.features.audio import resample
 from phoneme_moe.features.log_mel_numpy import FrontEnd
-from phoneme_moe.files import Document, parse_document, write_json
+from phoneme_moe.files import write_json
 from phoneme_moe.run_folder import LoadedRun
 from phoneme_moe.transcription.recording import Recording, record
 from phoneme_moe.transcription.run_engine import RunEngine
@@ -225,4 +226,4 @@ def read_quality(folder: Path) -> Quality | None:
         InputError: The file is not valid.
     """
     path = folder / QUALITY
-    return parse_document(Quality, path.read_bytes(), str(path)) if path.is_file() else None
+    return Quality.parse_json(path.read_bytes(), str(path)) if path.is_file() else None

@@ -13,8 +13,8 @@ from pydantic import AfterValidator, ConfigDict, Field
 from phoneme_moe.decoding.decoder import Decoding
 from phoneme_moe.decoding.document import DecodingDocument
 from phoneme_moe.decoding.phonemes import PhonemeSet
+from phoneme_moe.documents import Document
 from phoneme_moe.errors import InputError
-from phoneme_moe.files import Document, parse_document
 from phoneme_moe.transcription.model_spec import Floats, ModelOutput, ModelSpec
 
 FORMAT = "phoneme_moe.onnx"
@@ -165,7 +165,7 @@ class OnnxEngine:
             raise InputError(f"{path}: not a valid ONNX model: {problem}") from error
         if metadata.get("format") != FORMAT:
             raise InputError(f"{path}: not exported by phoneme-moe: no format in its metadata")
-        document = parse_document(OnnxSpec, metadata.get("card", ""), f"{path}: card")
+        document = OnnxSpec.parse_json(metadata.get("card", ""), f"{path}: card")
         self.spec = document.model_spec(str(path))
         self._check(path)
 

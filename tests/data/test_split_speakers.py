@@ -38,7 +38,7 @@ def test_every_command_looks_at_the_same_utterances(
     routing = report_run(run, out=tmp_path / "report")
     assert routing.report.speakers == named
     assert sum(routing.report.utterances) == len(meant)
-    assert routing.document["contribution"]["base_error_rate"] == pytest.approx(
+    assert routing.document.contribution.base_error_rate == pytest.approx(
         evaluation.total.error_rate
     )
     clips = clips_of_run(run, Cell(), out=tmp_path / "clips", limit=1)

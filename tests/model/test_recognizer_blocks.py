@@ -246,9 +246,9 @@ def test_a_function_may_be_the_gate() -> None:
         )
 
 
-def test_who_speaks_must_be_said_where_that_is_the_gate() -> None:
+def test_a_gate_that_is_the_speaker_needs_one() -> None:
     mixture = build("recognize", gate={"kind": "speaker"})
-    with pytest.raises(InputError, match=r"gate is of kind speaker: .*expert_0, expert_1"):
+    with pytest.raises(InputError, match=r"gate is of kind speaker, .*expert_0, expert_1"):
         mixture.recognize_waveforms(*sounds("recognize"))
     expert = torch.tensor([1, 0, 2])
     found = mixture.recognize_waveforms(*sounds("recognize"), expert)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from phoneme_moe.files import Document
+from phoneme_moe.documents import Document
 from phoneme_moe.transcription.transcript import Transcript, whole_millisecond_edges
 
 if TYPE_CHECKING:
