@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from phoneme_moe.errors import InputError
 from phoneme_moe.mixture.networks.functions import register_gate, uniform
-from phoneme_moe.model.build_encoder import build_encoder
+from phoneme_moe.model.build import build_encoder
 from phoneme_moe.recipe import (
     Balance,
     EncoderSection,
@@ -442,7 +442,9 @@ def test_routers_that_see_an_embedding_need_a_file_of_them() -> None:
     data = data_of(router(sees="embedding", embedding_size=32))
     del data["corpus"]["embeddings"]
     message = complaint(data)
-    assert message.startswith("corpus.embeddings: found none, but model.encoder.sparse.router needs")
+    assert message.startswith(
+        "corpus.embeddings: found none, but model.encoder.sparse.router needs"
+    )
 
 
 def test_an_encoder_cannot_classify_tokens() -> None:

@@ -25,8 +25,7 @@ from phoneme_moe.mixture.override import RoutingOverride
 from phoneme_moe.mixture.receptive_field import receptive_field
 from phoneme_moe.mixture.routing import Routing, fixed_routing
 from phoneme_moe.mixture.sparse.layer_routing import LayerRouting
-from phoneme_moe.model.build_encoder import build_encoder
-from phoneme_moe.model.build_experts import Given, build_experts, build_gate
+from phoneme_moe.model.build import NetworkInput, build_encoder, build_experts, build_gate
 from phoneme_moe.model.encoder import Encoder
 from phoneme_moe.model.timing_net import TimingNet
 from phoneme_moe.recipe import Features, Model, Task
@@ -110,14 +109,14 @@ class Recognizer(nn.Module):
         if model.encoder is not None:
             self.encoder = build_encoder(model.encoder, features.n_mels * features.stack, outputs)
             return
-        given = Given(
+        inputs = NetworkInput(
             features.n_mels * features.stack,
             self.log_mel.num_frames(self.token_samples),
             task.kind == "classify",
         )
-        self.experts = build_experts(model, experts, given, outputs)
+        self.experts = build_experts(model, experts, inputs, outputs)
         if model.gate is not None and not self.gate_is_speaker:
-            self.gate = build_gate(model.gate, experts, given)
+            self.gate = build_gate(model.gate, experts, inputs)
 
     def routed_layer(self, layer: str | None = None) -> tuple[str | None, tuple[str, ...]]:
         """Name and experts of a sparse layer; None and the gate's experts without sparse layers.

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.ladder_page import BASELINE
 from benchmarks.sparse_ladder import RUNGS
-from phoneme_moe.model.build_encoder import build_encoder
+from phoneme_moe.model.build import build_encoder
 from phoneme_moe.model.cost import cost_of
 from phoneme_moe.recipe import EncoderSection, load_recipe
 
