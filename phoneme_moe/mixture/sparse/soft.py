@@ -95,17 +95,18 @@ class SoftFeedForward(nn.Module):
             offset = self.offset.repeat_interleave(self.slots)
             combine = (scores - offset).softmax(dim=2) * real[..., None]  # (W, window, E * S)
         slots = dispatch.transpose(1, 2).to(windows.dtype) @ windows  # (W, E * S, C)
-        by_expert = slots.reshape(len(windows), num_experts, self.slots, channels)
+        num_windows = windows.shape[0]  # len() would fix their number in an ONNX file
+        by_expert = slots.reshape(num_windows, num_experts, self.slots, channels)
         # Every expert has the same number of rows: one batched product.
         outputs = self.experts.equal_groups(by_expert.permute(1, 0, 2, 3).flatten(1, 2))
-        outputs = outputs.reshape(num_experts, len(windows), self.slots, channels)
+        outputs = outputs.reshape(num_experts, num_windows, self.slots, channels)
         slot_outputs = outputs.permute(1, 0, 2, 3).flatten(1, 2)  # (W, E * S, C)
         mixture = combine.to(slot_outputs.dtype) @ slot_outputs
         output = mixture.new_zeros(padded.shape).index_copy(0, used, mixture)
         output = output.reshape(batch, -1, channels)[:, :num_frames]
         if self.shared is not None:
             output = output + self.shared(frames) * mask[..., None]
-        shares = combine.reshape(len(windows), window, num_experts, self.slots).sum(dim=3)
+        shares = combine.reshape(num_windows, window, num_experts, self.slots).sum(dim=3)
         shares = shares[real]  # (N, E)
         rows = mask.flatten().nonzero()[:, 0]
         every = torch.arange(num_experts, device=frames.device)
