@@ -19,6 +19,7 @@ from phoneme_moe.evaluation.errors import EvaluationDocument
 from phoneme_moe.evaluation.model_card import ModelCard
 from phoneme_moe.evaluation.quality import Quality
 from phoneme_moe.files import write_text
+from phoneme_moe.report.document import RoutingDocument
 from phoneme_moe.run_folder import ModelDocument
 from phoneme_moe.transcription.bench import Speed
 from phoneme_moe.transcription.onnx_engine import OnnxMetadata
@@ -34,6 +35,7 @@ DOCUMENTS: Mapping[str, type[BaseModel]] = {
     "model_card": ModelCard,
     "onnx": OnnxMetadata,
     "quality": Quality,
+    "routing": RoutingDocument,
     "speed": Speed,
     "transcript": TranscriptDocument,
 }

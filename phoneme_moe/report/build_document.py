@@ -50,6 +50,7 @@ def build_document(
     adjusted, credit = specialisation.adjusted_weights, specialisation.credit
     phonemes = specialisation.adjusted_phonemes
     return RoutingDocument(
+        version=2,
         title=title,
         facts=dict(facts),
         unit=report.unit,
@@ -98,6 +99,8 @@ def build_document(
         training=training,
         layers=layers,
         cost=Cost.model_validate(cost),
+        missing=[],
+        verdict=[],
     )
 
 

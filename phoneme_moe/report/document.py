@@ -7,7 +7,7 @@ in the order of the file; docs/routing.md explains every number.
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
@@ -228,7 +228,7 @@ class RoutingDocument(Part):
     docs/routing.md explains every number.
     """
 
-    version: Literal[2] = 2
+    version: Literal[2]
     """Version of this format; grows when a key changes its meaning or goes away."""
     title: str
     """Heading of the report."""
@@ -292,16 +292,10 @@ class RoutingDocument(Part):
     training: TrainingHistory | None
     layers: SparseLayers | None
     cost: Cost
-    missing: list[str] = Field(default_factory=list)
+    missing: list[str]
     """What this report does not have, and why."""
-    verdict: list[str] = Field(default_factory=list)
+    verdict: list[str]
     """The numbers in sentences, the most telling first."""
-
-
-def json_schema() -> dict[str, Any]:
-    """The JSON Schema of ``routing.json``, which docs/schemas has."""
-    dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
-    return dialect | RoutingDocument.model_json_schema(mode="serialization")
 
 
 def json_text(document: RoutingDocument) -> str:

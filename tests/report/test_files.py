@@ -17,7 +17,7 @@ import pytest
 from conftest import planted_table, typed_document
 
 from phoneme_moe.report.collect.table import RoutingTable
-from phoneme_moe.report.document import RoutingDocument, json_schema, json_text
+from phoneme_moe.report.document import RoutingDocument, json_text
 from phoneme_moe.report.files import csv_text, write_report
 from phoneme_moe.report.page.palette import expert_colours, from_hex, ink, ramp, relative_luminance
 from phoneme_moe.report.statistics import RoutingReport
@@ -61,10 +61,6 @@ def test_json_of_large_and_odd_reports_fits_too(
     assert read_back(typed_document(large_table))["dead"] == ["expert_15"]
     content = read_back(typed_document(odd_table, unit="token"))
     assert (content["unit"], content["phonemes"], content["own_share"]) == ("token", [], [None])
-
-
-def test_the_schema_is_that_of_the_document() -> None:
-    assert json.loads(SCHEMA.read_text()) == json_schema()
 
 
 def test_csv_holds_the_same_weights(report: RoutingReport, document: RoutingDocument) -> None:
