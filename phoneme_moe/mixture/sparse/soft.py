@@ -95,7 +95,7 @@ class SoftFeedForward(nn.Module):
             offset = self.offset.repeat_interleave(self.slots)
             combine = (scores - offset).softmax(dim=2) * real[..., None]  # (W, window, E * S)
         slots = dispatch.transpose(1, 2).to(windows.dtype) @ windows  # (W, E * S, C)
-        num_windows = windows.shape[0]  # len() would fix their number in an ONNX file
+        num_windows = windows.shape[0]  # not len(): an ONNX file would have a fixed number
         by_expert = slots.reshape(num_windows, num_experts, self.slots, channels)
         # Every expert has the same number of rows: one batched product.
         outputs = self.experts.equal_groups(by_expert.permute(1, 0, 2, 3).flatten(1, 2))
@@ -115,7 +115,7 @@ class SoftFeedForward(nn.Module):
             mask=mask,
             rows=rows,
             assignment=Assignment(
-                rows.repeat_interleave(num_experts), every.repeat(len(rows)), shares.flatten()
+                rows.repeat_interleave(num_experts), every.repeat(rows.shape[0]), shares.flatten()
             ),
             num_experts=num_experts,
             probabilities=shares,
