@@ -86,6 +86,8 @@ def compare_outputs(
         ("frame_seconds", "num_rows", "matching", "agreement", "routing_by_speaker")
     )
     document = ComparisonDocument(
+        version=1,
+        verdict=[],
         title=f"{label_a} against {label_b}",
         a=_about(a, label_a),
         b=_about(b, label_b),

@@ -230,7 +230,7 @@ class ComparisonDocument(_Part):
     Rates, weights and shares are parts of 1; docs/routing.md explains every number.
     """
 
-    version: Literal[1] = 1
+    version: Literal[1]
     """Version of this format; grows when a key changes its meaning or goes away."""
     title: str
     """Heading of the comparison."""
@@ -261,5 +261,5 @@ class ComparisonDocument(_Part):
     """Sorted by name; null without routing in both runs."""
     utterances: Annotated[list[ComparedUtterance], Field(max_length=20)]
     """The utterances that differ most, those by transcription first."""
-    verdict: list[str] = Field(default_factory=list)
+    verdict: list[str]
     """The comparison in plain words, one sentence each, the most telling first."""

@@ -119,8 +119,8 @@ def _errors(rates: SplitErrorRates) -> Section:
         _rate_row(one.speaker, one, one.significant, probability(one.q), reach) for one in lines
     ]
     rows.append(_rate_row("all", rates, rates.p <= 0.05, DASH, reach))
-    head = ("speaker", "A", "B", "change, points", "change as a picture", "95 % interval")
-    head += ("p", "q", "better", "worse", "of utterances")
+    head = ["speaker", "A", "B", "change, points", "change as a picture", "95 % interval"]
+    head += ["p", "q", "better", "worse", "of utterances"]
     table = Table(f"{measure_name(rates)} in %", head, rows, total=True)
     block = Block("", "", tables=[table], open_tables=len(lines) <= _FOLDED, hint=hint)
     return Section("errors", "Error rate by speaker", [block])

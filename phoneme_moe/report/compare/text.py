@@ -189,7 +189,9 @@ def _table(document: ComparisonDocument) -> Table:
         for heading in ("routing moved %", "q"):
             table.add_column(heading, justify="right", no_wrap=True)
     by_name: dict[str, list[SpeakerErrorRates | SpeakerRouting]] = {}
-    for one in [*(rates.by_speaker if rates else []), *(routing or [])]:
+    changes: list[SpeakerErrorRates | SpeakerRouting] = []
+    changes += [*(rates.by_speaker if rates else []), *(routing or [])]
+    for one in changes:
         by_name.setdefault(one.speaker, []).append(one)
     ordered = sorted(by_name, key=lambda name: -max(map(_size, by_name[name])))
     for name in ordered[:_SHOWN]:

@@ -9,13 +9,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from bokeh.core.properties import value
 from bokeh.models import ColumnDataSource, FixedTicker
 from bokeh.plotting import figure
 from numpy.typing import ArrayLike, NDArray
 
 from phoneme_moe.report.page.parts import Drawing
-from phoneme_moe.report.page.plots import FONT, drawing, frame, hover, names_axis, plain, themed
+from phoneme_moe.report.page.plots import drawing, frame, hover, names_axis, plain, themed, write
 
 #: Most rows of a chart with one row per expert.
 MOST_ROWS = 24
@@ -29,7 +28,7 @@ def most_used(*weights: NDArray[np.float64]) -> list[int]:
 
 def _rows(
     names: Sequence[str], low: float, high: float, label: str, each: int = 22, rest: int = 58
-) -> tuple[figure, NDArray[np.float64]]:
+) -> tuple[figure, NDArray[np.floating]]:
     """An empty chart of named rows, the first on top, and the middles of the rows."""
     count = len(names)
     plot = frame(each * count + rest, (low, high), (count, 0), x_label=label, grid="x")
@@ -148,15 +147,13 @@ def mixing_scatter(
     source = ColumnDataSource({"x": across, "y": upwards, "name": list(names), "label": label})
     dots = plot.scatter("x", "y", source=source, size=10 if few else 8, fill_alpha=0.75)
     themed(dots.glyph, fill_color="--second", line_color="--paper")
-    font = {"text_font": value(FONT), "text_baseline": "middle"}
     if few:
-        text = plot.text(
-            "x", "y", "label", source=source, text_font_size="12px", x_offset=7, **font
-        )
+        text = write(plot, source, "x", "label", "12px", x_offset=7)
         themed(text.glyph, text_color="--ink")
-    for share, words in ((100, f"mixes within a {unit}"), (0, f"switches between {unit}s")):
-        note = plot.text([end], [share], [words], text_font_size="11px", text_align="right", **font)
-        themed(note.glyph, text_color="--quiet")
+    ends: dict[str, Any] = {"x": [end] * 2, "y": [100, 0]}
+    ends["label"] = [f"mixes within a {unit}", f"switches between {unit}s"]
+    notes = write(plot, ColumnDataSource(ends), "x", "label", "11px", text_align="right")
+    themed(notes.glyph, text_color="--quiet")
     lines = ["<b>@name</b>", "@x{0.00} effective experts", f"@y{{0}} % mixing within a {unit}"]
     hover(plot, [dots], lines)
     return drawing(plot)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from bokeh.core.properties import value
 from bokeh.models import ColumnDataSource, FixedTicker
 from bokeh.plotting import figure
 
@@ -13,7 +12,6 @@ from phoneme_moe.report.number_format import plural
 from phoneme_moe.report.page.heat_map import HeatMap
 from phoneme_moe.report.page.parts import Drawing, Figure
 from phoneme_moe.report.page.plots import (
-    FONT,
     drawing,
     frame,
     hover,
@@ -23,6 +21,7 @@ from phoneme_moe.report.page.plots import (
     plain,
     tag,
     themed,
+    write,
 )
 
 #: Where tree and bars begin and end to the right of the cells, in widths of all cells; without a
@@ -96,7 +95,7 @@ def _draw(heat: HeatMap) -> Drawing:
 def _draw_columns_axis(plot: figure, heat: HeatMap, beside: bool) -> None:
     """Names over the columns, and over the tree and the bars beside them."""
     axis, count = plot.xaxis[0], len(heat.columns)
-    labels = {i + 0.5: plain(name, 18) for i, name in enumerate(heat.columns)}
+    labels: dict[Any, Any] = {i + 0.5: plain(name, 18) for i, name in enumerate(heat.columns)}
     if beside:
         labels[sum(_bars(heat)[:2]) / 2] = "effective"
         if heat.tree is not None:
@@ -140,7 +139,7 @@ def _draw_cells(plot: figure, heat: HeatMap) -> None:
         **{name: {"by": "row", "of": list(values)} for name, values in heat.facts.items()},
     )
     wide = _row_height(heat) > 20 and num_columns <= 24
-    fill = {"field": "weight", "transform": mapper(0, heat.top)}
+    fill: Any = {"field": "weight", "transform": mapper(0, heat.top)}
     cells = plot.rect(
         "x", "y", 1, 1, source=source, fill_color=fill, line_width=1.5 if wide else 0.5
     )
@@ -148,7 +147,7 @@ def _draw_cells(plot: figure, heat: HeatMap) -> None:
     hover(plot, [cells], [*lines, *(f"@{{{name}}} {name}" for name in heat.facts)])
     if heat.numbered:
         size = "13px" if _row_height(heat) > 30 else "11px"
-        _text(plot, source, "x", "text", size, text_color="ink", text_align="center")
+        write(plot, source, "x", "text", size, text_color="ink", text_align="center")
 
 
 def _draw_outlines(plot: figure, heat: HeatMap) -> None:
@@ -197,7 +196,7 @@ def _draw_bars(plot: figure, heat: HeatMap) -> None:
         lines.append(f"@within{{0.00}} within one {heat.unit}")
     if _row_height(heat) > 11:
         size = "12px" if _row_height(heat) > 20 else "9px"
-        text = _text(plot, source, "right", "label", size, x_offset=5)
+        text = write(plot, source, "right", "label", size, x_offset=5)
         themed(text.glyph, text_color="--quiet")
     hover(plot, [bars], lines)
 
@@ -218,19 +217,3 @@ def _draw_tree(plot: figure, heat: HeatMap) -> None:
         places.append((x, (y1 + y2) / 2))
     lines = plot.multi_line(xs, ys, line_width=1.5 if leaves <= 48 else 1, name="tree")
     themed(lines.glyph, line_color="--quiet")
-
-
-def _text(
-    plot: figure, source: ColumnDataSource, x: str, text: str, size: str, **properties: Any
-) -> Any:
-    """Text of one column at the middle of its row."""
-    return plot.text(
-        x,
-        "y",
-        text,
-        source=source,
-        text_font=value(FONT),
-        text_font_size=size,
-        text_baseline="middle",
-        **properties,
-    )

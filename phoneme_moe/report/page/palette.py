@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 Theme = Literal["light", "dark"]
 Colour = tuple[float, float, float]
 
-#: Outline of the expert that was trained on the speaker; visible on both ends of both ramps.
+#: Outline of the speaker's own expert; visible on both ends of both ramps.
 OUTLINE_COLOUR = "#e8590c"
 #: Paul Tol's "bright" scheme: distinguishable in every common kind of colour blindness.
 _FEW = ("#4477aa", "#ee8866", "#228833", "#ccbb44", "#66ccee", "#aa3377")

@@ -40,13 +40,14 @@ def heat_map(report: RoutingReport, title: str) -> Figure:
     if len(report.speakers) > _MOST_SPEAKERS:
         total = len(report.speakers)
         report = report.select(report.most_blended(_MOST_SPEAKERS))
-        title += f" ({_MOST_SPEAKERS} most blended of {total} speakers)"
+        title += f" ({_MOST_SPEAKERS} most blended of {total} {report.label_name}s)"
     heat = HeatMap(
         rows=_short(report.speakers),
         columns=_short(report.experts),
         weights=report.weights,
         outlined=report.own_expert,
-        outline="the expert trained on the speaker",
+        outline=f"the {report.label_name}'s own expert",
+        kinds=(report.label_name, "expert"),
         effective=report.effective_experts,
         within=report.effective_per_row,
         unit=report.unit,
@@ -98,7 +99,7 @@ def _draw(heat: HeatMap, title: str) -> Figure:
         color=_TEXT,
         transform=bars.transAxes,
     )
-    _draw_heading(figure, title)
+    _draw_heading(figure, title, heat.kinds[0])
     _draw_key(figure, inches(left, 0.42, 2.2, 0.13), heat)
     return figure
 
@@ -188,9 +189,9 @@ def _draw_bars(axes: Axes, heat: HeatMap, size: float) -> None:
     axes.spines[:].set_visible(False)
 
 
-def _draw_heading(figure: Figure, title: str) -> None:
+def _draw_heading(figure: Figure, title: str, label: str) -> None:
     size = min(14.0, (_WIDTH - 2 * _MARGIN) * 72 / (0.66 * max(len(title), 1)))
-    subtitle = "Mean gate weight of every expert (across) for every speaker (down), in per cent"
+    subtitle = f"Mean gate weight of every expert (across) for every {label} (down), in per cent"
     x, height = _MARGIN / _WIDTH, figure.get_figheight()
     figure.text(
         x,

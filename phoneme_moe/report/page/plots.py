@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from bokeh.core.properties import value
 from bokeh.document import Document
 from bokeh.models import (
     ColumnDataSource,
@@ -130,6 +131,22 @@ def frame(
         if grid in (name, "both"):
             themed(lines, grid_line_color="--line")
     return plot
+
+
+def write(
+    plot: figure, source: ColumnDataSource, x: str, text: str, size: str, **properties: Any
+) -> Any:
+    """Text of one column of a source at the columns ``x`` and ``y``, vertically centred."""
+    return plot.text(
+        x,
+        "y",
+        text,
+        source=source,
+        text_font=value(FONT),
+        text_font_size=size,
+        text_baseline="middle",
+        **properties,
+    )
 
 
 def names_axis(plot: figure, names: Sequence[str]) -> None:

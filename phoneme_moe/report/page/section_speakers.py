@@ -83,7 +83,7 @@ def _weights(document: Document, order: Sequence[int]) -> Block:
             "utterances": [counts["utterances"][i] for i in order],
         },
         outlined=[place.get(speakers[i]) for i in order],
-        outline="trained on the speaker",
+        outline="own expert",
         effective=np.asarray(document["effective_experts"], dtype=float)[order],
         within=np.asarray(document["effective_per_row"], dtype=float)[order],
         tree=_tree(document, order),
@@ -91,7 +91,7 @@ def _weights(document: Document, order: Sequence[int]) -> Block:
     )
     notes = ["each row sums to 100"]
     if any(column is not None for column in heat.outlined):
-        notes.append("outlined: the expert trained on the speaker")
+        notes.append("outlined: the speaker’s own expert")
     if heat.tree is not None:
         notes.append("tree: speakers that join early have similar weights")
     notes.append(f"bar: effective number of experts over all {unit}s, tick: within one {unit}")
@@ -129,7 +129,7 @@ def _sentence(document: Document) -> str:
     total = plural(len(speakers), "speaker")
     sentence = f"{main} of {total} have most of their weight on one expert"
     if main and any(share is not None for share in document["own_share"]):
-        sentence += f", {matched} of them on the expert trained on them"
+        sentence += f", {matched} of them on their own expert"
     effective = float(np.median(document["effective_experts"]))
     sentence += f"; the median effective number of experts is {effective:.1f}."
     adjusted = _array(document.get("adjusted_weights"))
@@ -156,7 +156,7 @@ def _numbers(document: Document, order: Sequence[int]) -> Table:
     for i in order:
         name, share = document["speakers"][i], document["own_share"][i]
         test, lender = tests.get(name), document["borrowed_from"][i]
-        remarks = [f"borrows from {lender}"] if lender else []
+        remarks = [f"routed to {lender}"] if lender else []
         remarks += ["blend"] if document["blended"][i] else []
         rows.append(
             row(
@@ -175,7 +175,7 @@ def _numbers(document: Document, order: Sequence[int]) -> Table:
         )
     unit = document["unit"]
     head = ["speaker", f"{unit}s", "utterances", "most used expert", "its weight, %"]
-    head += ["weight of the speaker’s expert, %", "q", "effective experts", f"within one {unit}"]
+    head += ["own expert, %", "q", "effective experts", f"within one {unit}"]
     head += [f"mixing within a {unit}, %", "remark"]
     caption = "Every speaker in numbers"
     return Table(caption, head, rows, frozenset({2, 9}), filterable=True, id="numbers")

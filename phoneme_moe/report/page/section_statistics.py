@@ -16,7 +16,7 @@ _NAMES = {
     "speaker_beyond_phonemes": "information about the speaker, given the phoneme",
     "interaction": "interaction of speaker and phoneme",
     "cramers_v": "Cramér’s V of speaker and expert",
-    "own_share": "weight of the speaker’s expert",
+    "own_share": "weight of the own expert",
 }
 
 

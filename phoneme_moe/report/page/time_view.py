@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from bokeh.core.properties import value
 from bokeh.layouts import column
 from bokeh.models import ColumnDataSource, FixedTicker, Image, LinearColorMapper, Range1d
 from bokeh.plotting import figure
@@ -18,7 +17,7 @@ from bokeh.plotting import figure
 from phoneme_moe.report.number_format import DASH, in_percent, number
 from phoneme_moe.report.page.palette import shade
 from phoneme_moe.report.page.parts import Cell, Drawing, Table, row
-from phoneme_moe.report.page.plots import FONT, drawing, frame, tag, themed
+from phoneme_moe.report.page.plots import drawing, frame, tag, themed, write
 
 Span = Mapping[str, Any]
 #: Experts drawn one by one; the rest of many is drawn as one.
@@ -152,7 +151,7 @@ def _spectrogram(one: Mapping[str, Any], shared: Range1d) -> figure | None:
 def _phonemes(one: Mapping[str, Any], shared: Range1d) -> figure:
     plot = _panel(_PHONEMES, shared, (0, 2), "", "phonemes")
     plot.yaxis[0].ticker = FixedTicker(ticks=[0.5, 1.5])
-    plot.yaxis[0].major_label_overrides = {1.5: "reference", 0.5: "hypothesis"}
+    plot.yaxis[0].major_label_overrides = {1.5: "ref.", 0.5: "hyp."}
     for kind, spans, bottom in (
         ("reference", one["reference"], 1.04),
         ("hypothesis", one["hypothesis"], 0.04),
@@ -170,26 +169,19 @@ def _phonemes(one: Mapping[str, Any], shared: Range1d) -> figure:
                 top=[bottom + 0.92] * len(part),
             )
             themed(boxes.glyph, fill_color=fill, line_color=line)
-        text = plot.text(
-            "x",
-            "y",
-            "text",
-            source=ColumnDataSource(
-                {
-                    "x": [(span["start"] + span["end"]) / 2 for span in spans],
-                    "y": [bottom + 0.46] * len(spans),
-                    "start": [span["start"] for span in spans],
-                    "end": [span["end"] for span in spans],
-                    "phoneme": [span["phoneme"] for span in spans],
-                    "text": [span["phoneme"] for span in spans],
-                },
-                name=kind,
-            ),
-            text_font=value(FONT),
-            text_font_size="12px",
-            text_align="center",
-            text_baseline="middle",
+        phonemes = [span["phoneme"] for span in spans]
+        source = ColumnDataSource(
+            {
+                "x": [(span["start"] + span["end"]) / 2 for span in spans],
+                "y": [bottom + 0.46] * len(spans),
+                "start": [span["start"] for span in spans],
+                "end": [span["end"] for span in spans],
+                "phoneme": phonemes,
+                "text": phonemes,
+            },
+            name=kind,
         )
+        text = write(plot, source, "x", "text", "12px", text_align="center")
         themed(text.glyph, text_color="--ink")
     return plot
 
