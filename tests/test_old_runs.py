@@ -77,16 +77,21 @@ def test_a_run_makes_the_errors_that_it_made(
             assert score[key] == other[key], key
 
 
+@pytest.mark.parametrize(("name", "split"), [("gate", "dev"), ("sparse", "test")])
 def test_a_beam_search_with_the_n_gram_of_a_run_makes_the_errors_that_it_made(
-    phoneme_moe: Callable[..., Outcome], tones: PreparedCorpus, tmp_path: Path
+    phoneme_moe: Callable[..., Outcome],
+    tones: PreparedCorpus,
+    tmp_path: Path,
+    name: str,
+    split: str,
 ) -> None:
-    quality = read(FOLDER / "gate" / "quality.json")
-    found = _evaluate(
-        phoneme_moe, "gate", tmp_path, "--split", "dev", "--beam", str(quality["beam"])
-    )
-    assert quality["dev"]["per_beam"] < quality["dev"]["per"]
-    assert found["utterances"] == quality["dev"]["utterances"]
-    assert found["per"] == pytest.approx(quality["dev"]["per_beam"])
+    quality = read(FOLDER / name / "quality.json")
+    expected = quality[split]
+    assert expected["per_beam"] < expected["per"]
+    beam = str(quality["beam"])
+    found = _evaluate(phoneme_moe, name, tmp_path, "--split", split, "--beam", beam)
+    assert found["utterances"] == expected["utterances"]
+    assert found["per"] == pytest.approx(expected["per_beam"])
 
 
 def _evaluate(
