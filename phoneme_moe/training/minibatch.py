@@ -26,6 +26,14 @@ class Schedule:
     weight_decay: float = 0.01
 
 
+def warmup_fraction(num_steps: int) -> float:
+    """Fraction of the steps in which a one-cycle schedule warms up.
+
+    A tenth; a little more of exactly 10 steps, of which torch's ``OneCycleLR`` would divide by 0.
+    """
+    return 0.11 if num_steps == 10 else 0.1
+
+
 def shuffled(
     groups: Sequence[Tensor], batch_size: int, generator: torch.Generator
 ) -> Iterator[Tensor]:
@@ -69,7 +77,11 @@ def fit(
         list(parameters), schedule.learning_rate, weight_decay=schedule.weight_decay
     )
     scheduler = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, schedule.learning_rate, steps, pct_start=0.1, cycle_momentum=False
+        optimizer,
+        schedule.learning_rate,
+        steps,
+        pct_start=warmup_fraction(steps),
+        cycle_momentum=False,
     )
     for _ in range(schedule.epochs):
         for chosen in shuffled(groups, schedule.batch_size, generator):

@@ -17,11 +17,9 @@ from phoneme_moe.inference import decode_phonemes
 from phoneme_moe.mixture.routing import imbalance
 from phoneme_moe.model.recognizer import Recognition, Recognizer
 from phoneme_moe.recipe import Recipe, Stage
+from phoneme_moe.training.minibatch import warmup_fraction
 from phoneme_moe.training.objectives import stage_loss
 from phoneme_moe.training.router_metrics import RouterMetrics
-
-WARMUP_FRACTION = 0.1
-"""Fraction of a stage's steps in which a cosine schedule warms up."""
 
 DEV_BEAM = 4
 """Beam on dev after every epoch, where training is with an n-gram."""
@@ -230,11 +228,12 @@ class StageModule(pl.LightningModule):
         )
         if stage.schedule == "constant":
             return optimizer
+        num_steps = int(self.trainer.estimated_stepping_batches)
         scheduler = torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
             max_lr=stage.learning_rate,
-            total_steps=int(self.trainer.estimated_stepping_batches),
-            pct_start=WARMUP_FRACTION,
+            total_steps=num_steps,
+            pct_start=warmup_fraction(num_steps),
             cycle_momentum=False,
         )
         return {
