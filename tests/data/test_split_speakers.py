@@ -16,7 +16,7 @@ from phoneme_moe.evaluation.errors import evaluate
 from phoneme_moe.evaluation.split_outputs import infer_split
 from phoneme_moe.pipeline import Trained
 from phoneme_moe.recipe import Recipe, load_recipe
-from phoneme_moe.report.clips.find import Cell
+from phoneme_moe.report.clips.find import ClipQuery
 from phoneme_moe.report.clips.run import clips_of_run
 from phoneme_moe.report.compare.run import compare_runs
 from phoneme_moe.report.run import report_run
@@ -41,10 +41,10 @@ def test_every_command_looks_at_the_same_utterances(
     assert routing.document.contribution.base_error_rate == pytest.approx(
         evaluation.total.error_rate
     )
-    clips = clips_of_run(run, Cell(), out=tmp_path / "clips", limit=1)
-    assert clips.looked.phonemes == phonemes
+    clips = clips_of_run(run, ClipQuery(), out=tmp_path / "clips", limit=1)
+    assert clips.total == phonemes  # none is shorter than a frame
     compared = compare_runs(run, run, out=tmp_path / "compared").document
-    assert compared["num_utterances"] == len(meant)
+    assert compared.num_utterances == len(meant)
     outputs = infer_split(run, tones, "test")
     assert {example.utterance for example in outputs.examples} == meant.keys()
 
