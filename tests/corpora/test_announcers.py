@@ -36,7 +36,7 @@ def words() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def readings(words: list[str]) -> dict[str, tuple[str, ...]]:
+def pronunciations(words: list[str]) -> dict[str, tuple[str, ...]]:
     return pronounce_words(words)
 
 
@@ -53,22 +53,24 @@ def test_word_list(words: list[str]) -> None:
         assert line.startswith("#") or len(line.split("\t")) == 2
 
 
-def test_every_word_is_divided_once(words: list[str], readings: dict[str, tuple[str, ...]]) -> None:
-    splits = split_words(readings)
+def test_every_word_is_divided_once(
+    words: list[str], pronunciations: dict[str, tuple[str, ...]]
+) -> None:
+    splits = split_words(pronunciations)
     assert sorted(word for its in splits.values() for word in its) == sorted(words)
-    sounds = {split: {readings[word] for word in its} for split, its in splits.items()}
+    sounds = {split: {pronunciations[word] for word in its} for split, its in splits.items()}
     assert not sounds["train"] & sounds["test"]
     assert not sounds["dev"] & (sounds["train"] | sounds["test"])
     assert len(splits["train"]) == pytest.approx(0.45 * len(words), rel=0.05)
-    assert split_words(dict(reversed(readings.items()))).keys() == splits.keys()
+    assert split_words(dict(reversed(pronunciations.items()))).keys() == splits.keys()
 
 
-def test_the_whole_list_gives_enough_stops(readings: dict[str, tuple[str, ...]]) -> None:
-    for split, its_words in split_words(readings).items():
+def test_the_whole_list_gives_enough_stops(pronunciations: dict[str, tuple[str, ...]]) -> None:
+    for split, its_words in split_words(pronunciations).items():
         if split == "dev":
             continue
-        planned = plan_renditions(its_words, readings, MIN_TOKENS)
-        tokens = Counter(phoneme for word, _ in planned for phoneme in readings[word])
+        planned = plan_renditions(its_words, pronunciations, MIN_TOKENS)
+        tokens = Counter(phoneme for word, _ in planned for phoneme in pronunciations[word])
         assert len(set(planned)) == len(planned)
         assert {word for word, _ in planned} == set(its_words)
         for stop in STOPS:
@@ -109,15 +111,15 @@ def test_every_speaker_has_the_requested_tokens(spoken: tuple[Path, dict[str, li
 
 
 def test_speakers_say_the_same_phonemes(spoken: tuple[Path, dict[str, list]]) -> None:
-    said: dict[str, set[tuple[str, ...]]] = {}
+    sequences_of: dict[str, set[tuple[str, ...]]] = {}
     for cut in (cut for cuts in spoken[1].values() for cut in cuts):
-        said.setdefault(cut.supervisions[0].text, set()).add(
+        sequences_of.setdefault(cut.supervisions[0].text, set()).add(
             tuple(cut.supervisions[0].custom["phonemes"])
         )
-    assert all(len(sequences) == 1 for sequences in said.values())
-    assert said["だいがく"] == {("d", "a", "i", "g", "a", "k", "u")}
-    assert said["びょうき"] == {("b", "y", "o", "u", "k", "i")}
-    assert said["きって"] == {("k", "i", "t", "e")}
+    assert all(len(sequences) == 1 for sequences in sequences_of.values())
+    assert sequences_of["だいがく"] == {("d", "a", "i", "g", "a", "k", "u")}
+    assert sequences_of["びょうき"] == {("b", "y", "o", "u", "k", "i")}
+    assert sequences_of["きって"] == {("k", "i", "t", "e")}
 
 
 def test_homophones_stay_together(spoken: tuple[Path, dict[str, list]]) -> None:

@@ -219,10 +219,10 @@ def test_at_most_so_many_utterances_of_each_speaker(tones: PreparedCorpus) -> No
     assert {e.utterance for e in examples} < {e.utterance for e in more}
     everything = load_examples(recognize_recipe(), tones, "train", recognizer, tiny.SPEAKERS)
     for speaker in tiny.SPEAKERS:
-        own = [e.utterance for e in everything if e.speaker == speaker]
-        drawn = sorted(own, key=rank)[:2]
+        names = [e.utterance for e in everything if e.speaker == speaker]
+        drawn = sorted(names, key=rank)[:2]
         assert [e.utterance for e in examples if e.speaker == speaker] == [
-            name for name in own if name in drawn
+            name for name in names if name in drawn
         ]
 
 

@@ -27,14 +27,14 @@ def guess(outputs: tuple[int, ...], probability: float) -> Hypothesis:
 
 def test_what_the_others_agree_on_beats_the_likeliest() -> None:
     # By hand: 1 2 3 costs .3 * 0 + .3 * 1 + .4 * 3 = 1.5, 1 2 costs .3 + .4 * 3, and 4 5 6 .3 * 6.
-    found = sort_by_bayes_risk(
+    hypotheses = sort_by_bayes_risk(
         [
             guess((4, 5, 6), 0.4),
             guess((1, 2, 3), 0.3),
             guess((1, 2), 0.3),
         ]
     )
-    assert [own.outputs for own in found] == [(1, 2, 3), (1, 2), (4, 5, 6)]
+    assert [hypothesis.outputs for hypothesis in hypotheses] == [(1, 2, 3), (1, 2), (4, 5, 6)]
 
 
 def test_equals_keep_their_order_and_nothing_is_a_reading_too() -> None:
@@ -53,27 +53,30 @@ def test_of_all_readings_it_has_the_fewest_expected_errors(
     truth: dict[tuple[int, ...], float] = {}
     for path in product(range(shape[1]), repeat=shape[0]):
         outputs = tuple(output for output, _ in groupby(path) if output != BLANK)
-        own = float(np.prod(posteriors[np.arange(len(path)), list(path)], dtype=float))
-        truth[outputs] = truth.get(outputs, 0.0) + own
+        probability = float(np.prod(posteriors[np.arange(len(path)), list(path)], dtype=float))
+        truth[outputs] = truth.get(outputs, 0.0) + probability
     expected = {
-        reading: sum(p * errors(said, reading) for said, p in truth.items()) for reading in truth
+        outputs: sum(p * errors(reference, outputs) for reference, p in truth.items())
+        for outputs in truth
     }
     with np.errstate(divide="ignore"):
-        (found,) = Decoding(minimum_bayes_risk=True).search(
+        (hypotheses,) = Decoding(minimum_bayes_risk=True).search(
             np.log(posteriors)[None], np.array([shape[0]]), beam=400, nbest=2
         )
-    assert len(found) == 2
-    assert expected[found[0].outputs] == pytest.approx(min(expected.values()), abs=1e-4)
-    assert expected[found[0].outputs] <= expected[found[1].outputs] + 1e-4
+    assert len(hypotheses) == 2
+    assert expected[hypotheses[0].outputs] == pytest.approx(min(expected.values()), abs=1e-4)
+    assert expected[hypotheses[0].outputs] <= expected[hypotheses[1].outputs] + 1e-4
 
 
 def test_hearings_count_equally_by_hand() -> None:
     # Scores of a hearing may all be off by a constant: only shares count.
     one = [guess((1, 2), 0.6e-9), guess((1,), 0.4e-9)]
     other = [guess((3,), 0.5), guess((1,), 0.3), guess((), 0.2)]
-    found = average_nbest([one, other])
-    assert [own.outputs for own in found] == [(1,), (1, 2), (3,), ()]
-    np.testing.assert_allclose(np.exp([own.score for own in found]), [0.35, 0.3, 0.25, 0.1])
+    hypotheses = average_nbest([one, other])
+    assert [hypothesis.outputs for hypothesis in hypotheses] == [(1,), (1, 2), (3,), ()]
+    np.testing.assert_allclose(
+        np.exp([hypothesis.score for hypothesis in hypotheses]), [0.35, 0.3, 0.25, 0.1]
+    )
 
 
 @given(seed=st.integers(0, 10_000))
@@ -81,10 +84,14 @@ def test_the_same_hearing_twice_is_one(seed: int) -> None:
     random = np.random.default_rng(seed)
     shares = random.dirichlet(np.ones(5))
     group = [guess(tuple(random.integers(1, 4, size=n)), p) for n, p in enumerate(shares)]
-    group.sort(key=lambda own: -own.score)
-    found = average_nbest([group, group])
-    assert [own.outputs for own in found] == [own.outputs for own in group]
-    np.testing.assert_allclose([own.score for own in found], [own.score for own in group])
+    group.sort(key=lambda hypothesis: -hypothesis.score)
+    hypotheses = average_nbest([group, group])
+    assert [hypothesis.outputs for hypothesis in hypotheses] == [
+        hypothesis.outputs for hypothesis in group
+    ]
+    np.testing.assert_allclose(
+        [hypothesis.score for hypothesis in hypotheses], [hypothesis.score for hypothesis in group]
+    )
 
 
 def test_what_is_next_to_impossible_keeps_a_score() -> None:
@@ -98,12 +105,17 @@ def test_a_search_pools_its_hearings_where_the_fewest_errors_are_wanted() -> Non
     lengths, later = np.array([6, 4]), np.array([6, 5])
     alone = Decoding(minimum_bayes_risk=False)
     parts = [
-        alone.search(said, frames, 400, 400) for said, frames in ((first, lengths), (second, later))
+        alone.search(posteriors, frames, 400, 400)
+        for posteriors, frames in ((first, lengths), (second, later))
     ]
-    found = Decoding(minimum_bayes_risk=True).search(first, lengths, 400, 400, [(second, later)])
+    hypotheses = Decoding(minimum_bayes_risk=True).search(
+        first, lengths, 400, 400, [(second, later)]
+    )
     for row in range(2):
-        assert found[row] == sort_by_bayes_risk(average_nbest([part[row] for part in parts]))
-    assert alone.search(first, lengths, 400, 1, [(second, later)]) == [own[:1] for own in parts[0]]
+        assert hypotheses[row] == sort_by_bayes_risk(average_nbest([part[row] for part in parts]))
+    assert alone.search(first, lengths, 400, 1, [(second, later)]) == [
+        hypothesis[:1] for hypothesis in parts[0]
+    ]
 
 
 def test_input_is_shifted_where_nbest_lists_are_averaged() -> None:

@@ -33,8 +33,8 @@ def random_posteriors(seed: int, *shape: int, sharpness: float = 1.0) -> Posteri
 
 
 def search_one(posteriors: Posteriors, beam: int, *rest: Any) -> list[Hypothesis]:
-    (found,) = beam_search(posteriors[None], np.array([len(posteriors)]), beam, *rest)
-    return found
+    (hypotheses,) = beam_search(posteriors[None], np.array([len(posteriors)]), beam, *rest)
+    return hypotheses
 
 
 def read_all(posteriors: Posteriors) -> dict[tuple[int, ...], float]:
@@ -42,8 +42,8 @@ def read_all(posteriors: Posteriors) -> dict[tuple[int, ...], float]:
     total: dict[tuple[int, ...], float] = {}
     for path in product(range(posteriors.shape[1]), repeat=len(posteriors)):
         outputs = tuple(output for output, _ in groupby(path) if output != BLANK)
-        own = float(posteriors[np.arange(len(path)), list(path)].sum(dtype=float))
-        total[outputs] = np.logaddexp(total.get(outputs, -np.inf), own)
+        log_probability = float(posteriors[np.arange(len(path)), list(path)].sum(dtype=float))
+        total[outputs] = np.logaddexp(total.get(outputs, -np.inf), log_probability)
     return total
 
 
@@ -54,13 +54,13 @@ def language_of(outputs: tuple[int, ...]) -> float:
 @given(seed=st.integers(0, 10_000), shape=st.sampled_from([(6, 3), (4, 4), (5, 2), (1, 4)]))
 def test_a_beam_for_all_prefixes_finds_all_readings(seed: int, shape: tuple[int, int]) -> None:
     posteriors = random_posteriors(seed, *shape, sharpness=2)
-    found = search_one(posteriors, ALL, None, 0.0, 0.0, ALL)
+    hypotheses = search_one(posteriors, ALL, None, 0.0, 0.0, ALL)
     expected = read_all(posteriors)
-    assert {own.outputs for own in found} == set(expected)
-    for own in found:
-        assert own.acoustic == pytest.approx(expected[own.outputs], abs=1e-5)
-        assert own.score == own.acoustic
-        assert own.language == 0
+    assert {hypothesis.outputs for hypothesis in hypotheses} == set(expected)
+    for hypothesis in hypotheses:
+        assert hypothesis.acoustic == pytest.approx(expected[hypothesis.outputs], abs=1e-5)
+        assert hypothesis.score == hypothesis.acoustic
+        assert hypothesis.language == 0
 
 
 @given(
@@ -71,17 +71,17 @@ def test_a_beam_for_all_prefixes_finds_all_readings(seed: int, shape: tuple[int,
 )
 def test_with_an_ngram_too(seed: int, num_frames: int, weight: float, bonus: float) -> None:
     posteriors = random_posteriors(seed, num_frames, 3, sharpness=2)
-    found = search_one(posteriors, ALL, NGRAM, weight, bonus, ALL)
+    hypotheses = search_one(posteriors, ALL, NGRAM, weight, bonus, ALL)
     expected = read_all(posteriors)
-    assert {own.outputs for own in found} == set(expected)
-    for own in found:
-        language = language_of(own.outputs)
-        score = expected[own.outputs] + weight * language + bonus * len(own.outputs)
-        assert own.acoustic == pytest.approx(expected[own.outputs], abs=1e-5)
-        assert own.score == pytest.approx(score, abs=1e-4)
+    assert {hypothesis.outputs for hypothesis in hypotheses} == set(expected)
+    for hypothesis in hypotheses:
+        language = language_of(hypothesis.outputs)
+        score = expected[hypothesis.outputs] + weight * language + bonus * len(hypothesis.outputs)
+        assert hypothesis.acoustic == pytest.approx(expected[hypothesis.outputs], abs=1e-5)
+        assert hypothesis.score == pytest.approx(score, abs=1e-4)
         if weight:
-            assert own.language == pytest.approx(language, abs=1e-5)
-    scores = [own.score for own in found]
+            assert hypothesis.language == pytest.approx(language, abs=1e-5)
+    scores = [hypothesis.score for hypothesis in hypotheses]
     assert scores == sorted(scores, reverse=True)
 
 
@@ -91,22 +91,25 @@ def test_impossible_outputs_are_in_no_reading(seed: int) -> None:
     possible = np.random.default_rng(seed).random(posteriors.shape) < 0.6
     posteriors = np.where(possible, posteriors, np.float32(-np.inf))
     expected = {o: p for o, p in read_all(posteriors).items() if p > -np.inf}
-    found = search_one(posteriors, 200, None, 0.0, 0.0, 200)
-    assert {own.outputs: pytest.approx(own.acoustic, abs=1e-5) for own in found} == expected
+    hypotheses = search_one(posteriors, 200, None, 0.0, 0.0, 200)
+    assert {
+        hypothesis.outputs: pytest.approx(hypothesis.acoustic, abs=1e-5)
+        for hypothesis in hypotheses
+    } == expected
 
 
 @given(seed=st.integers(0, 10_000), sharpness=st.floats(0.5, 4))
 def test_acoustic_scores_are_those_of_ctc(seed: int, sharpness: float) -> None:
     posteriors = random_posteriors(seed, 5, 4, sharpness=sharpness)
-    for own in search_one(posteriors, ALL, None, 0.0, 0.0, 5):
+    for hypothesis in search_one(posteriors, ALL, None, 0.0, 0.0, 5):
         loss = functional.ctc_loss(
             torch.from_numpy(posteriors).double(),
-            torch.tensor(own.outputs, dtype=torch.long),
+            torch.tensor(hypothesis.outputs, dtype=torch.long),
             torch.tensor(5),
-            torch.tensor(len(own.outputs)),
+            torch.tensor(len(hypothesis.outputs)),
             reduction="none",
         )
-        assert own.acoustic == pytest.approx(-float(loss), abs=1e-5)
+        assert hypothesis.acoustic == pytest.approx(-float(loss), abs=1e-5)
 
 
 @given(
@@ -119,15 +122,15 @@ def test_readings_are_in_order_and_apart_and_never_too_probable(
     seed: int, beam: int, outputs: int, num_frames: int
 ) -> None:
     posteriors = random_posteriors(seed, num_frames, outputs)
-    found = search_one(posteriors, beam, None, 0.0, 0.5, beam)
-    scores = [own.score for own in found]
-    assert 1 <= len(found) <= beam
+    hypotheses = search_one(posteriors, beam, None, 0.0, 0.5, beam)
+    scores = [hypothesis.score for hypothesis in hypotheses]
+    assert 1 <= len(hypotheses) <= beam
     assert scores == sorted(scores, reverse=True)
-    assert len({own.outputs for own in found}) == len(found)
-    assert np.logaddexp.reduce([own.acoustic for own in found]) < 1e-5
-    assert [own.outputs for own in search_one(posteriors, beam, None, 0.0, 0.5, 1)] == [
-        found[0].outputs
-    ]
+    assert len({hypothesis.outputs for hypothesis in hypotheses}) == len(hypotheses)
+    assert np.logaddexp.reduce([hypothesis.acoustic for hypothesis in hypotheses]) < 1e-5
+    assert [
+        hypothesis.outputs for hypothesis in search_one(posteriors, beam, None, 0.0, 0.5, 1)
+    ] == [hypotheses[0].outputs]
 
 
 @given(
@@ -159,14 +162,20 @@ def test_neither_company_nor_padding_changes_a_reading(
     together = beam_search(posteriors, np.array(lengths), beam, NGRAM, 0.7, 0.2, 3)
     for row, length in enumerate(lengths):
         alone = search_one(posteriors[row, :length], beam, NGRAM, 0.7, 0.2, 3)
-        assert [own.outputs for own in together[row]] == [own.outputs for own in alone]
-        assert [own.score for own in together[row]] == pytest.approx([own.score for own in alone])
+        assert [hypothesis.outputs for hypothesis in together[row]] == [
+            hypothesis.outputs for hypothesis in alone
+        ]
+        assert [hypothesis.score for hypothesis in together[row]] == pytest.approx(
+            [hypothesis.score for hypothesis in alone]
+        )
 
 
 def test_an_utterance_without_frames_is_empty() -> None:
-    (own,) = search_one(np.empty((0, 3), np.float32), 4, NGRAM, 0.5, 1.0, 4)
-    assert own == Hypothesis((), pytest.approx(0.5 * language_of(())), 0.0, own.language)
-    assert own.language == pytest.approx(language_of(()))
+    (hypothesis,) = search_one(np.empty((0, 3), np.float32), 4, NGRAM, 0.5, 1.0, 4)
+    assert hypothesis == Hypothesis(
+        (), pytest.approx(0.5 * language_of(())), 0.0, hypothesis.language
+    )
+    assert hypothesis.language == pytest.approx(language_of(()))
     assert beam_search(np.empty((0, 0, 3), np.float32), np.empty(0, np.int64), 4) == []
 
 
@@ -205,4 +214,8 @@ def test_a_bonus_makes_readings_longer() -> None:
 
 def test_equal_readings_always_come_in_the_same_order() -> None:
     even = np.full((2, 5), np.log(0.2), np.float32)
-    assert [own.outputs for own in search_one(even, 3, None, 0.0, 0.0, 3)] == [(1,), (2,), ()]
+    assert [hypothesis.outputs for hypothesis in search_one(even, 3, None, 0.0, 0.0, 3)] == [
+        (1,),
+        (2,),
+        (),
+    ]

@@ -30,9 +30,9 @@ def add_up(posteriors: Tensor) -> Tensor:
     """All paths of one utterance, one after the other, in float64."""
     paths = []
     for path in product(range(posteriors.shape[1]), repeat=len(posteriors)):
-        said = [SYMBOLS[output - 1] for output, _ in groupby(path) if output != BLANK]
-        own = posteriors.double()[torch.arange(len(path)), torch.tensor(path)].sum()
-        paths.append(own + NGRAM.log_probability(said))
+        phonemes = [SYMBOLS[output - 1] for output, _ in groupby(path) if output != BLANK]
+        score = posteriors.double()[torch.arange(len(path)), torch.tensor(path)].sum()
+        paths.append(score + NGRAM.log_probability(phonemes))
     return torch.logsumexp(torch.stack(paths), dim=0)
 
 
@@ -54,11 +54,11 @@ def test_sum_and_gradient_are_those_of_all_paths(seed: int, num_frames: list[int
 
 @given(st.lists(st.text(SYMBOLS, max_size=5), min_size=1, max_size=4))
 def test_the_tables_say_what_the_ngram_says(utterances: list[str]) -> None:
-    lengths = torch.tensor([len(own) for own in utterances])
+    lengths = torch.tensor([len(utterance) for utterance in utterances])
     phonemes = torch.zeros(len(utterances), 5, dtype=torch.long)
-    for row, own in enumerate(utterances):
-        phonemes[row, : len(own)] = torch.tensor([SYMBOLS.index(p) + 1 for p in own])
-    expected = torch.tensor([NGRAM.log_probability(own) for own in utterances])
+    for row, utterance in enumerate(utterances):
+        phonemes[row, : len(utterance)] = torch.tensor([SYMBOLS.index(p) + 1 for p in utterance])
+    expected = torch.tensor([NGRAM.log_probability(utterance) for utterance in utterances])
     found = TRIGRAM.log_probability(phonemes, lengths)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
@@ -87,8 +87,8 @@ def test_probabilities_of_all_sequences_add_up_to_one() -> None:
     whole = log_partition(posteriors, mask_of([4], 4), TRIGRAM)
     total = 0.0
     for length in range(5):
-        for said in product((1, 2, 3), repeat=length):
-            phonemes = torch.tensor([said], dtype=torch.long).reshape(1, length)
+        for sequence in product((1, 2, 3), repeat=length):
+            phonemes = torch.tensor([sequence], dtype=torch.long).reshape(1, length)
             lengths = torch.tensor([length])
             ctc = -functional.ctc_loss(
                 posteriors.transpose(0, 1), phonemes, torch.tensor([4]), lengths, reduction="none"

@@ -82,14 +82,14 @@ def test_the_gradient_through_the_prior_agrees_with_finite_differences() -> None
 
 def test_without_a_prior_the_loss_is_plain_ctc() -> None:
     torch.manual_seed(0)
-    said = torch.randn(2, 6, OUTPUTS).log_softmax(dim=-1)
+    log_posteriors = torch.randn(2, 6, OUTPUTS).log_softmax(dim=-1)
     frames, targets, lengths = torch.tensor([6, 4]), torch.tensor([[1, 2], [2, 0]]), [2, 1]
     log_prior = torch.tensor([0.8, 0.1, 0.1]).log()
     found = unnormalized_ctc_loss(
-        subtract_prior(said, log_prior, 0.0), frames, targets, torch.tensor(lengths)
+        subtract_prior(log_posteriors, log_prior, 0.0), frames, targets, torch.tensor(lengths)
     )
     plain = functional.ctc_loss(
-        said.transpose(0, 1), targets, frames, torch.tensor(lengths), reduction="none"
+        log_posteriors.transpose(0, 1), targets, frames, torch.tensor(lengths), reduction="none"
     )
     torch.testing.assert_close(found, plain)
 

@@ -27,38 +27,42 @@ def estimate_slowly(utterances: list[Gram], order: int, context: Gram, symbol: s
     shorter = 1 / (len(SYMBOLS) + 1)
     if context:
         shorter = estimate_slowly(utterances, order, context[1:], symbol)
-    own = {gram: count for gram, count in counts.items() if gram[:-1] == context}
-    total = sum(own.values())
+    following = {gram: count for gram, count in counts.items() if gram[:-1] == context}
+    total = sum(following.values())
     if not total:
         return shorter
-    freed = sum(discounts[min(count, 3)] for count in own.values())
-    count = own.get((*context, symbol), 0)
+    freed = sum(discounts[min(count, 3)] for count in following.values())
+    count = following.get((*context, symbol), 0)
     return float((count - discounts[min(count, 3)] + freed * shorter) / total)
 
 
 def count_grams(utterances: list[Gram], order: int, size: int) -> list[Gram]:
     """N-grams of a size: each as often as it counts."""
-    marked = [("<s>", *own, "</s>") for own in utterances]
-    seen = [own[i : i + size] for own in marked for i in range(len(own) - size + 1)]
+    marked = [("<s>", *utterance, "</s>") for utterance in utterances]
+    seen = [
+        utterance[i : i + size] for utterance in marked for i in range(len(utterance) - size + 1)
+    ]
     seen = [gram for gram in seen if gram != ("<s>",)]
     if size == order:
         return seen
     begun = [gram for gram in seen if gram[0] == "<s>"]
-    longer = {own[i : i + size + 1] for own in marked for i in range(len(own) - size)}
+    longer = {
+        utterance[i : i + size + 1] for utterance in marked for i in range(len(utterance) - size)
+    }
     return begun + [gram[1:] for gram in longer]
 
 
-@given(utterances=corpora, order=st.integers(1, 5), said=st.lists(st.sampled_from(SYMBOLS)))
+@given(utterances=corpora, order=st.integers(1, 5), spoken=st.lists(st.sampled_from(SYMBOLS)))
 def test_every_probability_is_that_of_the_definition(
-    utterances: list[Gram], order: int, said: list[str]
+    utterances: list[Gram], order: int, spoken: list[str]
 ) -> None:
     model = PhonemeNgram.estimate(utterances, SYMBOLS, order)
-    marked = ["<s>", *said, "</s>"]
+    marked = ["<s>", *spoken, "</s>"]
     expected = 0.0
     for place in range(1, len(marked)):
         context = tuple(marked[max(place - order + 1, 0) : place])
         expected += np.log(estimate_slowly(utterances, order, context, marked[place]))
-    assert model.log_probability(said) == pytest.approx(expected, rel=1e-5)
+    assert model.log_probability(spoken) == pytest.approx(expected, rel=1e-5)
 
 
 @given(utterances=corpora, order=st.integers(1, 5))
@@ -73,13 +77,15 @@ def test_in_every_state_something_comes_next(utterances: list[Gram], order: int)
 @given(utterances=corpora, order=st.integers(1, 5))
 def test_states_may_be_followed_side_by_side(utterances: list[Gram], order: int) -> None:
     model = PhonemeNgram.estimate(utterances, SYMBOLS, order)
-    said = np.array(list(product(range(len(SYMBOLS)), repeat=4)))
-    states, total = np.full(len(said), model.start_state), np.zeros(len(said))
-    for symbols in said.T:
+    sequences = np.array(list(product(range(len(SYMBOLS)), repeat=4)))
+    states, total = np.full(len(sequences), model.start_state), np.zeros(len(sequences))
+    for symbols in sequences.T:
         total += model.log_probabilities[states, symbols]
         states = model.next_state(states, symbols)
     total += model.log_probabilities[states, -1]
-    expected = [model.log_probability([SYMBOLS[symbol] for symbol in own]) for own in said]
+    expected = [
+        model.log_probability([SYMBOLS[symbol] for symbol in sequence]) for sequence in sequences
+    ]
     np.testing.assert_allclose(total, expected, rtol=1e-6)
 
 
@@ -88,14 +94,14 @@ def test_a_bigram_worked_by_hand() -> None:
     # </s> has followed one thing: 1/3 of what is left. So what was seen has 1/2 + 1/2 * 1/3.
     model = PhonemeNgram.estimate([["a", "b"]], ("a", "b"), order=2)
     seen, unseen = 2 / 3, 1 / 6
-    for said, probability in (
+    for text, probability in (
         ("ab", seen**3),
         ("b", unseen * seen),
         ("", unseen),
         ("ba", unseen**3),
         ("aab", seen * unseen * seen**2),
     ):
-        assert np.exp(model.log_probability(list(said))) == pytest.approx(probability)
+        assert np.exp(model.log_probability(list(text))) == pytest.approx(probability)
     assert model.perplexity([["a", "b"]]) == pytest.approx(1.5)
     assert model.perplexity([["a", "b"], []]) == pytest.approx((seen**3 * unseen) ** (-1 / 4))
 
@@ -128,9 +134,9 @@ def test_what_is_no_symbol_is_left_out() -> None:
 def test_a_longer_memory_surprises_less() -> None:
     random = np.random.default_rng(0)
     word = {0: "ab", 1: "acb", 2: "bca"}
-    said = ["".join(word[n] for n in random.integers(3, size=5)) for _ in range(200)]
+    sentences = ["".join(word[n] for n in random.integers(3, size=5)) for _ in range(200)]
     by_order = [
-        PhonemeNgram.estimate(said[:100], SYMBOLS, order).perplexity(said[100:])
+        PhonemeNgram.estimate(sentences[:100], SYMBOLS, order).perplexity(sentences[100:])
         for order in (1, 2, 3, 4)
     ]
     assert by_order == sorted(by_order, reverse=True)

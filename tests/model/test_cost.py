@@ -33,7 +33,7 @@ def test_a_dense_encoder_multiplies_every_weight_of_its_linear_maps_once() -> No
 
 
 @pytest.mark.parametrize(
-    ("sparse", "asked", "routing"),
+    ("sparse", "top_k", "routing"),
     [
         ({"router": {"top_k": 2}}, 2, WIDTH * 8),
         ({"router": {"top_k": 2, "noise": "gaussian"}}, 2, 2 * WIDTH * 8),
@@ -44,16 +44,16 @@ def test_a_dense_encoder_multiplies_every_weight_of_its_linear_maps_once() -> No
     ],
 )
 def test_a_sparse_layer_costs_its_router_and_the_experts_that_are_asked(
-    sparse: dict[str, Any], asked: int, routing: int
+    sparse: dict[str, Any], top_k: int, routing: int
 ) -> None:
     encoder = build_encoder(
         section({"every": 2, "num_experts": 8, "hidden": 6} | sparse), FEATURES, OUTPUTS
     )
     cost = cost_of(encoder)
     dense = INPUT + 2 * TIME + 2 * WIDTH * HIDDEN + OUTPUT
-    assert cost.multiply_adds == dense + asked * 2 * WIDTH * 6 + routing
+    assert cost.multiply_adds == dense + top_k * 2 * WIDTH * 6 + routing
     expert = 2 * WIDTH * 6 + 6 + WIDTH
-    assert cost.total - cost.active == (8 - asked) * expert
+    assert cost.total - cost.active == (8 - top_k) * expert
 
 
 def test_a_soft_layer_costs_its_slots_and_the_way_there_and_back() -> None:

@@ -140,7 +140,7 @@ def test_balancing_moves_the_router_by_default_or_is_left_to_the_selection(kind:
     _, routings = log_posteriors(encoder, features_of(), MASK, EMBEDDING)
     for layer, routing in zip(encoder.sparse_layers, routings, strict=True):
         if kind in {"expert_choice", "balanced"}:
-            # Each expert is asked equally often, by the way it is chosen.
+            # Each expert is selected equally often, by construction.
             assert float(routing.loss) == 0
             share = 1 / EXPERTS
             assert routing.load.sub(share).abs().max() < 0.6 * share
@@ -158,7 +158,7 @@ def test_the_default_balance_is_one_hundredth_of_the_switch_loss_and_little_z() 
             for parameter in layer.router.parameters():
                 parameter.zero_()
     _, routings = log_posteriors(encoder, features_of(), MASK, EMBEDDING)
-    # Scores of 0: probabilities are uniform, so the loss is 1 whoever is asked; log-sum-exp ln 8.
+    # Scores of 0: probabilities are uniform, so the loss is 1 for any selection; log-sum-exp ln 8.
     expected = 0.01 * 1 + 0.001 * torch.tensor(float(EXPERTS)).log() ** 2
     for routing in routings:
         torch.testing.assert_close(routing.loss, expected)

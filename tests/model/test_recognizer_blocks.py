@@ -84,11 +84,11 @@ def test_each_kind_of_expert_is_the_plain_model_when_it_is_asked_alone(
         alone.experts.load_state_dict(
             {name: w[index : index + 1] for name, w in mixture.experts.state_dict().items()}
         )
-        own = alone.recognize_waveforms(*sounds(task)).log_posteriors
-        said = together.expert_log_posteriors[:, :, index]
-        torch.testing.assert_close(said[mask], own[mask], atol=1e-5, rtol=1e-5)
+        expected = alone.recognize_waveforms(*sounds(task)).log_posteriors
+        of_expert = together.expert_log_posteriors[:, :, index]
+        torch.testing.assert_close(of_expert[mask], expected[mask], atol=1e-5, rtol=1e-5)
         sent = mixture.recognize_waveforms(*sounds(task), torch.full((3,), index))
-        torch.testing.assert_close(sent.log_posteriors[mask], own[mask], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(sent.log_posteriors[mask], expected[mask], atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -127,8 +127,8 @@ def test_a_certain_gate_is_its_expert(task: str, combine: str) -> None:
 
 def say(*posteriors: tuple[float, ...]) -> tuple[str, ...]:
     """Registers experts that always say the same; gives their names."""
-    for index, own in enumerate(posteriors):
-        scores = torch.tensor(own).log()
+    for index, probabilities in enumerate(posteriors):
+        scores = torch.tensor(probabilities).log()
         phoneme_moe.register_expert(f"says_{index}", lambda f, m, s=scores: s[None, None])
     return tuple(f"says_{index}" for index in range(len(posteriors)))
 
@@ -146,11 +146,11 @@ HAND = {
 @pytest.mark.parametrize("combine", HAND)
 @torch.no_grad()
 def test_rules_worked_by_hand(task: str, combine: str) -> None:
-    said = [(0.4, 0.3, 0.2, 0.1), (0.1, 0.7, 0.1, 0.1), (0.2, 0.6, 0.1, 0.1)]
+    posteriors = [(0.4, 0.3, 0.2, 0.1), (0.1, 0.7, 0.1, 0.1), (0.2, 0.6, 0.1, 0.1)]
     if task == "recognize":
         # The blank is an output too; it is given next to nothing.
-        said = [(1e-9, *own) for own in said]
-    first, *others = say(*said)
+        posteriors = [(1e-9, *row) for row in posteriors]
+    first, *others = say(*posteriors)
     mixture = Recognizer(
         Features(sample_rate=tiny.RATE, n_mels=16),
         Task(kind=task, phonemes=tiny.PHONEMES),

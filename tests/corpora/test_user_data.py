@@ -174,8 +174,8 @@ def test_lhotse_without_speakers_has_one_unlabelled_one(tmp_path: Path) -> None:
     recording = Recording.from_file(tmp_path / "a.wav", recording_id="a")
 
     def cut(number: int, speaker: str | None) -> MonoCut:
-        said = SupervisionSegment("a", "a", 0.0, 1.0, text="b a", speaker=speaker)
-        return MonoCut(f"a{number}", 0.0, 1.0, 0, recording=recording, supervisions=[said])
+        supervision = SupervisionSegment("a", "a", 0.0, 1.0, text="b a", speaker=speaker)
+        return MonoCut(f"a{number}", 0.0, 1.0, 0, recording=recording, supervisions=[supervision])
 
     CutSet.from_cuts([cut(n, None) for n in range(3)]).to_file(tmp_path / "none.jsonl.gz")
     prepare_corpus("lhotse", tmp_path / "none.jsonl.gz", as_name="nobody")
