@@ -25,12 +25,12 @@ Command = Callable[..., Any]
 
 def commands_of(typer: Typer, *above: str) -> list[list[str]]:
     """The application, its groups and all their commands."""
-    found = [[*above]]
-    found += [[*above, str(command.name)] for command in typer.registered_commands]
+    commands = [[*above]]
+    commands += [[*above, str(command.name)] for command in typer.registered_commands]
     for group in typer.registered_groups:
         assert group.typer_instance is not None
-        found += commands_of(group.typer_instance, *above, str(group.name))
-    return found
+        commands += commands_of(group.typer_instance, *above, str(group.name))
+    return commands
 
 
 COMMANDS = commands_of(app)
@@ -303,11 +303,11 @@ def test_transcribing_to_json_prints_lines_that_parse(
 ) -> None:
     result = phoneme_moe("transcribe", recognized.run.folder, voices, "--format", "json")
     assert (result.code, result.err) == (0, "")
-    found = [json.loads(line) for line in result.out.splitlines()]
-    assert [Path(one["file"]).name for one in found] == ["ann.wav", "bob.wav"]
+    documents = [json.loads(line) for line in result.out.splitlines()]
+    assert [Path(document["file"]).name for document in documents] == ["ann.wav", "bob.wav"]
     text = phoneme_moe("transcribe", recognized.run.folder, voices).out
     assert [line.split("\t")[1].split() for line in text.splitlines()] == [
-        one["phonemes"] for one in found
+        document["phonemes"] for document in documents
     ]
 
 

@@ -41,7 +41,7 @@ def test_split_and_folder_are_chosen(
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (["--layer", "block_7"], "no layer 'block_7'"),
         (["--layer-b", "block_7"], "no layer 'block_7'"),
@@ -55,13 +55,13 @@ def test_wrong_input_is_one_line(
     recognized: Trained,
     alien: object,
     options: list[str],
-    said: str,
+    message: str,
     tmp_path: Path,
 ) -> None:
     run = recognized.run.folder
     result = phoneme_moe("compare", run, run, "--out", tmp_path / "out", *options)
     assert (result.code, result.out) == (1, "")
-    assert said in result.err
+    assert message in result.err
     assert len(result.err.splitlines()) == 1
     assert not (tmp_path / "out").exists()
 

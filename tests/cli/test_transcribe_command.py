@@ -91,7 +91,7 @@ def test_a_pattern_is_the_files_that_match(
     assert "no file matches the pattern" in none.err
 
 
-def test_best_readings(phoneme_moe: Command, recognized: Trained, voices: Path) -> None:
+def test_nbest(phoneme_moe: Command, recognized: Trained, voices: Path) -> None:
     run, path = recognized.run.folder, voices / "ann.wav"
     arguments = ["--beam", "8", "--nbest", "4", "--format", "json"]
     (line,) = phoneme_moe("transcribe", run, path, *arguments).out.splitlines()
@@ -100,14 +100,14 @@ def test_best_readings(phoneme_moe: Command, recognized: Trained, voices: Path) 
     assert 2 <= len(scores) <= 4
     assert scores == sorted(scores, reverse=True)
     assert data["alternatives"][0]["phonemes"] == data["phonemes"]
-    readings = [tuple(other["phonemes"]) for other in data["alternatives"]]
-    assert len(set(readings)) == len(readings)
+    hypotheses = [tuple(other["phonemes"]) for other in data["alternatives"]]
+    assert len(set(hypotheses)) == len(hypotheses)
     refused = phoneme_moe("transcribe", run, path, "--nbest", "2")
     assert refused.code == 1
     assert "--nbest: found 2 with greedy decoding" in refused.err
 
 
-def test_other_experts_are_asked(phoneme_moe: Command, recognized: Trained, voices: Path) -> None:
+def test_routing_is_overridden(phoneme_moe: Command, recognized: Trained, voices: Path) -> None:
     run, path = recognized.run.folder, voices / "ann.wav"
 
     def routing(*arguments: str) -> dict[str, float]:
@@ -142,7 +142,7 @@ def test_other_experts_are_asked(phoneme_moe: Command, recognized: Trained, voic
         (["--skip-done"], "expected --out"),
     ],
 )
-def test_what_cannot_be_asked_is_refused_in_one_line(
+def test_options_that_do_not_fit_are_refused_in_one_line(
     phoneme_moe: Command, recognized: Trained, voices: Path, arguments: list[str], problem: str
 ) -> None:
     result = phoneme_moe("transcribe", recognized.run.folder, voices, *arguments)
@@ -155,7 +155,7 @@ def test_what_cannot_be_asked_is_refused_in_one_line(
 
 
 def bad_files(folder: Path) -> dict[str, str]:
-    """Recordings that cannot be used, and what is said of each."""
+    """Recordings that cannot be used, and a part of the message for each."""
     rate = tiny.RATE
     noise = np.random.default_rng(0).uniform(-0.1, 0.1, rate)
     soundfile.write(folder / "nan.wav", np.full(rate, np.nan), rate, subtype="FLOAT")
@@ -233,7 +233,7 @@ def test_a_channel_is_chosen(phoneme_moe: Command, recognized: Trained, tmp_path
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
-def test_a_full_disk_is_said_in_one_line(recognized: Trained, voices: Path) -> None:
+def test_a_full_disk_is_reported_in_one_line(recognized: Trained, voices: Path) -> None:
     command = f"{sys.executable} -m phoneme_moe transcribe {recognized.run.folder} {voices}"
     done = subprocess.run(
         ["bash", "-c", f"{command} > /dev/full"], capture_output=True, text=True, check=False
@@ -254,7 +254,7 @@ def test_a_file_that_vanishes_is_named(
     assert result.out.count("\n") == 1
 
 
-def test_evaluate_says_how_the_error_changes(phoneme_moe: Command, recognized: Trained) -> None:
+def test_evaluate_prints_the_change_of_the_error(phoneme_moe: Command, recognized: Trained) -> None:
     run = recognized.run.folder
     plain = phoneme_moe("evaluate", run)
     assert "without these options" not in plain.out

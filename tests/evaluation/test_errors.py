@@ -61,9 +61,9 @@ def test_an_evaluation_is_the_score_of_each_utterance_alone(
     scores = []
     for example in examples:
         # One at a time: no padding, no neighbours.
-        ((_, found),) = recognize_examples(run.recognizer, [example])
-        heard = decode_phonemes(run.recognizer, found)[0]
-        scores.append(score_utterance(example.phonemes, heard))
+        ((_, recognition),) = recognize_examples(run.recognizer, [example])
+        hypothesis = decode_phonemes(run.recognizer, recognition)[0]
+        scores.append(score_utterance(example.phonemes, hypothesis))
     alone = total_score(scores)
     together = evaluate(run).total
     assert (alone.substitutions, alone.insertions, alone.deletions) == (
@@ -76,15 +76,15 @@ def test_an_evaluation_is_the_score_of_each_utterance_alone(
 def test_batches_change_no_posterior(recognized: Trained, tones: PreparedCorpus) -> None:
     run = recognized.run
     examples = load_examples(run.recipe, tones, "test", run.recognizer)
-    found = {}
+    posteriors: dict[str, list[torch.Tensor]] = {}
     for size in (1, 128):
         for batch, recognition in recognize_examples(run.recognizer, examples, batch_size=size):
             frames = recognition.routing.mask.sum(dim=1).tolist()
             for row, example in enumerate(batch.examples):
-                own = recognition.log_posteriors[row, : frames[row]]
-                found.setdefault(example.utterance, []).append(own)
-    assert len(found) == len(examples)
-    for alone, together in found.values():
+                real_frames = recognition.log_posteriors[row, : frames[row]]
+                posteriors.setdefault(example.utterance, []).append(real_frames)
+    assert len(posteriors) == len(examples)
+    for alone, together in posteriors.values():
         torch.testing.assert_close(alone, together, atol=1e-4, rtol=1e-4)
 
 
@@ -102,9 +102,9 @@ def test_one_expert_alone_is_scored_with_its_own_posteriors(
             for example in examples:
                 features = example.features[None]
                 mask = torch.ones(features.shape[:2], dtype=torch.bool)
-                found = run.recognizer(features, mask, torch.tensor([index]))
-                heard = decode_phonemes(run.recognizer, found)[0]
-                scores.append(score_utterance(example.phonemes, heard))
+                recognition = run.recognizer(features, mask, torch.tensor([index]))
+                hypothesis = decode_phonemes(run.recognizer, recognition)[0]
+                scores.append(score_utterance(example.phonemes, hypothesis))
         alone = evaluate(run, expert=name).total
         assert alone.error_rate == pytest.approx(total_score(scores).error_rate)
         rates.add(alone.error_rate)

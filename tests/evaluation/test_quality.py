@@ -36,17 +36,19 @@ def test_calibration_error_by_hand() -> None:
 
 
 def test_times_are_compared_where_the_phoneme_is_right() -> None:
-    truth = [("a", 0.0, 0.1), ("s", 0.1, 0.2), ("i", 0.2, 0.3)]
+    reference = [("a", 0.0, 0.1), ("s", 0.1, 0.2), ("i", 0.2, 0.3)]
     found = [("a", 0.01, 0.1), ("m", 0.1, 0.2), ("i", 0.2, 0.33)]
-    assert matched_errors(truth, found) == [
+    assert matched_errors(reference, found) == [
         pytest.approx((0.01, 0.0)),
         pytest.approx((0.0, 0.03)),
     ]
-    assert matched_errors(truth, []) == []
+    assert matched_errors(reference, []) == []
 
 
 @pytest.mark.parametrize("fixture", ["recognized", "classified"])
-def test_a_trained_run_says_what_it_is_worth(fixture: str, request: pytest.FixtureRequest) -> None:
+def test_a_trained_run_has_its_quality_on_record(
+    fixture: str, request: pytest.FixtureRequest
+) -> None:
     trained: Trained = request.getfixturevalue(fixture)
     quality = json.loads((trained.run.folder / "quality.json").read_text())
     schema = json.loads((SCHEMAS / "quality.schema.json").read_text())
@@ -82,7 +84,7 @@ def test_the_model_card(recognized: Trained, phoneme_moe: Callable[..., Outcome]
     assert all(len(line) <= 80 for line in outcome.out.splitlines())
 
 
-def test_a_run_of_before_has_a_card_too(
+def test_a_run_without_quality_json_has_a_card_too(
     recognized: Trained, tmp_path: Path, phoneme_moe: Callable[..., Outcome]
 ) -> None:
     import shutil

@@ -1,4 +1,4 @@
-"""Forced alignment, and how well phonemes were said."""
+"""Forced alignment and goodness of pronunciation."""
 
 from __future__ import annotations
 
@@ -27,36 +27,36 @@ from phoneme_moe.transcription.run_engine import RunEngine
 if TYPE_CHECKING:
     from conftest import Outcome
 
-SAID = ["a", "s", "i", "m", "a"]
+SPOKEN = ["a", "s", "i", "m", "a"]
 
 
 @pytest.fixture
 def spoken(tmp_path: Path) -> tuple[Path, list[tuple[str, float, float]]]:
-    samples, times = tiny.speak(SAID, "ann", np.random.default_rng(12))
+    samples, times = tiny.speak(SPOKEN, "ann", np.random.default_rng(12))
     path = tmp_path / "ann.wav"
     soundfile.write(path, samples, tiny.RATE)
     return path, times
 
 
-def test_phonemes_are_found_where_they_are(
+def test_phonemes_are_aligned_where_they_are_spoken(
     recognized: Trained, spoken: tuple[Path, list[tuple[str, float, float]]]
 ) -> None:
     path, times = spoken
-    found = align_phonemes(RunEngine(recognized.run), path, SAID)
-    assert list(found.transcript.phonemes) == SAID
-    for segment, (_, start, duration) in zip(found.transcript.segments, times, strict=True):
+    alignment = align_phonemes(RunEngine(recognized.run), path, SPOKEN)
+    assert list(alignment.transcript.phonemes) == SPOKEN
+    for segment, (_, start, duration) in zip(alignment.transcript.segments, times, strict=True):
         assert segment.start == pytest.approx(start, abs=0.08)
         assert segment.end == pytest.approx(start + duration, abs=0.08)
 
 
-def test_what_was_not_said_is_noticed(
+def test_a_wrong_phoneme_has_goodness_below_zero(
     recognized: Trained, spoken: tuple[Path, list[tuple[str, float, float]]]
 ) -> None:
     path, _ = spoken
     engine = RunEngine(recognized.run)
-    right = align_phonemes(engine, path, SAID)
+    right = align_phonemes(engine, path, SPOKEN)
     assert min(right.goodness) > 0
-    assert list(right.best) == SAID
+    assert list(right.best) == SPOKEN
     wrong = align_phonemes(engine, path, ["a", "s", "a", "m", "a"])  # an a where an i was
     assert int(np.argmin(wrong.goodness)) == 2
     assert wrong.goodness[2] < 0
@@ -68,14 +68,14 @@ def test_what_was_not_said_is_noticed(
 
 def test_goodness_by_hand() -> None:
     # One frame for each phoneme, no blanks: the only alignment of "1 2" in two frames.
-    said = torch.log(torch.tensor([[0.1, 0.6, 0.3], [0.2, 0.3, 0.5]]))
-    goodness, likeliest = goodness_of_pronunciation(said, [1, 2], np.array([[0, 1], [1, 2]]))
+    log_posteriors = torch.log(torch.tensor([[0.1, 0.6, 0.3], [0.2, 0.3, 0.5]]))
+    goodness, best = goodness_of_pronunciation(log_posteriors, [1, 2], np.array([[0, 1], [1, 2]]))
     # In the first place: none: "2" = both frames 2, or blank and 2; "2 2" needs three frames.
     alone = 0.3 * 0.5 + 0.1 * 0.5 + 0.3 * 0.2
     assert goodness[0] == pytest.approx(np.log(0.6 * 0.5 / alone), abs=1e-5)
     ones = 0.6 * 0.3 + 0.6 * 0.2 + 0.1 * 0.3
     assert goodness[1] == pytest.approx(np.log(0.6 * 0.5 / ones), abs=1e-5)
-    assert likeliest == ([1, 0] if ones > 0.6 * 0.5 else [1, 2])
+    assert best == ([1, 0] if ones > 0.6 * 0.5 else [1, 2])
 
 
 def test_a_text_goes_by_its_likeliest_pronunciations(
@@ -83,12 +83,18 @@ def test_a_text_goes_by_its_likeliest_pronunciations(
 ) -> None:
     path, _ = spoken
     lexicon = {"ass": [("m", "m"), ("a", "s")], "ima": [("i", "m", "a")]}
-    found = align_text(RunEngine(recognized.run), path, "Ass, ima!", lexicon)
-    assert list(found.transcript.phonemes) == SAID
-    assert [word.word for word in found.words] == ["ass", "ima"]
-    segments = found.transcript.segments
-    assert (found.words[0].start, found.words[0].end) == (segments[0].start, segments[1].end)
-    assert (found.words[1].start, found.words[1].end) == (segments[2].start, segments[4].end)
+    alignment = align_text(RunEngine(recognized.run), path, "Ass, ima!", lexicon)
+    assert list(alignment.transcript.phonemes) == SPOKEN
+    assert [word.word for word in alignment.words] == ["ass", "ima"]
+    segments = alignment.transcript.segments
+    assert (alignment.words[0].start, alignment.words[0].end) == (
+        segments[0].start,
+        segments[1].end,
+    )
+    assert (alignment.words[1].start, alignment.words[1].end) == (
+        segments[2].start,
+        segments[4].end,
+    )
     with pytest.raises(InputError, match="'mia' is not in the lexicon"):
         align_text(RunEngine(recognized.run), path, "mia", lexicon)
     with pytest.raises(InputError, match="no word"):
@@ -108,9 +114,9 @@ def test_the_command_writes_what_other_tools_read(
     (tmp_path / "lexicon.txt").write_text("ASS  a s\nASS(2)  m s\nIMA  i m a\n")
     table = phoneme_moe("align", run, path, *text)
     assert table.code == 0
-    assert [line.split()[0] for line in table.out.splitlines()[1:]] == SAID
+    assert [line.split()[0] for line in table.out.splitlines()[1:]] == SPOKEN
     data = json.loads(phoneme_moe("align", run, path, *text, "--format", "json").out)
-    assert [segment["phoneme"] for segment in data["segments"]] == SAID
+    assert [segment["phoneme"] for segment in data["segments"]] == SPOKEN
     assert [word["word"] for word in data["words"]] == ["ass", "ima"]
     schema = Path(__file__).parents[2] / "docs" / "schemas" / "alignment.schema.json"
     jsonschema.validate(data, json.loads(schema.read_text()), jsonschema.Draft202012Validator)
@@ -119,7 +125,7 @@ def test_the_command_writes_what_other_tools_read(
     grid = textgrid.openTextgrid(str(out), includeEmptyIntervals=False)
     assert grid.tierNames[:2] == ("words", "phonemes")
     assert [entry.label for entry in grid.getTier("words").entries] == ["ass", "ima"]
-    assert len(grid.getTier("goodness").entries) == len(SAID)
+    assert len(grid.getTier("goodness").entries) == len(SPOKEN)
 
 
 @pytest.mark.parametrize(

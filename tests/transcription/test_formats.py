@@ -84,61 +84,61 @@ def transcripts(draw: st.DrawFn) -> Transcript:
     return transcript(*spans, duration=duration, path=draw(paths), experts=experts)
 
 
-def check_times(found: list[Span], said: Transcript) -> None:
+def check_times(intervals: list[Span], drawn: Transcript) -> None:
     """The same phonemes, in order, apart, within the file, near where they were."""
-    assert [symbol for _, _, symbol in found] == list(said.phonemes)
-    edges = [time for start, end, _ in found for time in (start, end)]
+    assert [symbol for _, _, symbol in intervals] == list(drawn.phonemes)
+    edges = [time for start, end, _ in intervals for time in (start, end)]
     assert edges == sorted(edges)
-    assert all(0 <= time <= said.duration for time in edges)
-    assert all(start < end for start, end, _ in found)
-    # Only what is shorter than a millisecond makes its neighbours give way, by one each.
-    tiny = sum(segment.end - segment.start < 0.001 for segment in said.segments)
-    for (start, end, _), segment in zip(found, said.segments, strict=True):
+    assert all(0 <= time <= drawn.duration for time in edges)
+    assert all(start < end for start, end, _ in intervals)
+    # Only segments shorter than a millisecond move their neighbours, by one each.
+    tiny = sum(segment.end - segment.start < 0.001 for segment in drawn.segments)
+    for (start, end, _), segment in zip(intervals, drawn.segments, strict=True):
         assert start == pytest.approx(segment.start, abs=0.001 * (1 + tiny) + 1e-9)
         assert end == pytest.approx(segment.end, abs=0.001 * (1 + tiny) + 1e-9)
 
 
-@given(said=transcripts())
-@example(said=transcript((0.0, 0.5, "a"), (0.5, 1.001, "b"), duration=1.001))
-@example(said=transcript((0.4, 1.0, "a"), (1.0, 1.0000625, "b"), duration=1.0000625))
-def test_rounding_leaves_phonemes_where_they_were(said: Transcript) -> None:
-    edges = whole_millisecond_edges(said.segments, said.duration)
+@given(drawn=transcripts())
+@example(drawn=transcript((0.0, 0.5, "a"), (0.5, 1.001, "b"), duration=1.001))
+@example(drawn=transcript((0.4, 1.0, "a"), (1.0, 1.0000625, "b"), duration=1.0000625))
+def test_rounding_leaves_phonemes_where_they_were(drawn: Transcript) -> None:
+    edges = whole_millisecond_edges(drawn.segments, drawn.duration)
     check_times(
-        [(a / 1000, b / 1000, p) for (a, b), p in zip(edges, said.phonemes, strict=True)], said
+        [(a / 1000, b / 1000, p) for (a, b), p in zip(edges, drawn.phonemes, strict=True)], drawn
     )
 
 
 def test_what_ends_with_the_recording_ends_with_its_last_millisecond() -> None:
-    said = transcript((0.0, 1.001, "a"), duration=1.001)  # 1.001 * 1000 is less than 1001
-    assert whole_millisecond_edges(said.segments, said.duration) == [(0, 1001)]
+    drawn = transcript((0.0, 1.001, "a"), duration=1.001)  # 1.001 * 1000 is less than 1001
+    assert whole_millisecond_edges(drawn.segments, drawn.duration) == [(0, 1001)]
 
 
-@given(said=transcripts())
-def test_a_transcript_as_text_is_one_line(said: Transcript) -> None:
-    text = FORMATS["txt"].body(said)
+@given(drawn=transcripts())
+def test_a_transcript_as_text_is_one_line(drawn: Transcript) -> None:
+    text = FORMATS["txt"].body(drawn)
     assert text.endswith("\n")
     path, phonemes = text[:-1].split("\t")
-    assert path == str(said.path)
-    assert phonemes.split(" ") == (list(said.phonemes) or [""])
+    assert path == str(drawn.path)
+    assert phonemes.split(" ") == (list(drawn.phonemes) or [""])
 
 
-@given(said=transcripts())
-def test_json_fits_its_schema(said: Transcript) -> None:
-    line = FORMATS["json"].body(said)
+@given(drawn=transcripts())
+def test_json_fits_its_schema(drawn: Transcript) -> None:
+    line = FORMATS["json"].body(drawn)
     assert line.count("\n") == 1
     data = json.loads(line)
-    assert data == to_dict(said)
+    assert data == to_dict(drawn)
     jsonschema.validate(data, SCHEMA, jsonschema.Draft202012Validator)
-    check_times([(s["start"], s["end"], s["phoneme"]) for s in data["segments"]], said)
-    assert data["phonemes"] == list(said.phonemes)
-    assert data["file"] == str(said.path)
+    check_times([(s["start"], s["end"], s["phoneme"]) for s in data["segments"]], drawn)
+    assert data["phonemes"] == list(drawn.phonemes)
+    assert data["file"] == str(drawn.path)
     assert all(end <= data["duration"] for _, end in data["silences"])
     assert all(start < end for start, end in data["silences"])
 
 
 def test_json_tells_everything_but_experts_that_have_next_to_nothing() -> None:
-    said = transcript((0.1, 0.25, "ɹ"), duration=0.5, experts=3)
-    assert to_dict(said) == {
+    drawn = transcript((0.1, 0.25, "ɹ"), duration=0.5, experts=3)
+    assert to_dict(drawn) == {
         "version": 2,
         "file": "x/a b.wav",
         "run": "runs/tiny",
@@ -162,40 +162,40 @@ def test_json_tells_everything_but_experts_that_have_next_to_nothing() -> None:
     }
 
 
-@given(said=transcripts())
-def test_csv_has_a_row_for_each_phoneme(said: Transcript) -> None:
+@given(drawn=transcripts())
+def test_csv_has_a_row_for_each_phoneme(drawn: Transcript) -> None:
     form = FORMATS["csv"]
-    rows = list(csv.DictReader(io.StringIO(form.header + form.body(said), newline="")))
-    check_times([(float(r["start"]), float(r["end"]), r["phoneme"]) for r in rows], said)
-    for row, segment in zip(rows, said.segments, strict=True):
-        assert row["file"] == str(said.path)
+    rows = list(csv.DictReader(io.StringIO(form.header + form.body(drawn), newline="")))
+    check_times([(float(r["start"]), float(r["end"]), r["phoneme"]) for r in rows], drawn)
+    for row, segment in zip(rows, drawn.segments, strict=True):
+        assert row["file"] == str(drawn.path)
         assert float(row["confidence"]) == segment.confidence
-        assert (row["expert"], row["weight"]) == (("ann", "0.7500") if said.routing else ("", ""))
+        assert (row["expert"], row["weight"]) == (("ann", "0.7500") if drawn.routing else ("", ""))
 
 
-@given(said=transcripts())
-def test_ctm_has_six_columns(said: Transcript) -> None:
-    found = []
-    for line in FORMATS["ctm"].body(said).splitlines():
+@given(drawn=transcripts())
+def test_ctm_has_six_columns(drawn: Transcript) -> None:
+    intervals = []
+    for line in FORMATS["ctm"].body(drawn).splitlines():
         name, channel, start, duration, symbol, confidence = line.split()
-        assert name == re.sub(r"\s+", "_", said.path.stem.strip()) or not said.path.stem.strip()
+        assert name == re.sub(r"\s+", "_", drawn.path.stem.strip()) or not drawn.path.stem.strip()
         assert (channel, confidence) == ("1", "0.5000")
         assert re.fullmatch(r"\d+\.\d{3} \d+\.\d{3}", f"{start} {duration}")
-        found.append((float(start), round(float(start) + float(duration), 3), symbol))
-    check_times(found, said)
+        intervals.append((float(start), round(float(start) + float(duration), 3), symbol))
+    check_times(intervals, drawn)
 
 
-def check_textgrid(tiers: dict[str, list[Span]], said: Transcript) -> None:
+def check_textgrid(tiers: dict[str, list[Span]], drawn: Transcript) -> None:
     """Each tier covers the file; its intervals are long enough to hold samples."""
-    expected = ["phonemes", "confidence", *(["expert"] if len(said.routing) > 1 else [])]
+    expected = ["phonemes", "confidence", *(["expert"] if len(drawn.routing) > 1 else [])]
     assert list(tiers) == expected
     for intervals in tiers.values():
         times = [interval[:2] for interval in intervals]
         assert times[0][0] == 0
-        assert times[-1][1] == said.duration
-        assert all(one[1] == other[0] for one, other in pairwise(times))
+        assert times[-1][1] == drawn.duration
+        assert all(first[1] == second[0] for first, second in pairwise(times))
         assert all(end - start > 0.001 - 1e-9 for start, end in times)
-    check_times([interval for interval in tiers["phonemes"] if interval[2]], said)
+    check_times([interval for interval in tiers["phonemes"] if interval[2]], drawn)
     for name, label in (("confidence", "0.50"), ("expert", "ann")):
         labels = [bool(symbol) * label for _, _, symbol in tiers["phonemes"]]
         assert [text for _, _, text in tiers.get(name, [])] in (labels, [])
@@ -206,20 +206,20 @@ def grid(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("textgrid") / "x.TextGrid"
 
 
-@given(said=transcripts())
-def test_praatio_reads_a_textgrid(said: Transcript, grid: Path) -> None:
-    FORMATS["textgrid"].save(said, grid)
+@given(drawn=transcripts())
+def test_praatio_reads_a_textgrid(drawn: Transcript, grid: Path) -> None:
+    FORMATS["textgrid"].save(drawn, grid)
     read = praatio_textgrid.openTextgrid(str(grid), True, reportingMode="error")
-    assert (read.minTimestamp, read.maxTimestamp) == (0, said.duration)
-    check_textgrid({tier.name: [tuple(e) for e in tier.entries] for tier in read.tiers}, said)
+    assert (read.minTimestamp, read.maxTimestamp) == (0, drawn.duration)
+    check_textgrid({tier.name: [tuple(e) for e in tier.entries] for tier in read.tiers}, drawn)
 
 
-@given(said=transcripts())
+@given(drawn=transcripts())
 @settings(max_examples=50)
-def test_praat_reads_a_textgrid(said: Transcript, grid: Path) -> None:
+def test_praat_reads_a_textgrid(drawn: Transcript, grid: Path) -> None:
     parselmouth = pytest.importorskip("parselmouth")
     call = parselmouth.praat.call
-    FORMATS["textgrid"].save(said, grid)
+    FORMATS["textgrid"].save(drawn, grid)
     read = parselmouth.read(str(grid))
     tiers: dict[str, list[Span]] = {}
     for tier in range(1, call(read, "Get number of tiers") + 1):
@@ -231,7 +231,7 @@ def test_praat_reads_a_textgrid(said: Transcript, grid: Path) -> None:
             )
             for number in range(1, call(read, "Get number of intervals", tier) + 1)
         ]
-    check_textgrid(tiers, said)
+    check_textgrid(tiers, drawn)
 
 
 def test_praat_cuts_a_recording_by_its_textgrid(grid: Path) -> None:
@@ -239,8 +239,8 @@ def test_praat_cuts_a_recording_by_its_textgrid(grid: Path) -> None:
     rate, num_samples = 22050, 22469
     sound = parselmouth.Sound(np.full(num_samples, 0.1), rate)
     # Less than half a sample after 1.019 s.
-    said = transcript((0.3, 1.0, "a"), (1.0, sound.xmax, "b"), duration=num_samples / rate)
-    FORMATS["textgrid"].save(said, grid)
+    drawn = transcript((0.3, 1.0, "a"), (1.0, sound.xmax, "b"), duration=num_samples / rate)
+    FORMATS["textgrid"].save(drawn, grid)
     read = parselmouth.read(str(grid))
     assert read.xmax == sound.xmax
     parts = parselmouth.praat.call([sound, read], "Extract all intervals", 1, True)
@@ -269,53 +269,53 @@ def _read_vtt(text: str) -> list[tuple[int, int, str]]:
 
 
 @pytest.mark.parametrize(("name", "read"), [("srt", _read_srt), ("vtt", _read_vtt)])
-@given(said=transcripts())
+@given(drawn=transcripts())
 def test_subtitles_hold_the_phonemes(
-    name: str, read: Callable[[str], list[tuple[int, int, str]]], said: Transcript
+    name: str, read: Callable[[str], list[tuple[int, int, str]]], drawn: Transcript
 ) -> None:
-    cues = read(FORMATS[name].header + FORMATS[name].body(said))
-    assert " ".join(text for _, _, text in cues).split() == list(said.phonemes)
-    edges = whole_millisecond_edges(said.segments, said.duration)
+    cues = read(FORMATS[name].header + FORMATS[name].body(drawn))
+    assert " ".join(text for _, _, text in cues).split() == list(drawn.phonemes)
+    edges = whole_millisecond_edges(drawn.segments, drawn.duration)
     for start, end, text in cues:
-        own = edges[: len(text.split())]
-        del edges[: len(own)]
-        assert (start, end) == (own[0][0], own[-1][1])
-        assert len(own) <= CUE_PHONEMES
-        assert len(own) == 1 or end - start <= 1000 * CUE_SECONDS
-        assert all(one[1] == other[0] for one, other in pairwise(own))
+        members = edges[: len(text.split())]
+        del edges[: len(members)]
+        assert (start, end) == (members[0][0], members[-1][1])
+        assert len(members) <= CUE_PHONEMES
+        assert len(members) == 1 or end - start <= 1000 * CUE_SECONDS
+        assert all(first[1] == second[0] for first, second in pairwise(members))
 
 
 def test_subtitles_are_what_players_expect() -> None:
-    said = transcript((0.0, 0.25, "a"), (0.25, 0.5, "<&>"), (3725.5, 3726.0, "b"), duration=3726.0)
-    assert FORMATS["srt"].body(said) == (
+    drawn = transcript((0.0, 0.25, "a"), (0.25, 0.5, "<&>"), (3725.5, 3726.0, "b"), duration=3726.0)
+    assert FORMATS["srt"].body(drawn) == (
         "1\n00:00:00,000 --> 00:00:00,500\na <&>\n\n2\n01:02:05,500 --> 01:02:06,000\nb\n\n"
     )
-    assert FORMATS["vtt"].header + FORMATS["vtt"].body(said) == (
+    assert FORMATS["vtt"].header + FORMATS["vtt"].body(drawn) == (
         "WEBVTT\n\n00:00:00.000 --> 00:00:00.500\na &lt;&amp;&gt;\n\n"
         "01:02:05.500 --> 01:02:06.000\nb\n\n"
     )
 
 
 def test_an_arrow_in_a_phoneme_does_not_end_a_cue() -> None:
-    said = transcript((0.0, 0.25, "-->"), duration=0.5)
-    assert _read_vtt(FORMATS["vtt"].header + FORMATS["vtt"].body(said)) == [(0, 250, "-->")]
+    drawn = transcript((0.0, 0.25, "-->"), duration=0.5)
+    assert _read_vtt(FORMATS["vtt"].header + FORMATS["vtt"].body(drawn)) == [(0, 250, "-->")]
 
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_stream_has_the_header_once_and_every_file_has_it(name: str, tmp_path: Path) -> None:
-    said = transcript((0.1, 0.25, "ɹ"), duration=0.5)
+    drawn = transcript((0.1, 0.25, "ɹ"), duration=0.5)
     form = FORMATS[name]
     stream = io.StringIO()
-    form.write(said, stream)
-    form.write(said, stream, first=False)
-    assert stream.getvalue() == form.header + 2 * form.body(said)
-    form.save(said, tmp_path / f"x{form.suffix}")
+    form.write(drawn, stream)
+    form.write(drawn, stream, first=False)
+    assert stream.getvalue() == form.header + 2 * form.body(drawn)
+    form.save(drawn, tmp_path / f"x{form.suffix}")
     written = (tmp_path / f"x{form.suffix}").read_text(encoding="utf-8")
     if name == "json":
         assert written.startswith('{\n "version": 2,\n')
-        assert json.loads(written) == json.loads(form.body(said))
+        assert json.loads(written) == json.loads(form.body(drawn))
     else:
-        assert written == form.header + form.body(said)
+        assert written == form.header + form.body(drawn)
 
 
 def test_formats_of_one_recording_have_names_of_their_own() -> None:
@@ -325,8 +325,8 @@ def test_formats_of_one_recording_have_names_of_their_own() -> None:
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_name_that_is_not_utf8_is_still_written(name: str, tmp_path: Path) -> None:
     path = b"caf\xe9.wav".decode("utf-8", "surrogateescape")
-    said = transcript((0.1, 0.25, "a"), duration=0.5, path=path)
-    FORMATS[name].save(said, tmp_path / "x")
+    drawn = transcript((0.1, 0.25, "a"), duration=0.5, path=path)
+    FORMATS[name].save(drawn, tmp_path / "x")
     text = (tmp_path / "x").read_text(encoding="utf-8")
     assert ("caf\N{REPLACEMENT CHARACTER}" in text) == (
         name in {"txt", "json", "jsonl", "csv", "ctm"}
@@ -335,9 +335,9 @@ def test_a_name_that_is_not_utf8_is_still_written(name: str, tmp_path: Path) -> 
 
 @given(files=st.lists(paths | st.just("-"), min_size=1, max_size=8, unique=True))
 def test_no_two_recordings_share_a_name_whatever_they_are_called(files: list[str]) -> None:
-    several = list({Path(file): None for file in files})
-    names = output_names(several, ".json")
-    assert len({name.lower() for name in names}) == len(several)
+    unique = list({Path(file): None for file in files})
+    names = output_names(unique, ".json")
+    assert len({name.lower() for name in names}) == len(unique)
     assert all("/" not in name and name.endswith(".json") for name in names)
 
 

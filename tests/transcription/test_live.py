@@ -25,23 +25,23 @@ from phoneme_moe.transcription.run_engine import RunEngine
 if TYPE_CHECKING:
     from conftest import Outcome
 
-SAID = ["a", "s", "i", "m", "a", "i", "s", "a"]
+SPOKEN = ["a", "s", "i", "m", "a", "i", "s", "a"]
 
 
 @pytest.fixture(scope="module")
 def sound() -> np.ndarray:
-    samples, _ = tiny.speak(SAID, "ann", np.random.default_rng(3))
+    samples, _ = tiny.speak(SPOKEN, "ann", np.random.default_rng(3))
     return samples.astype(np.float32)
 
 
-def heard(
-    engine: RunEngine, sound: np.ndarray, sizes: list[int], pace: LiveSettings
+def recognize_in_chunks(
+    engine: RunEngine, sound: np.ndarray, sizes: list[int], live_settings: LiveSettings
 ) -> list[LivePhoneme]:
-    listener, found, first = LiveRecognizer(engine, pace), [], 0
+    recognizer, recognised, first = LiveRecognizer(engine, live_settings), [], 0
     for size in sizes:
-        found += listener.feed(sound[first : first + size])
+        recognised += recognizer.feed(sound[first : first + size])
         first += size
-    return [*found, *listener.feed(sound[first:]), *listener.finish()]
+    return [*recognised, *recognizer.feed(sound[first:]), *recognizer.finish()]
 
 
 @settings(max_examples=25)
@@ -50,58 +50,62 @@ def heard(
     step=st.sampled_from([0.04, 0.16, 0.5]),
     look_ahead=st.sampled_from([0.0, 0.12, 0.32]),
 )
-def test_what_is_heard_does_not_depend_on_the_pieces(
+def test_the_result_does_not_depend_on_the_chunks(
     recognized: Trained, sound: np.ndarray, sizes: list[int], step: float, look_ahead: float
 ) -> None:
-    engine, pace = RunEngine(recognized.run), LiveSettings(step, look_ahead)
-    found = heard(engine, sound, sizes, pace)
-    expected = simulate_live(engine, sound, pace)
-    assert [(one.phoneme, one.time) for one in found] == [
+    engine, live_settings = RunEngine(recognized.run), LiveSettings(step, look_ahead)
+    recognised = recognize_in_chunks(engine, sound, sizes, live_settings)
+    expected = simulate_live(engine, sound, live_settings)
+    assert [(live.phoneme, live.time) for live in recognised] == [
         (phoneme, pytest.approx(at)) for phoneme, at in expected
     ]
 
 
-def test_most_of_what_is_said_is_heard(recognized: Trained, sound: np.ndarray) -> None:
-    found = heard(RunEngine(recognized.run), sound, [], LiveSettings())
-    score = score_utterance(SAID, [one.phoneme for one in found])
+def test_most_phonemes_are_recognised(recognized: Trained, sound: np.ndarray) -> None:
+    recognised = recognize_in_chunks(RunEngine(recognized.run), sound, [], LiveSettings())
+    score = score_utterance(SPOKEN, [live.phoneme for live in recognised])
     assert score.errors <= 2
-    assert {one.expert for one in found} <= set(recognized.run.recognizer.expert_names)
-    assert all(0 < one.confidence <= 1 for one in found)
+    assert {live.expert for live in recognised} <= set(recognized.run.recognizer.expert_names)
+    assert all(0 < live.confidence <= 1 for live in recognised)
 
 
 def test_a_phoneme_comes_out_within_a_step_and_the_look_ahead(
     recognized: Trained, sound: np.ndarray
 ) -> None:
-    pace = LiveSettings(0.2, 0.2)
+    live_settings = LiveSettings(0.2, 0.2)
     engine = RunEngine(recognized.run)
-    listener, rate = LiveRecognizer(engine, pace), tiny.RATE
+    recognizer, rate = LiveRecognizer(engine, live_settings), tiny.RATE
     frame = engine.spec.feature_seconds * engine.spec.stack
-    found: list[LivePhoneme] = []
+    recognised: list[LivePhoneme] = []
     for first in range(0, len(sound), 80):
-        for one in listener.feed(sound[first : first + 80]):
+        for live in recognizer.feed(sound[first : first + 80]):
             # Heard so far: and the half of a window that a frame reaches beyond its end.
-            assert (first + 80) / rate - one.time <= pace.step + pace.look_ahead + 2 * frame
-            found.append(one)
-    assert found
-    assert all(one.latency <= pace.step + pace.look_ahead + 1e-6 for one in found)
+            assert (
+                first + 80
+            ) / rate - live.time <= live_settings.step + live_settings.look_ahead + 2 * frame
+            recognised.append(live)
+    assert recognised
+    assert all(
+        live.latency <= live_settings.step + live_settings.look_ahead + 1e-6 for live in recognised
+    )
 
 
 def test_memory_does_not_grow(recognized: Trained, sound: np.ndarray) -> None:
-    listener = LiveRecognizer(RunEngine(recognized.run), LiveSettings(memory=1.0))
+    recognizer = LiveRecognizer(RunEngine(recognized.run), LiveSettings(memory=1.0))
     sizes = []
     for _ in range(20):
-        listener.feed(sound)
-        sizes.append(len(listener._energies))
+        recognizer.feed(sound)
+        sizes.append(len(recognizer._energies))
     assert max(sizes) < 300  # feature frames of 10 ms: a second, a step and what is ahead of it
 
 
 def test_silence_and_nothing_are_nothing(recognized: Trained) -> None:
     engine = RunEngine(recognized.run)
-    assert heard(engine, np.zeros(0, np.float32), [], LiveSettings()) == []
+    assert recognize_in_chunks(engine, np.zeros(0, np.float32), [], LiveSettings()) == []
     assert simulate_live(engine, np.zeros(0, np.float32)) == []
 
 
-def test_a_run_of_tokens_does_not_listen(classified: Trained) -> None:
+def test_a_token_classifier_is_refused(classified: Trained) -> None:
     with pytest.raises(InputError, match="one token"):
         LiveRecognizer(RunEngine(classified.run))
 

@@ -49,15 +49,15 @@ def test_seams_change_nothing(recognized: Trained, minute: Path, window: float) 
     engine = RunEngine(recognized.run)
     assert engine.spec.context is not None
     whole = transcribe_file(engine, minute)
-    found = transcribe_in_parts(engine, minute, window)
+    transcript = transcribe_in_parts(engine, minute, window)
     assert len(whole.segments) > 100
-    assert found.phonemes == whole.phonemes
-    assert found.silences == whole.silences
-    for one, other in zip(found.segments, whole.segments, strict=True):
-        assert one.start == pytest.approx(other.start, abs=1e-6)
-        assert one.end == pytest.approx(other.end, abs=1e-6)
-        assert one.confidence == pytest.approx(other.confidence, abs=1e-4)
-        assert one.experts == pytest.approx(other.experts, abs=1e-4)
+    assert transcript.phonemes == whole.phonemes
+    assert transcript.silences == whole.silences
+    for segment, reference in zip(transcript.segments, whole.segments, strict=True):
+        assert segment.start == pytest.approx(reference.start, abs=1e-6)
+        assert segment.end == pytest.approx(reference.end, abs=1e-6)
+        assert segment.confidence == pytest.approx(reference.confidence, abs=1e-4)
+        assert segment.experts == pytest.approx(reference.experts, abs=1e-4)
 
 
 def test_a_smaller_receptive_field_would_be_noticed(recognized: Trained, minute: Path) -> None:
@@ -65,8 +65,8 @@ def test_a_smaller_receptive_field_would_be_noticed(recognized: Trained, minute:
     engine = RunEngine(recognized.run)
     whole = transcribe_file(engine, minute)
     object.__setattr__(engine.spec, "context", 0)
-    found = transcribe_in_parts(engine, minute, 0.5)
-    assert found.segments != whole.segments
+    transcript = transcribe_in_parts(engine, minute, 0.5)
+    assert transcript.segments != whole.segments
 
 
 def test_pieces_are_cut_at_blanks(recognized: Trained, minute: Path) -> None:

@@ -58,10 +58,12 @@ def test_an_exported_run_transcribes_as_the_run_does(
         found = transcribe_file(OnnxEngine(exported), spoken, options)
         assert found.phonemes == expected.phonemes
         assert found.silences == expected.silences
-        for one, other in zip(found.segments, expected.segments, strict=True):
-            assert (one.start, one.end) == pytest.approx((other.start, other.end))
-            assert one.confidence == pytest.approx(other.confidence, abs=1e-4)
-            assert one.experts == pytest.approx(other.experts, abs=1e-4)
+        for segment, reference_segment in zip(found.segments, expected.segments, strict=True):
+            assert (segment.start, segment.end) == pytest.approx(
+                (reference_segment.start, reference_segment.end)
+            )
+            assert segment.confidence == pytest.approx(reference_segment.confidence, abs=1e-4)
+            assert segment.experts == pytest.approx(reference_segment.experts, abs=1e-4)
         for mine, theirs in zip(found.alternatives, expected.alternatives, strict=True):
             assert mine.phonemes == theirs.phonemes
 
@@ -118,7 +120,9 @@ def test_every_router_is_exported_or_refused(name: str, tmp_path: Path) -> None:
                 np.testing.assert_allclose(mine[:length], theirs[:length], atol=2e-5)
 
 
-def test_eight_bits_say_much_the_same(recognized: Trained, exported: Path, tmp_path: Path) -> None:
+def test_eight_bits_change_posteriors_little(
+    recognized: Trained, exported: Path, tmp_path: Path
+) -> None:
     path = tmp_path / "small.onnx"
     export_onnx(load_run(recognized.run.folder), path, int8=True)
     assert path.stat().st_size < exported.stat().st_size
@@ -150,9 +154,9 @@ def test_the_command_writes_a_file_that_transcribe_takes(
     wrong = phoneme_moe("export", run, "--onnx", tmp_path / "m.bin")
     assert wrong.code == 1
     assert "ends in .onnx" in wrong.err
-    other = phoneme_moe("transcribe", path, spoken, "--only-expert", "ann")
-    assert other.code == 1
-    assert "run folder" in other.err
+    refused = phoneme_moe("transcribe", path, spoken, "--only-expert", "ann")
+    assert refused.code == 1
+    assert "run folder" in refused.err
 
 
 def schema_of_metadata() -> jsonschema.Draft202012Validator:

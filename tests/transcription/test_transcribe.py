@@ -49,7 +49,7 @@ def test_a_transcript_lies_within_its_recording(recognized: Trained, spoken: Pat
     check(transcript, recognized)
 
 
-def test_what_was_said_is_mostly_recognised_where_it_was_said(
+def test_most_phonemes_are_recognised_where_they_are_spoken(
     recognized: Trained, tones: PreparedCorpus
 ) -> None:
     near = total = 0
@@ -79,8 +79,8 @@ def test_the_answer_does_not_depend_on_container_rate_or_level(
     for name in ("a.flac", "stereo.wav", "quiet.wav"):
         found = transcribe(recognized.run, tmp_path / name)
         assert found.phonemes == expected.phonemes
-        for one, other in zip(found.segments, expected.segments, strict=True):
-            assert one.start == pytest.approx(other.start, abs=0.021)
+        for segment, reference in zip(found.segments, expected.segments, strict=True):
+            assert segment.start == pytest.approx(reference.start, abs=0.021)
 
 
 @pytest.mark.parametrize("seconds", [0.05, 0.06, 0.15, 20.0])
