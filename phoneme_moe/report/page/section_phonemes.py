@@ -28,10 +28,10 @@ from phoneme_moe.report.page.section_speakers import expert_order
 #: Weights of speaker by phoneme by expert that travel with the page, one byte each.
 _MOST_CROSSED = 250_000
 _INFORMATION = {
-    "speaker_information": "about the speaker",
-    "phoneme_information": "about the phoneme",
-    "speaker_beyond_phonemes": "about the speaker, given the phoneme",
-    "interaction": "interaction of both",
+    "speaker_information": "speaker",
+    "phoneme_information": "phoneme",
+    "speaker_beyond_phonemes": "speaker given phoneme",
+    "interaction": "interaction",
 }
 
 Document = Mapping[str, Any]
@@ -146,7 +146,7 @@ def _information(document: Document) -> Block | None:
         )
         for label, test in zip(labels, tests, strict=True)
     ]
-    head = ("mutual information", "measured", "chance", "beyond chance", "q")
+    head = ("mutual information with", "measured", "chance", "beyond chance", "q")
     return Block(
         "Information of routing, in bits",
         _information_sentence(by_name),
