@@ -19,6 +19,7 @@ from phoneme_moe.evaluation.errors import EvaluationDocument
 from phoneme_moe.evaluation.model_card import ModelCard
 from phoneme_moe.evaluation.quality import Quality
 from phoneme_moe.files import write_text
+from phoneme_moe.report.compare.document import ComparisonDocument
 from phoneme_moe.report.document import RoutingDocument
 from phoneme_moe.run_folder import ModelDocument
 from phoneme_moe.transcription.bench import Speed
@@ -29,6 +30,7 @@ SCHEMAS = Path(__file__).parents[1] / "docs" / "schemas"
 
 DOCUMENTS: Mapping[str, type[BaseModel]] = {
     "alignment": AlignmentDocument,
+    "comparison": ComparisonDocument,
     "decoding": DecodingDocument,
     "evaluation": EvaluationDocument,
     "model": ModelDocument,
