@@ -69,7 +69,7 @@ def test_commands_read_it_by_beam(
     command = [sys.executable, "-m", "phoneme_moe", "listen", str(folder), "-"]
     live = subprocess.run(command, input=bytes(3200), capture_output=True)
     assert live.returncode == 0
-    assert b"live by the best path: expect more errors" in live.stderr
+    assert b"uses a beam search elsewhere: expect more errors" in live.stderr
 
 
 def test_crf_has_the_beam_of_its_recipe(tones: PreparedCorpus, tmp_path: Path) -> None:
