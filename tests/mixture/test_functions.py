@@ -37,7 +37,7 @@ def test_what_is_registered_is_found_by_its_name_and_role() -> None:
     with pytest.raises(InputError) as caught:
         registered("expert", "loud", "model.expert.function")
     assert str(caught.value) == (
-        "model.expert.function: found 'loud', which nobody registered "
+        "model.expert.function: found 'loud', which is not registered "
         "(phoneme_moe.register_expert) (known: uniform)"
     )
     phoneme_moe.register_gate("loud", uniform)

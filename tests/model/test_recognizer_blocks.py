@@ -268,13 +268,13 @@ def test_a_fixed_gate_has_a_weight_for_each_expert() -> None:
     [
         (
             {"gate": {"kind": "function", "function": "unifrom"}},
-            "model.gate.function: found 'unifrom', which nobody registered "
+            "model.gate.function: found 'unifrom', which is not registered "
             "(phoneme_moe.register_gate) (did you mean 'uniform'?)",
         ),
-        ({"functions": ("zz",)}, "model.functions: found 'zz', which nobody registered"),
+        ({"functions": ("zz",)}, "model.functions: found 'zz', which is not registered"),
         (
             {"num_experts": 1, "expert": {"kind": "function", "function": "zz"}},
-            "model.expert.function: found 'zz', which nobody registered",
+            "model.expert.function: found 'zz', which is not registered",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""Linear maps and layered nets of what they see at once, many of one shape side by side.
+"""Linear maps and multi-layer perceptrons, many of one shape side by side.
 
 Legend: E experts, S utterances (slots) of each, T frames, F features, P outputs.
 """
@@ -17,7 +17,7 @@ from phoneme_moe.mixture.networks.time_delay import ExpertLinear, splice
 class FeedForward(nn.Module):
     """Layers of rectified units, or none: then it is linear, a multinomial logit.
 
-    It sees each frame of an utterance with its neighbours, or a token as a whole.
+    Its input is each frame of an utterance with its neighbours, or a token as a whole.
     """
 
     def __init__(
@@ -29,15 +29,15 @@ class FeedForward(nn.Module):
         kernel: int = 1,
         token_frames: int | None = None,
     ) -> None:
-        """Plain sizes.
+        """Sizes.
 
         Args:
             num_experts: Independent copies.
             num_features: Features of a frame.
             num_outputs: Outputs of a frame, or of a token.
             hidden: Units of every layer before the last.
-            kernel: Frames that are seen for the scores of a frame; odd.
-            token_frames: Frames of a token, which is seen as a whole; None for utterances.
+            kernel: Frames of the input for the scores of a frame; odd.
+            token_frames: Frames of a token, taken as a whole; None for utterances.
         """
         super().__init__()
         self.kernel = kernel
@@ -72,7 +72,7 @@ class FeedForward(nn.Module):
         return scores
 
     def seen(self, frames: Tensor) -> Tensor:
-        """What the first layer sees, shape (experts or 1, slots, frames or 1, inputs)."""
+        """Inputs of the first layer, shape (experts or 1, slots, frames or 1, inputs)."""
         if self.token_frames is None:
             return splice(frames, self.kernel)
         return frames.flatten(2)[:, :, None]

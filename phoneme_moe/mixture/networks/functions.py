@@ -80,7 +80,7 @@ def registered(role: Role, name: str, key: str) -> ScoreFunction:
     known = _REGISTERED[role]
     if name not in known:
         raise InputError(
-            f"{key}: found {name!r}, which nobody registered (phoneme_moe.register_{role})"
+            f"{key}: found {name!r}, which is not registered (phoneme_moe.register_{role})"
             f"{suggest(name, known)}"
         )
     return known[name]
@@ -132,9 +132,9 @@ class FunctionNetwork(nn.Module):
         try:
             scores = scores.expand(expected)
         except (RuntimeError, AttributeError) as error:
-            found = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
+            shape = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
             raise InputError(
-                f"function {self.name!r}: found scores of shape {found}, expected {expected}: "
+                f"function {self.name!r}: found scores of shape {shape}, expected {expected}: "
                 "batch, decisions and outputs"
             ) from error
         if scores.isnan().any():

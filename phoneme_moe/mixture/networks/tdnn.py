@@ -1,6 +1,6 @@
 """Time-delay neural networks, many of one shape side by side.
 
-A TDNN layer joins each frame with its neighbours (``splice``) and maps what it then sees linearly.
+A TDNN layer joins each frame with its neighbours (``splice``) and maps the result linearly.
 Every network here holds ``num_experts`` independent copies whose maps are batched into one product;
 a gate is such a network with one copy.
 
@@ -22,7 +22,7 @@ class StackTDNN(nn.Module):
     """A stack of residual TDNN layers over a whole utterance: a distribution for every frame.
 
     Layer normalisation acts within a frame, so that neither padding nor the rest of the batch can
-    change an answer; every layer masks its input, so that padding looks like the recording's end.
+    change an output; every layer masks its input, so that padding looks like the recording's end.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class StackTDNN(nn.Module):
         dropout: float = 0.0,
         bottleneck: int | None = None,
     ) -> None:
-        """Plain sizes.
+        """Sizes.
 
         Args:
             num_experts: Independent copies.

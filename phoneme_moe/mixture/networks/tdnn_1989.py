@@ -36,7 +36,7 @@ class TokenTDNN(nn.Module):
         hidden: tuple[int, int] = (8, 3),
         windows: tuple[int, int] = (3, 5),
     ) -> None:
-        """Plain sizes.
+        """Sizes.
 
         Args:
             num_experts: Independent copies.
@@ -59,7 +59,7 @@ class TokenTDNN(nn.Module):
         self.hidden2 = ExpertLinear(num_experts, hidden[0] * windows[1], hidden[1])
         self.row_per_class = hidden[1] == num_outputs
         if self.row_per_class:
-            # One weight, shared by all positions, from a class's own row of units.
+            # One weight, shared by all positions, from the class's row of units.
             self.output_weight = nn.Parameter(torch.ones(num_experts, 1, num_outputs))
             self.output_bias = nn.Parameter(torch.zeros(num_experts, 1, num_outputs))
         else:
@@ -109,7 +109,7 @@ class TokenTDNN(nn.Module):
     def num_connections(self) -> int:
         """Connections of one copy, counted as published: 6,233 for the published sizes.
 
-        Every unit at every position has its inputs and a bias of its own; an output has one
+        Every unit at every position has its inputs and a bias; an output has one
         connection to each position of its row, and a bias.
         """
         inputs2, units2 = self.hidden2.weight.shape[1:]
@@ -127,11 +127,11 @@ Copies = TypeVar("Copies", bound=nn.Module)
 
 @torch.no_grad()
 def take(network: Copies, which: Sequence[int]) -> Copies:
-    """Some of the copies that a network holds, as a network of their own.
+    """Some of the copies that a network holds, as another network.
 
     Args:
         network: Whose parameters all have its copies in their first dimension.
-        which: Numbers of the copies, in the order wanted; one may come several times.
+        which: Indices of the copies, in order; one may occur more than once.
     """
     taken = copy.deepcopy(network)
     for parameter in taken.parameters():

@@ -1,6 +1,6 @@
-"""What every time-delay network is made of: joined frames, and a linear map for each expert.
+"""Parts of every time-delay network: joined frames, and a linear map for each expert.
 
-A TDNN layer joins each frame with its neighbours (``splice``) and maps what it then sees linearly.
+A TDNN layer joins each frame with its neighbours (``splice``) and maps the result linearly.
 Every network holds ``num_experts`` independent copies whose maps are batched into one product.
 
 Legend: E experts, S utterances (slots) of each, T frames, C channels, P outputs.
@@ -50,11 +50,11 @@ class ExpertLinear(nn.Module):
         return len(self.weight)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Maps what each expert is given.
+        """Maps the inputs of each expert.
 
         Args:
-            inputs: Shape (experts, slots, frames, inputs); or (1, slots, frames, inputs) when all
-                experts see the same.
+            inputs: Shape (experts, slots, frames, inputs); or (1, slots, frames, inputs), the same
+                for all experts.
 
         Returns:
             Shape (experts, slots, frames, outputs).

@@ -1,8 +1,9 @@
 """Training hierarchical mixtures: expectation maximisation, and gradient ascent.
 
-The E-step asks who accounts for each case, the M-step fits every expert and every gate alone to its
-part: each is a multinomial logit with soft targets, fitted by iteratively reweighted least squares
-(IRLS, which for these is Newton's method; Jordan & Jacobs 1994, section 4 and appendix A).
+The E-step computes the posterior of each expert for each case, the M-step fits every expert and
+every gate alone to its share: each is a multinomial logit with soft targets, fitted by iteratively
+reweighted least squares (IRLS, which for these is Newton's method; Jordan & Jacobs 1994, section 4
+and appendix A).
 
 Legend: N logits side by side, C cases, F inputs and a constant 1, K categories; L leaves, G gates,
 B branches.
@@ -25,7 +26,7 @@ MOST_HALVINGS = 20
 
 DAMPING = 1e-3
 """Added to the diagonal of the information matrix, in units of cases, for inputs of order 1. It
-holds back directions of which the cases tell nothing (the common shift of all categories, logits
+holds back directions that no case determines (the common shift of all categories, logits
 without cases) and does not change where the maximum is."""
 
 
@@ -105,13 +106,13 @@ def irls_step(
     num_logits, num_categories, num_inputs = gradient.shape
     size = num_categories * num_inputs
     squares = (design[:, :, None] * design[:, None]).flatten(1)  # (C, F * F)
-    own = (mass * probabilities).transpose(1, 2) @ squares  # (N, K, F * F)
+    diagonal = (mass * probabilities).transpose(1, 2) @ squares  # (N, K, F * F)
     scaled = (mass.sqrt() * probabilities)[..., None] * design[:, None]  # (N, C, K, F)
     scaled = scaled.flatten(2)
     information = (scaled.transpose(1, 2) @ scaled).neg_()  # (N, K * F, K * F)
     blocks = information.view(num_logits, num_categories, num_inputs, num_categories, num_inputs)
     blocks.diagonal(dim1=1, dim2=3).add_(
-        own.view(num_logits, num_categories, num_inputs, num_inputs).permute(0, 2, 3, 1)
+        diagonal.view(num_logits, num_categories, num_inputs, num_inputs).permute(0, 2, 3, 1)
     )
     information.diagonal(dim1=1, dim2=2).add_(DAMPING + decay)
     step = torch.linalg.solve(information, gradient.reshape(num_logits, size, 1))

@@ -57,11 +57,11 @@ class HierarchicalMixture(nn.Module):
     paths: Tensor
 
     def __init__(self, num_inputs: int, num_classes: int, paths: Tensor, scale: float = 1.0):
-        """Plain sizes and a tree.
+        """Sizes and a tree.
 
         Args:
             num_inputs: Features of a case.
-            num_classes: Classes that every expert tells apart.
+            num_classes: Classes of every expert.
             paths: Of ``balanced_tree``, or another mixture's.
             scale: Standard deviation of the gates' first weights. Experts begin at zero: what sets
                 them apart is which cases their gates give them.
@@ -83,7 +83,7 @@ class HierarchicalMixture(nn.Module):
         return self.paths.any(dim=0)
 
     def log_proportions(self, inputs: Tensor) -> Tensor:
-        """What every gate says, whatever the gates above it say.
+        """Proportions of every gate, given that a case reaches it.
 
         Args:
             inputs: Shape (cases, inputs).
@@ -101,7 +101,7 @@ class HierarchicalMixture(nn.Module):
         return proportions @ self.paths.flatten(1).to(proportions.dtype).T
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Weights and answers of all experts.
+        """Weights and log posteriors of all experts.
 
         Args:
             inputs: Shape (cases, inputs).
@@ -110,13 +110,13 @@ class HierarchicalMixture(nn.Module):
             Logarithms of the leaves' weights, shape (cases, leaves), and of every expert's class
             probabilities, shape (cases, leaves, classes).
         """
-        answers = log_softmax_scores(self.experts, with_constant(inputs)).transpose(0, 1)
-        return self.log_leaf_weights(inputs), answers
+        log_posteriors = log_softmax_scores(self.experts, with_constant(inputs)).transpose(0, 1)
+        return self.log_leaf_weights(inputs), log_posteriors
 
     def log_posteriors(self, inputs: Tensor) -> Tensor:
         """Logarithms of the mixture's class probabilities, shape (cases, classes)."""
-        log_weights, answers = self(inputs)
-        return torch.logsumexp(log_weights[..., None] + answers, dim=-2)
+        log_weights, log_posteriors = self(inputs)
+        return torch.logsumexp(log_weights[..., None] + log_posteriors, dim=-2)
 
     def log_joint(self, inputs: Tensor, classes: Tensor) -> Tensor:
         """Logarithm of each leaf's share in the probability of a case's class.
@@ -129,8 +129,8 @@ class HierarchicalMixture(nn.Module):
             Shape (cases, leaves). Its logsumexp over leaves is the log likelihood of a case, its
             softmax the posterior h of the leaves.
         """
-        log_weights, answers = self(inputs)
-        joint: Tensor = log_weights + of_classes(answers, classes)
+        log_weights, log_posteriors = self(inputs)
+        joint: Tensor = log_weights + of_classes(log_posteriors, classes)
         return joint
 
     def log_likelihood(self, inputs: Tensor, classes: Tensor) -> Tensor:
@@ -143,9 +143,9 @@ def with_constant(inputs: Tensor) -> Tensor:
     return torch.nn.functional.pad(inputs, (0, 1), value=1.0)
 
 
-def of_classes(answers: Tensor, classes: Tensor) -> Tensor:
-    """What every expert says of each case's class: (cases, leaves, classes) to (cases, leaves)."""
-    return answers.take_along_dim(classes[:, None, None], dim=-1)[..., 0]
+def of_classes(log_posteriors: Tensor, classes: Tensor) -> Tensor:
+    """Every expert's log probability of each case's class: (cases, leaves, classes) to (C, L)."""
+    return log_posteriors.take_along_dim(classes[:, None, None], dim=-1)[..., 0]
 
 
 def log_softmax_scores(weights: Tensor, design: Tensor, exists: Tensor | None = None) -> Tensor:
@@ -168,10 +168,10 @@ def log_softmax_scores(weights: Tensor, design: Tensor, exists: Tensor | None = 
 
 
 def branch_posteriors(leaf_posteriors: Tensor, paths: Tensor) -> Tensor:
-    """How probable it is that a case went through each branch, once its class is known.
+    """Posterior of each branch given the class of a case.
 
     For two levels this is h_i at the root and ``h_i h_{j|i}`` below (Jordan & Jacobs 1994). The sum
-    over a gate's branches is the posterior h_i of getting to that gate; divided by it, h_{j|i}.
+    over a gate's branches is the posterior h_i of reaching that gate; divided by it, h_{j|i}.
 
     Args:
         leaf_posteriors: Shape (cases, leaves).
@@ -188,7 +188,7 @@ def branch_posteriors(leaf_posteriors: Tensor, paths: Tensor) -> Tensor:
 def leaf_scores(mixture: HierarchicalMixture, inputs: Tensor, classes: Tensor) -> Tensor:
     """Log likelihood that each leaf is answerable for: ``sum_t g_k(t) log P_k(t)``.
 
-    The leaf with the least is the one to split (Fritsch, Finke & Waibel 1997).
+    The leaf with the lowest score is split next (Fritsch, Finke & Waibel 1997).
 
     Args:
         mixture: The tree.
@@ -198,8 +198,8 @@ def leaf_scores(mixture: HierarchicalMixture, inputs: Tensor, classes: Tensor) -
     Returns:
         In nats, 0 or less, shape (leaves,).
     """
-    log_weights, answers = mixture(inputs)
-    scores: Tensor = (log_weights.exp() * of_classes(answers, classes)).sum(dim=0)
+    log_weights, log_posteriors = mixture(inputs)
+    scores: Tensor = (log_weights.exp() * of_classes(log_posteriors, classes)).sum(dim=0)
     return scores
 
 
@@ -207,7 +207,7 @@ def leaf_scores(mixture: HierarchicalMixture, inputs: Tensor, classes: Tensor) -
 def split_leaf(
     mixture: HierarchicalMixture, leaf: int, scale: float = 1.0, noise: float = 0.0
 ) -> HierarchicalMixture:
-    """Grows the tree: a gate with two branches in a leaf's place, and its expert below each.
+    """Grows the tree: a leaf becomes a gate with two branches, and a copy of its expert below each.
 
     As Fritsch, Finke & Waibel (1997) do it: the gate is random, the experts are copies, perturbed.
     Without noise the function is the same, whatever the gate.
@@ -258,7 +258,7 @@ def prune(mixture: HierarchicalMixture, keep: Tensor) -> HierarchicalMixture:
 
 
 def active_paths(log_weights: Tensor, threshold: float) -> Tensor:
-    """Where a path is worth following: its log activation is not below a threshold.
+    """Paths whose log activation is not below a threshold.
 
     Waterhouse & Robinson (1996) prune paths so, case by case, at -5.6 to -15. A leaf that is active
     in no case can be taken out by ``prune``.
