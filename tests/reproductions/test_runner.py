@@ -125,7 +125,7 @@ def test_cells_for_people() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"), [({"seeds": 0}, "--seeds"), ({"jobs": 0}, "--jobs")]
+    ("settings", "message"), [({"seeds": 0}, "seeds"), ({"jobs": 0}, "jobs")]
 )
 def test_too_few_runs_or_processes_are_refused(
     install: Any, tmp_path: Path, settings: dict[str, int], message: str

@@ -34,7 +34,7 @@ COLUMNS = {
     "layer": (pa.string(), f"which sparse layer routes; {GATE} for the gate over whole experts"),
     "frame": (pa.int32(), "number of the frame (or token) in its utterance, from 0"),
     "start": (pa.float64(), "when the frame begins, seconds from the start of the utterance"),
-    "phoneme": (pa.string(), "what is spoken in the frame; null where nothing is known to be"),
+    "phoneme": (pa.string(), "the reference phoneme of the frame; null where there is none"),
     "expert": (pa.string(), "name of the expert"),
     "weight": (pa.float32(), "share of the expert in the frame, 0 to 1; sums to 1 over a frame"),
     "selected": (pa.bool_(), "whether the expert was selected; an expert without a line was not"),
