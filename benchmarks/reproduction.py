@@ -17,7 +17,7 @@ from typing import Any
 
 from phoneme_moe.files import write_text
 from phoneme_moe.reproductions import EXPERIMENTS
-from phoneme_moe.reproductions.files import markdown
+from phoneme_moe.reproductions.results import markdown
 from phoneme_moe.reproductions.runner import reproduce
 
 RESULTS = Path(__file__).parent / "results" / "reproduction"

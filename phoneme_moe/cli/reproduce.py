@@ -12,7 +12,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from phoneme_moe.reproductions.experiment import Table
+    from phoneme_moe.reproductions.results import Table
     from phoneme_moe.reproductions.runner import Reproduction
 
 
@@ -73,7 +73,7 @@ def _print(reproduction: Reproduction) -> None:
     from phoneme_moe.cli.tables import print_files
 
     console = Console()
-    console.print(reproduction.experiment.paper, highlight=False)
+    console.print(reproduction.experiment.description.paper, highlight=False)
     for table in reproduction.outcome.tables:
         console.print(f"\n{table.title}", highlight=False)
         _print_table(console, table)
@@ -94,7 +94,7 @@ def _print_table(console: Console, table: Table) -> None:
     from rich import box
     from rich.table import Table as Grid
 
-    from phoneme_moe.reproductions.files import cell_text
+    from phoneme_moe.reproductions.results import cell_text
 
     columns = [
         [cell_text(row[i], table.digits).replace(" ± ", "±") for row in table.rows]

@@ -1,4 +1,4 @@
-"""Phoneme times for a corpus that has none, from an aligner trained on the corpus itself."""
+"""Phoneme times for a corpus without them, from an aligner trained on the corpus itself."""
 
 from __future__ import annotations
 
@@ -30,26 +30,25 @@ Times = Mapping[str, Sequence[tuple[float, float]]]
 
 @dataclass(frozen=True)
 class Aligner:
-    """How an aligner is made. All of it decides the times.
+    """Settings of an aligner; all of them affect the times.
 
     Attributes:
         sample_rate: In hertz.
         n_mels: Bands.
-        hop_ms: From one frame to the next: the finest step of a time.
-        width: Channels of the network, which sees a single frame: one that saw its neighbours could
-            name a phoneme before it begins, or after its end.
-        company: A prepared corpus of other speech with the same phonemes, or more, that is learned
-            beside. In ten words most phonemes have one and the same neighbour, so that nothing
-            tells where one ends and the next begins; sentences tell.
+        hop_ms: Frame shift, the resolution of the times.
+        width: Channels of the network, whose receptive field is a single frame: with context it
+            could detect a phoneme before it begins, or after its end.
+        company: A prepared corpus of other speech with the same phonemes, or more, for joint
+            training. In ten words most phonemes always have the same neighbour, so that their
+            boundaries are not determined; in sentences they are.
         epochs: Passes over all utterances.
         learning_rate: At its peak.
         batch_size: Utterances in a step.
         prior_scale: Power of the label prior.
-        prior_memory: Share of the running prior that a step leaves.
-        quiet_db: What is so much below the loudest part of a recording is no speech: the first
-            phoneme does not begin in it, nor the last one end. Blanks leave that to phonemes.
-        seeds: Of weights and order, one aligner each; the time of a phoneme is the median of what
-            they find.
+        prior_memory: Decay of the running prior per step.
+        quiet_db: Leading and trailing sound this far below the loudest part of a recording is
+            silence: no phoneme begins or ends in it. Blanks alone do not ensure this.
+        seeds: Of weights and order, one aligner each; times are medians over the aligners.
     """
 
     sample_rate: int = 8000
@@ -71,13 +70,13 @@ def aligned_corpus(
 ) -> PreparedCorpus:
     """The corpus ``NAME-aligned``: the same utterances, with a time for every phoneme.
 
-    It is made when it is missing or was made otherwise. The aligner learns from the utterances of
-    all splits, those for testing too: it is told what is said and only finds out when.
+    It is made if it is missing or was made with other settings. The aligner is trained on all
+    splits, test included: it is given the phonemes and only estimates their times.
 
     Args:
         name: A prepared corpus.
-        aligner: How; the usual one when left out.
-        as_name: The name that recipes use, if another.
+        aligner: Its settings; the defaults when None.
+        as_name: The name in recipes, if not ``NAME-aligned``.
 
     Raises:
         InputError: The corpus is not prepared.
@@ -92,10 +91,10 @@ def aligned_corpus(
     folder = data_root() / (as_name or f"{name}-aligned")
 
     def make(_: Path) -> dict[str, Any]:
-        times = find_times(corpus, aligner)
+        times = align_corpus(corpus, aligner)
         return {
             split: [
-                _with_times(cut, without_quiet_ends(cut, times[cut.id], aligner.quiet_db))
+                _with_times(cut, trim_silence(cut, times[cut.id], aligner.quiet_db))
                 for cut in corpus.cuts(split)
             ]
             for split in SPLITS
@@ -105,26 +104,26 @@ def aligned_corpus(
     return load_corpus(folder.name)
 
 
-def find_times(
+def align_corpus(
     corpus: PreparedCorpus, aligner: Aligner, max_utterances: int | None = None
 ) -> Times:
     """Trains an aligner on a corpus and aligns it.
 
     Args:
-        corpus: Its own phoneme times are not looked at.
-        aligner: How.
-        max_utterances: At most so many of each speaker in each split.
+        corpus: Phoneme times that it may have are not used.
+        aligner: Its settings.
+        max_utterances: Limit per speaker and split.
     """
     examples = _examples(corpus, aligner, max_utterances)
     symbols = corpus.phonemes
-    own = len(examples)
+    num_examples = len(examples)
     if aligner.company is not None:
         company = load_corpus(aligner.company)
         symbols = tuple(sorted({*symbols, *company.phonemes}))
         examples += _examples(company, aligner)
     phonemes = PhonemeSet(symbols, has_blank=True)
     targets = [torch.tensor(phonemes.encode(example.phonemes)) for example in examples]
-    spans: list[list[list[tuple[float, float]]]] = [[] for _ in range(own)]
+    spans: list[list[list[tuple[float, float]]]] = [[] for _ in range(num_examples)]
     schedule = Schedule(aligner.epochs, aligner.learning_rate, aligner.batch_size)
     for seed in aligner.seeds:
         net = fit_timing_net(
@@ -137,22 +136,23 @@ def find_times(
             aligner.prior_scale,
             aligner.prior_memory,
         )
-        aligned = _align(net, examples[:own], [target.tolist() for target in targets[:own]])
+        references = [target.tolist() for target in targets[:num_examples]]
+        aligned = _align(net, examples[:num_examples], references)
         for number, of_utterance in enumerate(aligned):
             spans[number].append(of_utterance)
     seconds = aligner.hop_ms / 1000
     times: dict[str, list[tuple[float, float]]] = {}
-    for example, several in zip(examples[:own], spans, strict=True):
+    for example, by_seed in zip(examples[:num_examples], spans, strict=True):
         # Medians of ordered spans that do not overlap are ordered and do not overlap.
-        edges = seconds * np.median(np.array(several), axis=0)  # (phonemes, 2)
+        edges = seconds * np.median(np.array(by_seed), axis=0)  # (phonemes, 2)
         times[example.utterance] = [(float(start), float(end)) for start, end in edges]
     return times
 
 
-def without_quiet_ends(
+def trim_silence(
     cut: Any, times: Sequence[tuple[float, float]], quiet_db: float
 ) -> list[tuple[float, float]]:
-    """The same times, none of them in the quiet before and after speech.
+    """Moves the first start and the last end out of leading and trailing silence.
 
     Args:
         cut: The utterance.
@@ -166,12 +166,12 @@ def without_quiet_ends(
     _, (first, last) = librosa.effects.trim(
         cut.load_audio()[0], top_db=quiet_db, frame_length=frame, hop_length=frame // 4
     )
-    # Of each end no more than leaves its phoneme a frame.
+    # Each phoneme keeps at least a frame.
     (start, stop), end = times[0], times[-1][1]
-    kept = list(times)
-    kept[0] = (max(start, min(first / rate, stop - 0.01)), stop)
-    kept[-1] = (kept[-1][0], min(end, max(last / rate, kept[-1][0] + 0.01)))
-    return kept
+    trimmed = list(times)
+    trimmed[0] = (max(start, min(first / rate, stop - 0.01)), stop)
+    trimmed[-1] = (trimmed[-1][0], min(end, max(last / rate, trimmed[-1][0] + 0.01)))
+    return trimmed
 
 
 def _examples(
@@ -230,8 +230,8 @@ def _with_times(cut: Any, times: Sequence[tuple[float, float]]) -> Any:
     return cut
 
 
-def exact_times(corpus: PreparedCorpus) -> Times:
-    """Phoneme times that a corpus came with."""
+def corpus_times(corpus: PreparedCorpus) -> Times:
+    """Phoneme times of a corpus that has them."""
     return {
         cut.id: [(i.start, i.end) for i in cut.supervisions[0].alignment["phoneme"]]
         for split in SPLITS

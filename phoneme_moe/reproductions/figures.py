@@ -1,23 +1,35 @@
-"""Colours and files of the figures."""
+"""Panels, colours and files of the figures."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from phoneme_moe.files import atomic_path
 from phoneme_moe.report.page.palette import expert_colours, ramp
-from phoneme_moe.report.page.picture import figure_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 COLOURS = expert_colours(6)
-"""Told apart in every common kind of colour blindness."""
+"""Distinct in every common kind of colour blindness."""
+
+
+def two_panels(
+    width: float, height: float, ratios: tuple[float, float] = (1, 1)
+) -> tuple[Figure, Any, Any]:
+    """A figure, in inches, with two axes side by side that have no upper and right border."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=ratios)
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure, left, right
 
 
 def save(figure: Figure, folder: Path, name: str, title: str) -> list[str]:
@@ -26,6 +38,8 @@ def save(figure: Figure, folder: Path, name: str, title: str) -> list[str]:
     Returns:
         The names of the files in the folder.
     """
+    from phoneme_moe.report.page.picture import figure_bytes
+
     names = []
     for kind in ("svg", "png"):
         with atomic_path(folder / f"{name}.{kind}") as temporary:
@@ -37,11 +51,11 @@ def save(figure: Figure, folder: Path, name: str, title: str) -> list[str]:
 def draw_weights(
     axes: Axes, percent: np.ndarray, rows: Sequence[str], columns: Sequence[str], top: float = 100
 ) -> None:
-    """A heat map with its numbers.
+    """A heat map with a number in each cell.
 
     Args:
         axes: Where to draw.
-        percent: What is in the cells, shape (rows, columns); ``nan`` leaves one empty.
+        percent: Values, shape (rows, columns); ``nan`` leaves a cell empty.
         rows: Names, from the top.
         columns: Names, from the left.
         top: The value of the darkest colour.

@@ -1,7 +1,7 @@
-"""Gates over trained modules: through the phoneme error (Meta-Pi), or by speaker identity (SID).
+"""Gates over trained modules: trained by the phoneme error (Meta-Pi) or by speaker labels (SID).
 
 A gate is a "Multiple TDNN" too: a net for each objective, over the modules' nets of that objective.
-Several gates are trained side by side, each a group with its own tokens and modules.
+Many gates are trained side by side, each a group with its tokens and modules.
 
 Legend: G groups, O objectives, N tokens, B of them in a batch, K modules, P phonemes.
 """
@@ -17,10 +17,10 @@ from torch.nn import functional
 from phoneme_moe.mixture.networks.tdnn_1989 import TokenTDNN
 from phoneme_moe.reproductions.multi_speaker import (
     OBJECTIVES,
-    centre,
+    centre_outputs,
     class_targets,
+    noisy_features,
     one_group,
-    shown,
     sum_of_objectives,
 )
 from phoneme_moe.reproductions.tokens import Tokens
@@ -33,7 +33,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "softmax": lambda scores: torch.softmax(scores, dim=-1),
     "sigmoid": torch.sigmoid,
 }
-"""Scores of a gate to weights: normalised, or each module's own."""
+"""From a gate's scores to weights: normalised over modules, or each module by itself."""
 
 
 def new_gates(tokens: Tokens, num_modules: int, seed: int, num_groups: int = 1) -> TokenTDNN:
@@ -41,19 +41,19 @@ def new_gates(tokens: Tokens, num_modules: int, seed: int, num_groups: int = 1) 
     torch.manual_seed(seed)
     _, frames, bands = tokens.features.shape
     copies = num_groups * len(OBJECTIVES)
-    return centre(TokenTDNN(copies, bands, frames, num_modules, GATE_HIDDEN))
+    return centre_outputs(TokenTDNN(copies, bands, frames, num_modules, GATE_HIDDEN))
 
 
 def scores_of(gates: TokenTDNN, features: Tensor, allowed: Tensor | None = None) -> Tensor:
-    """What gates say before any squashing.
+    """Scores of gates (logits).
 
     Args:
         gates: From ``new_gates``.
         features: Shape (groups or 1, tokens, frames, bands).
-        allowed: Which modules each gate may ask, shape (groups, modules); all when None.
+        allowed: Modules that each gate may use, shape (groups, modules); all when None.
 
     Returns:
-        Shape (groups, objectives, tokens, modules); ``-inf`` for a module that may not be asked.
+        Shape (groups, objectives, tokens, modules); ``-inf`` for a module that is not allowed.
     """
     if len(features) > 1:
         features = features.repeat_interleave(len(OBJECTIVES), dim=0)
@@ -61,8 +61,8 @@ def scores_of(gates: TokenTDNN, features: Tensor, allowed: Tensor | None = None)
     scores = scores.view(-1, len(OBJECTIVES), *scores.shape[1:])
     if allowed is not None:
         scores = scores.masked_fill(~allowed[:, None, None], -torch.inf)
-    asked: Tensor = scores
-    return asked
+    masked: Tensor = scores
+    return masked
 
 
 def train_meta_pi(
@@ -75,7 +75,7 @@ def train_meta_pi(
     allowed: Tensor | None = None,
     start: TokenTDNN | None = None,
 ) -> TokenTDNN:
-    """Trains gates through the phoneme error, without a speaker label (Meta-Pi).
+    """Trains gates by the phoneme error, without speaker labels (Meta-Pi).
 
     Each objective has a gate net and the modules' nets of that objective; its error is that of
     ``sum_k pi_k o_k``.
@@ -83,42 +83,43 @@ def train_meta_pi(
     Args:
         tokens: Of all speakers.
         module_outputs: Of the frozen modules on these tokens, shape (modules, objectives, tokens,
-            classes); or of the own modules of each group, which then come first.
-        schedule: How.
+            classes); or, with the groups as a leading dimension, of different modules in each.
+        schedule: Epochs, learning rate and batch size.
         seed: Of initial weights and order.
         activation: A name of ``ACTIVATIONS``.
-        groups: The tokens that each gate learns from; one gate learns from all when None.
+        groups: Training tokens of each gate; one gate with all tokens when None.
         allowed: As in ``scores_of``.
-        start: Gates to go on with, changed in place; fresh ones when None.
+        start: Gates to train further, changed in place; fresh ones when None.
     """
     groups = one_group(tokens) if groups is None else groups
     shared = module_outputs.dim() == 4
     gates = start or new_gates(tokens, module_outputs.shape[-4], seed, len(groups))
     targets = class_targets(tokens)
 
-    def loss(chosen: Tensor) -> Tensor:
-        weights = ACTIVATIONS[activation](scores_of(gates, shown(tokens, chosen), allowed))
+    def loss(indices: Tensor) -> Tensor:
+        scores = scores_of(gates, noisy_features(tokens, indices), allowed)
+        weights = ACTIVATIONS[activation](scores)
         if shared:
-            said = module_outputs[:, :, chosen]  # (K, O, G, B, P)
-            mixed = torch.einsum("gobk,kogbp->gobp", weights, said)
+            outputs = module_outputs[:, :, indices]  # (K, O, G, B, P)
+            mixed = torch.einsum("gobk,kogbp->gobp", weights, outputs)
         else:
-            group = torch.arange(len(chosen))[:, None]
-            said = module_outputs.permute(0, 3, 1, 2, 4)[group, chosen]  # (G, B, K, O, P)
-            mixed = torch.einsum("gobk,gbkop->gobp", weights, said)
-        return sum_of_objectives(mixed, targets[chosen], OBJECTIVES)
+            group = torch.arange(len(indices))[:, None]
+            outputs = module_outputs.permute(0, 3, 1, 2, 4)[group, indices]  # (G, B, K, O, P)
+            mixed = torch.einsum("gobk,gbkop->gobp", weights, outputs)
+        return sum_of_objectives(mixed, targets[indices], OBJECTIVES)
 
     fit(gates.parameters(), groups, loss, schedule, seed)
     return gates
 
 
 def train_speaker_gate(tokens: Tokens, schedule: Schedule, seed: int) -> TokenTDNN:
-    """Trains a gate to tell speakers apart (SID), by the same three objectives."""
+    """Trains a gate to identify the speaker (SID), by the same three objectives."""
     gate = new_gates(tokens, len(tokens.speakers), seed)
     targets = functional.one_hot(tokens.speaker, len(tokens.speakers)).float()
 
-    def loss(chosen: Tensor) -> Tensor:
-        said = torch.sigmoid(scores_of(gate, shown(tokens, chosen)))
-        return sum_of_objectives(said, targets[chosen], OBJECTIVES)
+    def loss(indices: Tensor) -> Tensor:
+        outputs = torch.sigmoid(scores_of(gate, noisy_features(tokens, indices)))
+        return sum_of_objectives(outputs, targets[indices], OBJECTIVES)
 
     fit(gate.parameters(), one_group(tokens), loss, schedule, seed)
     return gate
@@ -128,7 +129,7 @@ def train_speaker_gate(tokens: Tokens, schedule: Schedule, seed: int) -> TokenTD
 def gate_weights(
     gates: TokenTDNN, features: Tensor, activation: str = "softmax", allowed: Tensor | None = None
 ) -> Tensor:
-    """Weights of the modules on the same tokens for every gate.
+    """Weights that every gate gives the modules on the same tokens.
 
     Args:
         gates: Trained.

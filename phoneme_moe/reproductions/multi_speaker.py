@@ -1,4 +1,4 @@
-"""Nets of Hampshire & Waibel (1989-1992) on tokens: pooled, of one speaker each, and joined.
+"""Nets of Hampshire & Waibel (1989-1992) on tokens: multi-speaker, single-speaker, and joined.
 
 A module is a "Multiple TDNN": nets of one shape, one for each objective of ``OBJECTIVES``, whose
 outputs are arbitrated. Everything here holds all modules' nets in one batched network.
@@ -15,35 +15,34 @@ from torch import Tensor
 from torch.nn import functional
 
 from phoneme_moe.mixture.networks.tdnn_1989 import TokenTDNN, take
-from phoneme_moe.reproductions.fstdnn import FrequencyShiftTDNN
-from phoneme_moe.reproductions.modular_tdnn import ModularTDNN
+from phoneme_moe.reproductions.tdnn_variants import FrequencyShiftTDNN, ModularTDNN
 from phoneme_moe.reproductions.tokens import Tokens
 from phoneme_moe.training.minibatch import Schedule, fit
 from phoneme_moe.training.token_objectives import NET_OBJECTIVES
 
 JITTER = 0.1
-"""Standard deviation of noise added to the features, drawn anew whenever a token is shown. Without
-it modules that have 250 tokens of a phoneme learn them by heart."""
+"""Standard deviation of noise added to the features, drawn anew for every batch. Without it modules
+overfit their 250 tokens of each phoneme."""
 
 OBJECTIVES = tuple(NET_OBJECTIVES)
 
 
-def shown(tokens: Tokens, chosen: Tensor) -> Tensor:
-    """Features of a batch as a net sees them in training.
+def noisy_features(tokens: Tokens, indices: Tensor) -> Tensor:
+    """Features of a training batch, with noise of standard deviation ``JITTER``.
 
     Args:
         tokens: To choose from.
-        chosen: Indices, shape (groups, batch).
+        indices: Of tokens, shape (groups, batch).
 
     Returns:
         Shape (groups, batch, frames, bands).
     """
-    features = tokens.features[chosen]
+    features = tokens.features[indices]
     return features + JITTER * torch.randn_like(features)
 
 
 def sum_of_objectives(outputs: Tensor, targets: Tensor, names: Sequence[str]) -> Tensor:
-    """Each net's mean error by its own objective, summed.
+    """Sum over nets of the mean error by each net's objective.
 
     Args:
         outputs: Shape (groups, objectives, batch, classes).
@@ -55,11 +54,11 @@ def sum_of_objectives(outputs: Tensor, targets: Tensor, names: Sequence[str]) ->
 
 
 def arbitrate(outputs: Tensor, dim: int) -> Tensor:
-    """Normalised sum: every net's outputs sum to 1, and so does what they say together.
+    """Normalised sum: the mean of the nets' outputs, each scaled to sum to 1.
 
     Args:
         outputs: 0 or more, classes in the last dimension.
-        dim: The dimension of the nets, which goes.
+        dim: The dimension of the nets, which is reduced.
     """
     shares = outputs / outputs.sum(dim=-1, keepdim=True).clamp_min(1e-12)
     return shares.mean(dim=dim)
@@ -76,7 +75,7 @@ def by_speaker(tokens: Tokens) -> list[Tensor]:
 
 
 def class_targets(tokens: Tokens) -> Tensor:
-    """1 for the phoneme spoken, shape (tokens, phonemes)."""
+    """1 for the token's phoneme, 0 for others; shape (tokens, phonemes)."""
     return functional.one_hot(tokens.phoneme, len(tokens.phonemes)).float()
 
 
@@ -93,9 +92,9 @@ def train_nets(
 
     Args:
         tokens: For training.
-        groups: Whose tokens a net is shown; one group for a pooled net, one for each speaker for
+        groups: Training tokens of each net: one group for a pooled net, one for each speaker for
             modules.
-        schedule: How.
+        schedule: Epochs, learning rate and batch size.
         seed: Of initial weights and order.
         names: Objectives.
         plies: Of a frequency-shift TDNN; 0 for the plain TDNN.
@@ -113,16 +112,16 @@ def train_nets(
         if plies
         else TokenTDNN(count, bands, frames, classes, (width, classes))
     )
-    centre(network)
+    centre_outputs(network)
     targets = class_targets(tokens)
 
-    def loss(chosen: Tensor) -> Tensor:
-        seen = shown(tokens, chosen)  # (groups, batch, frames, bands)
+    def loss(indices: Tensor) -> Tensor:
+        features = noisy_features(tokens, indices)  # (groups, batch, frames, bands)
         if len(groups) > 1:
-            seen = seen.repeat_interleave(len(names), dim=0)
-        outputs = torch.sigmoid(network(seen, None)[:, :, 0])
+            features = features.repeat_interleave(len(names), dim=0)
+        outputs = torch.sigmoid(network(features, None)[:, :, 0])
         outputs = outputs.view(len(groups), len(names), *outputs.shape[1:])
-        return sum_of_objectives(outputs, targets[chosen], names)
+        return sum_of_objectives(outputs, targets[indices], names)
 
     fit(network.parameters(), groups, loss, schedule, seed)
     return network
@@ -130,14 +129,14 @@ def train_nets(
 
 @torch.no_grad()
 def outputs_of(network: TokenTDNN, features: Tensor, names: Sequence[str] = OBJECTIVES) -> Tensor:
-    """What every net says, 0..1, shape (groups, objectives, tokens, classes)."""
-    said = torch.sigmoid(network(features[None], None)[:, :, 0])
-    return said.view(-1, len(names), *said.shape[1:])
+    """Outputs of every net, 0..1, shape (groups, objectives, tokens, classes)."""
+    outputs = torch.sigmoid(network(features[None], None)[:, :, 0])
+    return outputs.view(-1, len(names), *outputs.shape[1:])
 
 
 @torch.no_grad()
-def centre(network: TokenTDNN) -> TokenTDNN:
-    """Lets the sigmoid outputs of a fresh net begin near 0.5.
+def centre_outputs(network: TokenTDNN) -> TokenTDNN:
+    """Sets output biases so that the sigmoid outputs of a fresh net begin near 0.5.
 
     A sum over nine positions of units near 0.5 begins at 4.5, where a sigmoid is flat:
     cross-entropy made 18 % errors in 40 epochs from there, and 4 % from here.
@@ -155,17 +154,17 @@ def train_modular(
     Args:
         tokens: Of all speakers.
         modules: Their nets.
-        which: The net of each speaker to build on.
-        schedule: How.
+        which: Index of the net of each speaker to build on.
+        schedule: Epochs, learning rate and batch size.
         seed: Of the order.
     """
     torch.manual_seed(seed)
     joined = ModularTDNN(take(modules, which))
     targets = class_targets(tokens)
 
-    def loss(chosen: Tensor) -> Tensor:
-        said = torch.sigmoid(joined(shown(tokens, chosen), None))
-        return NET_OBJECTIVES["mse"](said, targets[chosen[0]]).mean()
+    def loss(indices: Tensor) -> Tensor:
+        outputs = torch.sigmoid(joined(noisy_features(tokens, indices), None))
+        return NET_OBJECTIVES["mse"](outputs, targets[indices[0]]).mean()
 
     fit(joined.higher_layers(), one_group(tokens), loss, schedule, seed)
     return joined

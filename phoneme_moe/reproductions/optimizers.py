@@ -1,9 +1,9 @@
-"""Full-batch training of many small networks side by side, none of which disturbs another.
+"""Full-batch optimisation of many small networks side by side, each independent of the others.
 
 A run is one row of a matrix of parameters. Every evaluation of the loss serves all runs: one whose
-step was too long tries a shorter one while its neighbours go on.
+step was too long tries a shorter one while the others continue.
 
-Legend: R runs, P parameters of a run, K remembered steps.
+Legend: R runs, P parameters of a run, K stored steps.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ Loss = Callable[[Tensor], Tensor]
 """From the parameters of all runs, shape (runs, parameters), to their losses, shape (runs,)."""
 
 SUFFICIENT = 1e-4
-"""Share of the decrease promised by the slope that a step must bring (Armijo 1966)."""
+"""Fraction of the decrease predicted by the slope that a step must reach (Armijo 1966)."""
 
 SHORTEST = 1e-6
-"""A step shorter than this share of the full one says that the direction is no good."""
+"""Below this fraction of the full step the direction is given up."""
 
 
 @dataclass(frozen=True)
-class Descent:
-    """Where runs have come to.
+class State:
+    """Current point of all runs.
 
     Attributes:
         parameters: Shape (runs, parameters).
-        loss: There, shape (runs,).
-        gradient: There, shape (runs, parameters).
+        loss: Shape (runs,).
+        gradient: Shape (runs, parameters).
     """
 
     parameters: Tensor
@@ -39,12 +39,12 @@ class Descent:
     gradient: Tensor
 
 
-def evaluate(loss: Loss, parameters: Tensor) -> Descent:
+def evaluate(loss: Loss, parameters: Tensor) -> State:
     """Loss and gradient of all runs; no run's loss may depend on another's parameters."""
     leaf = parameters.detach().requires_grad_()
     losses = loss(leaf)
     (gradient,) = torch.autograd.grad(losses.sum(), leaf)
-    return Descent(leaf.detach(), losses.detach(), gradient)
+    return State(leaf.detach(), losses.detach(), gradient)
 
 
 def rprop(
@@ -55,15 +55,15 @@ def rprop(
     first: float = 0.01,
     longest: float = 50.0,
 ) -> Tensor:
-    """Steps of each parameter's own length, by the sign of its slope (Riedmiller & Braun 1993).
+    """Rprop: a step size for each parameter, by the sign of its slope (Riedmiller & Braun 1993).
 
     The loss may rise for a while.
 
     Args:
-        loss: To be made small.
-        parameters: Where to begin, shape (runs, parameters); left as they are.
+        loss: To be minimised.
+        parameters: Starting point, shape (runs, parameters); not changed.
         evaluations: Of the loss, as many steps.
-        watch: Shown the parameters after every step.
+        watch: Called with the parameters after every step.
         first: Length of the first steps.
         longest: No step is longer.
 
@@ -79,42 +79,42 @@ def rprop(
     return moving.detach()
 
 
-def lbfgs(loss: Loss, parameters: Tensor, evaluations: int, memory: int = 20) -> Descent:
+def lbfgs(loss: Loss, parameters: Tensor, evaluations: int, memory: int = 20) -> State:
     """Limited-memory BFGS (Liu & Nocedal 1989) with a line search that only ever shortens.
 
-    The loss of no run ever rises. A pair of step and change of gradient that tells of no positive
-    curvature is not remembered; a run whose direction is no good goes back to steepest descent.
+    The loss of no run ever rises. A pair of step and change of gradient without positive curvature
+    is not stored; a run whose direction is no descent direction restarts with steepest descent.
 
     Args:
-        loss: To be made small.
-        parameters: Where to begin, shape (runs, parameters); left as they are.
-        evaluations: Of the loss after the first, those of steps not taken among them.
-        memory: Steps that are remembered.
+        loss: To be minimised.
+        parameters: Starting point, shape (runs, parameters); not changed.
+        evaluations: Of the loss after the first, including those of rejected steps.
+        memory: Stored pairs.
     """
     here = evaluate(loss, parameters)
     runs, size = parameters.shape
     steps = parameters.new_zeros(memory, runs, size)  # (K, R, P), latest last
     changes = torch.zeros_like(steps)
-    inverse = parameters.new_zeros(memory, runs)  # 1 / (step * change); 0 where there is none
+    inverse = parameters.new_zeros(memory, runs)  # 1 / (step * change); 0 for an empty pair
     direction = _steepest(here.gradient)
     length = parameters.new_ones(runs)
     for _ in range(evaluations):
         step = length[:, None] * direction
-        there = evaluate(loss, here.parameters + step)
-        promised = _dot(here.gradient, step)
-        taken = there.loss <= here.loss + SUFFICIENT * promised  # never where it is nan
-        change = there.gradient - here.gradient
+        trial = evaluate(loss, here.parameters + step)
+        predicted = _dot(here.gradient, step)
+        taken = trial.loss <= here.loss + SUFFICIENT * predicted  # never where it is nan
+        change = trial.gradient - here.gradient
         curvature = _dot(step, change)
-        telling = taken & (curvature > 1e-8 * _dot(change, change))
-        steps = _remember(steps, step, telling)
-        changes = _remember(changes, change, telling)
-        inverse = _remember(inverse, curvature.clamp(min=1e-30).reciprocal(), telling)
-        # The parabola through both losses and the slope has its least here.
-        shorter = -promised / (2 * (there.loss - here.loss - promised))
-        here = Descent(
-            torch.where(taken[:, None], there.parameters, here.parameters),
-            torch.where(taken, there.loss, here.loss),
-            torch.where(taken[:, None], there.gradient, here.gradient),
+        positive = taken & (curvature > 1e-8 * _dot(change, change))
+        steps = _store(steps, step, positive)
+        changes = _store(changes, change, positive)
+        inverse = _store(inverse, curvature.clamp(min=1e-30).reciprocal(), positive)
+        # Minimum of the parabola through both losses and the slope.
+        shorter = -predicted / (2 * (trial.loss - here.loss - predicted))
+        here = State(
+            torch.where(taken[:, None], trial.parameters, here.parameters),
+            torch.where(taken, trial.loss, here.loss),
+            torch.where(taken[:, None], trial.gradient, here.gradient),
         )
         newton = _newton_direction(here.gradient, steps, changes, inverse)
         lost = torch.where(taken, _dot(newton, here.gradient) >= 0, length < SHORTEST)
@@ -128,7 +128,7 @@ def lbfgs(loss: Loss, parameters: Tensor, evaluations: int, memory: int = 20) ->
 
 
 def _newton_direction(gradient: Tensor, steps: Tensor, changes: Tensor, inverse: Tensor) -> Tensor:
-    """The two loops over the remembered pairs, where a pair that is not there does nothing."""
+    """The two loops over the stored pairs, where an empty pair has no effect."""
     direction = -gradient
     pairs = list(zip(steps, changes, inverse, strict=True))
     shares = []
@@ -144,8 +144,8 @@ def _newton_direction(gradient: Tensor, steps: Tensor, changes: Tensor, inverse:
     return direction
 
 
-def _remember(past: Tensor, latest: Tensor, which: Tensor) -> Tensor:
-    """The latest in, the oldest out, for some of the runs."""
+def _store(past: Tensor, latest: Tensor, which: Tensor) -> Tensor:
+    """Stores the latest and drops the oldest, for some of the runs."""
     moved = torch.cat([past[1:], latest[None]])
     return torch.where(which if past.dim() == 2 else which[:, None], moved, past)
 

@@ -1,4 +1,4 @@
-"""Small networks on plain feature vectors, many runs of them side by side.
+"""Perceptrons and mixtures of them on plain feature vectors, many runs side by side.
 
 A run is one initialisation. All runs see the same cases, so a step of all of them is a few batched
 products.
@@ -35,7 +35,7 @@ class Perceptron(nn.Module):
         """Outputs before any final squashing.
 
         Args:
-            inputs: Shape (cases, inputs), seen by every run.
+            inputs: Shape (cases, inputs), the same for every run.
 
         Returns:
             Shape (runs, cases, outputs).
@@ -66,7 +66,7 @@ class PerceptronMixture(nn.Module):
             num_experts: Experts of each.
             num_inputs: Inputs of every expert.
             num_outputs: Outputs of every expert.
-            gate_inputs: Inputs of the gate, if it is shown something else than the experts.
+            gate_inputs: Inputs of the gate, if they differ from those of the experts.
             expert_hidden: Hidden units of every expert; none makes it linear.
             gate_hidden: Hidden units of the gate.
         """
@@ -80,14 +80,14 @@ class PerceptronMixture(nn.Module):
         """Proportions and outputs.
 
         Args:
-            inputs: What the experts see, shape (cases, inputs).
-            gate_inputs: What the gate sees, shape (cases, gate inputs); the same when left out.
+            inputs: Of the experts, shape (cases, inputs).
+            gate_inputs: Of the gate, shape (cases, gate inputs); the same when None.
 
         Returns:
             Logarithms of the gate's proportions, shape (runs, cases, experts), and the experts'
             outputs before any squashing, shape (runs, cases, experts, outputs).
         """
-        seen = inputs if gate_inputs is None else gate_inputs
+        gate_inputs = inputs if gate_inputs is None else gate_inputs
         outputs = self.experts(inputs)  # (R * E, C, D)
         outputs = outputs.unflatten(0, (self.num_runs, self.num_experts)).transpose(1, 2)
-        return torch.log_softmax(self.gate(seen), dim=-1), outputs
+        return torch.log_softmax(self.gate(gate_inputs), dim=-1), outputs

@@ -1,31 +1,28 @@
-"""Means over runs with their intervals, and tests between systems."""
+"""Means over runs with their confidence intervals, and significance tests between systems."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
 from scipy import stats
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", use_attribute_docstrings=True))
 class Estimate:
-    """A mean over runs.
-
-    Attributes:
-        mean: Of the runs.
-        sd: Standard deviation between runs.
-        low: Lower end of the 95 % interval of the mean.
-        high: Upper end.
-        count: Runs.
-    """
+    """A mean over runs with its 95 % confidence interval."""
 
     mean: float
     sd: float
+    """Standard deviation between runs."""
     low: float
+    """Lower end of the 95 % interval of the mean."""
     high: float
+    """Upper end."""
     count: int
+    """Runs."""
 
 
 def estimate(values: Sequence[float]) -> Estimate:
@@ -53,8 +50,8 @@ class TTest:
 
     Attributes:
         t: Positive where the first mean is larger.
-        degrees: Of freedom.
-        p: Probability of as large a difference by chance.
+        degrees: Degrees of freedom.
+        p: Probability of a difference at least as large by chance.
     """
 
     t: float
@@ -63,9 +60,9 @@ class TTest:
 
 
 def pooled_t_test(first: Sequence[float], second: Sequence[float]) -> TTest:
-    """Student's t-test of independent runs with a pooled variance.
+    """Student's t-test of independent runs with pooled variance, as in Jacobs et al. (1991).
 
-    Jacobs et al. (1991) test so: 25 runs each give 48 degrees of freedom.
+    25 runs of each system give 48 degrees of freedom.
     """
     result = stats.ttest_ind(first, second, equal_var=True)
     return TTest(float(result.statistic), len(first) + len(second) - 2, float(result.pvalue))
@@ -84,14 +81,14 @@ def paired_t_test(first: Sequence[float], second: Sequence[float]) -> TTest:
 
 
 def mcnemar_p(only_first: int, only_second: int) -> float:
-    """Probability that two systems with equal error rates differ so much on the same tokens.
+    """Two-sided exact p value (binomial; McNemar 1947) of equal error rates on the same tokens.
 
     Args:
-        only_first: Tokens that only the first has right.
-        only_second: Tokens that only the second has right.
+        only_first: Tokens that only the first system has right.
+        only_second: Tokens that only the second system has right.
 
     Returns:
-        Two-sided, exact (binomial; McNemar 1947); 1 where they never differ.
+        1 where the two systems never differ.
     """
     differing = only_first + only_second
     if not differing:

@@ -1,4 +1,4 @@
-"""Tokens of 150 ms cut out around a phoneme's onset, as the nets of 1989 are shown them."""
+"""Tokens of 150 ms cut out around a phoneme's onset, the inputs of the nets of 1989."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ class Tokens:
         )
 
     def of(self, speakers: tuple[str, ...]) -> Tokens:
-        """The tokens of some speakers, who are then the only ones."""
+        """The tokens of some speakers, renumbered in the order given."""
         numbers = torch.tensor([self.speakers.index(name) for name in speakers])
         chosen = (self.speaker[:, None] == numbers).nonzero()
-        own = self.where(chosen[:, 0])
-        return Tokens(own.features, own.phoneme, chosen[:, 1], self.phonemes, speakers)
+        subset = self.where(chosen[:, 0])
+        return Tokens(subset.features, subset.phoneme, chosen[:, 1], self.phonemes, speakers)
 
 
 @cache
@@ -79,14 +79,14 @@ def excise(recipe: Recipe, split: str) -> Tokens:
     )
 
 
-def speaker_errors(answers: Tensor, tokens: Tokens) -> dict[str, float]:
+def speaker_errors(scores: Tensor, tokens: Tokens) -> dict[str, float]:
     """Error of each speaker's tokens, in per cent.
 
     Args:
-        answers: Scores of the classes, shape (tokens, classes).
-        tokens: What was said, and by whom.
+        scores: Of the classes, shape (tokens, classes).
+        tokens: The phoneme and speaker of each token.
     """
-    wrong = 100 * (answers.argmax(dim=-1) != tokens.phoneme).float()
+    wrong = 100 * (scores.argmax(dim=-1) != tokens.phoneme).float()
     return {
         name: float(wrong[tokens.speaker == number].mean())
         for number, name in enumerate(tokens.speakers)
@@ -97,7 +97,7 @@ DIGIT_PHONEMES = (
     "AH", "AO", "AY", "EH", "EY", "F", "IH", "IY", "K", "N", "OW", "R", "S", "T", "TH", "UW", "V",
     "W", "Z",
 )  # fmt: skip
-"""Of the ten words, all of them: each is said at least 35 times by each speaker in training."""
+"""All phonemes of the ten words: at least 35 training tokens of each by each speaker."""
 
 
 def _digits(corpus: str) -> tuple[str, tuple[str, ...]]:
@@ -118,11 +118,13 @@ RECIPES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "fsdd": _digits("fsdd-aligned"),
     "fsdd, quick": _digits("fsdd-aligned-quickly"),
 }
-"""By corpus: the recipe whose tokens are cut, and what is changed in it."""
+"""By corpus: the recipe whose tokens are cut, and its overrides."""
 
 
-def digits(quick: bool) -> str:
-    """The digits' key in ``RECIPES``; for the quick form times are found in a hurry."""
+def corpus_key(digits: bool, quick: bool) -> str:
+    """Key in ``RECIPES``: the announcers, or real digits, in the quick form aligned in a hurry."""
+    if not digits:
+        return "announcers"
     return "fsdd, quick" if quick else "fsdd"
 
 
@@ -138,13 +140,13 @@ def load_tokens(corpus: str, split: str) -> Tokens:
 
 
 def prepare_digits(quick: bool) -> None:
-    """Finds out when each phoneme of FSDD begins, if that is not known yet.
+    """Aligns FSDD with its phonemes, unless that is done already.
 
     Args:
-        quick: Whether poor times will do, found in seconds from FSDD alone.
+        quick: Whether poor times will do, from an aligner trained in seconds on FSDD alone.
 
     Raises:
-        InputError: FSDD or, but for the quick form, speechocean762 is not prepared.
+        InputError: FSDD or, except for the quick form, speechocean762 is not prepared.
     """
     from phoneme_moe.reproductions.alignment import Aligner, aligned_corpus
 
@@ -155,20 +157,9 @@ def prepare_digits(quick: bool) -> None:
 
 
 def prepare_announcers(quick: bool) -> None:
-    """Lets the announcers speak, if they have not yet: before jobs run side by side.
+    """Synthesises the announcers, unless that is done already, before jobs run in parallel.
 
     Args:
-        quick: It makes no difference.
+        quick: Makes no difference.
     """
     ensure_corpus("announcers")
-
-
-CHOSEN_FOR_DIGITS = (
-    "Real speech: Free Spoken Digit Dataset, six men, 8 kHz; takes 0-4 for testing, 10 and later "
-    "for training. All 19 phonemes of the ten words, tokens of 150 ms with the onset at 30 ms, 16 "
-    "mel bands, no noise added. A module has a second hidden layer of 19 rows, one for each "
-    "phoneme; its first has 8 units as in 1989",
-    "Onsets are not labelled in FSDD: CTC models of ours, trained with label priors on FSDD and on "
-    "the sentences of speechocean762 beside it, align every recording with its phonemes "
-    "(reproduce.alignment); how far onsets are off is in docs/benchmarks.md",
-)

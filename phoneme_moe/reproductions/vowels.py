@@ -1,14 +1,75 @@
-"""Peterson & Barney's vowels, divided by speakers: nobody is in two parts."""
+"""Peterson & Barney's (1952) vowels: formants of ten vowels, twice by each of 76 speakers.
+
+The table is part of Praat; nothing is downloaded.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from phoneme_moe.reproductions.peterson_barney import peterson_barney
+from phoneme_moe.errors import InputError
+
+VOWELS = ("iy", "ih", "eh", "ae", "ah", "aa", "ao", "uh", "uw", "er")
+
+
+@dataclass(frozen=True, eq=False)
+class Vowels:
+    """The measurements, one row per token.
+
+    Attributes:
+        formants: Fundamental and first three formants (F0-F3) in kHz, shape (tokens, 4).
+        vowel: Index into ``VOWELS``, shape (tokens,).
+        speaker: Number of the speaker from 1 as published: 33 men, 28 women, 15 children; shape
+            (tokens,).
+        group: ``m``, ``w`` or ``c`` for man, woman, child; shape (tokens,).
+    """
+
+    formants: np.ndarray
+    vowel: np.ndarray
+    speaker: np.ndarray
+    group: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.vowel)
+
+    def where(self, chosen: np.ndarray) -> Vowels:
+        """The tokens for which a boolean array is true."""
+        return Vowels(
+            self.formants[chosen], self.vowel[chosen], self.speaker[chosen], self.group[chosen]
+        )
+
+
+@cache
+def peterson_barney() -> Vowels:
+    """All 1,520 tokens.
+
+    Raises:
+        InputError: Praat's Python package is not installed.
+    """
+    if find_spec("parselmouth") is None:
+        raise InputError(
+            "the Peterson & Barney vowels come with Praat; install it with: "
+            "pip install 'phoneme-moe[praat]'"
+        )
+    from parselmouth.praat import call
+
+    table = call("Create formant table (Peterson & Barney 1952)")
+    lines = [line.split("\t") for line in call(table, "List...", False).strip().split("\n")]
+    columns = {name: np.array([line[i] for line in lines[1:]]) for i, name in enumerate(lines[0])}
+    formants = np.stack([columns[name].astype(float) / 1000 for name in ("F0", "F1", "F2", "F3")])
+    return Vowels(
+        formants=formants.T,
+        vowel=np.array([VOWELS.index(name) for name in columns["Vowel"]]),
+        speaker=columns["Speaker"].astype(int),
+        group=columns["Type"],
+    )
+
 
 FEATURES = {"F0-F3": slice(0, 4), "F1 F2": slice(1, 3)}
 """Columns of the formant table."""
@@ -28,7 +89,7 @@ class Tokens:
 
 
 def divide(seed: int, features: str) -> dict[str, Tokens]:
-    """Tokens of training, dev and test speakers; nobody is in two of them.
+    """Tokens of disjoint training, dev and test speakers.
 
     Args:
         seed: Of the draw. A quarter of the men, of the women and of the children each are for
@@ -42,15 +103,15 @@ def divide(seed: int, features: str) -> dict[str, Tokens]:
     generator = np.random.default_rng(seed)
     speakers: dict[str, list[int]] = {"train": [], "dev": [], "test": []}
     for group in ("m", "w", "c"):
-        drawn = generator.permutation(np.unique(vowels.speaker[vowels.group == group]))
-        tested = round(len(drawn) / 4)
-        watched = tested + round((len(drawn) - tested) / 5)
-        speakers["test"] += list(drawn[:tested])
-        speakers["dev"] += list(drawn[tested:watched])
-        speakers["train"] += list(drawn[watched:])
-    seen = vowels.formants[:, FEATURES[features]]
-    chosen = {part: np.isin(vowels.speaker, numbers) for part, numbers in speakers.items()}
-    known = seen[chosen["train"]]
-    scaled = torch.from_numpy((seen - known.mean(axis=0)) / known.std(axis=0))
+        shuffled = generator.permutation(np.unique(vowels.speaker[vowels.group == group]))
+        num_test = round(len(shuffled) / 4)
+        end_dev = num_test + round((len(shuffled) - num_test) / 5)
+        speakers["test"] += list(shuffled[:num_test])
+        speakers["dev"] += list(shuffled[num_test:end_dev])
+        speakers["train"] += list(shuffled[end_dev:])
+    formants = vowels.formants[:, FEATURES[features]]
+    masks = {part: np.isin(vowels.speaker, numbers) for part, numbers in speakers.items()}
+    train = formants[masks["train"]]
+    scaled = torch.from_numpy((formants - train.mean(axis=0)) / train.std(axis=0))
     vowel = torch.from_numpy(vowels.vowel)
-    return {part: Tokens(scaled[own], vowel[own]) for part, own in chosen.items()}
+    return {part: Tokens(scaled[mask], vowel[mask]) for part, mask in masks.items()}

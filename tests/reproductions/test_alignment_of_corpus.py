@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.alignment import onset_errors, voicing_onsets
 from phoneme_moe.corpora import SPLITS, PreparedCorpus, data_root, load_corpus
 from phoneme_moe.reproductions import alignment as module
 from phoneme_moe.reproductions import alignment_errors
 from phoneme_moe.reproductions.alignment import (
     Aligner,
+    align_corpus,
     aligned_corpus,
-    exact_times,
-    find_times,
+    corpus_times,
 )
-from phoneme_moe.reproductions.alignment_errors import onset_errors, voicing_onsets
 
 BRIEF = Aligner(n_mels=16, width=32, epochs=12, batch_size=8, seeds=(0,))
 
@@ -28,7 +28,7 @@ def aligned(tones: PreparedCorpus) -> PreparedCorpus:
 
 
 def test_onsets_are_found(tones: PreparedCorpus, aligned: PreparedCorpus) -> None:
-    errors = onset_errors(exact_times(aligned), exact_times(tones))
+    errors = onset_errors(corpus_times(aligned), corpus_times(tones))
     assert errors["phonemes"] == sum(c["phonemes"] for c in tones.description["splits"].values())
     assert errors["median"] <= 30
 
@@ -60,7 +60,7 @@ def test_a_second_call_does_nothing(
     def never(*_: object) -> None:
         raise AssertionError("aligned again")
 
-    monkeypatch.setattr(module, "find_times", never)
+    monkeypatch.setattr(module, "align_corpus", never)
     assert aligned_corpus(tones.name, BRIEF) == aligned
     with pytest.raises(AssertionError, match="aligned again"):
         aligned_corpus(tones.name, replace(BRIEF, seeds=(1,)))
@@ -76,7 +76,7 @@ def test_an_interrupted_alignment_leaves_nothing(
 
     (tmp_path / tones.name).symlink_to(tones.folder.resolve())
     monkeypatch.setenv("PHONEME_MOE_DATA", str(tmp_path))
-    monkeypatch.setattr(module, "find_times", interrupted)
+    monkeypatch.setattr(module, "align_corpus", interrupted)
     with pytest.raises(KeyboardInterrupt):
         aligned_corpus(tones.name, BRIEF)
     assert [path.name for path in tmp_path.iterdir()] == [tones.name]
@@ -84,9 +84,9 @@ def test_an_interrupted_alignment_leaves_nothing(
 
 def test_the_same_seed_gives_the_same_times(tones: PreparedCorpus) -> None:
     brief = replace(BRIEF, epochs=4)
-    first = find_times(tones, brief, max_utterances=4)
-    assert find_times(tones, brief, max_utterances=4) == first
-    assert find_times(tones, replace(brief, seeds=(1,)), max_utterances=4) != first
+    first = align_corpus(tones, brief, max_utterances=4)
+    assert align_corpus(tones, brief, max_utterances=4) == first
+    assert align_corpus(tones, replace(brief, seeds=(1,)), max_utterances=4) != first
 
 
 def test_errors_are_counted_in_milliseconds() -> None:

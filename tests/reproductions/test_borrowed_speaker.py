@@ -10,16 +10,16 @@ from synthetic_tokens import made_tokens
 
 from phoneme_moe.reproductions.borrowed_speaker import EXPERIMENT
 from phoneme_moe.reproductions.borrowed_speaker.findings import (
-    GIVEN_AWAY,
+    LEAST_OWN_WEIGHT,
     conclude,
-    given_away,
+    served_by_others,
     with_all,
 )
 from phoneme_moe.reproductions.borrowed_speaker.systems import (
     CONFIGURATIONS,
-    borrow,
-    left_alone,
     plan,
+    remove_modules,
+    unrestricted_gates,
 )
 from phoneme_moe.reproductions.multi_speaker import by_speaker, outputs_of, train_nets
 from phoneme_moe.training.minibatch import Schedule
@@ -31,7 +31,7 @@ def borrowed() -> dict:
     modules = train_nets(train, by_speaker(train), Schedule(25), seed=0)
     said_train, said = (outputs_of(modules, tokens.features) for tokens in (train, test))
     parts = train, test, said_train, said
-    return borrow(*parts, 12, 0) | {"configurations": left_alone(*parts, 12, 0)}
+    return remove_modules(*parts, 12, 0) | {"configurations": unrestricted_gates(*parts, 12, 0)}
 
 
 def test_whom_nobody_else_can_serve_needs_his_own_module(borrowed: dict) -> None:
@@ -55,15 +55,18 @@ def test_a_removed_module_has_no_weight_in_the_blend_that_replaces_it(borrowed: 
 def test_speakers_are_given_away_where_their_own_share_is_small(borrowed: dict) -> None:
     name = str(CONFIGURATIONS[0])
     shares = dict.fromkeys(borrowed["speakers"], 0.5)
-    other = {**borrowed, "configurations": {name: {"own_share": {**shares, "s1": GIVEN_AWAY / 2}}}}
+    other = {
+        **borrowed,
+        "configurations": {name: {"own_share": {**shares, "s1": LEAST_OWN_WEIGHT / 2}}},
+    }
     kept = {**borrowed, "configurations": {name: {"own_share": shares}}}
-    assert given_away([kept, other, other], name) == [(1, "s1"), (2, "s1")]
+    assert served_by_others([kept, other, other], name) == [(1, "s1"), (2, "s1")]
 
 
 def test_borrowing_gives_tables_claims_and_figures(borrowed: dict, tmp_path: Path) -> None:
     results = {job.key: borrowed for job in plan(2, True)}
     outcome = conclude(results)
-    assert [table.name for table in outcome.tables] == ["removed", "left_alone"]
+    assert [table.name for table in outcome.tables] == ["removed", "unrestricted_gates"]
     for table in outcome.tables:
         assert all(len(row) == len(table.columns) for row in table.rows)
     # Nobody here can be served by others, and no finding may say so.

@@ -12,19 +12,19 @@ from synthetic_tokens import made_tokens
 
 from phoneme_moe.mixture.networks.tdnn_1989 import TokenTDNN
 from phoneme_moe.reproductions.ensembles import EXPERIMENT, tokens_task, trees
-from phoneme_moe.reproductions.ensembles.cost import Cost, all_asked, one_asked
-from phoneme_moe.reproductions.ensembles.findings import MIXTURE, SPARSE
+from phoneme_moe.reproductions.ensembles.findings import MIXTURE, TOP1
 from phoneme_moe.reproductions.ensembles.systems import TASKS, plan
+from phoneme_moe.reproductions.ensembles.trees import Cost, dense_cost, top1_cost
 
 
 @pytest.fixture(scope="module")
 def compared() -> dict[str, dict[str, float]]:
-    return tokens_task.compare(made_tokens(0), made_tokens(1), 20, 0, hurried=True)
+    return tokens_task.compare(made_tokens(0), made_tokens(1), 20, 0, quick=True)
 
 
 def test_one_of_several_costs_the_gate_and_one() -> None:
-    gate, expert = all_asked(10, 100), all_asked(5, 50)
-    assert one_asked(gate, expert, 4) == Cost(30, 15, 150)
+    gate, expert = dense_cost(10, 100), dense_cost(5, 50)
+    assert top1_cost(gate, expert, 4) == Cost(30, 15, 150)
     assert gate + expert * 4 == Cost(30, 30, 300)
 
 
@@ -35,8 +35,8 @@ def test_nets_cost_what_was_published_and_rivals_are_of_their_size(compared: dic
     module = 3 * 6_233
     gate = 3 * (13 * 12 * 49 + 9 * 6 * 61 + 3 * (6 * 9 + 1))
     assert compared[MIXTURE]["multiply_adds"] == 3 * module + gate
-    assert compared[SPARSE]["multiply_adds"] == module + gate
-    assert compared[SPARSE]["parameters"] == compared[MIXTURE]["parameters"]
+    assert compared[TOP1]["multiply_adds"] == module + gate
+    assert compared[TOP1]["parameters"] == compared[MIXTURE]["parameters"]
     # With six speakers the rivals are of the mixture's size, within 4 %.
     six = 6 * module + 3 * 10_998
     for name in ("dense net, same total size", "average of independent nets"):
@@ -47,7 +47,7 @@ def test_nets_cost_what_was_published_and_rivals_are_of_their_size(compared: dic
 
 def test_where_speakers_contradict_each_other_the_mixture_wins(compared: dict) -> None:
     assert compared[MIXTURE]["error"] < 15
-    assert compared[SPARSE]["error"] < 20
+    assert compared[TOP1]["error"] < 20
     assert compared == json.loads(json.dumps(compared))
 
 
@@ -66,7 +66,7 @@ def test_trees_learn_and_their_paths_are_counted(kind: str) -> None:
     # A single threshold tells the classes apart: one comparison a tree.
     train = np.linspace(-1, 1, 200)[:, None]
     classes = (train[:, 0] > 0).astype(int)
-    said, cost = trees.available(hurried=True)[kind](train, classes, train + 1e-3, 0)
+    said, cost = trees.tree_systems(quick=True)[kind](train, classes, train + 1e-3, 0)
     assert (said.argmax(axis=1) == classes).mean() > 0.97
     num_trees = {"random forest": 5, "boosted trees, scikit-learn": 10}.get(kind)
     if kind == "random forest":
@@ -108,10 +108,10 @@ def test_the_vowels_task_runs_and_counts_parameters() -> None:
     pytest.importorskip("parselmouth", reason="needs praat-parselmouth (extra praat)")
     from phoneme_moe.reproductions.ensembles import vowels_task
 
-    found = vowels_task.compare(steps=150, seed=0, hurried=True)
+    found = vowels_task.compare(steps=150, seed=0, quick=True)
     # 8 experts of 5 x 10 weights, a gate of 5 x 8.
     assert found[MIXTURE]["parameters"] == found[MIXTURE]["multiply_adds"] == 440
-    assert found[SPARSE]["multiply_adds"] == 90
+    assert found[TOP1]["multiply_adds"] == 90
     assert found["dense net, same total size"]["parameters"] == pytest.approx(440, rel=0.03)
     assert found["dense net, active size"]["parameters"] == pytest.approx(90, rel=0.06)
     assert found["average of independent nets"]["parameters"] == pytest.approx(440, rel=0.04)

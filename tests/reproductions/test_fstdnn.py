@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from phoneme_moe.mixture.networks.time_delay import splice
-from phoneme_moe.reproductions.fstdnn import FrequencyShiftLayer, FrequencyShiftTDNN
+from phoneme_moe.reproductions.tdnn_variants import FrequencyShiftLayer, FrequencyShiftTDNN
 
 
 @pytest.mark.parametrize(("plies", "connections"), [(1, 5_357), (2, 6_947)])

@@ -11,7 +11,7 @@ pytest.importorskip("parselmouth", reason="needs praat-parselmouth (extra praat)
 
 from phoneme_moe.mixture.trees.hierarchy import HierarchicalMixture, balanced_tree
 from phoneme_moe.reproductions.hme_1994 import EXPERIMENT
-from phoneme_moe.reproductions.hme_1994.findings import race
+from phoneme_moe.reproductions.hme_1994.findings import iterations_to_common_level
 from phoneme_moe.reproductions.hme_1994.systems import (
     SYSTEMS,
     THRESHOLDS,
@@ -91,7 +91,7 @@ def test_the_race_ends_at_the_level_that_both_reach() -> None:
         "em_2": [{"curve": [-3.0, -1.0, -0.5, -0.2]}],
         "rprop_2": [{"curve": [-3.0, -2.0, -1.5, -1.2, -0.995, -0.99]}],
     }
-    assert race(runs, "rprop", 2) == ([1], [4])
+    assert iterations_to_common_level(runs, "rprop", 2) == ([1], [4])
 
 
 def test_results_give_tables_claims_and_figures(tmp_path: Path) -> None:

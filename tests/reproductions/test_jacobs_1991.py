@@ -8,10 +8,10 @@ pytest.importorskip("parselmouth", reason="needs praat-parselmouth (extra praat)
 
 from phoneme_moe.reproductions.jacobs_1991.systems import (
     SYSTEMS,
-    answer,
     build,
-    descend,
+    forward,
     four_vowels,
+    gradient_descent,
 )
 
 
@@ -33,20 +33,20 @@ def test_runs_side_by_side_are_the_runs_alone(name: str) -> None:
         for own, of_all in zip(alone.parameters(), network.parameters(), strict=True):
             own.copy_(of_all.view(3, -1, *of_all.shape[1:])[1])
     inputs = four_vowels()[0]
-    for of_three, of_one in zip(answer(network, inputs), answer(alone, inputs), strict=True):
+    for of_three, of_one in zip(forward(network, inputs), forward(alone, inputs), strict=True):
         torch.testing.assert_close(of_three[1:2], of_one)
     # And so they stay while they learn: a run neither pulls nor stops another.
-    together = descend(network, "blend", 1.0, longest=60)
-    single = descend(alone, "blend", 1.0, longest=60)
+    together = gradient_descent(network, "blend", 1.0, max_epochs=60)
+    single = gradient_descent(alone, "blend", 1.0, max_epochs=60)
     assert together[1] == single[0]
-    blend = answer(network, inputs)[0][1], answer(alone, inputs)[0][0]
+    blend = forward(network, inputs)[0][1], forward(alone, inputs)[0][0]
     torch.testing.assert_close(*blend, atol=1e-4, rtol=1e-4)
 
 
 def test_a_run_stops_at_the_error_asked_for_and_a_slow_one_has_failed() -> None:
     network = build(SYSTEMS["4 experts"], runs=2, seed=0)
-    assert descend(network, "competitive", 1e-3, longest=3) == [None, None]
-    found = descend(network, "competitive", 30.0, longest=3000)
+    assert gradient_descent(network, "competitive", 1e-3, max_epochs=3) == [None, None]
+    found = gradient_descent(network, "competitive", 30.0, max_epochs=3000)
     for run in found:
         assert run is not None
         assert 100 < run["epochs"] < 3000

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from phoneme_moe.mixture.networks.tdnn_1989 import TokenTDNN, take
-from phoneme_moe.reproductions.modular_tdnn import ModularTDNN
+from phoneme_moe.reproductions.tdnn_variants import ModularTDNN
 
 
 def test_what_is_taken_answers_as_it_did_among_the_others() -> None:

@@ -16,11 +16,11 @@ from phoneme_moe.reproductions.novel_speaker.findings import conclude
 from phoneme_moe.reproductions.novel_speaker.systems import (
     SIZES,
     adapt_to_all,
+    add_rehearsal,
     copy_output,
-    draw,
+    draw_tokens,
     plan,
-    rehearsal,
-    with_new,
+    replace_module,
 )
 
 
@@ -46,18 +46,18 @@ def test_only_a_new_expert_serves_whom_no_old_one_can(adapted: dict) -> None:
 
 def test_as_many_tokens_of_each_phoneme_are_drawn_of_the_speaker() -> None:
     tokens = made_tokens(0)
-    drawn = draw(tokens, 1, 5, torch.Generator().manual_seed(0))
+    drawn = draw_tokens(tokens, 1, 5, torch.Generator().manual_seed(0))
     assert len(set(drawn.tolist())) == 15
     assert set(tokens.speaker[drawn].tolist()) == {1}
     assert torch.bincount(tokens.phoneme[drawn]).tolist() == [5, 5, 5]
     # Not more than there are.
-    assert len(draw(tokens, 1, 1000, torch.Generator().manual_seed(0))) == 90
+    assert len(draw_tokens(tokens, 1, 1000, torch.Generator().manual_seed(0))) == 90
 
 
 def test_a_lesson_is_half_new_and_half_old() -> None:
     tokens = made_tokens(0)
-    new = draw(tokens, 2, 1, torch.Generator().manual_seed(0))
-    lesson = rehearsal(tokens, 2, new, torch.Generator().manual_seed(1))
+    new = draw_tokens(tokens, 2, 1, torch.Generator().manual_seed(0))
+    lesson = add_rehearsal(tokens, 2, new, torch.Generator().manual_seed(1))
     own = tokens.speaker[lesson] == 2
     assert own.float().mean().item() == pytest.approx(0.5)
     assert set(lesson[own].tolist()) == set(new.tolist())
@@ -77,7 +77,7 @@ def test_a_new_expert_with_its_sources_scores_and_answers_changes_no_answer() ->
         weights = gate_weights(gates, tokens.features)
         row = torch.arange(2)
         torch.testing.assert_close(weights[row, ..., place], weights[row, ..., source])
-        replaced = with_new(said, said[source], place)
+        replaced = replace_module(said, said[source], place)
         for group in range(2):
             # Its source's share is larger by the copy's; the others keep their proportions.
             rest = [k for k in range(modules) if k not in (int(source[group]), 2)]
@@ -95,5 +95,5 @@ def test_adapting_gives_tables_claims_and_figures(adapted: dict, tmp_path: Path)
     assert [table.name for table in outcome.tables] == ["curve", "speakers"]
     for table in outcome.tables:
         assert all(len(row) == len(table.columns) for row in table.rows)
-    names = EXPERIMENT.draw(results, tmp_path)
+    names = EXPERIMENT.draw_tokens(results, tmp_path)
     assert all((tmp_path / name).stat().st_size > 0 for name in names)

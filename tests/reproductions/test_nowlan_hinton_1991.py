@@ -10,17 +10,21 @@ import torch
 pytest.importorskip("parselmouth", reason="needs praat-parselmouth (extra praat)")
 
 from phoneme_moe.reproductions.nowlan_hinton_1991 import EXPERIMENT
-from phoneme_moe.reproductions.nowlan_hinton_1991.findings import shares
-from phoneme_moe.reproductions.nowlan_hinton_1991.jobs import on_splits, plan, run
-from phoneme_moe.reproductions.nowlan_hinton_1991.networks import MixtureShape
-from phoneme_moe.reproductions.nowlan_hinton_1991.references import gaussians_by_speaker
+from phoneme_moe.reproductions.nowlan_hinton_1991.findings import commonest_expert_shares
+from phoneme_moe.reproductions.nowlan_hinton_1991.jobs import (
+    gaussians_by_speaker,
+    on_splits,
+    plan,
+    run,
+)
 from phoneme_moe.reproductions.nowlan_hinton_1991.systems import (
-    LOOK_EVERY,
+    CHECK_EVERY,
     SYSTEMS,
+    MixtureShape,
     build,
-    mistakes,
-    mistakes_of_chosen,
     train,
+    wrong_cases,
+    wrong_cases_of_chosen,
 )
 from phoneme_moe.reproductions.nowlan_hinton_1991.tokens import (
     HELD_OUT,
@@ -38,8 +42,8 @@ def test_the_cases_are_ten_vowels_twice_by_75_speakers() -> None:
     assert torch.bincount(cases.vowel).tolist() == [150] * 10
     assert [int((cases.group == g).sum()) for g in "mwc"] == [32, 28, 15]
     # A speaker is known by his own tokens, one of each of the first three vowels.
-    assert torch.equal(cases.speaker[cases.introduction], torch.arange(75)[:, None].expand(75, 3))
-    assert torch.equal(cases.vowel[cases.introduction], torch.arange(3).expand(75, 3))
+    assert torch.equal(cases.speaker[cases.enrolment], torch.arange(75)[:, None].expand(75, 3))
+    assert torch.equal(cases.vowel[cases.enrolment], torch.arange(3).expand(75, 3))
 
 
 def test_a_side_input_is_the_same_for_all_tokens_of_a_speaker() -> None:
@@ -105,7 +109,7 @@ def test_cases_without_weight_teach_nothing_and_training_lowers_the_error(name: 
     weights[1, 700:] = 0
     both, loss = train(system, task, weights, 20)
     assert loss.shape == (2,)
-    assert len(both) == (1 if system.quasi_newton else 20 // LOOK_EVERY)
+    assert len(both) == (1 if system.quasi_newton else 20 // CHECK_EVERY)
     # The same with other targets where the weight is 0: all runs have the same cases.
     cases = tokens()
     kept = cases.targets.clone()
@@ -118,7 +122,9 @@ def test_cases_without_weight_teach_nothing_and_training_lowers_the_error(name: 
     assert not torch.allclose(other[-1][0], both[-1][0])
     before = task.shape.initial(2, seed=0)
     assert bool(
-        (mistakes(task, both[-1]).float().mean(1) < mistakes(task, before).float().mean(1)).all()
+        (
+            wrong_cases(task, both[-1]).float().mean(1) < wrong_cases(task, before).float().mean(1)
+        ).all()
     )
 
 
@@ -126,10 +132,10 @@ def test_a_new_speaker_gets_the_expert_that_fits_his_introduction() -> None:
     cases = tokens()
     task = build(SYSTEMS["mixture"], "speaker")
     rows = task.shape.initial(3, seed=1)
-    wrong = mistakes_of_chosen(task, rows, cases.introduction)
+    wrong = wrong_cases_of_chosen(task, rows, cases.enrolment)
     _, outputs = task.shape(rows, task.inputs, task.gate_inputs)
     for at, speaker in ((0, 0), (2, 74)):
-        own = cases.introduction[speaker]
+        own = cases.enrolment[speaker]
         misses = [
             float((outputs[at, own, expert] - cases.targets[own]).square().sum())
             for expert in range(10)
@@ -173,7 +179,7 @@ def test_gaussians_need_to_know_the_speaker() -> None:
 def test_shares_count_the_commonest_expert_of_a_group() -> None:
     experts = np.zeros(75, dtype=int)
     experts[tokens().group == "c"] = np.arange(15) % 3
-    found = shares([experts.tolist()])
+    found = commonest_expert_shares([experts.tolist()])
     assert found["m"] == found["w"] == [100.0]
     assert found["c"] == [pytest.approx(100 / 3)]
 

@@ -14,7 +14,7 @@ import pytest
 from phoneme_moe.errors import InputError
 from phoneme_moe.reproductions import runner
 from phoneme_moe.reproductions.experiment import Claim, Experiment, Job, Outcome, Table
-from phoneme_moe.reproductions.files import cell_text, markdown, table_csv
+from phoneme_moe.reproductions.results import cell_text, markdown, table_csv
 from phoneme_moe.reproductions.statistics import Estimate, estimate
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "schemas" / "reproduction.schema.json"

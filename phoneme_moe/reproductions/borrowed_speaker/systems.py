@@ -1,4 +1,4 @@
-"""Gates over all modules, and over all but a speaker's own."""
+"""Gates over all modules, and over all except the speaker's own."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from phoneme_moe.reproductions.multi_speaker import (
     outputs_of,
     train_nets,
 )
-from phoneme_moe.reproductions.tokens import Tokens, load_tokens, speaker_errors
+from phoneme_moe.reproductions.tokens import Tokens, corpus_key, load_tokens, speaker_errors
 from phoneme_moe.training.minibatch import Schedule
 
 EPOCHS = 120
 GATE_EPOCHS = 60
 EARLY_EPOCHS, EARLY_GATE_EPOCHS = 40, 20
-"""Of modules that are not finished, and of gates over them."""
+"""Of undertrained modules, and of gates over them."""
 
 DIGIT_EPOCHS = [60, 30], [20, 10]
-"""The same for real digits, whose tokens and phonemes are more: of modules and gates, finished and
-not."""
+"""The same for real digits, which have more tokens and phonemes: of modules and gates, fully and
+undertrained."""
 
 QUICK_EPOCHS = 1
 
 
 @dataclass(frozen=True)
 class Configuration:
-    """How a gate that may ask every module is trained.
+    """Training of a gate over all modules.
 
     Attributes:
         activation: A name of ``gating.ACTIVATIONS``.
@@ -59,93 +59,96 @@ CONFIGURATIONS = (
 )
 
 
-def plan(seeds: int, quick: bool, corpus: str = "announcers") -> list[Job]:
-    """Two jobs for each seed: all of it, and gates over modules that are not finished."""
-    lengths = [EPOCHS, GATE_EPOCHS], [EARLY_EPOCHS, EARLY_GATE_EPOCHS]
-    if corpus != "announcers":
-        lengths = DIGIT_EPOCHS
-    whole, early = ([QUICK_EPOCHS] * 2, [QUICK_EPOCHS] * 2) if quick else lengths
+def plan(seeds: int, quick: bool, digits: bool = False) -> list[Job]:
+    """Two jobs for each seed: with fully trained and with undertrained modules."""
+    full, early = [EPOCHS, GATE_EPOCHS], [EARLY_EPOCHS, EARLY_GATE_EPOCHS]
+    if quick:
+        full = early = [QUICK_EPOCHS] * 2
+    elif digits:
+        full, early = DIGIT_EPOCHS
     jobs = []
     for seed in range(seeds):
-        settings = {"corpus": corpus, "seed": seed}
-        jobs.append(Job(f"seed_{seed}", {**settings, "epochs": whole}))
+        settings = {"corpus": corpus_key(digits, quick), "seed": seed}
+        jobs.append(Job(f"seed_{seed}", {**settings, "epochs": full}))
         jobs.append(Job(f"early_seed_{seed}", {**settings, "epochs": early, "early": True}))
     return jobs
 
 
 def run(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Trains modules once and gates over them; see ``borrow`` and ``left_alone``."""
+    """Trains modules and gates over them; see ``remove_modules`` and ``unrestricted_gates``."""
     train, test = (load_tokens(settings["corpus"], split) for split in ("train", "test"))
     (epochs, gate_epochs), seed = settings["epochs"], settings["seed"]
     modules = train_nets(train, by_speaker(train), Schedule(epochs), seed)
-    said_train, said = (outputs_of(modules, tokens.features) for tokens in (train, test))
-    alone = left_alone(train, test, said_train, said, gate_epochs, seed)
+    outputs_train, outputs_test = (outputs_of(modules, part.features) for part in (train, test))
+    parts = train, test, outputs_train, outputs_test, gate_epochs, seed
+    configurations = unrestricted_gates(*parts)
     if settings.get("early"):
-        return {"configurations": alone, "own": own_errors(said, test)}
-    return borrow(train, test, said_train, said, gate_epochs, seed) | {"configurations": alone}
+        return {"configurations": configurations, "own": matched_errors(outputs_test, test)}
+    return remove_modules(*parts) | {"configurations": configurations}
 
 
-def own_errors(said: Tensor, test: Tokens) -> dict[str, float]:
-    """Error in per cent of each speaker by his own module.
+def matched_errors(outputs: Tensor, test: Tokens) -> dict[str, float]:
+    """Error in per cent of each speaker by the speaker's own module.
 
     Args:
-        said: Of all modules, shape (modules, objectives, tokens, classes).
+        outputs: Of all modules, shape (modules, objectives, tokens, classes).
         test: The tokens.
     """
-    answers = arbitrate(said, 1)  # (K, N, P)
-    return speaker_errors(answers[test.speaker, torch.arange(len(test))], test)
+    arbitrated = arbitrate(outputs, 1)  # (K, N, P)
+    return speaker_errors(arbitrated[test.speaker, torch.arange(len(test))], test)
 
 
-def left_alone(
-    train: Tokens, test: Tokens, said_train: Tensor, said: Tensor, epochs: int, seed: int
+def unrestricted_gates(
+    train: Tokens, test: Tokens, outputs_train: Tensor, outputs_test: Tensor, epochs: int, seed: int
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Gates over all modules, by configuration: ``errors`` and ``own_share`` of every speaker.
 
-    Arguments as of ``borrow``.
+    ``own_share`` is the mean weight of the speaker's own module, 0..1. Arguments as of
+    ``remove_modules``.
     """
-    found = {}
+    by_configuration = {}
     for configuration in CONFIGURATIONS:
         schedule = Schedule(epochs, configuration.learning_rate, batch_size=64)
-        gate = train_meta_pi(train, said_train, schedule, seed, configuration.activation)
-        asked = gate_weights(gate, test.features, configuration.activation)[0]  # (O, N, K)
-        errors = speaker_errors(arbitrate(blend(asked, said), 0), test)
-        shares = asked / asked.sum(dim=-1, keepdim=True).clamp_min(1e-12)
-        found[str(configuration)] = {
+        gate = train_meta_pi(train, outputs_train, schedule, seed, configuration.activation)
+        weights = gate_weights(gate, test.features, configuration.activation)[0]  # (O, N, K)
+        errors = speaker_errors(arbitrate(blend(weights, outputs_test), 0), test)
+        shares = weights / weights.sum(dim=-1, keepdim=True).clamp_min(1e-12)
+        by_configuration[str(configuration)] = {
             "errors": errors,
-            "own_share": _own_share(shares.mean(dim=0), test),
+            "own_share": _matched_weight(shares.mean(dim=0), test),
         }
-    return found
+    return by_configuration
 
 
-def borrow(
-    train: Tokens, test: Tokens, said_train: Tensor, said: Tensor, epochs: int, seed: int
+def remove_modules(
+    train: Tokens, test: Tokens, outputs_train: Tensor, outputs_test: Tensor, epochs: int, seed: int
 ) -> dict[str, Any]:
-    """What a gate makes of each speaker when his own module is removed.
+    """Removes each speaker's module in turn and trains a gate over the others.
 
     Args:
-        train: For training. Every gate hears all speakers, him too.
+        train: For training. Every gate is trained on all speakers, the one without module too.
         test: For everything that is reported.
-        said_train: What the modules say of the training tokens, shape (modules, objectives,
-            tokens, classes).
-        said: What they say of the test tokens.
+        outputs_train: Of the modules on the training tokens, shape (modules, objectives, tokens,
+            classes).
+        outputs_test: Of the modules on the test tokens.
         epochs: Of the gates.
         seed: Of initial weights and order.
 
     Returns:
-        By speaker, errors in per cent: ``own`` (his module alone), ``without`` (a gate over the
-        others'), ``others`` (the other speakers' error under that gate), ``best_other`` (the
-        module of another speaker that does best alone); ``blend``: mean weights that replace his
-        module.
+        By speaker, errors in per cent: ``own`` (the speaker's module alone), ``without`` (a gate
+        over the others'), ``others`` (the other speakers' error under that gate), ``best_other``
+        (the best single module of another speaker); ``blend``: mean weights of the modules that
+        replace the speaker's.
     """
     speakers = train.speakers
     count = len(speakers)
     alone = torch.tensor(
-        [list(speaker_errors(answer, test).values()) for answer in arbitrate(said, 1)]
+        [list(speaker_errors(scores, test).values()) for scores in arbitrate(outputs_test, 1)]
     )  # (modules, speakers)
     others = ~torch.eye(count, dtype=torch.bool)
     gates = train_meta_pi(
         train,
-        said_train,
+        outputs_train,
         Schedule(epochs, batch_size=64),
         seed,
         groups=one_group(train) * count,
@@ -153,23 +156,26 @@ def borrow(
     )
     weights = gate_weights(gates, test.features, allowed=others)
     without = [
-        list(speaker_errors(answer, test).values()) for answer in arbitrate(blend(weights, said), 1)
+        list(speaker_errors(scores, test).values())
+        for scores in arbitrate(blend(weights, outputs_test), 1)
     ]
-    mixing = weights.mean(dim=1)  # (left out, N, K)
+    mean_weights = weights.mean(dim=1)  # (removed, N, K)
     return {
         "speakers": list(speakers),
-        "own": own_errors(said, test),
+        "own": matched_errors(outputs_test, test),
         "without": {name: without[k][k] for k, name in enumerate(speakers)},
         "others": {
             name: sum(e for j, e in enumerate(without[k]) if j != k) / (count - 1)
             for k, name in enumerate(speakers)
         },
         "best_other": {name: float(alone[others[k], k].min()) for k, name in enumerate(speakers)},
-        "blend": [mixing[k][test.speaker == k].mean(dim=0).tolist() for k in range(count)],
+        "blend": [mean_weights[k][test.speaker == k].mean(dim=0).tolist() for k in range(count)],
     }
 
 
-def _own_share(weights: Tensor, tokens: Tokens) -> dict[str, float]:
-    """Mean weight of each speaker's own module on his tokens, 0..1."""
-    own = weights[torch.arange(len(tokens)), tokens.speaker]
-    return {name: float(own[tokens.speaker == k].mean()) for k, name in enumerate(tokens.speakers)}
+def _matched_weight(weights: Tensor, tokens: Tokens) -> dict[str, float]:
+    """Mean weight of each speaker's own module on the speaker's tokens, 0..1."""
+    matched = weights[torch.arange(len(tokens)), tokens.speaker]
+    return {
+        name: float(matched[tokens.speaker == k].mean()) for k, name in enumerate(tokens.speakers)
+    }

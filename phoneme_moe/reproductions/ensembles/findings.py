@@ -1,24 +1,28 @@
-"""Accuracy beside cost, and what the mixture is better than."""
+"""Accuracy beside cost, and the systems that the mixture is better than."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from phoneme_moe.reproductions.ensembles.systems import TASKS
-from phoneme_moe.reproductions.experiment import Cell, Claim, Outcome, Table
+from phoneme_moe.reproductions.ensembles.systems import MIXTURE, TOP1
+from phoneme_moe.reproductions.figures import COLOURS, save, two_panels
+from phoneme_moe.reproductions.results import Cell, Claim, Outcome, Table
 from phoneme_moe.reproductions.statistics import estimate, paired_t_test
 
-MIXTURE, SPARSE = "mixture, all experts asked", "mixture, strongest expert only"
+TASKS = {"tokens": "six announcers, /b d g/", "vowels": "ten vowels, unseen speakers"}
+LABELS = {MIXTURE: "mixture, all experts", TOP1: "mixture, top-1 expert"}
+"""Systems that people know by another name than results do."""
 
 Runs = Mapping[str, Sequence[Mapping[str, Mapping[str, float]]]]
-"""By task: what every system gave, in order of seeds."""
+"""By task: error and cost of every system, in order of seeds."""
 
 
 def by_task(results: Mapping[str, Any]) -> Runs:
-    """Sorts the jobs' results by task."""
+    """Groups the jobs' results by task."""
     seeds = len(results) // len(TASKS)
     return {task: [results[f"{task}_seed_{seed}"] for seed in range(seeds)] for task in TASKS}
 
@@ -32,32 +36,32 @@ def conclude(results: Mapping[str, Any]) -> Outcome:
 
 def errors(runs: Runs, task: str, system: str) -> list[float]:
     """Error in per cent of a system, for each seed."""
-    return [found[system]["error"] for found in runs[task]]
+    return [result[system]["error"] for result in runs[task]]
 
 
 def mean_cost(runs: Runs, task: str, system: str, key: str) -> float:
     """Mean over seeds of a part of the cost."""
-    return float(np.mean([found[system][key] for found in runs[task]]))
+    return float(np.mean([result[system][key] for result in runs[task]]))
 
 
 def _table(runs: Runs, task: str) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for system in runs[task][0]:
-        right = estimate([100 - error for error in errors(runs, task, system)])
+        accuracy = estimate([100 - error for error in errors(runs, task, system)])
         costs = (
             round(mean_cost(runs, task, system, key))
             for key in ("parameters", "touched", "multiply_adds")
         )
-        rows.append((system, right, *costs))
+        rows.append((LABELS.get(system, system), accuracy, *costs))
     return Table(
         task,
-        f"{TASKS[task][0].upper()}{TASKS[task][1:]}: per cent right, and what a decision costs",
+        f"{TASKS[task][0].upper()}{TASKS[task][1:]}: accuracy and cost of a decision",
         (
             "system",
-            "right, %",
+            "accuracy, %",
             "parameters",
-            "parameters touched a decision",
-            "multiply-adds a decision",
+            "parameters read per decision",
+            "multiply-adds per decision",
         ),
         tuple(rows),
         digits=2,
@@ -80,17 +84,45 @@ def _claims(runs: Runs, task: str) -> list[Claim]:
                 test.t > 0 and test.p < 0.05,
             )
         )
-    sparse = errors(runs, task, SPARSE)
-    share = mean_cost(runs, task, SPARSE, "multiply_adds") / mean_cost(
+    top1 = errors(runs, task, TOP1)
+    share = mean_cost(runs, task, TOP1, "multiply_adds") / mean_cost(
         runs, task, MIXTURE, "multiply_adds"
     )
     claims.append(
         Claim(
-            f"{TASKS[task]}: asking only the strongest expert costs at most half a point (means).",
+            f"{TASKS[task]}: using only the top-1 expert costs at most half a point (means).",
             "-",
-            f"{np.mean(sparse):.2f} against {np.mean(mixture):.2f} % error with "
+            f"{np.mean(top1):.2f} against {np.mean(mixture):.2f} % error with "
             f"{100 * share:.0f} % of the multiply-adds",
-            bool(np.mean(sparse) - np.mean(mixture) <= 0.5),
+            bool(np.mean(top1) - np.mean(mixture) <= 0.5),
         )
     )
     return claims
+
+
+MARKERS = "oosDvv^<>"
+
+
+def draw(results: Mapping[str, Any], folder: Path) -> list[str]:
+    """A panel for each task: error over multiply-adds, every system a point with its interval."""
+    runs = by_task(results)
+    figure, *panels = two_panels(10, 4.8)
+    for axes, task in zip(panels, TASKS, strict=True):
+        for number, system in enumerate(runs[task][0]):
+            error = estimate(errors(runs, task, system))
+            cost = mean_cost(runs, task, system, "multiply_adds")
+            axes.errorbar(
+                cost, error.mean, [[error.mean - error.low], [error.high - error.mean]],
+                fmt=MARKERS[number], color=COLOURS[number % len(COLOURS)], markersize=7, capsize=3,
+                fillstyle="full" if number % 2 == 0 else "none", label=LABELS.get(system, system),
+            )  # fmt: skip
+        axes.set_xscale("log")
+        axes.set_ylim(0)
+        axes.set_xlabel("multiply-adds per decision")
+        axes.set_ylabel("error, %")
+        axes.set_title(TASKS[task], fontsize="small")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize="small"
+    )
+    return save(figure, folder, "ensembles", "Error of every system over the cost of a decision")

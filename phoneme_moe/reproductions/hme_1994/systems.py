@@ -1,4 +1,4 @@
-"""Trees on ten vowels: training by EM and by gradient, growing, jobs."""
+"""Trees on ten vowels: training by EM and by gradient, growing, pruning, jobs."""
 
 from __future__ import annotations
 
@@ -19,21 +19,20 @@ from phoneme_moe.mixture.trees.hierarchy import (
     split_leaf,
 )
 from phoneme_moe.reproductions.experiment import Job
-from phoneme_moe.reproductions.peterson_barney import VOWELS
-from phoneme_moe.reproductions.vowels import FEATURES, Tokens, divide
+from phoneme_moe.reproductions.vowels import FEATURES, VOWELS, Tokens, divide
 
 LEAVES = (1, 2, 4, 8, 16)
 GROWN_LEAVES = 8
 PRIORS = (0.0, 0.1, 0.5)
 GATE_SCALE = 1.0
 NOISE = 0.1
-"""Standard deviations: of a new gate's weights, and of what sets a split expert's copies apart."""
+"""Standard deviations of a new gate's weights, and of the noise on a split expert's copies."""
 
 IN_USE = 0.01
 """An expert is in use if it has the largest weight in this share of the training tokens."""
 
-FELL = 1e-9
-"""Nats per token: what is less than this is rounding."""
+TOLERANCE = 1e-9
+"""Nats per token: a smaller fall of the likelihood is rounding."""
 
 THRESHOLDS = (-15.0, -10.0, -5.6, -2.0)
 OPTIMIZERS: Mapping[str, Callable[[Any], torch.optim.Optimizer]] = {
@@ -47,7 +46,7 @@ class Lengths:
     """Iterations.
 
     Attributes:
-        em: Of EM on a tree that stays as it is.
+        em: Of EM on a fixed tree.
         gradient: Epochs of gradient ascent.
         between: Of EM before each split.
         after: Of EM after the last split.
@@ -65,7 +64,7 @@ QUICK = Lengths(em=20, gradient=100, between=4, after=8)
 
 @dataclass(frozen=True)
 class System:
-    """How a tree comes about.
+    """Structure and training of a tree.
 
     Attributes:
         method: ``em``, ``rprop`` or ``descent``.
@@ -111,15 +110,15 @@ PRUNED = ("em_16", "fixed_F0-F3_0.5")
 
 @dataclass
 class Training:
-    """A training on its way.
+    """State of a training.
 
     Attributes:
-        mixture: As it is now.
+        mixture: Current tree.
         curve: Log likelihood per training token, nats, before each iteration.
-        best: As it was when dev tokens had the largest likelihood, since it last grew.
+        best: The tree with the largest dev likelihood since the last split.
         best_dev: That likelihood per token, nats.
-        stopped_at: The iteration of that.
-        falls: Iterations of EM that lowered what it maximises.
+        stopped_at: Iteration of that tree.
+        falls: Iterations of EM that lowered its objective.
     """
 
     mixture: HierarchicalMixture
@@ -129,55 +128,59 @@ class Training:
     stopped_at: int = 0
     falls: int = 0
 
-    def watch(self, dev: Tokens) -> None:
-        """Keeps the mixture if dev tokens have never been likelier."""
+    def check(self, dev: Tokens) -> None:
+        """Keeps the mixture if its dev likelihood is the largest so far."""
         with torch.no_grad():
-            found = float(self.mixture.log_likelihood(dev.inputs, dev.vowel).mean())
-        if found > self.best_dev:
-            self.best, self.best_dev = copy.deepcopy(self.mixture), found
+            likelihood = float(self.mixture.log_likelihood(dev.inputs, dev.vowel).mean())
+        if likelihood > self.best_dev:
+            self.best, self.best_dev = copy.deepcopy(self.mixture), likelihood
             self.stopped_at = len(self.curve)
 
 
 def train(system: System, parts: Mapping[str, Tokens], lengths: Lengths, seed: int) -> Training:
     """Trains a tree; methods with the same seed begin with the same weights."""
     torch.manual_seed(seed)
-    own, dev = parts["train"], parts["dev"]
+    train_tokens, dev = parts["train"], parts["dev"]
     depth = (1 if system.grown else system.leaves).bit_length() - 1
     mixture = HierarchicalMixture(
-        own.inputs.shape[1], len(VOWELS), balanced_tree((2,) * depth), GATE_SCALE
+        train_tokens.inputs.shape[1], len(VOWELS), balanced_tree((2,) * depth), GATE_SCALE
     ).double()
-    course = Training(mixture, [], mixture)
+    state = Training(mixture, [], mixture)
     if system.method != "em":
         optimizer = OPTIMIZERS[system.method](mixture.parameters())
         for epoch in range(lengths.gradient):
-            course.curve.append(gradient_step(mixture, optimizer, own.inputs, own.vowel))
+            state.curve.append(
+                gradient_step(mixture, optimizer, train_tokens.inputs, train_tokens.vowel)
+            )
             if epoch % 10 == 0:
-                course.watch(dev)
-        return course
+                state.check(dev)
+        return state
     rest = lengths.after if system.grown else lengths.em
     if system.matched and not system.grown:
         # Growing takes one split less than there are leaves in the end.
         rest = lengths.between * (GROWN_LEAVES - 1) + lengths.after
-    while course.mixture.num_leaves < system.leaves:
-        climb(course, own, dev, lengths.between, system.prior)
-        worst = int(leaf_scores(course.mixture, own.inputs, own.vowel).argmin())
-        course.mixture = split_leaf(course.mixture, worst, GATE_SCALE, NOISE)
-        course.best_dev = -float("inf")
-    climb(course, own, dev, rest, system.prior)
-    return course
+    while state.mixture.num_leaves < system.leaves:
+        run_em(state, train_tokens, dev, lengths.between, system.prior)
+        worst = int(leaf_scores(state.mixture, train_tokens.inputs, train_tokens.vowel).argmin())
+        state.mixture = split_leaf(state.mixture, worst, GATE_SCALE, NOISE)
+        state.best_dev = -float("inf")
+    run_em(state, train_tokens, dev, rest, system.prior)
+    return state
 
 
-def climb(course: Training, own: Tokens, dev: Tokens, iterations: int, prior: float) -> None:
-    """Some iterations of EM on the tree as it is."""
+def run_em(
+    state: Training, train_tokens: Tokens, dev: Tokens, iterations: int, prior: float
+) -> None:
+    """Iterations of EM on the current tree."""
     before = -float("inf")
     for _ in range(iterations):
-        squares = sum(float(p.detach().square().sum()) for p in course.mixture.parameters())
-        found = em_step(course.mixture, own.inputs, own.vowel, prior)
-        course.curve.append(found)
-        maximised = found - prior / 2 * squares / len(own.vowel)
-        course.falls += maximised < before - FELL
-        before = maximised
-        course.watch(dev)
+        squares = sum(float(p.detach().square().sum()) for p in state.mixture.parameters())
+        likelihood = em_step(state.mixture, train_tokens.inputs, train_tokens.vowel, prior)
+        state.curve.append(likelihood)
+        objective = likelihood - prior / 2 * squares / len(train_tokens.vowel)
+        state.falls += objective < before - TOLERANCE
+        before = objective
+        state.check(dev)
 
 
 def measure(mixture: HierarchicalMixture, tokens: Tokens) -> tuple[float, float]:
@@ -199,7 +202,7 @@ def experts_in_use(mixture: HierarchicalMixture, tokens: Tokens) -> tuple[float,
 
 
 def pruned(mixture: HierarchicalMixture, parts: Mapping[str, Tokens]) -> list[dict[str, float]]:
-    """What pruning paths at each threshold leaves, and what it costs.
+    """Size and accuracy after pruning at each threshold.
 
     Returns:
         For each of ``THRESHOLDS``: ``paths`` followed for a test token (mean), ``accuracy`` by
@@ -207,13 +210,13 @@ def pruned(mixture: HierarchicalMixture, parts: Mapping[str, Tokens]) -> list[di
     """
     test, entries = parts["test"], []
     with torch.no_grad():
-        log_weights, answers = mixture(test.inputs)
+        log_weights, leaf_posteriors = mixture(test.inputs)
         loads = mixture.log_leaf_weights(parts["train"].inputs).exp().mean(dim=0).log()  # (L,)
         for threshold in THRESHOLDS:
             active = active_paths(log_weights, threshold)
             shares = log_weights.masked_fill(~active, -torch.inf).log_softmax(dim=-1)
-            said = torch.logsumexp(shares[..., None] + answers, dim=-2)
-            right = said.argmax(dim=-1) == test.vowel
+            log_posteriors = torch.logsumexp(shares[..., None] + leaf_posteriors, dim=-2)
+            right = log_posteriors.argmax(dim=-1) == test.vowel
             keep = active_paths(loads[None], threshold)[0]
             entries.append(
                 {
@@ -237,21 +240,21 @@ def plan(seeds: int, quick: bool) -> list[Job]:
 
 
 def run(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Trains a system once and measures it where dev tokens would stop it, and at the end."""
+    """Trains a system once and measures it at the early stop by dev tokens, and at the end."""
     system = SYSTEMS[settings["system"]]
     parts = divide(settings["seed"], system.features)
-    course = train(system, parts, QUICK if settings["quick"] else FULL, settings["seed"])
-    effective, in_use = experts_in_use(course.mixture, parts["train"])
+    state = train(system, parts, QUICK if settings["quick"] else FULL, settings["seed"])
+    effective, in_use = experts_in_use(state.mixture, parts["train"])
     return {
-        "curve": [round(value, 6) for value in course.curve],
-        "falls": course.falls,
-        "stopped_at": course.stopped_at,
-        "test": measure(course.best, parts["test"])[0],
-        "test_end": measure(course.mixture, parts["test"])[0],
-        "dev": course.best_dev,
-        "dev_end": measure(course.mixture, parts["dev"])[1],
-        "train_likelihood": measure(course.mixture, parts["train"])[1],
+        "curve": [round(value, 6) for value in state.curve],
+        "falls": state.falls,
+        "stopped_at": state.stopped_at,
+        "test": measure(state.best, parts["test"])[0],
+        "test_end": measure(state.mixture, parts["test"])[0],
+        "dev": state.best_dev,
+        "dev_end": measure(state.mixture, parts["dev"])[1],
+        "train_likelihood": measure(state.mixture, parts["train"])[1],
         "effective": effective,
         "in_use": in_use,
-        "pruned": pruned(course.mixture, parts) if settings["system"] in PRUNED else [],
+        "pruned": pruned(state.mixture, parts) if settings["system"] in PRUNED else [],
     }

@@ -1,21 +1,25 @@
-"""Table 1 of 1991 with ours beside it, and what the paper says of it."""
+"""Table 1 of 1991 beside ours, and the paper's findings."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from phoneme_moe.reproductions.experiment import Claim, Outcome, Table
+from phoneme_moe.reproductions.figures import COLOURS, save, two_panels
 from phoneme_moe.reproductions.jacobs_1991.systems import (
     INITIAL_RANGES,
-    SMALL_TOO,
     SYSTEMS,
+    TABLE_1,
+    four_vowels,
     job_key,
 )
-from phoneme_moe.reproductions.statistics import Estimate, estimate, pooled_t_test
+from phoneme_moe.reproductions.results import Claim, Outcome, Table
+from phoneme_moe.reproductions.statistics import estimate, pooled_t_test
+from phoneme_moe.reproductions.vowels import VOWELS
 
 PUBLISHED = {
     "4 experts": (88, 90, 1124, 23),
@@ -23,16 +27,15 @@ PUBLISHED = {
     "BP 6 hidden": (88, 90, 2209, 83),
     "BP 12 hidden": (88, 90, 2435, 124),
 }
-"""Train and test per cent, epochs and their standard deviation."""
-
+"""Train and test accuracy in per cent, epochs and their standard deviation."""
 
 USUAL, SMALL = INITIAL_RANGES
 
 
 def conclude(results: Mapping[str, Any]) -> Outcome:
-    """Table 1 with ours beside it, and what the paper says of it."""
+    """Tables and claims."""
     usual = {name: results[job_key(name, USUAL)] for name in SYSTEMS}
-    small = {name: results[job_key(name, SMALL)] for name in SMALL_TOO}
+    small = {name: results[job_key(name, SMALL)] for name in TABLE_1}
     tables = (
         _table("table_1", "until the average squared error over the training set is 0.08", usual),
         _table("small_weights", f"the same from weights within {SMALL:g} of 0", small),
@@ -45,36 +48,35 @@ def conclude(results: Mapping[str, Any]) -> Outcome:
     return Outcome(tables, (*claims, *small_claims))
 
 
-def arrived_runs(found: Mapping[str, Any]) -> list[Any]:
-    """The runs of a system that got to the error asked for."""
-    return [run for run in found["runs"] if run]
+def converged_runs(result: Mapping[str, Any]) -> list[Any]:
+    """The runs of a system that reached the required error."""
+    return [run for run in result["runs"] if run]
 
 
 def _table(name: str, title: str, by_system: Mapping[str, Any]) -> Table:
     rows = []
-    for system, found in by_system.items():
-        arrived = arrived_runs(found)
-
-        def figure(key: str, arrived: list[Any] = arrived) -> Estimate | None:
-            return estimate([r[key] for r in arrived]) if arrived else None
-
+    for system, result in by_system.items():
+        converged = converged_runs(result)
+        means = {
+            key: estimate([r[key] for r in converged]) if converged else None
+            for key in ("train", "test", "epochs", "in_use", "per_case")
+        }
         train, test, epochs, sd = PUBLISHED.get(system, (None,) * 4)
-        own_epochs = figure("epochs")
         rows.append(
             (
                 system,
                 train,
-                figure("train"),
+                means["train"],
                 test,
-                figure("test"),
+                means["test"],
                 epochs,
-                own_epochs,
+                means["epochs"],
                 sd,
-                None if own_epochs is None else own_epochs.sd,
-                figure("in_use") if "experts" in system else None,
-                figure("per_case") if "experts" in system else None,
-                f"{found['step_size']:g}",
-                f"{len(arrived)}/{len(found['runs'])}",
+                means["epochs"] and means["epochs"].sd,
+                means["in_use"] if "experts" in system else None,
+                means["per_case"] if "experts" in system else None,
+                f"{result['step_size']:g}",
+                f"{len(converged)}/{len(result['runs'])}",
             )
         )
     return Table(
@@ -91,9 +93,9 @@ def _table(name: str, title: str, by_system: Mapping[str, Any]) -> Table:
             "s.d., 1991",
             "s.d.",
             "experts in use",
-            "experts a case",
+            "experts per case",
             "step size",
-            "arrived",
+            "converged",
         ),
         tuple(rows),
     )
@@ -103,9 +105,9 @@ SLOW, FAST = ("BP 6 hidden", "BP 12 hidden"), ("4 experts", "8 experts")
 
 
 def _epochs(by_system: Mapping[str, Any], name: str) -> list[float]:
-    """Of every run; one that never arrived took at least as long as the longest."""
-    found = by_system[name]
-    return [r["epochs"] if r else found["longest"] for r in found["runs"]]
+    """Of every run; one that did not converge counts with the largest number."""
+    result = by_system[name]
+    return [r["epochs"] if r else result["longest"] for r in result["runs"]]
 
 
 def _mean(by_system: Mapping[str, Any], name: str) -> float:
@@ -143,7 +145,7 @@ def _speed_claims(by_system: Mapping[str, Any]) -> list[Claim]:
 
 
 def _claims(by_system: Mapping[str, Any]) -> list[Claim]:
-    arrived = {name: arrived_runs(found) for name, found in by_system.items()}
+    converged = {name: converged_runs(result) for name, result in by_system.items()}
     slow, fast = SLOW, FAST
     claims = _speed_claims(by_system)
     if len(by_system[slow[0]]["runs"]) > 1:
@@ -162,7 +164,7 @@ def _claims(by_system: Mapping[str, Any]) -> list[Claim]:
                     test.t > 0 and test.p < 0.05,
                 )
             )
-    tests = {n: np.mean([r["test"] for r in arrived[n]]) for n in (*fast, *slow) if arrived[n]}
+    tests = {n: np.mean([r["test"] for r in converged[n]]) for n in (*fast, *slow) if converged[n]}
     if len(tests) == 4:
         spread = max(tests.values()) - min(tests.values())
         claims.append(
@@ -173,7 +175,7 @@ def _claims(by_system: Mapping[str, Any]) -> list[Claim]:
                 bool(spread <= 3),
             )
         )
-    used = [r["in_use"] for n in fast for r in arrived[n]]
+    used = [r["in_use"] for n in fast for r in converged[n]]
     if used:
         few = sum(1 for u in used if u <= 3) / len(used)
         claims.append(
@@ -184,7 +186,7 @@ def _claims(by_system: Mapping[str, Any]) -> list[Claim]:
                 few == 1,
             )
         )
-    cooperative, competitive = arrived["4 experts, eq. 1"], arrived["4 experts"]
+    cooperative, competitive = converged["4 experts, eq. 1"], converged["4 experts"]
     if cooperative and competitive:
         blend = np.mean([r["per_case"] for r in cooperative])
         compete = np.mean([r["per_case"] for r in competitive])
@@ -193,8 +195,63 @@ def _claims(by_system: Mapping[str, Any]) -> list[Claim]:
                 "Trained on the error of the blend (eq. 1) more experts share a case than in "
                 "competition (eq. 3).",
                 "many experts for each case",
-                f"{blend:.2f} against {compete:.2f} experts a case",
+                f"{blend:.2f} against {compete:.2f} experts per case",
                 bool(blend > compete),
             )
         )
     return claims
+
+
+def draw(results: Mapping[str, Any], folder: Path) -> list[str]:
+    """Epochs of every run; and the decision lines of one mixture."""
+    figure, left, right = two_panels(9, 3.9)
+    keys = {name: job_key(name, INITIAL_RANGES[0]) for name in SYSTEMS}
+    for row, (name, key) in enumerate(keys.items()):
+        ours = [r["epochs"] for r in results[key]["runs"] if r]
+        left.plot(ours, [row] * len(ours), "|", color=COLOURS[0], markersize=12)
+        if name in PUBLISHED:
+            left.plot(PUBLISHED[name][2], row, "D", color=COLOURS[1], markersize=6)
+    left.plot([], [], "|", color=COLOURS[0], markersize=12, label="a run")
+    left.plot([], [], "D", color=COLOURS[1], label="mean of 1991")
+    left.set_yticks(range(len(keys)), list(keys))
+    left.invert_yaxis()
+    left.set_xlim(0)
+    left.set_xlabel("epochs until the average error is 0.08")
+    left.legend(frameon=False, fontsize="small")
+    _draw_lines(right, results[keys["4 experts"]])
+    return save(figure, folder, "jacobs_1991", "Epochs of every run, and the lines of one mixture")
+
+
+def _draw_lines(axes: Any, result: Mapping[str, Any]) -> None:
+    """Cases, and the line of each expert where the gate gives it the largest weight."""
+    inputs, _, training, vowel = four_vowels()
+    names = {"iy": "[i]", "ih": "[I]", "aa": "[a]", "ah": "[ʌ]"}
+    for number, (name, text) in enumerate(names.items()):
+        formants = inputs[(vowel == VOWELS.index(name)) & training].numpy()
+        axes.plot(*formants.T, ".", color=COLOURS[number], markersize=4, label=text)
+    axes.set_xlabel("F1, kHz")
+    axes.set_ylabel("F2, kHz")
+    axes.legend(frameon=False, fontsize="small", loc="center right")
+    first = next((r for r in result["runs"] if r), None)
+    if first is None:
+        return
+    weights = {name: np.array(value) for name, value in first["weights"].items()}
+    low, high = inputs.min(dim=0).values.numpy(), inputs.max(dim=0).values.numpy()
+    grid = np.stack(
+        np.meshgrid(np.linspace(low[0], high[0], 200), np.linspace(low[1], high[1], 200)), -1
+    )
+    gate = grid @ weights["gate.layers.0.weight"][0] + weights["gate.layers.0.bias"][0, 0]
+    winner = gate.argmax(axis=-1)
+    for expert in np.unique(winner):
+        score = (
+            grid @ weights["experts.layers.0.weight"][expert]
+            + weights["experts.layers.0.bias"][expert, 0]
+        )[..., 0]
+        score = np.where(winner == expert, score, np.nan)
+        axes.contour(grid[..., 0], grid[..., 1], score, [0.0], colors="black", linewidths=1.4)
+    for expert in np.unique(winner)[1:]:
+        axes.contour(
+            grid[..., 0], grid[..., 1], (winner == expert).astype(float), [0.5],
+            colors="grey", linestyles="dashed", linewidths=1,
+        )  # fmt: skip
+    axes.set_title("one mixture of 4: experts' lines, and the gate's (dashed)", fontsize="small")

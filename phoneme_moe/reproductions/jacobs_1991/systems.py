@@ -1,4 +1,4 @@
-"""Mixtures and nets on four vowels: their cases, their descent, their jobs."""
+"""Mixtures and nets on four vowels: data, gradient descent, jobs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from phoneme_moe.mixture.combination import weighted_sum
 from phoneme_moe.mixture.objectives import OBJECTIVES
 from phoneme_moe.reproductions.experiment import Job
 from phoneme_moe.reproductions.perceptrons import Perceptron, PerceptronMixture
-from phoneme_moe.reproductions.peterson_barney import VOWELS, peterson_barney
+from phoneme_moe.reproductions.vowels import VOWELS, peterson_barney
 
 DROPPED_SPEAKER = 33
 TRAINING_SPEAKERS = 50
@@ -24,7 +24,7 @@ INITIAL_RANGES = (0.5, 0.1)
 STEP_SIZES = (3.0, 5.0, 10.0, 20.0, 30.0, 50.0)
 QUICK_STEP_SIZE = 20.0
 SEARCH_RUNS = 10
-LONGEST = 6000
+MAX_EPOCHS = 6000
 IN_USE = 0.1
 """An expert is in use if its proportion exceeds this in some training case."""
 
@@ -55,14 +55,14 @@ def four_vowels() -> tuple[Tensor, Tensor, np.ndarray, np.ndarray]:
     return formants, targets, np.isin(vowels.speaker, first), vowels.vowel
 
 
-SMALL_TOO = ("4 experts", "8 experts", "BP 6 hidden", "BP 12 hidden")
-"""Systems that also begin with small weights: those of Table 1."""
+TABLE_1 = ("4 experts", "8 experts", "BP 6 hidden", "BP 12 hidden")
+"""Systems of the published table; these also begin with small weights."""
 
 
 def build(
     system: Mapping[str, Any], runs: int, seed: int, initial_range: float = INITIAL_RANGES[0]
 ) -> nn.Module:
-    """So many fresh copies of a system, weights uniform in plus and minus a range."""
+    """Fresh copies of a system, one for each run, weights uniform in plus and minus a range."""
     torch.manual_seed(seed)
     network = (
         PerceptronMixture(runs, system["experts"], 2, 1)
@@ -74,7 +74,7 @@ def build(
     return network
 
 
-def answer(network: nn.Module, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def forward(network: nn.Module, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Blend, log proportions and experts' outputs; a single net is a mixture of one.
 
     Returns:
@@ -89,8 +89,8 @@ def answer(network: nn.Module, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return weighted_sum(log_weights, outputs), log_weights, outputs
 
 
-def descend(
-    network: nn.Module, objective: str, step_size: float, longest: int
+def gradient_descent(
+    network: nn.Module, objective: str, step_size: float, max_epochs: int
 ) -> list[dict[str, Any] | None]:
     """Full-batch gradient descent, all runs at once, each until its average error is 0.08.
 
@@ -98,44 +98,45 @@ def descend(
         network: Fresh copies.
         objective: A name of ``mixture.objectives.OBJECTIVES``.
         step_size: The same throughout; no momentum.
-        longest: Epochs after which a run counts as failed.
+        max_epochs: After these a run counts as failed.
 
     Returns:
-        For each run its figures when it stopped; None where it did not get there.
+        For each run its figures when it stopped; None where it did not reach that error.
     """
     inputs, targets, training, _ = four_vowels()
-    seen, wanted = inputs[training], targets[training]
+    train_inputs, train_targets = inputs[training], targets[training]
     parameters = list(network.parameters())
     loss_of = OBJECTIVES[objective]
     stopped: list[dict[str, Any] | None] = []
-    for epoch in range(1, longest + 1):
-        blend, log_weights, outputs = answer(network, seen)
-        errors = (blend.detach() - wanted).square().mean(dim=(1, 2))
+    for epoch in range(1, max_epochs + 1):
+        blend, log_weights, outputs = forward(network, train_inputs)
+        errors = (blend.detach() - train_targets).square().mean(dim=(1, 2))
         if not stopped:
             stopped = [None] * len(errors)
-        arrived = [run for run in (errors <= STOP_AT).nonzero()[:, 0].tolist() if not stopped[run]]
-        if arrived:
+        converged = (errors <= STOP_AT).nonzero()[:, 0].tolist()
+        converged = [run for run in converged if not stopped[run]]
+        if converged:
             with torch.no_grad():
-                right = (answer(network, inputs)[0] > 0.5) == (targets > 0.5)
+                right = (forward(network, inputs)[0] > 0.5) == (targets > 0.5)
             proportions = log_weights.detach().exp()
-            for run in arrived:
+            for run in converged:
                 correct = right[run, :, 0].numpy()
-                own = proportions[run]
-                entropy = -torch.special.xlogy(own, own).sum(dim=-1)
+                of_run = proportions[run]
+                entropy = -torch.special.xlogy(of_run, of_run).sum(dim=-1)
                 stopped[run] = {
                     "epochs": epoch,
                     "train": 100 * float(correct[training].mean()),
                     "test": 100 * float(correct[~training].mean()),
-                    "in_use": int((own.amax(dim=0) > IN_USE).sum()),
+                    "in_use": int((of_run.amax(dim=0) > IN_USE).sum()),
                     "per_case": float(entropy.exp().mean()),
                     "weights": {
-                        name: _of_run(parameter, run, len(stopped))
+                        name: _parameters_of(parameter, run, len(stopped))
                         for name, parameter in network.named_parameters()
                     },
                 }
         if all(stopped) or not bool(errors.isfinite().all()):
             break
-        loss = loss_of(log_weights, outputs, wanted).mean(dim=1)
+        loss = loss_of(log_weights, outputs, train_targets).mean(dim=1)
         gradients = torch.autograd.grad(loss.sum(), parameters)
         with torch.no_grad():
             for parameter, gradient in zip(parameters, gradients, strict=True):
@@ -143,14 +144,14 @@ def descend(
     return stopped
 
 
-def _of_run(parameter: Tensor, run: int, runs: int) -> list[Any]:
-    """A run's share of a parameter; experts of a run lie side by side."""
-    share: list[Any] = parameter.detach().view(runs, -1, *parameter.shape[1:])[run].tolist()
-    return share
+def _parameters_of(parameter: Tensor, run: int, runs: int) -> list[Any]:
+    """One run's part of a parameter, where the experts of a run lie side by side."""
+    part: list[Any] = parameter.detach().view(runs, -1, *parameter.shape[1:])[run].tolist()
+    return part
 
 
 def plan(seeds: int, quick: bool) -> list[Job]:
-    """One job for each system and range of initial weights; its runs are done side by side."""
+    """One job for each system and range of initial weights; its runs are trained side by side."""
     return [
         Job(
             job_key(name, initial_range),
@@ -159,40 +160,39 @@ def plan(seeds: int, quick: bool) -> list[Job]:
                 "initial_range": initial_range,
                 "seeds": seeds,
                 "step_sizes": [QUICK_STEP_SIZE] if quick else STEP_SIZES,
-                "longest": LONGEST // 4 if quick else LONGEST,
+                "longest": MAX_EPOCHS // 4 if quick else MAX_EPOCHS,
             },
         )
         for initial_range in INITIAL_RANGES
         for name in SYSTEMS
-        if initial_range == INITIAL_RANGES[0] or name in SMALL_TOO
+        if initial_range == INITIAL_RANGES[0] or name in TABLE_1
     ]
 
 
 def job_key(name: str, initial_range: float) -> str:
-    """What a job is called."""
+    """Key of the job of a system and range of initial weights."""
     plain = name.replace(" ", "_").replace(",", "").replace(".", "")
     return plain if initial_range == INITIAL_RANGES[0] else f"{plain}_from_{initial_range:g}"
 
 
 def run(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Finds a step size by a limited search, then does all runs with it."""
+    """Chooses a step size by a limited search, then trains all runs with it."""
     system, initial_range = SYSTEMS[settings["system"]], settings["initial_range"]
     objective = system.get("objective", "blend")
-    sizes, longest = settings["step_sizes"], settings["longest"]
-    tried: dict[float, dict[str, float]] = {}
+    sizes, max_epochs = settings["step_sizes"], settings["longest"]
+    search: dict[float, dict[str, float]] = {}
     for size in sizes if len(sizes) > 1 else ():
         fresh = build(system, min(SEARCH_RUNS, settings["seeds"]), 0, initial_range)
-        found = descend(fresh, objective, size, longest)
-        epochs = [r["epochs"] if r else longest for r in found]
-        tried[size] = {
-            "epochs": float(np.mean(epochs)),
-            "arrived": sum(r is not None for r in found),
+        runs = gradient_descent(fresh, objective, size, max_epochs)
+        search[size] = {
+            "epochs": float(np.mean([r["epochs"] if r else max_epochs for r in runs])),
+            "arrived": sum(r is not None for r in runs),
         }
-    best = min(tried, key=lambda s: (-tried[s]["arrived"], tried[s]["epochs"]), default=sizes[0])
+    best = min(search, key=lambda s: (-search[s]["arrived"], search[s]["epochs"]), default=sizes[0])
     fresh = build(system, settings["seeds"], 1, initial_range)
     return {
         "step_size": best,
-        "longest": longest,
-        "search": {str(size): entry for size, entry in tried.items()},
-        "runs": descend(fresh, objective, best, longest),
+        "longest": max_epochs,
+        "search": {str(size): entry for size, entry in search.items()},
+        "runs": gradient_descent(fresh, objective, best, max_epochs),
     }

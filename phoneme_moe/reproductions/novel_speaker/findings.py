@@ -1,21 +1,23 @@
-"""How error falls with what is heard of a new speaker, and what the old ones pay."""
+"""Error of a new speaker by the number of adaptation tokens, and its cost to the old speakers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from phoneme_moe.reproductions.experiment import Cell, Claim, Outcome, Table
+from phoneme_moe.reproductions.figures import COLOURS, save, two_panels
 from phoneme_moe.reproductions.novel_speaker.systems import SIZES
+from phoneme_moe.reproductions.results import Cell, Claim, Outcome, Table
 from phoneme_moe.reproductions.statistics import estimate, paired_t_test
 
 PAPER_SIZE = 5
 """Tokens of each phoneme in the paper."""
 
 Runs = Sequence[Mapping[str, Mapping[str, Any]]]
-"""What ``adapt_to_all`` gave, in order of seeds."""
+"""Results of ``adapt_to_all``, in order of seeds."""
 
 
 def conclude(results: Mapping[str, Any]) -> Outcome:
@@ -30,13 +32,13 @@ def by_seed(runs: Runs, key: str, size: int | None = None) -> list[float]:
     Args:
         runs: Results.
         key: Of ``adapt_to_all``.
-        size: Tokens of each phoneme, for an error that hangs on them.
+        size: Adaptation tokens of each phoneme, for an error that depends on them.
     """
 
-    def value(found: Mapping[str, Any]) -> float:
-        return float(found[key] if size is None else found[key][SIZES.index(size)])
+    def value(result: Mapping[str, Any]) -> float:
+        return float(result[key] if size is None else result[key][SIZES.index(size)])
 
-    return [float(np.mean([value(found) for found in run.values()])) for run in runs]
+    return [float(np.mean([value(result) for result in run.values()])) for run in runs]
 
 
 def _curve(runs: Runs) -> Table:
@@ -46,11 +48,10 @@ def _curve(runs: Runs) -> Table:
     for size in SIZES:
         columns = ("gate", "expert", "old_gate", "old_expert")
         rows.append((str(size), *(estimate(by_seed(runs, key, size)) for key in columns)))
-    rows.append(("all: his own module", None, estimate(by_seed(runs, "own")), None, None))
+    rows.append(("all: own module", None, estimate(by_seed(runs, "own")), None, None))
     return Table(
         "curve",
-        "Error by tokens of each phoneme heard of the new speaker, mean over speakers left out in "
-        "turn, per cent",
+        "Error by adaptation tokens of each phoneme, mean over speakers left out in turn, per cent",
         (
             "tokens",
             "new speaker, gate adapted",
@@ -66,15 +67,15 @@ def _speakers(runs: Runs) -> Table:
     place = SIZES.index(PAPER_SIZE)
     rows: list[tuple[Cell, ...]] = []
     for speaker in runs[0]:
-        found = [run[speaker] for run in runs]
-        sources = sorted({f["source"] for f in found})
+        results = [run[speaker] for run in runs]
+        sources = sorted({r["source"] for r in results})
         rows.append(
             (
                 speaker,
-                estimate([f["none"] for f in found]),
-                estimate([f["gate"][place] for f in found]),
-                estimate([f["expert"][place] for f in found]),
-                estimate([f["own"] for f in found]),
+                estimate([r["none"] for r in results]),
+                estimate([r["gate"][place] for r in results]),
+                estimate([r["expert"][place] for r in results]),
+                estimate([r["own"] for r in results]),
                 ", ".join(sources),
             )
         )
@@ -86,8 +87,8 @@ def _speakers(runs: Runs) -> Table:
             "not adapted",
             "gate adapted",
             "gate and new expert",
-            "his own module, all his tokens",
-            "his expert began as",
+            "own module, all tokens",
+            "source of the new expert",
         ),
         tuple(rows),
     )
@@ -95,7 +96,7 @@ def _speakers(runs: Runs) -> Table:
 
 def _claims(runs: Runs) -> list[Claim]:
     claims = []
-    none, own = by_seed(runs, "none"), by_seed(runs, "own")
+    none, matched = by_seed(runs, "none"), by_seed(runs, "own")
     for key, name in (("gate", "the gate alone"), ("expert", "the gate and a new expert")):
         adapted = by_seed(runs, key, PAPER_SIZE)
         figures = f"{np.mean(none):.1f} to {np.mean(adapted):.1f} % error"
@@ -105,7 +106,7 @@ def _claims(runs: Runs) -> list[Claim]:
                 Claim(
                     f"{PAPER_SIZE} tokens of each phoneme are enough to adapt {name}: less error "
                     "than without (mean over speakers, paired t-test over seeds, p < 0.05).",
-                    "it adapts; the rate is not known",
+                    "it adapts; the accuracy is not known",
                     f"{figures}, p = {test.p:.2g}",
                     test.t > 0 and test.p < 0.05,
                 )
@@ -122,12 +123,12 @@ def _claims(runs: Runs) -> list[Claim]:
             )
         )
     last = np.mean(by_seed(runs, "expert", SIZES[-1]))
-    closed = 100 * (np.mean(none) - last) / (np.mean(none) - np.mean(own))
+    closed = 100 * (np.mean(none) - last) / (np.mean(none) - np.mean(matched))
     claims.append(
         Claim(
-            f"{SIZES[-1]} tokens of each phoneme close at least half of the gap to his own module.",
+            f"{SIZES[-1]} tokens of each phoneme close at least half of the gap to the own module.",
             "not known",
-            f"{closed:.0f} % of it: {last:.1f} % error, his own module {np.mean(own):.1f} %",
+            f"{closed:.0f} % of it: {last:.1f} % error, own module {np.mean(matched):.1f} %",
             bool(closed >= 50),
         )
     )
@@ -139,10 +140,50 @@ def _claims(runs: Runs) -> list[Claim]:
         after = np.mean(by_seed(runs, key, PAPER_SIZE))
         claims.append(
             Claim(
-                f"The old speakers lose at most half a point when {name} to {PAPER_SIZE} tokens.",
+                f"The old speakers' error rises by at most half a point when {name} to "
+                f"{PAPER_SIZE} tokens.",
                 "not known",
                 f"{before:.2f} to {after:.2f} % error",
                 bool(after - before <= 0.5),
             )
         )
     return claims
+
+
+KINDS = {"gate": "gate adapted", "expert": "gate and new expert"}
+
+
+def draw(results: Mapping[str, Any], folder: Path, name: str = "novel_speaker") -> list[str]:
+    """Error over the number of adaptation tokens: the mean over speakers, and every speaker."""
+    runs = list(results.values())
+    figure, left, right = two_panels(10, 4)
+    places = np.arange(len(SIZES) + 1)
+    for number, (key, label) in enumerate(KINDS.items()):
+        for prefix, style in (("", "-"), ("old_", ":")):
+            start = "old" if prefix else "none"
+            middles = [estimate(by_seed(runs, start))]
+            middles += [estimate(by_seed(runs, prefix + key, size)) for size in SIZES]
+            left.plot(
+                places, [m.mean for m in middles], style, color=COLOURS[number],
+                label=f"{'old speakers' if prefix else 'new speaker'}, {label}",
+            )  # fmt: skip
+            left.fill_between(
+                places, [m.low for m in middles], [m.high for m in middles],
+                color=COLOURS[number], alpha=0.15, linewidth=0,
+            )  # fmt: skip
+    matched = float(np.mean(by_seed(runs, "own")))
+    left.axhline(matched, color="grey", linewidth=1, linestyle="--", label="own module")
+    left.set_title("mean over speakers, 95 % interval over seeds", fontsize="small")
+    for number, speaker in enumerate(runs[0]):
+        adapted = [run[speaker] for run in runs]
+        curve = [float(np.mean([r["none"] for r in adapted]))]
+        curve += np.mean([r["expert"] for r in adapted], axis=0).tolist()
+        right.plot(places, curve, "o-", color=COLOURS[number], markersize=4, label=speaker)
+    right.set_title("each speaker, gate and new expert", fontsize="small")
+    for axes in (left, right):
+        axes.set_xticks(places, ["0", *map(str, SIZES)])
+        axes.set_xlabel("adaptation tokens of each phoneme")
+        axes.set_ylabel("error, %")
+        axes.set_ylim(0)
+        axes.legend(frameon=False, fontsize="small")
+    return save(figure, folder, name, "Error by adaptation tokens of a new speaker")

@@ -1,4 +1,4 @@
-"""The vowels, what a gate is shown of them, and which speakers are for what."""
+"""The vowels, the gate's side inputs, and the division into training and test speakers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from phoneme_moe.reproductions.peterson_barney import VOWELS, peterson_barney
+from phoneme_moe.reproductions.vowels import VOWELS, peterson_barney
 
 DROPPED_SPEAKER = 33
 SIDES = {
@@ -20,14 +20,14 @@ SIDES = {
     "both": "MFC + range",
     "range": "Range",
 }
-"""What a gate is shown, with the paper's name of it."""
+"""Input of the gate, with the paper's name of it."""
 
 TRAIN, HELD_OUT, TEST = 0, 1, 2
 
 
 @dataclass(frozen=True, eq=False)
 class Tokens:
-    """The cases.
+    """The cases, one per token.
 
     Attributes:
         formants: F1 and F2 in kHz, shape (cases, 2).
@@ -35,8 +35,8 @@ class Tokens:
         targets: 1 for the vowel and 0 for the others, shape (cases, 10).
         speaker: 0..74, shape (cases,).
         group: ``m``, ``w`` or ``c`` of each speaker, shape (75,).
-        introduction: Cases by which a new speaker is known: one of each of the first three
-            vowels; shape (75, 3).
+        enrolment: Cases by which the expert of an unseen speaker is chosen: one of each of the
+            first three vowels; shape (75, 3).
     """
 
     formants: Tensor
@@ -44,30 +44,30 @@ class Tokens:
     targets: Tensor
     speaker: Tensor
     group: np.ndarray
-    introduction: Tensor
+    enrolment: Tensor
 
     def side(self, name: str) -> Tensor:
-        """What a gate is shown, shape (cases, inputs); formants and what is made of them in kHz."""
+        """Input of the gate, shape (cases, inputs); formants and their statistics in kHz."""
         if name == "formants":
             return self.formants
         if name == "speaker":
             return functional.one_hot(self.speaker).float()
-        own = [self.formants[self.speaker == speaker] for speaker in range(len(self.group))]
-        of_speakers = {
-            "mean": torch.stack([tokens.mean(dim=0) for tokens in own]),
-            "range": torch.stack([tokens.amax(dim=0) - tokens.amin(dim=0) for tokens in own]),
+        formants = [self.formants[self.speaker == speaker] for speaker in range(len(self.group))]
+        by_speaker = {
+            "mean": torch.stack([values.mean(dim=0) for values in formants]),
+            "range": torch.stack([values.amax(dim=0) - values.amin(dim=0) for values in formants]),
         }
-        shown = list(of_speakers.values()) if name == "both" else [of_speakers[name]]
-        return torch.cat(shown, dim=1)[self.speaker]
+        sides = list(by_speaker.values()) if name == "both" else [by_speaker[name]]
+        return torch.cat(sides, dim=1)[self.speaker]
 
 
 @cache
 def tokens() -> Tokens:
-    """Ten vowels of 75 speakers, each said twice."""
+    """Ten vowels of 75 speakers, two tokens of each."""
     vowels = peterson_barney()
     vowels = vowels.where(vowels.speaker != DROPPED_SPEAKER)
     _, first, speaker = np.unique(vowels.speaker, return_index=True, return_inverse=True)
-    introduction = [
+    enrolment = [
         [int(np.flatnonzero((speaker == s) & (vowels.vowel == v))[0]) for v in range(3)]
         for s in range(len(first))
     ]
@@ -78,7 +78,7 @@ def tokens() -> Tokens:
         targets=functional.one_hot(vowel, len(VOWELS)).float(),
         speaker=torch.tensor(speaker),
         group=vowels.group[first],
-        introduction=torch.tensor(introduction),
+        enrolment=torch.tensor(enrolment),
     )
 
 
@@ -90,8 +90,8 @@ def standardised(values: Tensor) -> Tensor:
 def divide(split: int, side: str) -> np.ndarray:
     """The part of each case: ``TRAIN``, ``HELD_OUT`` or ``TEST``; shape (cases,).
 
-    Test speakers are 4 men, 3 women and 3 children, or 2, 2 and 1 where the gate knows speakers;
-    as many of the others are held out.
+    Test speakers are 4 men, 3 women and 3 children, or 2, 2 and 1 where the gate sees the
+    speaker's identity; as many of the others are held out.
     """
     counts = {"m": 2, "w": 2, "c": 1} if side == "speaker" else {"m": 4, "w": 3, "c": 3}
     cases = tokens()
