@@ -31,7 +31,7 @@ GATE = "gate"
 COLUMNS = {
     "utterance": (pa.string(), "identifier of the utterance, unique in its layer"),
     "speaker": (pa.string(), "the speaker"),
-    "layer": (pa.string(), f"which sparse layer routes; {GATE} for the gate over whole experts"),
+    "layer": (pa.string(), f"the sparse layer; {GATE} for the gate over whole experts"),
     "frame": (pa.int32(), "number of the frame (or token) in its utterance, from 0"),
     "start": (pa.float64(), "when the frame begins, seconds from the start of the utterance"),
     "phoneme": (pa.string(), "the reference phoneme of the frame; null where there is none"),
@@ -71,7 +71,7 @@ class RoutingParquet:
             path: The file; replaced if there is one.
             experts: Names of the experts, in the order of the weights' columns.
             phonemes: Names of the phonemes, in the order of the phonemes' indices.
-            layer: Which sparse layer routes; None for the gate.
+            layer: The sparse layer; None for the gate.
         """
         self.path = path
         self._phonemes = list(phonemes)
