@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import page, results
+from benchmarks.results import table
 from phoneme_moe.corpora import SPLITS, PreparedCorpus, ensure_corpus
 from phoneme_moe.reproductions.alignment import (
     Aligner,
@@ -117,6 +118,40 @@ def voicing_onsets(corpus: PreparedCorpus) -> dict[str, float]:
 def _cuts(corpus: PreparedCorpus) -> Iterator[Any]:
     for split in SPLITS:
         yield from corpus.cuts(split)
+
+
+def section(figures: dict[str, Any]) -> str:
+    """Markdown of the figures for docs/benchmarks.md."""
+    rows = [
+        [
+            name,
+            f"{errors['phonemes']:,}",
+            *(f"{errors[key]:.0f}" for key in ("median", "shift")),
+            *(f"{errors[key]:.1f}" for key in ("within_20", "within_40")),
+        ]
+        for name, errors in figures.items()
+    ]
+    return (
+        "## Onset errors of forced alignment\n\nTokens of the experiments on real digits are cut "
+        "by "
+        "a CTC model with label priors, trained on FSDD and additionally\non speechocean762 "
+        "(`phoneme_moe/reproductions/alignment.py`; `python -m benchmarks.alignment`). On the "
+        "announcers, whose\ntimes are exact, the same model is trained on their words. FSDD has no "
+        "times: there the onset of the second phoneme of *two*\nto *seven* is compared with the "
+        "rise of power between 150 and 900 Hz, which is independent of the model, but covers no "
+        "other\nphonemes. Plots of *seven* look worst: V, AH and N are often squeezed together.\n\n"
+        + table(
+            [
+                "onsets",
+                "phonemes",
+                "median error, ms",
+                "shift, ms",
+                "within 20 ms, %",
+                "within 40 ms, %",
+            ],
+            rows,
+        )
+    )
 
 
 def main() -> None:

@@ -1,10 +1,10 @@
-"""What one sparse layer costs from 4 to 256 experts, and what it could cost at best.
+"""Time of one sparse layer with 4 to 256 experts, and its lower limit.
 
 ``python -m benchmarks.flat_cost`` times a layer of 256 features with top-2 routing to experts of
 256 hidden units on 8,000 frames, its router included, forward and with the gradients of the input
-and of all parameters: as it is here, as all experts on all frames, and as other libraries have it
-(those that are installed: the extra ``peers``). Contestants take turns, in a new order and on other
-frames every round, and medians are compared; the least is kept beside them.
+and of all parameters: ours, all experts on all frames, and other libraries' layers (those that are
+installed: the extra ``peers``). Layers take turns, in a new order and on other frames every round;
+medians are compared, and the minimum is shown beside them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks import page, results
-from benchmarks.tables import table
+from benchmarks.results import table
 from phoneme_moe.mixture.sparse.expert_feed_forward import ExpertFeedForward
 from phoneme_moe.mixture.sparse.expert_rows import Assignment
 from phoneme_moe.mixture.sparse.layer import SparseFeedForward
@@ -34,7 +34,7 @@ UTTERANCES, FRAMES, WIDTH, HIDDEN, TOP_K = 8, 1000, 256, 256, 2
 SIZES = (4, 16, 64, 256)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 SLOW = 2.0
-"""A contestant that takes longer than so many seconds is timed only once, after a first step."""
+"""A layer that takes longer than this, in seconds, is timed only once, after a first step."""
 
 OURS, ALONE, DENSE = "phoneme_moe", "its experts alone", "all experts on all frames"
 PEERS = ("mixture-of-experts", "st-moe-pytorch", "Mixtral", "Mixtral, grouped_mm")
@@ -43,7 +43,7 @@ Layer = Callable[[Tensor], Tensor]
 
 
 class OurLayer(nn.Module):
-    """The layer as recipes have it, statistics of its router and all; balancing losses apart."""
+    """The layer of recipes, with the statistics of its router, without balancing losses."""
 
     def __init__(self, num_experts: int) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class OurLayer(nn.Module):
         self.layer = SparseFeedForward(experts, router)
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Shape (utterances, frames, width), as given; no frame is padding."""
+        """Shape (utterances, frames, width), as the input; no frame is padding."""
         mask = torch.ones(frames.shape[:2], dtype=torch.bool, device=frames.device)
         out: Tensor = self.layer(frames, mask, RouterContext(frames))[0]
         return out
@@ -73,34 +73,34 @@ class SparseLayer(nn.Module):
         return Assignment(token, experts.flatten(), scores.softmax(dim=-1).flatten())
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Shape (utterances, frames, width), as given."""
+        """Shape (utterances, frames, width), as the input."""
         flat = frames.flatten(0, 1)
         out: Tensor = self.experts(flat, self.route(flat))
         return out.view(frames.shape)
 
 
 class ExpertsAlone(SparseLayer):
-    """The same without the time of its router: what is assigned is prepared."""
+    """The same without the time of its router: the assignment is prepared."""
 
-    given: Assignment
+    assignment: Assignment
 
     def prepare(self, frames: Tensor) -> None:
-        """Routes frames of shape (utterances, frames, width), before time is taken."""
+        """Routes frames of shape (utterances, frames, width), before timing begins."""
         with torch.no_grad():
-            given = super().route(frames.flatten(0, 1))
-        weight = given.weight.requires_grad_()
-        self.given = Assignment(given.token, given.expert, weight)
+            routed = super().route(frames.flatten(0, 1))
+        weight = routed.weight.requires_grad_()
+        self.assignment = Assignment(routed.token, routed.expert, weight)
 
     def route(self, frames: Tensor) -> Assignment:
-        """What was prepared."""
-        return self.given
+        """The prepared assignment."""
+        return self.assignment
 
 
 class AllExperts(SparseLayer):
     """Every expert on every frame as two large products, times a weight that is mostly 0."""
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Shape (utterances, frames, width), as given; an utterance at a time."""
+        """Shape (utterances, frames, width), as the input; an utterance at a time."""
         return torch.stack([self._of_utterance(utterance) for utterance in frames])
 
     def _of_utterance(self, frames: Tensor) -> Tensor:
@@ -114,7 +114,7 @@ class AllExperts(SparseLayer):
 
 
 def build(name: str, num_experts: int) -> nn.Module:
-    """A contestant; ImportError when it is not installed."""
+    """A layer by its name; ImportError if its library is not installed."""
     if name == OURS:
         return OurLayer(num_experts)
     if name == ALONE:
@@ -139,7 +139,7 @@ def build(name: str, num_experts: int) -> nn.Module:
         config._experts_implementation = "grouped_mm" if "grouped" in name else "eager"
         module = importlib.import_module("transformers.models.mixtral.modeling_mixtral")
         layer = module.MixtralSparseMoeBlock(config)
-        for parameter in layer.parameters():  # it leaves them as memory was
+        for parameter in layer.parameters():  # it leaves them uninitialised
             nn.init.normal_(parameter, std=WIDTH**-0.5)
     return layer
 
@@ -153,14 +153,14 @@ def step(layer: nn.Module, frames: Tensor, gradient: Tensor, dtype: torch.dtype)
     start = time.perf_counter()
     with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
         out = layer(frames)
-    out = out[0] if isinstance(out, tuple) else out  # beside losses
+    out = out[0] if isinstance(out, tuple) else out  # others return losses too
     forward = time.perf_counter() - start
     out.backward(gradient.to(out.dtype))
     return [forward, time.perf_counter() - start]
 
 
 def limit(dtype: torch.dtype) -> list[float]:
-    """Seconds of nothing but the two products of all rows by one matrix, and their gradients."""
+    """Seconds of the two products of all rows by one matrix, and their gradients, alone."""
     rows = torch.randn(UTTERANCES * FRAMES * TOP_K, WIDTH).to(dtype)
     weight = torch.randn(WIDTH, HIDDEN).to(dtype)
     start = time.perf_counter()
@@ -171,8 +171,8 @@ def limit(dtype: torch.dtype) -> list[float]:
     return [2 * forward, 2 * (time.perf_counter() - start)]
 
 
-def beyond(num_experts: int, dtype: torch.dtype) -> list[float]:
-    """Seconds of what grows with the number of experts, even at best, as passes of their own.
+def growing_part(num_experts: int, dtype: torch.dtype) -> list[float]:
+    """Seconds of what necessarily grows with the number of experts, as separate passes.
 
     The router's product with its gradients, weights that are read (once forward, once for the
     gradient of the frames), and gradients of the weights that are written.
@@ -192,11 +192,11 @@ def beyond(num_experts: int, dtype: torch.dtype) -> list[float]:
 
 
 def measure(sizes: tuple[int, ...], rounds: int) -> dict[str, Any]:
-    """Times all contestants at all sizes.
+    """Times all layers at all sizes.
 
     Args:
         sizes: Numbers of experts.
-        rounds: Times each is timed, after one that does not count.
+        rounds: Timed rounds, after a warm-up round.
     """
     torch.manual_seed(0)
     order = random.Random(0)
@@ -218,35 +218,35 @@ def measure(sizes: tuple[int, ...], rounds: int) -> dict[str, Any]:
     gradient = torch.randn(UTTERANCES, FRAMES, WIDTH)
     figures: dict[str, Any] = {"missing": missing, "busiest": busiest, "failed": {}}
     for dtype_name, dtype in DTYPES.items():
-        taken: dict[tuple[str, int], list[list[float]]] = {}
+        timings: dict[tuple[str, int], list[list[float]]] = {}
         limits: list[list[float]] = []
-        further: dict[int, list[list[float]]] = {size: [] for size in sizes}
+        growing: dict[int, list[list[float]]] = {size: [] for size in sizes}
         waiting = list(layers)
         for number in range(rounds + 1):
             order.shuffle(waiting)
             for key in list(waiting):
-                now = functools.partial(step, layers[key], frames[number % 4], gradient, dtype)
+                run = functools.partial(step, layers[key], frames[number % 4], gradient, dtype)
                 limits.append(limit(dtype))
-                further[key[1]].append(beyond(key[1], dtype))
+                growing[key[1]].append(growing_part(key[1], dtype))
                 try:
-                    seconds = now()
+                    seconds = run()
                 except RuntimeError as error:
                     figures["failed"][f"{key[0]}, {key[1]} experts, {dtype_name}"] = str(error)
                     waiting.remove(key)
                     continue
                 layers[key].zero_grad(set_to_none=True)
-                taken.setdefault(key, []).append(seconds)
+                timings.setdefault(key, []).append(seconds)
                 if seconds[1] > SLOW and number:
                     waiting.remove(key)
             print(f"{dtype_name}: round {number} of {rounds}", flush=True)
         figures[dtype_name] = {
             "limit": _summary(limits),
-            "beyond": {str(size): _summary(values) for size, values in further.items()},
+            "beyond": {str(size): _summary(values) for size, values in growing.items()},
             "layers": {
                 name: {
-                    str(size): _summary(taken[name, size][1:])
+                    str(size): _summary(timings[name, size][1:])
                     for size in sizes
-                    if len(taken.get((name, size), [])) > 1
+                    if len(timings.get((name, size), [])) > 1
                 }
                 for name in names
                 if name not in missing
@@ -256,7 +256,7 @@ def measure(sizes: tuple[int, ...], rounds: int) -> dict[str, Any]:
 
 
 def _busiest(expert: Tensor, num_experts: int) -> float:
-    """Load of the busiest expert, 1 if all are equally busy."""
+    """Load of the busiest expert, 1 if all are equally loaded."""
     load = torch.bincount(expert, minlength=num_experts).double()
     return float(load.max() / load.mean())
 
@@ -278,19 +278,21 @@ def section(figures: dict[str, Any]) -> str:
     parts = [
         "## Cost of a sparse layer from 4 to 256 experts\n",
         f"`python -m benchmarks.flat_cost` ({figures['machine']}). One layer with its router: "
-        f"{WIDTH} features, top-2 of experts with {HIDDEN} rectified hidden units and biases, "
+        f"{WIDTH} features, top-2 of experts with {HIDDEN} rectified hidden\nunits and biases, "
         f"{UTTERANCES} utterances of {FRAMES:,} frames, four batches in turn; gradients of the "
-        "input and all\nparameters. bf16 is autocast over float32 parameters. ms, median "
-        "(least) of rounds in which all take turns. The limit is what\nthe same products take "
-        "as plain products with one matrix, share = limit / layer, medians. "
-        "What\ngrows with the experts at best is the router's product, weights that are read and "
-        "gradients that are written: the row\nbelow the limit adds the times of these, each by "
-        "itself. "
-        "Other libraries keep their own\ndefaults but hidden size and top-2: "
-        "`mixture-of-experts` (ReLU, no biases, capacity 1.25, drops second choices at random),\n"
-        "`st-moe-pytorch` (GEGLU and Mixtral SwiGLU: half as many products again; capacity 1.25; "
-        "its auxiliary losses are not\ndifferentiated), Mixtral of `transformers` as its loop "
-        "over experts and with `grouped_mm`, which autocast leaves in float32.\n",
+        "input and all parameters. bf16 is\nautocast over float32 parameters. ms, median (minimum) "
+        "of rounds in which all layers take turns. The limit is the time of\nthe same products as "
+        "plain products with one matrix, share = limit / layer, medians. What necessarily grows "
+        "with the number\nof experts is the router's product, reading weights and writing "
+        "gradients: "
+        "the row below the limit adds their times, each\nmeasured by itself. Other libraries keep "
+        "their defaults except for hidden size and top-2: `mixture-of-experts` (ReLU, no\nbiases, "
+        "capacity 1.25, drops second choices at random), `st-moe-pytorch` (GEGLU and Mixtral "
+        "SwiGLU: "
+        "half as many products\nagain; capacity 1.25; its auxiliary losses are not "
+        "differentiated), "
+        "Mixtral of `transformers` as its loop over experts and\nwith `grouped_mm`, which autocast "
+        "leaves in float32.\n",
     ]
     for name, why in figures["missing"].items():
         parts.append(f"Not installed, so not timed: {name} ({why}).\n")
@@ -300,48 +302,48 @@ def section(figures: dict[str, Any]) -> str:
         for kind, title in (("both", "forward and backward"), ("forward", "forward")):
             rows = _rows(figures[dtype], sizes, kind)
             parts.append(f"### {title}, {dtype}\n\n{table(['experts', *sizes], rows)}")
-    parts.append("### Bars\n\n" + "".join(f"- {line}\n" for line in _bars(figures)))
+    parts.append("### Targets\n\n" + "".join(f"- {line}\n" for line in _targets(figures)))
     return "\n".join(parts)
 
 
 def _rows(figures: dict[str, Any], sizes: list[str], kind: str) -> list[list[str]]:
-    least = figures["limit"][kind]
-    rows = [["limit", *[f"{least['median_ms']:.0f} ({least['min_ms']:.0f})"] * len(sizes)]]
+    limit = figures["limit"][kind]
+    rows = [["limit", *[f"{limit['median_ms']:.0f} ({limit['min_ms']:.0f})"] * len(sizes)]]
     if "beyond" in figures:
-        sums = [least["median_ms"] + figures["beyond"][s][kind]["median_ms"] for s in sizes]
+        sums = [limit["median_ms"] + figures["beyond"][s][kind]["median_ms"] for s in sizes]
         rows.append(["limit, router and weights in and out", *(f"{t:.0f}" for t in sums)])
         rows.append([f"the same: times {sizes[0]} experts", *(f"{t / sums[0]:.2f}" for t in sums)])
     for name, of_sizes in figures["layers"].items():
         cells = [of_sizes[size][kind] if size in of_sizes else None for size in sizes]
-        shown = [f"{c['median_ms']:,.0f} ({c['min_ms']:,.0f})" if c else "-" for c in cells]
-        rows.append([name, *shown])
+        texts = [f"{c['median_ms']:,.0f} ({c['min_ms']:,.0f})" if c else "-" for c in cells]
+        rows.append([name, *texts])
     for name in (OURS, ALONE):
-        found = [figures["layers"][name][size][kind]["median_ms"] for size in sizes]
-        rows.append([f"{name}: times {sizes[0]} experts", *(f"{t / found[0]:.2f}" for t in found)])
-        shares = (100 * least["median_ms"] / t for t in found)
+        times = [figures["layers"][name][size][kind]["median_ms"] for size in sizes]
+        rows.append([f"{name}: times {sizes[0]} experts", *(f"{t / times[0]:.2f}" for t in times)])
+        shares = (100 * limit["median_ms"] / t for t in times)
         rows.append([f"{name}: share of the limit, %", *(f"{share:.0f}" for share in shares)])
     return rows
 
 
-def _bars(figures: dict[str, Any]) -> list[str]:
-    """What was aimed at and what was found, in float32, forward and backward."""
-    layers, least = figures["float32"]["layers"], figures["float32"]["limit"]["both"]
+def _targets(figures: dict[str, Any]) -> list[str]:
+    """Targets, and whether they are met, in float32, forward and backward."""
+    layers, limit = figures["float32"]["layers"], figures["float32"]["limit"]["both"]
     lines = []
 
-    def state(what: str, found: float, met: bool) -> None:
-        lines.append(f"{what}: {found:.2f}, {'met' if met else '**not met**'}.")
+    def state(target: str, value: float, met: bool) -> None:
+        lines.append(f"{target}: {value:.2f}, {'met' if met else '**not met**'}.")
 
     for name in (OURS, ALONE):
-        time_of = {s: found["both"]["median_ms"] for s, found in layers[name].items()}
+        time_of = {s: times["both"]["median_ms"] for s, times in layers[name].items()}
         for size, most in (("64", 1.15), ("256", 1.4)):
             if size in time_of and "4" in time_of:
                 ratio = time_of[size] / time_of["4"]
                 state(f"{name}, {size} experts, at most {most} times 4", ratio, ratio <= most)
         for size in ("16", "64"):
             if size in time_of:
-                share = least["median_ms"] / time_of[size]
+                share = limit["median_ms"] / time_of[size]
                 state(f"{name}, {size} experts, at least 0.65 of the limit", share, share >= 0.65)
-    for size, found in layers[OURS].items():
+    for size, ours in layers[OURS].items():
         others = {
             name: layers[name][size]["both"]["median_ms"]
             for name in PEERS
@@ -349,7 +351,7 @@ def _bars(figures: dict[str, Any]) -> list[str]:
         }
         if others:
             best = min(others, key=others.__getitem__)
-            faster = others[best] / found["both"]["median_ms"]
+            faster = others[best] / ours["both"]["median_ms"]
             state(f"{size} experts, times as fast as the best other, {best}", faster, faster > 1)
     return lines
 
@@ -358,7 +360,7 @@ def main() -> None:
     """Measures, prints the section, keeps the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--quick", action="store_true", help="4 and 16 experts, nothing kept")
-    parser.add_argument("--rounds", type=int, default=15, help="times each is timed")
+    parser.add_argument("--rounds", type=int, default=15, help="timed rounds")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)

@@ -1,4 +1,4 @@
-"""A drawing of the ladder: who makes fewer errors than the dense net, and how they got there."""
+"""Figure of the ladder: errors relative to the dense net on test, and on dev by epoch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BEST, OTHERS = COLOURS[0], "#b0b0b0"
 
 
 def draw(figures: dict[str, Any], order: tuple[str, ...], folder: Path) -> None:
-    """Writes ``sparse_ladder.svg`` into a folder, where there is a sparse recipe to compare.
+    """Writes ``sparse_ladder.svg`` into a folder, if there is a sparse recipe to compare.
 
     Args:
         figures: As ``benchmarks.sparse_ladder`` keeps them.
@@ -27,13 +27,13 @@ def draw(figures: dict[str, Any], order: tuple[str, ...], folder: Path) -> None:
     from matplotlib.figure import Figure
 
     baseline = runs_of(figures, BASELINE)
-    found = [r for r in order if r != BASELINE and runs_of(figures, r)]
-    if not baseline or not found:
+    recipes = [r for r in order if r != BASELINE and runs_of(figures, r)]
+    if not baseline or not recipes:
         return
     best = best_of(figures, order)
-    figure = Figure(figsize=(9, 0.9 + 0.32 * max(6, len(found))), layout="constrained")
+    figure = Figure(figsize=(9, 0.9 + 0.32 * max(6, len(recipes))), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.15))
-    changes = {r: change for r in found if (change := compare(figures, r)) is not None}
+    changes = {r: change for r in recipes if (change := compare(figures, r)) is not None}
     ranked = sorted(changes, key=lambda r: changes[r].whole, reverse=True)
     for row, recipe in enumerate(ranked):
         change = changes[recipe]
@@ -44,21 +44,21 @@ def draw(figures: dict[str, Any], order: tuple[str, ...], folder: Path) -> None:
     left.axvline(0, color="black", linewidth=0.8)
     left.set_yticks(range(len(ranked)), ranked)
     left.set_xlabel("errors on test against dense, % of them (95 %)")
-    _curves(right, figures, found, best)
+    _curves(right, figures, recipes, best)
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
     with atomic_path(folder / "sparse_ladder.svg") as temporary:
         temporary.write_bytes(figure_bytes(figure, "svg", "Sparse mixtures against one dense net"))
 
 
-def _curves(axes: Axes, figures: dict[str, Any], found: list[str], best: str | None) -> None:
+def _curves(axes: Axes, figures: dict[str, Any], recipes: list[str], best: str | None) -> None:
     """Errors on dev, epoch by epoch."""
-    looks = {recipe: (OTHERS, 1.0) for recipe in found if recipe != best}
+    styles = {recipe: (OTHERS, 1.0) for recipe in recipes if recipe != best}
     if best is not None:
-        looks[best] = (BEST, 2.0)
-    looks[BASELINE] = ("black", 2.0)
+        styles[best] = (BEST, 2.0)
+    styles[BASELINE] = ("black", 2.0)
     lowest = 100.0
-    for number, (recipe, (colour, width)) in enumerate(looks.items()):
+    for number, (recipe, (colour, width)) in enumerate(styles.items()):
         history = runs_of(figures, recipe)[0]["history"]
         errors = [100 * epoch["dev_error"] for epoch in history]
         lowest = min([lowest, *errors])

@@ -1,4 +1,4 @@
-"""The section of docs/benchmarks.md on sparse mixtures, from the figures that the ladder kept."""
+"""The section of docs/benchmarks.md on sparse mixtures, from the kept figures of the ladder."""
 
 from __future__ import annotations
 
@@ -9,37 +9,37 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.tables import table
+from benchmarks.results import table
 
 BASELINE = "dense"
-READ, BEST_PATH = "errors_beam", "errors"
-"""Errors as the run is read by every command, which is by beam search, and by the best path."""
+BEAM, GREEDY = "errors_beam", "errors"
+"""Errors of beam search, the default decoding of these runs, and of greedy decoding."""
 DRAWS = 10_000
 PICTURE = (
     "![Fewer or more errors than the dense net, and errors on dev over the epochs]"
     "(images/sparse_ladder.svg)\n\n"
 )
 FEWER_ERRORS, DENSE_PER = 0.05, 0.42
-"""What the best sparse recipe should save of the errors of ``dense``, and the most that makes."""
+"""Targets: relative error reduction of the best sparse recipe, and PER of ``dense``."""
 LONGEST_PER, LONGEST_MINUTES = 0.34, 120
-"""The most errors, and minutes, of what is trained for as few errors as there can be."""
+"""Targets of the recipes trained for the lowest PER: PER, and minutes of training."""
 
 
 def runs_of(figures: dict[str, Any], recipe: str) -> list[dict[str, Any]]:
     """Figures of a recipe's seeds."""
-    return [found for key, found in sorted(figures.items()) if key.split("/")[0] == recipe]
+    return [run for key, run in sorted(figures.items()) if key.split("/")[0] == recipe]
 
 
 @dataclass(frozen=True)
 class Change:
-    """How one recipe's errors differ from another's.
+    """Difference between the errors of two recipes.
 
     Attributes:
         whole: Relative change of PER.
         low: Lower end of its 95 % interval.
         high: Upper end.
-        p: Two-sided.
-        seeds: That both have, of which errors are the mean.
+        p: Two-sided p value.
+        seeds: Number of seeds that both have; errors are means over them.
     """
 
     whole: float
@@ -55,7 +55,7 @@ class Change:
 
 
 def compare(
-    figures: dict[str, Any], recipe: str, baseline: str = BASELINE, errors: str = READ
+    figures: dict[str, Any], recipe: str, baseline: str = BASELINE, errors: str = BEAM
 ) -> Change | None:
     """Paired bootstrap of two recipes over utterances (Bisani & Ney 2004).
 
@@ -63,12 +63,12 @@ def compare(
 
     Args:
         figures: As ``benchmarks.sparse_ladder`` keeps them.
-        recipe: Name of the one.
-        baseline: Of the other.
-        errors: Key of the errors that are compared, ``READ`` or ``BEST_PATH``.
+        recipe: Name of the recipe.
+        baseline: Name of the recipe that it is compared with.
+        errors: Key of the errors, ``BEAM`` or ``GREEDY``.
 
     Returns:
-        None where there is no seed of both.
+        None if they have no seed in common.
     """
     pairs = [
         (run, other)
@@ -80,14 +80,14 @@ def compare(
     if not pairs:
         return None
     lengths = np.array(pairs[0][0]["lengths"], dtype=np.float64)
-    one, other = (_mean_errors([pair[side] for pair in pairs], errors) for side in (0, 1))
+    ours, theirs = (_mean_errors([pair[side] for pair in pairs], errors) for side in (0, 1))
     generator = np.random.default_rng(0)
     even = np.full(len(lengths), 1 / len(lengths))
     counts = generator.multinomial(len(lengths), even, size=DRAWS)
-    change = (counts @ one) / (counts @ other) - 1
+    change = (counts @ ours) / (counts @ theirs) - 1
     low, high = np.quantile(change, [0.025, 0.975])
     beyond = min((change >= 0).mean(), (change <= 0).mean())
-    whole = float(one.sum() / other.sum() - 1)
+    whole = float(ours.sum() / theirs.sum() - 1)
     p = min(1.0, max(2 * float(beyond), 1 / DRAWS))
     return Change(whole, float(low), float(high), p, len(pairs))
 
@@ -114,14 +114,14 @@ def section(figures: dict[str, Any], order: tuple[str, ...]) -> str:
             continue
         first = runs[0]
         changes = []
-        for key, errors in (("per_beam", READ), ("per", BEST_PATH)):
-            found = None if recipe == BASELINE else compare(figures, recipe, errors=errors)
-            change = ["", ""]
-            if found is not None:
-                change = [found.interval, f"{found.p:.4f}"]
+        for key, errors in (("per_beam", BEAM), ("per", GREEDY)):
+            change = None if recipe == BASELINE else compare(figures, recipe, errors=errors)
+            cells = ["", ""]
+            if change is not None:
+                cells = [change.interval, f"{change.p:.4f}"]
             elif recipe != BASELINE:
-                change = ["readings not kept", ""]
-            changes += [_rates(runs, key), *change]
+                cells = ["no errors by utterance", ""]
+            changes += [_rates(runs, key), *cells]
         rows.append(
             [
                 f"`{recipe}`",
@@ -137,10 +137,10 @@ def section(figures: dict[str, Any], order: tuple[str, ...]) -> str:
     head = [
         "recipe",
         "PER, %",
-        "against `dense`, % of it (95 %)",
+        "relative to `dense`, % (95 %)",
         "p",
-        "best path, %",
-        "against `dense`, % of it (95 %)",
+        "greedy, %",
+        "relative to `dense`, % (95 %)",
         "p",
         "weights, M",
         "active, M",
@@ -153,13 +153,13 @@ def section(figures: dict[str, Any], order: tuple[str, ...]) -> str:
         f"## Sparse mixtures against one dense net\n\n{PICTURE if best_of(figures, order) else ''}"
         "`python -m benchmarks.sparse_ladder`: "
         f"speechocean762, 115 training speakers, {first_epochs(baseline)} epochs for all; PER "
-        "(39 phonemes, no\nfolding) on 25 test speakers whom nobody heard in training. Change and "
-        "p: paired bootstrap over the 500 test utterances.\nPER is as every command reads these "
-        "runs: by a beam of 16 with the 5-gram of the run's own training phonemes, weighed on dev\n"
-        "(`task.beam`); best path is without both (`--beam 0`). Multiply-adds are of a frame of 40 "
-        "ms, minutes and frames a second of\none process of one thread (two run at a time); a "
-        "recipe's epochs were trained once, frames are of 10 ms without padding,\ninference to "
-        "the best path.\n\n"
+        "(39 phonemes, no\nfolding) on 25 unseen test speakers. Change and p: paired bootstrap "
+        "over the 500 test utterances. PER is by the default\ndecoding of these runs: beam search "
+        "with "
+        "a beam of 16 and the 5-gram of the run's training phonemes, weighted on dev\n"
+        "(`task.beam`); greedy is `--beam 0`. Multiply-adds are per frame of 40 ms, minutes and "
+        "frames/s are of one process of one\nthread (two run at a time); minutes count every epoch "
+        "once, frames are of 10 ms without padding, inference is greedy.\n\n"
     )
     text += table(head, rows) + _bars(figures, baseline, order)
     routed = [r for r in order if r != BASELINE and runs_of(figures, r)]
@@ -169,28 +169,28 @@ def section(figures: dict[str, Any], order: tuple[str, ...]) -> str:
 
 
 def best_of(figures: dict[str, Any], order: tuple[str, ...]) -> str | None:
-    """The sparse recipe that saves most errors, seed by seed; None where none was run."""
-    found = {recipe: compare(figures, recipe) for recipe in order if recipe != BASELINE}
-    changes = {recipe: change.whole for recipe, change in found.items() if change is not None}
-    return min(changes, key=changes.__getitem__, default=None)
+    """The sparse recipe with the largest error reduction, seed by seed; None if none was run."""
+    changes = {recipe: compare(figures, recipe) for recipe in order if recipe != BASELINE}
+    relative = {recipe: change.whole for recipe, change in changes.items() if change is not None}
+    return min(relative, key=relative.__getitem__, default=None)
 
 
 def _bars(figures: dict[str, Any], baseline: list[dict[str, Any]], order: tuple[str, ...]) -> str:
-    """What was aimed at and what was found."""
+    """Targets, and whether they are met."""
     lines = []
     best = best_of(figures, order)
     if best is not None:
-        read, plain = (compare(figures, best, errors=e) for e in (READ, BEST_PATH))
-        assert read is not None
-        assert plain is not None
+        beam, greedy = (compare(figures, best, errors=e) for e in (BEAM, GREEDY))
+        assert beam is not None
+        assert greedy is not None
         lines.append(
             f"`{best}`, the best sparse one, at least {100 * FEWER_ERRORS:.0f} % fewer errors than "
-            f"`dense`, p < 0.05: {_saved(read)}; by the best path {_saved(plain)}."
+            f"`dense`, p < 0.05: {_reduction(beam)}; greedy {_reduction(greedy)}."
         )
-    read_per, plain_per = (mean(run[key] for run in baseline) for key in ("per_beam", "per"))
+    beam_per, greedy_per = (mean(run[key] for run in baseline) for key in ("per_beam", "per"))
     lines.append(
-        f"`{BASELINE}`, at most {100 * DENSE_PER:.0f} %: {_at_most(read_per)}; by the best path "
-        f"{_at_most(plain_per)}."
+        f"`{BASELINE}`, at most {100 * DENSE_PER:.0f} %: {_at_most(beam_per)}; greedy "
+        f"{_at_most(greedy_per)}."
     )
     return "\n" + "".join(f"- {line}\n" for line in lines)
 
@@ -199,7 +199,7 @@ def _at_most(rate: float) -> str:
     return f"{100 * rate:.2f} %, {'met' if rate <= DENSE_PER else '**not met**'}"
 
 
-def _saved(change: Change) -> str:
+def _reduction(change: Change) -> str:
     met = "met" if change.whole <= -FEWER_ERRORS and change.p < 0.05 else "**not met**"
     seeds = f"{change.seeds} seed{'s' * (change.seeds > 1)}"
     return f"{change.interval} %, p = {change.p:.4f}, {seeds}, {met}"
@@ -234,18 +234,19 @@ def _routing(figures: dict[str, Any], recipes: list[str]) -> str:
             )
     head = ["recipe", "layer", "experts", "load cv", "dead", "bits on speaker", "bits on phoneme"]
     return (
-        "\nWhere the test frames went: how uneven (coefficient of variation of the load; dead is "
-        "below a tenth of an equal share), and\nwhat the expert that is asked tells of who speaks "
-        "(of 4.64 bits) and of what is said.\n\n" + table(head, rows)
+        "\nRouting of the test frames: coefficient of variation (cv) of the load, dead experts "
+        "(below a tenth of an equal share), and\nmutual information of expert and speaker (of "
+        "4.64 bits) "
+        "and of expert and phoneme.\n\n" + table(head, rows)
     )
 
 
 def longest_section(figures: dict[str, Any], recipes: tuple[str, str]) -> str:
-    """What is trained longer than the ladder, for as few errors as there can be.
+    """The recipes trained longer than the ladder, for the lowest PER.
 
     Args:
         figures: As ``benchmarks.sparse_ladder`` keeps them.
-        recipes: The sparse one and the dense one that it is held against.
+        recipes: The sparse one, and the dense one that it is compared with.
     """
     rows, lines = [], []
     for recipe in recipes:
@@ -258,7 +259,7 @@ def longest_section(figures: dict[str, Any], recipes: tuple[str, str]) -> str:
                     f"{100 * run['per_beam']:.2f}",
                     f"{100 * low:.2f} to {100 * high:.2f}",
                     f"{run['beam']}",
-                    f"{run.get('num_shifts', 1)}",
+                    f"{run.get('hearings', 1)}",
                     f"{100 * run['per']:.2f}",
                     f"{run['epochs']}",
                     f"{minutes:.0f}",
@@ -279,16 +280,16 @@ def longest_section(figures: dict[str, Any], recipes: tuple[str, str]) -> str:
     change = compare(figures, sparse, dense)
     if change is not None:
         lines.append(
-            f"- `{sparse}` against `{dense}`, which has as many multiply-adds: {_saved(change)} "
-            f"(bar: {100 * FEWER_ERRORS:.0f} % fewer errors).\n"
+            f"- `{sparse}` against `{dense}`, with as many multiply-adds: {_reduction(change)} "
+            f"(target: {100 * FEWER_ERRORS:.0f} % fewer errors).\n"
         )
     head = [
         "recipe",
         "PER, %",
         "95 % interval",
         "beam",
-        "hearings",
-        "best path, %",
+        "shifts",
+        "greedy, %",
         "epochs",
         "minutes",
         "weights, M",
@@ -296,10 +297,12 @@ def longest_section(figures: dict[str, Any], recipes: tuple[str, str]) -> str:
         "multiply-adds, M",
     ]
     return (
-        "\n### For as few errors as there can be\n\nThe same speech and the same test speakers, "
-        "trained for longer and read as the run is read by every command (by beam search\nwith its "
-        "n-gram, where it was trained with one; hearings begin their frames 10 ms apart and are "
-        "pooled). One process of one thread.\n\n" + table(head, rows) + "\n" + "".join(lines)
+        "\n### The lowest PER\n\nThe same speech and the same test speakers, longer training, and "
+        "the default decoding of the run (beam search with its\nn-gram, where it was trained with "
+        "one; shifts, 10 ms apart, are test-time augmentation). One process of one thread.\n\n"
+        + table(head, rows)
+        + "\n"
+        + "".join(lines)
     )
 
 
@@ -313,11 +316,11 @@ def _interval(run: dict[str, Any]) -> tuple[float, float]:
 
 
 def collapse_section(figures: dict[str, Any], recipes: tuple[str, ...]) -> str:
-    """The rich-get-richer loop and its cure, epoch by epoch."""
-    found = {recipe: runs_of(figures, recipe) for recipe in recipes}
-    if not all(found.values()):
+    """Expert collapse without balancing, and training with it, epoch by epoch."""
+    runs_by_recipe = {recipe: runs_of(figures, recipe) for recipe in recipes}
+    if not all(runs_by_recipe.values()):
         return ""
-    histories = {recipe: runs[0]["history"] for recipe, runs in found.items()}
+    histories = {recipe: runs[0]["history"] for recipe, runs in runs_by_recipe.items()}
     epochs = min(len(history) for history in histories.values())
     shown = sorted({0, 1, 2, 4, 9, epochs // 2, epochs - 1} & set(range(epochs)))
     rows = [
@@ -339,10 +342,10 @@ def collapse_section(figures: dict[str, Any], recipes: tuple[str, ...]) -> str:
     for recipe in recipes:
         head += [f"`{recipe}` load cv", "dead", "dev PER, %"]
     tests = ", ".join(
-        f"`{recipe}` {100 * runs[0]['per_beam']:.2f} %" for recipe, runs in found.items()
+        f"`{recipe}` {100 * runs[0]['per_beam']:.2f} %" for recipe, runs in runs_by_recipe.items()
     )
     return (
         "\n### Collapse and its cure\n\nThe same small model without and with balancing: the worst "
-        f"layer's load, epoch by epoch. PER on test: {tests};\non dev by the best path.\n\n"
+        f"layer's load, epoch by epoch. PER on test: {tests};\non dev: greedy decoding.\n\n"
         + table(head, rows)
     )

@@ -1,9 +1,9 @@
-"""The ladder's recipes and the sparse layer on a GPU, where there is one.
+"""Speed of the ladder's recipes and of the sparse layer on a GPU.
 
 ``python -m benchmarks.on_gpu`` times training steps and recognition of every recipe of the ladder
 in bf16, and one sparse layer from 4 to 256 experts with ``grouped_mm`` and as a loop over experts.
-On a machine without a card it says so and measures nothing. ``--quick --device cpu`` runs the same
-code in small on a processor, and keeps nothing.
+Without a GPU it measures nothing. ``--quick --device cpu`` runs the same code on a CPU with few
+steps, and keeps nothing.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from benchmarks.flat_cost import (
     OurLayer,
     SparseLayer,
 )
+from benchmarks.results import table
 from benchmarks.sparse_ladder import RUNGS
-from benchmarks.tables import table
 from benchmarks.training_step import finish, measure_stage
 from phoneme_moe.corpora import load_corpus
 from phoneme_moe.data.examples import load_examples
@@ -42,19 +42,19 @@ GROUPED, LOOP = "grouped_mm", "a loop over experts"
 
 
 class LoopedLayer(SparseLayer):
-    """The same layer as most write it first: one expert after the other, each on its own frames."""
+    """The same layer as a loop: one expert after the other, each on the frames routed to it."""
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Shape (utterances, frames, width), as given."""
+        """Shape (utterances, frames, width), as the input."""
         flat, experts = frames.flatten(0, 1), self.experts
-        given = self.route(flat)
+        routed = self.route(flat)
         out = torch.zeros_like(flat)
         for expert in range(experts.num_experts):
-            own = (given.expert == expert).nonzero()[:, 0]
-            token = given.token[own]
+            rows = (routed.expert == expert).nonzero()[:, 0]
+            token = routed.token[rows]
             hidden = flat[token] @ experts.weight_in[expert] + experts.bias_in[expert]
-            said = torch.relu(hidden) @ experts.weight_out[expert] + experts.bias_out[expert]
-            out = out.index_add(0, token, (said * given.weight[own, None]).to(out.dtype))
+            outputs = torch.relu(hidden) @ experts.weight_out[expert] + experts.bias_out[expert]
+            out = out.index_add(0, token, (outputs * routed.weight[rows, None]).to(out.dtype))
         return out.view(frames.shape)
 
 
@@ -65,11 +65,11 @@ def time_layer(layer: nn.Module, dtype: torch.dtype, device: str, rounds: int) -
     seconds = []
     for _ in range(rounds + 2):
         layer.zero_grad(set_to_none=True)
-        own = frames.clone().requires_grad_()
+        inputs = frames.clone().requires_grad_()
         finish(device)
         began = time.perf_counter()
         with torch.autocast(device, torch.bfloat16, enabled=dtype == torch.bfloat16):
-            out = layer(own)
+            out = layer(inputs)
         out.backward(gradient.to(out.dtype))
         finish(device)
         seconds.append(time.perf_counter() - began)
@@ -77,7 +77,7 @@ def time_layer(layer: nn.Module, dtype: torch.dtype, device: str, rounds: int) -
 
 
 def measure_layers(sizes: tuple[int, ...], device: str, rounds: int) -> dict[str, Any]:
-    """Both ways at all sizes, by dtype, way and number of experts."""
+    """Both implementations at all sizes, by dtype, implementation and number of experts."""
     torch.manual_seed(0)
     return {
         dtype_name: {
@@ -92,7 +92,7 @@ def measure_layers(sizes: tuple[int, ...], device: str, rounds: int) -> dict[str
 
 
 def measure_recipe(recipe: Recipe, device: str, steps: int) -> dict[str, Any]:
-    """Frames a second of training and of recognition, and the most memory of a training step."""
+    """Frames per second of training and of recognition, and peak memory of a training step."""
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
     row = measure_stage(recipe, len(recipe.training.stages) - 1, steps, device)
@@ -124,25 +124,25 @@ def section(figures: dict[str, Any]) -> str:
         ]
         for row in figures["recipes"]
     ]
-    head = ["recipe", "ms a step", "training frames/s", "inference frames/s", "memory, MB"]
+    head = ["recipe", "ms per step", "training frames/s", "inference frames/s", "memory, MB"]
     text = (
         f"## On a GPU\n\n`python -m benchmarks.on_gpu`, on {figures['card']}, "
-        f"{figures['machine']}. Recipes of the ladder in bf16, 24 utterances a step; frames are "
+        f"{figures['machine']}. Recipes of the ladder in bf16, 24 utterances per step; frames are "
         f"real 10 ms frames.\n\n{table(head, rows)}\nOne sparse layer with its router: {WIDTH} "
         f"features, top-{TOP_K}, experts of {HIDDEN} hidden units,\n{UTTERANCES * FRAMES:,} "
         "frames; ms of forward and backward.\n"
     )
-    for dtype, ways in figures["layers"].items():
-        sizes = list(ways[GROUPED])
-        of_ways = [[name, *(f"{ways[name][size]:.2f}" for size in sizes)] for name in ways]
-        faster = [f"{ways[LOOP][size] / ways[GROUPED][size]:.1f}" for size in sizes]
-        shown = table([f"experts, {dtype}", *sizes], [*of_ways, ["times as fast", *faster]])
-        text += f"\n{shown}"
+    for dtype, kinds in figures["layers"].items():
+        sizes = list(kinds[GROUPED])
+        times = [[name, *(f"{kinds[name][size]:.2f}" for size in sizes)] for name in kinds]
+        faster = [f"{kinds[LOOP][size] / kinds[GROUPED][size]:.1f}" for size in sizes]
+        rows = [*times, ["times as fast", *faster]]
+        text += "\n" + table([f"experts, {dtype}", *sizes], rows)
     return text
 
 
 def main() -> None:
-    """Measures, prints the section, keeps the figures; without a card, says so."""
+    """Measures, prints the section, keeps the figures; without a GPU, says so."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--quick", action="store_true", help="little of everything, nothing kept")
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
@@ -150,14 +150,14 @@ def main() -> None:
     arguments = parser.parse_args()
     device: str = arguments.device
     if device == "cuda" and not torch.cuda.is_available():
-        print("no CUDA device here: nothing is measured")
+        print("no CUDA device: nothing is measured")
         return
     if device == "cpu" and not arguments.quick:
         parser.error("--device cpu: expected --quick too; other benchmarks are for processors")
     changes = ["corpus.max_utterances=1"] if arguments.quick else []
     sizes, rounds, steps = (SIZES[:2], 2, 2) if arguments.quick else (SIZES, 30, 60)
     figures: dict[str, Any] = {
-        "card": torch.cuda.get_device_name() if device == "cuda" else "no card",
+        "card": torch.cuda.get_device_name() if device == "cuda" else "no GPU",
         "machine": results.machine(),
         "layers": measure_layers(sizes, device, rounds),
         "recipes": [

@@ -1,42 +1,40 @@
-"""The published experiments done again in full, and docs/reproduction.md from their files.
+"""Full runs of the published experiments, and docs/reproduction.md from their results.
 
-``python -m benchmarks.reproduction [NAME ...]`` does the named experiments, or all; interrupt it at
-will. ``--page`` writes the page from what there is; ``--compare FOLDER`` holds quick results, in a
-folder each, against the kept ones: they must have the same form.
+``python -m benchmarks.reproduction [NAME ...]`` runs the named experiments, or all; it resumes when
+interrupted. ``--page`` only writes the page, from the kept results; ``--compare FOLDER`` compares
+quick results, in a folder each, with the kept ones: they must have the same form.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from phoneme_moe.files import write_text
 from phoneme_moe.reproductions import EXPERIMENTS
-from phoneme_moe.reproductions.results import markdown
+from phoneme_moe.reproductions.results import ReproductionDocument, markdown
 from phoneme_moe.reproductions.runner import reproduce
 
 RESULTS = Path(__file__).parent / "results" / "reproduction"
 DOCS = Path(__file__).parent.parent / "docs"
 
 OPTIONAL_ROWS = ("boosted trees, XGBoost",)
-"""Rows that are there only where another library is installed."""
+"""Rows that need an optional library."""
 
 HEAD = """# Reproduction
 
-Published figures of the founding experiments of mixtures of experts beside ours. Written by
+Published figures of the founding experiments on mixtures of experts beside ours. Written by
 `python -m benchmarks.reproduction` from `benchmarks/results/reproduction/`; each experiment runs
-from the command line as `phoneme-moe reproduce NAME`. A finding that was not found here stands as
-a **no**.
+from the command line as `phoneme-moe reproduce NAME`. A finding that was not reproduced is marked
+**no**.
 """
 
 
 def main() -> None:
-    """Does what is missing and writes the page."""
+    """Runs experiments and writes the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("names", nargs="*", default=[], metavar="NAME")
     parser.add_argument("--jobs", type=int)
@@ -57,53 +55,53 @@ def main() -> None:
     write_page()
 
 
-def kept_results(name: str) -> dict[str, Any]:
-    """What is kept of an experiment's full form."""
-    file = RESULTS / name / "results.json"
-    return dict(json.loads(file.read_text(encoding="utf-8")))
+def kept_results(name: str) -> ReproductionDocument:
+    """Results of an experiment's full form."""
+    return _read(RESULTS / name / "results.json")
 
 
-def form(data: Mapping[str, Any]) -> dict[str, Any]:
-    """What of results does not hang on their numbers: figures, and columns and rows of tables."""
+def _read(path: Path) -> ReproductionDocument:
+    return ReproductionDocument.model_validate_json(path.read_text(encoding="utf-8"))
+
+
+def form(document: ReproductionDocument) -> dict[str, Any]:
+    """What does not depend on the numbers: figures, and columns and rows of tables."""
     return {
-        "figures": data["figures"],
+        "figures": document.figures,
         **{
-            table["name"]: {
-                "title": table["title"],
-                "columns": table["columns"],
-                "rows": [row[0] for row in table["rows"] if row[0] not in OPTIONAL_ROWS],
+            table.name: {
+                "title": table.title,
+                "columns": table.columns,
+                "rows": [row[0] for row in table.rows if row[0] not in OPTIONAL_ROWS],
             }
-            for table in data["tables"]
+            for table in document.tables
         },
     }
 
 
 def compare(folder: Path) -> int:
-    """Holds the quick results in a folder against the kept ones.
+    """Compares the quick results in a folder with the kept ones.
 
     Returns:
-        How many experiments have another form, or none at all; each is named on standard error.
+        Number of experiments that differ in form or have no kept results; each is named on standard
+        error.
     """
     wrong = 0
-    for quick in sorted(folder.glob("*-quick/results.json")):
-        data = json.loads(quick.read_text(encoding="utf-8"))
-        kept = form(kept_results(data["name"]))
-        for part, found in form(data).items():
-            if found != kept.get(part):
+    for path in sorted(folder.glob("*-quick/results.json")):
+        quick = _read(path)
+        kept = form(kept_results(quick.name))
+        for part, value in form(quick).items():
+            if value != kept.get(part):
                 wrong += 1
-                message = f"found {found}, expected {kept.get(part)} as in the kept results"
-                print(f"{quick}: {part}: {message}", file=sys.stderr)
+                message = f"found {value}, expected {kept.get(part)} as in the kept results"
+                print(f"{path}: {part}: {message}", file=sys.stderr)
     return wrong
 
 
 def write_page(path: Path = DOCS / "reproduction.md") -> None:
-    """Writes docs/reproduction.md, or another file, from the results that are kept."""
-    parts = [HEAD]
-    for name in EXPERIMENTS:
-        kept = RESULTS / name / "results.json"
-        if kept.is_file():
-            parts.append(markdown(json.loads(kept.read_text(encoding="utf-8")), "images/"))
-    write_text(path, "\n".join(parts))
+    """Writes docs/reproduction.md, or another file, from the kept results."""
+    sections = [markdown(kept_results(name), "images/") for name in EXPERIMENTS]
+    write_text(path, "\n".join([HEAD, *sections]))
 
 
 if __name__ == "__main__":

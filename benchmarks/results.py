@@ -1,4 +1,4 @@
-"""Figures of the benchmarks, kept as JSON so that an interrupted benchmark goes on."""
+"""Figures of the benchmarks, kept as JSON so that an interrupted one resumes; as tables."""
 
 from __future__ import annotations
 
@@ -31,3 +31,9 @@ def machine() -> str:
     import torch
 
     return f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table whose columns after the first are aligned right."""
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"

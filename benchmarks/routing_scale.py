@@ -1,8 +1,8 @@
-"""Memory and time of the routing report for corpora of 1 to 100 hours, with made-up routing.
+"""Memory and time of the routing report for corpora of 1 to 100 hours, on synthetic routing.
 
 ``python -m benchmarks.routing_scale [--quick]``. Utterances of 5 s, top-2 of 64 experts, 125
-speakers, 40 phonemes; each part in a process of its own, so that memory is its own. No model is
-run: this is what a report takes after the forward pass.
+speakers, 40 phonemes; each part in a separate process, so that its memory is measured alone. No
+model is run: this is the cost of a report after the forward pass.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import page, results
-from benchmarks.tables import table
+from benchmarks.results import table
 from phoneme_moe.report.collect.parquet import RoutingParquet
 from phoneme_moe.report.collect.table import UtteranceRouting
 
@@ -33,8 +33,8 @@ SPEAKERS = 125
 FRAMES = 500
 """Of an utterance, 10 ms each."""
 FRAMES_PER_HOUR = 360_000
-DIFFERENT = 256
-"""Utterances that are made; the others are the same under other names."""
+DISTINCT = 256
+"""Distinct utterances; the others are copies under other names."""
 HOURS = (1.0, 10.0, 100.0)
 REPORT_UTTERANCES = 5_000
 MOST_MEMORY_MB = 4096
@@ -42,14 +42,14 @@ MOST_REPORT_SECONDS = 120
 
 
 def make_utterance(random: np.random.Generator) -> UtteranceRouting:
-    """Two experts in each frame, which lean on the phoneme; a fifth of the phones is silence."""
+    """Top-2 routing that depends on the phoneme; a fifth of the phones is silence."""
     length = 10
     phones = random.integers(0, len(PHONEMES), FRAMES // length)
     phones[random.random(len(phones)) < 0.2] = -1
     phoneme = np.repeat(phones, length)
-    liking = random.gumbel(size=(FRAMES, len(EXPERTS)))
-    liking[np.arange(FRAMES), phoneme] += 3.0
-    chosen = np.argpartition(-liking, 2, axis=1)[:, :2]
+    scores = random.gumbel(size=(FRAMES, len(EXPERTS)))
+    scores[np.arange(FRAMES), phoneme] += 3.0
+    chosen = np.argpartition(-scores, 2, axis=1)[:, :2]
     first = random.uniform(0.5, 1.0, FRAMES).astype(np.float32)
     weights = np.zeros((FRAMES, len(EXPERTS)), dtype=np.float32)
     np.put_along_axis(weights, chosen, np.stack([first, 1 - first], axis=1), axis=1)
@@ -65,52 +65,52 @@ def make_utterance(random: np.random.Generator) -> UtteranceRouting:
     )
 
 
-def routing(made: list[UtteranceRouting], number: int) -> Iterator[UtteranceRouting]:
-    """So many utterances, those that were made in turn."""
+def routing(distinct: list[UtteranceRouting], number: int) -> Iterator[UtteranceRouting]:
+    """``number`` utterances, copies of the distinct ones in turn."""
     for i in range(number):
         speaker = f"speaker_{i % SPEAKERS:03}"
-        yield replace(made[i % len(made)], utterance=f"{speaker}-{i:06}", speaker=speaker)
+        yield replace(distinct[i % len(distinct)], utterance=f"{speaker}-{i:06}", speaker=speaker)
 
 
 def memory_mb() -> float:
-    """The most that this process has held."""
+    """Peak memory of this process."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 class Stopwatch:
-    """Time and memory of one stage after the other."""
+    """Time and memory of consecutive stages."""
 
     def __init__(self) -> None:
         self.stages: dict[str, dict[str, float]] = {}
 
     def time(self, name: str, work: Callable[[], Any]) -> Any:
-        """Does the work; memory is the most of the process until then."""
+        """Runs a stage; memory is the peak of the process until its end."""
         began, busy = time.perf_counter(), time.process_time()
-        found = work()
+        result = work()
         self.stages[name] = {
             "seconds": time.perf_counter() - began,
             "processor_seconds": time.process_time() - busy,
             "memory_mb": memory_mb(),
         }
-        return found
+        return result
 
 
-def stream(one_by_one: Iterator[UtteranceRouting], path: Path, part: str) -> Any:
-    """What is summed of the routing, if it is, and the file of it, if it is written."""
+def stream(utterances: Iterator[UtteranceRouting], path: Path, part: str) -> Any:
+    """Writes ``routing.parquet`` and sums the routing, as the part says; the sums, or None."""
     from phoneme_moe.report.routing_sums import RoutingAccumulator
 
-    tally = RoutingAccumulator(EXPERTS, PHONEMES)
+    accumulator = RoutingAccumulator(EXPERTS, PHONEMES)
     with ExitStack() as stack:
-        takers: list[Callable[[UtteranceRouting], None]] = []
+        consumers: list[Callable[[UtteranceRouting], None]] = []
         if part in ("table", "report"):
             file = stack.enter_context(RoutingParquet(path, EXPERTS, PHONEMES, "layer"))
-            takers.append(file.add)
+            consumers.append(file.add)
         if part in ("sums", "report"):
-            takers.append(tally.add)
-        for one in one_by_one:
-            for take in takers:
-                take(one)
-    return tally.finish() if tally.add in takers else None
+            consumers.append(accumulator.add)
+        for utterance in utterances:
+            for consume in consumers:
+                consume(utterance)
+    return accumulator.finish() if accumulator.add in consumers else None
 
 
 def measure(part: str, number: int, folder: Path) -> dict[str, Any]:
@@ -126,14 +126,14 @@ def measure(part: str, number: int, folder: Path) -> dict[str, Any]:
     from phoneme_moe.report.statistics import summarize
 
     random = np.random.default_rng(0)
-    made = [make_utterance(random) for _ in range(min(DIFFERENT, number))]
+    distinct = [make_utterance(random) for _ in range(min(DISTINCT, number))]
     watch, path = Stopwatch(), folder / "routing.parquet"
-    accumulated = watch.time("stream", lambda: stream(routing(made, number), path, part))
+    accumulated = watch.time("stream", lambda: stream(routing(distinct, number), path, part))
     if accumulated is not None:
         report = watch.time("means", lambda: summarize(accumulated))
     if part == "report":
-        found = watch.time("specialise", lambda: specialise(accumulated))
-        watch.time("page", lambda: write_page(report, found, folder))
+        specialisation = watch.time("specialise", lambda: specialise(accumulated))
+        watch.time("page", lambda: write_page(report, specialisation, folder))
     files = {file.name: file.stat().st_size for file in folder.iterdir()}
     return {"utterances": number, "stages": watch.stages, "files": files}
 
@@ -158,7 +158,7 @@ def write_page(report: Any, specialisation: Any, folder: Path) -> None:
         specialisation,
         Ablations(0.0),
         cost,
-        title="Made-up routing",
+        title="Synthetic routing",
         facts={"recipe": "none"},
     )
     sentences = verdict(report, document)
@@ -166,19 +166,19 @@ def write_page(report: Any, specialisation: Any, folder: Path) -> None:
 
 
 def in_a_process(part: str, number: int) -> dict[str, Any]:
-    """``measure`` in a process of its own."""
+    """``measure`` in a separate process."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "benchmarks.routing_scale"]
         command += ["--part", part, "--utterances", str(number), "--folder", folder]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    for name, stage in found["stages"].items():
+    figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    for name, stage in figures["stages"].items():
         print(
             f"{part}, {number:,} utterances, {name}: {stage['seconds']:.1f} s, "
             f"{stage['memory_mb']:,.0f} MB",
             flush=True,
         )
-    return found
+    return figures
 
 
 def section(figures: dict[str, Any]) -> str:
@@ -212,30 +212,30 @@ def section(figures: dict[str, Any]) -> str:
         "",
         "hours",
         "seconds",
-        "of a core",
-        "million frames per second of a core",
-        "memory at most, MB",
+        "CPU seconds",
+        "million frames per CPU second",
+        "peak memory, MB",
         "file, MB",
     ]
     return (
         "## The routing report at scale\n\n"
-        f"`python -m benchmarks.routing_scale` ({figures['machine']}). Made-up routing, "
-        f"{FRAMES_PER_HOUR:,} frames an hour, top-2 of {len(EXPERTS)} experts, {SPEAKERS} "
-        f"speakers, {len(PHONEMES)} phonemes,\nutterances of {FRAMES} frames; the model is not "
-        "run. Memory is the most that the process held until the stage ended\n"
+        f"`python -m benchmarks.routing_scale` ({figures['machine']}). Synthetic routing, "
+        f"{FRAMES_PER_HOUR:,} frames per hour, top-2 of {len(EXPERTS)} experts, {SPEAKERS} "
+        f"speakers, {len(PHONEMES)} phonemes,\nutterances of {FRAMES} frames; no model "
+        "is run. Memory is the peak of the process until the end of the stage\n"
         f"({figures['made_mb']:,.0f} MB of it before the first frame: Python and the "
-        f"{DIFFERENT} utterances that are handed out in turn).\n\n"
+        f"{DISTINCT} distinct utterances).\n\n"
         + table(head, rows)
         + "\n"
-        + "".join(f"- {line}\n" for line in _bars(figures))
+        + "".join(f"- {line}\n" for line in _targets(figures))
     )
 
 
-def _bars(figures: dict[str, Any]) -> list[str]:
-    """What was aimed at and what was found."""
+def _targets(figures: dict[str, Any]) -> list[str]:
+    """Targets, and whether they are met."""
 
-    def state(what: str, found: str, met: bool) -> str:
-        return f"{what}: {found}, {'met' if met else '**not met**'}."
+    def state(target: str, value: str, met: bool) -> str:
+        return f"{target}: {value}, {'met' if met else '**not met**'}."
 
     hours = list(figures["hours"])
     longest = figures["hours"][hours[-1]]
@@ -250,15 +250,16 @@ def _bars(figures: dict[str, Any]) -> list[str]:
     if len(hours) > 1:
         shorter = figures["hours"][hours[-2]]
         growth = float(hours[-1]) / float(hours[-2])
-        for part, what in (("table", "`routing.parquet`"), ("sums", "sums")):
+        for part, name in (("table", "`routing.parquet`"), ("sums", "sums")):
             times = [of[part]["stages"]["stream"]["processor_seconds"] for of in (shorter, longest)]
-            found = times[1] / times[0]
+            ratio = times[1] / times[0]
             lines.append(
                 state(
-                    f"{what}, {growth:g} times the frames in at most {1.1 * growth:g} times the "
-                    "processor's time",
-                    f"{found:.1f}",
-                    found <= 1.1 * growth,
+                    f"{name}, {growth:g} times the frames in at most {1.1 * growth:g} times the "
+                    "CPU "
+                    "time",
+                    f"{ratio:.1f}",
+                    ratio <= 1.1 * growth,
                 )
             )
     report = figures["report"]
@@ -279,7 +280,7 @@ def _bars(figures: dict[str, Any]) -> list[str]:
 def main() -> None:
     """Measures, prints the section, keeps the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--quick", action="store_true", help="minutes of sound, nothing kept")
+    parser.add_argument("--quick", action="store_true", help="minutes of speech, nothing kept")
     parser.add_argument("--part", help=argparse.SUPPRESS)
     parser.add_argument("--utterances", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
@@ -289,7 +290,7 @@ def main() -> None:
         return
     hours = (0.1, 0.2) if arguments.quick else HOURS
     figures: dict[str, Any] = {"hours": {}}
-    figures["made_mb"] = in_a_process("made", DIFFERENT)["stages"]["stream"]["memory_mb"]
+    figures["made_mb"] = in_a_process("made", DISTINCT)["stages"]["stream"]["memory_mb"]
     for amount in hours:
         number = round(amount * FRAMES_PER_HOUR / FRAMES)
         figures["hours"][f"{amount:g}"] = {

@@ -2,8 +2,7 @@
 
 ``python -m benchmarks.six_speakers`` trains ``hampshire_waibel`` and ``six_speakers_digits`` with
 their pooled baselines, three seeds each, and on FSDD the mixture with each speaker left out.
-Interrupt it at will: what is finished is not done again. ``--quick`` uses one seed and an epoch a
-stage, to see that it runs.
+It resumes when interrupted. ``--quick`` uses one seed and one epoch per stage, to see that it runs.
 """
 
 from __future__ import annotations
@@ -14,11 +13,13 @@ import shutil
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any
 
 import numpy as np
 
 from benchmarks import page, results, workers
+from benchmarks.results import table
 from phoneme_moe.corpora import load_corpus, prepare_corpus
 from phoneme_moe.evaluation.errors import Evaluation, evaluate
 from phoneme_moe.pipeline import train
@@ -41,18 +42,18 @@ def error_rates(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def job_key(recipe: str, seed: int, left_out: str | None) -> str:
-    """What a job's figures are kept under."""
+    """Key of a job's figures."""
     return f"{recipe}/{seed}/{left_out or '-'}"
 
 
 def measure(recipe: str, seed: int, left_out: str | None, quick: bool, folder: Path) -> Any:
-    """Trains a recipe and takes its figures.
+    """Trains a recipe and measures it.
 
     Args:
         recipe: Its name.
         seed: Its seed.
         left_out: A speaker to leave out of training and dev.
-        quick: One epoch a stage.
+        quick: One epoch per stage.
         folder: Where runs go; a run is removed when it has been measured.
     """
     changes = [f"seed={seed}"]
@@ -83,6 +84,92 @@ def measure(recipe: str, seed: int, left_out: str | None, quick: bool, folder: P
         }
     shutil.rmtree(out)
     return figures
+
+
+def section(figures: dict[str, Any]) -> str:
+    """Markdown of the figures for docs/benchmarks.md."""
+    parts = _mixture_against_pooled(figures), _matrices(figures), _left_out(figures)
+    return "\n".join(parts)
+
+
+def _runs(figures: dict[str, Any], recipe: str) -> list[dict[str, Any]]:
+    """Figures of a recipe's seeds, trained on all speakers."""
+    return [f for key, f in figures.items() if key.split("/")[::2] == [recipe, "-"]]
+
+
+def _percent(values: list[float]) -> str:
+    spread = f" ± {100 * stdev(values):.2f}" if len(values) > 1 else ""
+    return f"{100 * mean(values):.2f}{spread}"
+
+
+def _mixture_against_pooled(figures: dict[str, Any]) -> str:
+    text = (
+        "## The mixture against one net for all\n\nMean ± standard deviation over seeds. "
+        "Training (with evaluation and report) on one thread, two\nruns at a time. A mixture "
+        "uses every expert, so all its weights are active.\n"
+    )
+    for recipe in ("hampshire_waibel", "six_speakers_digits"):
+        mixture, pooled = _runs(figures, recipe), _runs(figures, f"{recipe}_pooled")
+        if not mixture or not pooled:
+            continue
+        speakers = list(mixture[0]["by_speaker"])
+        matched = [m["experts"][s][s] for m in mixture for s in speakers]
+        rows = [
+            [
+                name,
+                *[_percent([f["by_speaker"][s] for f in runs]) for s in speakers],
+                _percent([f["all"] for f in runs]),
+                f"{runs[0]['weights']:,}",
+                f"{mean(f['seconds'] for f in runs):.0f}",
+            ]
+            for name, runs in (("mixture", mixture), ("pooled", pooled))
+        ]
+        text += f"\n### `{recipe}` ({len(mixture)} seeds)\n\n"
+        text += table(["error, %", *speakers, "all", "weights", "training, s"], rows)
+        text += f"\nEach speaker's own expert alone: {100 * mean(matched):.2f} % errors.\n"
+    return text
+
+
+def _matrices(figures: dict[str, Any]) -> str:
+    text = (
+        "## Every expert on every speaker\n\nError in per cent of a single expert (rows) on each "
+        "speaker's test split\n(columns), mean over seeds; then the mean gate weight of each "
+        "expert, in per cent.\n"
+    )
+    for recipe in ("hampshire_waibel", "six_speakers_digits"):
+        runs = _runs(figures, recipe)
+        if not runs:
+            continue
+        speakers = list(runs[0]["by_speaker"])
+        experts = list(runs[0]["experts"])
+        errors = [
+            [e, *[f"{100 * mean([r['experts'][e][s] for r in runs]):.1f}" for s in speakers]]
+            for e in experts
+        ]
+        text += f"\n### `{recipe}`\n\n" + table(["expert \\ speaker", *speakers], errors)
+        for number, run in enumerate(runs):
+            routing = run["routing"]
+            weights = [
+                [speaker, *[f"{100 * w:.0f}" for w in row]]
+                for speaker, row in zip(routing["speakers"], routing["weights"], strict=True)
+            ]
+            text += f"\nGate, seed {number} (speakers down, experts across):\n\n"
+            text += table(["speaker \\ expert", *routing["experts"]], weights)
+    return text
+
+
+def _left_out(figures: dict[str, Any]) -> str:
+    speakers = [key.split("/")[2] for key in figures if key.startswith("six_speakers_digits/0/")]
+    speakers = [s for s in speakers if s != "-"]
+    if not speakers:
+        return ""
+    rates = [figures[f"six_speakers_digits/0/{s}"]["by_speaker"][s] for s in speakers]
+    row = ["mixture of five", *[f"{100 * r:.1f}" for r in rates], f"{100 * mean(rates):.1f}"]
+    return (
+        "## Unseen speakers\n\nPER in per cent of each FSDD speaker when left out of training and "
+        "dev, with the five experts\nof the other speakers (one seed).\n\n"
+        + table(["PER, %", *speakers, "mean"], [row])
+    )
 
 
 def main() -> None:

@@ -1,8 +1,7 @@
 """Every sparse recipe on 125 real speakers against the dense net of the same active compute.
 
-``python -m benchmarks.sparse_ladder`` trains the recipes on speechocean762 and takes their figures
-on its test speakers, none of whom was heard in training. Interrupt it at will: what is finished is
-not done again (``benchmarks/results/sparse_ladder/``), and a run that was begun is resumed.
+``python -m benchmarks.sparse_ladder`` trains the recipes on speechocean762 and measures them on its
+test speakers, all unseen in training. It resumes when interrupted, in the middle of a run too.
 ``--quick`` uses an epoch of a few utterances, to see that it runs, and keeps nothing.
 """
 
@@ -19,7 +18,7 @@ from typing import Any
 
 import torch
 
-from benchmarks import page, results, workers
+from benchmarks import ladder_figure, ladder_page, page, results, workers
 from phoneme_moe.corpora import PreparedCorpus, load_corpus, prepare_corpus
 from phoneme_moe.data.examples import Example, load_examples
 from phoneme_moe.decoding.scoring import score_utterance
@@ -49,20 +48,20 @@ RUNGS = (
 )
 COLLAPSE = ("collapse", "collapse_cured")
 LONGEST = ("english", "english_dense")
-"""Trained for up to two hours, for as few errors as there can be; not of the ladder's compute."""
+"""Trained for up to two hours for the lowest PER, with more compute than the ladder."""
 SEEDS = {"dense": 3, "top_2": 3}
-"""More than one where the comparison hangs on it: the dense one and the best sparse one."""
+"""More than one for the main comparison: the dense one and the best sparse one."""
 
 FOLDER = Path("runs/sparse_ladder")
 
 
 def job_key(recipe: str, seed: int) -> str:
-    """What a job's figures are kept under."""
+    """Key of a job's figures."""
     return f"{recipe}/{seed}"
 
 
 def measure(recipe_name: str, seed: int, quick: bool, folder: Path) -> dict[str, Any]:
-    """Trains a recipe, or goes on with it, and takes its figures.
+    """Trains a recipe, or resumes it, and measures it.
 
     Args:
         recipe_name: Its name.
@@ -81,7 +80,7 @@ def measure(recipe_name: str, seed: int, quick: bool, folder: Path) -> dict[str,
     if quick:
         shutil.rmtree(out, ignore_errors=True)
     recognizer = train_stages(recipe, corpus, out, "cpu")
-    # Every epoch once, however often the run was interrupted or the machine was busy otherwise.
+    # Median epoch times the number of epochs: interruptions and other load do not count.
     epoch_seconds = [row["seconds"] for row in read_rows(out / "seconds.csv")]
     seconds = len(epoch_seconds) * statistics.median(epoch_seconds)
     run = LoadedRun(out, recipe, recognizer)
@@ -91,8 +90,8 @@ def measure(recipe_name: str, seed: int, quick: bool, folder: Path) -> dict[str,
     trained_frames = epochs * sum(len(example.features) for example in train)
     began = time.perf_counter()
     errors, lengths = count_errors(run, examples)
-    used = time.perf_counter() - began
-    layers = layers_of(run, examples)  # before reading takes a wide search
+    elapsed = time.perf_counter() - began
+    layers = layers_of(run, examples)  # before calibration sets a wide beam
     calibrated = calibrate(run, corpus)
     beam_errors = count_beam_errors(calibrated, corpus)
     assert recognizer.encoder is not None
@@ -108,7 +107,7 @@ def measure(recipe_name: str, seed: int, quick: bool, folder: Path) -> dict[str,
         "seconds": seconds,
         "epochs": epochs,
         "training_frames_per_second": trained_frames / seconds,
-        "inference_frames_per_second": sum(len(e.features) for e in examples) / used,
+        "inference_frames_per_second": sum(len(e.features) for e in examples) / elapsed,
         "total": cost.total,
         "active": cost.active,
         "multiply_adds": cost.multiply_adds,
@@ -118,56 +117,56 @@ def measure(recipe_name: str, seed: int, quick: bool, folder: Path) -> dict[str,
 
 
 def count_errors(run: LoadedRun, examples: list[Example]) -> tuple[list[int], list[int]]:
-    """Errors and reference phonemes of each utterance by the best path, ordered by its name."""
-    found = {}
+    """Errors of greedy decoding and reference phonemes of each utterance, ordered by its name."""
+    counts = {}
     for batch, recognition in recognize_examples(run.recognizer, examples):
-        said = decode_phonemes(run.recognizer, recognition, beam=0)
-        for example, hypothesis in zip(batch.examples, said, strict=True):
+        hypotheses = decode_phonemes(run.recognizer, recognition, beam=0)
+        for example, hypothesis in zip(batch.examples, hypotheses, strict=True):
             score = score_utterance(example.phonemes, hypothesis)
-            found[example.utterance] = (score.errors, score.num_reference)
-    ordered = [found[name] for name in sorted(found)]
+            counts[example.utterance] = (score.errors, score.num_reference)
+    ordered = [counts[name] for name in sorted(counts)]
     return [errors for errors, _ in ordered], [length for _, length in ordered]
 
 
 def count_beam_errors(run: LoadedRun, corpus: PreparedCorpus) -> list[int]:
-    """Errors of each test utterance with the run's n-gram, ordered by the utterance's name.
+    """Errors of each test utterance by beam search with the run's n-gram, ordered by its name.
 
-    In the run's own beam, where it has one.
+    The beam is the run's, or the default where it has none.
     """
     test = infer_split(run, corpus, "test", num_shifts=run.decoding.shifts_for(run.decoding.beam))
-    readings = test.decode(run.decoding, run.decoding.beam or BEAM)
+    hypotheses = test.decode(run.decoding, run.decoding.beam or BEAM)
     decode = run.recognizer.phonemes.decode
-    found = {
-        example.utterance: score_utterance(example.phonemes, decode(reading.outputs)).errors
-        for example, reading in zip(test.examples, readings, strict=True)
+    counts = {
+        example.utterance: score_utterance(example.phonemes, decode(hypothesis.outputs)).errors
+        for example, hypothesis in zip(test.examples, hypotheses, strict=True)
     }
-    return [found[name] for name in sorted(found)]
+    return [counts[name] for name in sorted(counts)]
 
 
 def layers_of(run: LoadedRun, examples: list[Example]) -> list[dict[str, Any]]:
-    """Load, dead experts, and what the routing tells of speaker and phoneme, layer by layer."""
+    """Load, dead experts, and mutual information with speaker and phoneme, layer by layer."""
     assert run.recognizer.encoder is not None
-    found = []
+    layers = []
     for layer in run.recognizer.encoder.sparse_layers:
         table = collect_routing(run.recognizer, examples, layer.name)
         load = torch.from_numpy(table.weights).mean(dim=0)
-        number = len(load)
+        num_experts = len(load)
         speaker, phoneme = information_about(table)
-        found.append(
+        layers.append(
             {
                 "layer": layer.name,
                 "variation": float(load.std(correction=0) / load.mean()),
-                "dead": int((load < 0.1 / number).sum()),
-                "experts": number,
+                "dead": int((load < 0.1 / num_experts).sum()),
+                "experts": num_experts,
                 "speaker_bits": speaker,
                 "phoneme_bits": phoneme,
             }
         )
-    return found
+    return layers
 
 
 def history_of(run: Path) -> list[dict[str, float]]:
-    """Error on dev and how even the load was, epoch by epoch."""
+    """Error on dev and variation of the load, epoch by epoch."""
     history = []
     for row in read_rows(run / "metrics.csv"):
         layers = [name.split("/")[0] for name in row if name.endswith("/variation")]
@@ -181,6 +180,17 @@ def history_of(run: Path) -> list[dict[str, float]]:
             }
         )
     return history
+
+
+def section(figures: dict[str, Any]) -> str:
+    """Markdown of the figures for docs/benchmarks.md; draws the figure beside it."""
+    ladder_figure.draw(figures, RUNGS, page.DOCS / "images")
+    parts = (
+        ladder_page.section(figures, RUNGS),
+        ladder_page.longest_section(figures, LONGEST),
+        ladder_page.collapse_section(figures, COLLAPSE),
+    )
+    return "\n".join(parts)
 
 
 def main() -> None:
@@ -213,7 +223,7 @@ def main() -> None:
         for future in as_completed(futures):
             figures[job_key(*futures[future])] = future.result()
             if not arguments.quick:
-                # Another process may have kept figures of its own meanwhile.
+                # Another process may have added figures meanwhile.
                 figures = results.read(name) | figures
                 results.keep(name, figures)
             print(f"done: {job_key(*futures[future])}", flush=True)

@@ -65,7 +65,7 @@ class Sound:
 
     Attributes:
         utterance: Its identifier.
-        phonemes: What is said.
+        phonemes: Reference phonemes.
         waveform: Shape (samples,), at 16 kHz.
     """
 
@@ -81,7 +81,7 @@ class Sound:
 
 @dataclass(frozen=True)
 class Widths:
-    """Sizes of the CRDNN; the recipe's when nothing is said."""
+    """Sizes of the CRDNN; the recipe's by default."""
 
     cnn: tuple[int, int] = (128, 256)
     rnn: int = 512
@@ -161,11 +161,11 @@ def num_parameters(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
-def narrowed(wanted: int, num_outputs: int, tolerance: float = 0.05) -> Widths:
+def narrowed(target: int, num_outputs: int, tolerance: float = 0.05) -> Widths:
     """The recipe's widths times the one factor at which the model has so many parameters.
 
     Args:
-        wanted: Parameters.
+        target: Parameters.
         num_outputs: Phonemes and blank.
         tolerance: How far the number may be off, as a share of it.
 
@@ -178,13 +178,13 @@ def narrowed(wanted: int, num_outputs: int, tolerance: float = 0.05) -> Widths:
     for _ in range(12):
         factor = (low + high) / 2
         widths = Widths().scaled(factor)
-        found = num_parameters(Crdnn(widths, num_outputs))
-        if abs(found / wanted - 1) < miss:
-            nearest, miss = widths, abs(found / wanted - 1)
-        low, high = (factor, high) if found < wanted else (low, factor)
+        size = num_parameters(Crdnn(widths, num_outputs))
+        if abs(size / target - 1) < miss:
+            nearest, miss = widths, abs(size / target - 1)
+        low, high = (factor, high) if size < target else (low, factor)
     if miss > tolerance:
         raise InputError(
-            f"no CRDNN has {wanted:,} parameters; the nearest is {100 * miss:.0f} % off"
+            f"no CRDNN has {target:,} parameters; the nearest is {100 * miss:.0f} % off"
         )
     return nearest
 
@@ -358,15 +358,15 @@ def recognize(
     """Phonemes of every utterance, by its identifier."""
     decode = part("decoders.ctc", "ctc_greedy_decode")
     model.eval()
-    found = {}
+    hypotheses = {}
     for batch in sorted_batches(sounds, batch_size):
         waveforms, lengths = side_by_side(batch)
         paths = decode(model(waveforms, lengths), lengths, blank_id=BLANK)
         for sound, path in zip(batch, paths, strict=True):
-            found[sound.utterance] = phonemes.decode(path)
-    return found
+            hypotheses[sound.utterance] = phonemes.decode(path)
+    return hypotheses
 
 
-def score(sounds: Sequence[Sound], found: dict[str, list[str]]) -> Score:
+def score(sounds: Sequence[Sound], hypotheses: dict[str, list[str]]) -> Score:
     """Errors in what was recognised."""
-    return total_score([score_utterance(s.phonemes, found[s.utterance]) for s in sounds])
+    return total_score([score_utterance(s.phonemes, hypotheses[s.utterance]) for s in sounds])

@@ -1,8 +1,8 @@
-"""Share of a training step in matrix products, of the dense encoder and sparse ones.
+"""Share of a training step spent in matrix products, for dense and sparse encoders.
 
 ``python -m benchmarks.step_profile [--sparse NAME ...]`` profiles optimiser steps on
 speechocean762, in the precision of the recipes and in float32.
-The share is of self CPU time in matrix products and convolutions; at least half is wanted.
+The share is of self CPU time in matrix products and convolutions; the target is at least half.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from typing import Any
 import torch
 
 from benchmarks import page, results
-from benchmarks.tables import table
+from benchmarks.results import table
 from benchmarks.training_step import measure_stage, show
 from phoneme_moe.recipe import load_recipe
 from phoneme_moe.training.stages import keep_freed_memory
 
 PRECISIONS = ("bf16-mixed", "32-true")
 
-BAR = 0.5
-"""Share that a step should reach."""
+TARGET = 0.5
+"""Least share of a step."""
 
 
 def section(figures: dict[str, Any]) -> str:
@@ -38,12 +38,12 @@ def section(figures: dict[str, Any]) -> str:
         for row in figures["rows"]
     ]
     return (
-        "## Where a training step of an encoder goes\n\n`python -m benchmarks.step_profile`, on "
-        f"{figures['machine']}; 24 utterances a step.\nArithmetic is the share of self CPU "
-        f"time in matrix products ({100 * BAR:.0f} % wanted). The recipes train in bf16-mixed; "
-        "32-true is shown beside it,\nto tell what units for bfloat16 products (AMX) do to the "
-        "share.\n\n"
-        + table(["recipe", "precision", "ms a step", "frames/s", "arithmetic, %"], rows)
+        "## Arithmetic in a training step of an encoder\n\n`python -m benchmarks.step_profile`, on "
+        f"{figures['machine']}; 24 utterances per step.\nArithmetic is the share of self CPU "
+        f"time in matrix products ({100 * TARGET:.0f} % is the target). The recipes train in "
+        "bf16-mixed; "
+        "32-true shows\nhow much the units for bfloat16 products (AMX) change the share.\n\n"
+        + table(["recipe", "precision", "ms per step", "frames/s", "arithmetic, %"], rows)
     )
 
 

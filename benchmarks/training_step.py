@@ -1,4 +1,4 @@
-"""Where the time of a training step goes, and how many frames a second are trained.
+"""Time of a training step by kind of operation, and training throughput.
 
 ``python -m benchmarks.training_step`` profiles the stages of ``six_speakers_digits`` and its pooled
 baseline. The share is of self CPU time in matrix products and convolutions; frames are 10 ms frames
@@ -16,6 +16,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks import page, results
+from benchmarks.results import table
 from phoneme_moe.corpora import load_corpus
 from phoneme_moe.data.examples import corpus_speakers, load_examples
 from phoneme_moe.decoding.ctc_crf import ORDER
@@ -42,7 +43,7 @@ ARITHMETIC = (
 
 
 def finish(device: str) -> None:
-    """Waits for what a card was given to do; a processor has done it already."""
+    """Waits until a GPU has finished; on a CPU there is nothing to wait for."""
     if device == "cuda":
         torch.cuda.synchronize()
 
@@ -69,13 +70,13 @@ def measure_stage(recipe: Recipe, index: int, steps: int, device: str = "cpu") -
     data = ExampleBatches(examples, recognizer)
     ngram = None
     if stage.objective == "crf":
-        said = [example.phonemes for example in examples]
-        ngram = PhonemeNgram.estimate(said, recognizer.phonemes.symbols, ORDER)
+        references = [example.phonemes for example in examples]
+        ngram = PhonemeNgram.estimate(references, recognizer.phonemes.symbols, ORDER)
     module = StageModule(recognizer, recipe, index, ngram).to(device)
     module.on_train_start()
     module.freeze_parts()
-    learning = [p for p in recognizer.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(learning, lr=1e-3, fused=True)
+    trainable = [p for p in recognizer.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trainable, lr=1e-3, fused=True)
 
     mixed = recipe.training.precision == "bf16-mixed"
 
@@ -85,7 +86,7 @@ def measure_stage(recipe: Recipe, index: int, steps: int, device: str = "cpu") -
         with torch.autocast(device, torch.bfloat16, enabled=mixed):
             loss = module.training_step(batch, number)
         torch.autograd.backward(loss)
-        torch.nn.utils.clip_grad_norm_(learning, recipe.training.gradient_clip)
+        torch.nn.utils.clip_grad_norm_(trainable, recipe.training.gradient_clip)
         optimizer.step()
         finish(device)
         return int(batch.mask.sum())
@@ -98,24 +99,44 @@ def measure_stage(recipe: Recipe, index: int, steps: int, device: str = "cpu") -
         frames = step(number)
         seconds.append(time.perf_counter() - start)
         rates.append(frames / seconds[-1])
-    found: dict[str, Any] = {
+    figures: dict[str, Any] = {
         "recipe": recipe.name,
         "stage": stage.name,
         "step_ms": 1000 * statistics.median(seconds),
         "frames_per_second": statistics.median(rates),
     }
     if device != "cpu":
-        return found
+        return figures
     with profile(activities=[ProfilerActivity.CPU]) as profiler:
         for number in range(min(steps, 15)):
             step(number)
     totals = {e.key: e.self_cpu_time_total for e in profiler.key_averages()}
     arithmetic = sum(t for key, t in totals.items() if any(a in key for a in ARITHMETIC))
-    return found | {"arithmetic_share": arithmetic / sum(totals.values())}
+    return figures | {"arithmetic_share": arithmetic / sum(totals.values())}
+
+
+def section(figures: dict[str, Any]) -> str:
+    """Markdown of the figures for docs/benchmarks.md."""
+    rows = [
+        [
+            f"`{row['recipe']}`",
+            row["stage"],
+            f"{row['step_ms']:.1f}",
+            f"{row['frames_per_second']:,.0f}",
+            f"{100 * row['arithmetic_share']:.0f}",
+        ]
+        for row in figures["stages"]
+    ]
+    return (
+        f"## Time of a training step\n\nOn {figures['machine']}. Frames are real 10 ms "
+        "frames; arithmetic is the share of self CPU time in\nmatrix products and convolutions "
+        "(every TDNN layer is one batched product).\n\n"
+        + table(["recipe", "stage", "ms per step", "frames/s", "arithmetic, %"], rows)
+    )
 
 
 def show(row: dict[str, Any]) -> None:
-    """Prints what was measured of a stage."""
+    """Prints the figures of a stage."""
     print(
         f"{row['recipe']:<28}{row['stage']:<10}{row['step_ms']:8.1f} ms/step"
         f"{row['frames_per_second']:12,.0f} frames/s"

@@ -2,7 +2,7 @@
 
 ``python -m benchmarks.transcribe RUN [--words RUN]``: RUN is a trained recogniser of speechocean762
 (``phoneme-moe train dense_large``), the other one of the announcers, whose times are exact
-(``phoneme-moe train announcer_words``). PocketSphinx 5 (the extra ``peers``) listens to a sample of
+(``phoneme-moe train announcer_words``). PocketSphinx 5 (the extra ``peers``) recognises a sample of
 the same files in its all-phone mode.
 """
 
@@ -22,7 +22,7 @@ import numpy as np
 import soundfile
 
 from benchmarks import page, results
-from benchmarks.tables import table
+from benchmarks.results import table
 from phoneme_moe.cli.transcribe import open_engine
 from phoneme_moe.corpora import load_corpus
 from phoneme_moe.corpora.lexicon import fold_arpabet
@@ -42,9 +42,9 @@ from phoneme_moe.transcription.transcribe import (
 
 BEAMS = (None, 4, 16, 64)
 SAMPLE = 60
-"""Files that PocketSphinx listens to."""
+"""Files for PocketSphinx."""
 
-PACES = (
+LIVE_SETTINGS = (
     LiveSettings(0.16, 0.0),
     LiveSettings(0.16, 0.16),
     LiveSettings(0.16, 0.32),
@@ -56,29 +56,29 @@ PACES = (
 def engines(run: Path, folder: Path) -> dict[str, Path]:
     """The run, and its exports."""
     loaded = load_run(run)
-    found = {"torch": run}
+    models = {"torch": run}
     for name, int8 in (("onnx", False), ("onnx, int8", True)):
         path = folder / f"{'int8' if int8 else 'fp32'}.onnx"
         export_onnx(loaded, path, int8)
-        found[name] = path
-    return found
+        models[name] = path
+    return models
 
 
-def listened(cuts: list[Any]) -> list[Path]:
-    """The recordings of cuts, each of which is one."""
+def recordings(cuts: list[Any]) -> list[Path]:
+    """Files of cuts, each of which is a whole recording."""
     return [Path(cut.recording.sources[0].source) for cut in cuts]
 
 
 def in_a_process(*arguments: str) -> dict[str, Any]:
-    """This program with other arguments, so that memory is its own; what it printed last."""
+    """Runs this program in a separate process; the JSON of its last printed line."""
     command = [sys.executable, "-m", "benchmarks.transcribe", *arguments]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return figures
 
 
 def speed(model: Path, files: list[Path], threads: int) -> dict[str, Any]:
-    """Stages, memory and start of a model; the better of two passes, as caches fill."""
+    """Stages, memory and start-up of a model; the faster of two passes, as caches fill."""
     engine = open_engine(model, "cpu", threads)
     first, second = bench(engine, files, cold=False), bench(engine, files)
     if first.all_seconds < second.all_seconds:
@@ -91,9 +91,9 @@ def errors(model: Path, cuts: list[Any], beam: int | None) -> float:
     """PER of a model over cuts."""
     engine = open_engine(model, "cpu")
     options = Options(beam=beam)
-    found = transcribe_files(engine, listened(cuts), options)
+    transcripts = transcribe_files(engine, recordings(cuts), options)
     scores = []
-    for cut, transcript in zip(cuts, found, strict=True):
+    for cut, transcript in zip(cuts, transcripts, strict=True):
         if isinstance(transcript, Failure):
             raise transcript.error
         reference = cut.supervisions[0].custom["phonemes"]
@@ -102,21 +102,21 @@ def errors(model: Path, cuts: list[Any], beam: int | None) -> float:
 
 
 def long_file(model: Path, files: list[Path], hours: float, folder: Path) -> dict[str, Any]:
-    """A file of hours made of shorter ones: time and memory."""
+    """Time and memory for a file of hours, made of shorter ones."""
     sounds = [load_waveform(path, 16_000) for path in files]
-    path, wanted, written = folder / "long.flac", round(hours * 3600 * 16_000), 0
+    path, length, written = folder / "long.flac", round(hours * 3600 * 16_000), 0
     with soundfile.SoundFile(path, "w", 16_000, 1, "PCM_16") as file:
-        while written < wanted:
+        while written < length:
             for sound in sounds:
-                file.write(sound[: wanted - written])
-                written += len(sound[: wanted - written])
-    found = in_a_process(str(model), "--only-file", str(path))
+                file.write(sound[: length - written])
+                written += len(sound[: length - written])
+    figures = in_a_process(str(model), "--only-file", str(path))
     path.unlink()
-    return found
+    return figures
 
 
 def only_file(model: Path, path: Path) -> dict[str, Any]:
-    """Transcribes one file: seconds, phonemes, most memory."""
+    """Transcribes one file: seconds, phonemes, peak memory."""
     engine = open_engine(model, "cpu")
     began = time.perf_counter()
     transcript = transcribe_file(engine, path)
@@ -129,32 +129,32 @@ def only_file(model: Path, path: Path) -> dict[str, Any]:
 
 
 def live(model: Path, cuts: list[Any]) -> list[dict[str, Any]]:
-    """PER by how far is heard ahead, and what a step takes."""
+    """PER by look-ahead, and the time of a step."""
     engine = open_engine(model, "cpu")
     rate = engine.spec.front_end().sample_rate
-    waveforms = [load_waveform(path, rate) for path in listened(cuts)]
-    found = []
-    for pace in PACES:
+    waveforms = [load_waveform(path, rate) for path in recordings(cuts)]
+    rows = []
+    for settings in LIVE_SETTINGS:
         scores = []
         for cut, waveform in zip(cuts, waveforms, strict=True):
-            said = [phoneme for phoneme, _ in simulate_live(engine, waveform, pace)]
-            scores.append(score_utterance(cut.supervisions[0].custom["phonemes"], said))
-        listener, taken = LiveRecognizer(engine, pace), []
+            hypothesis = [phoneme for phoneme, _ in simulate_live(engine, waveform, settings)]
+            scores.append(score_utterance(cut.supervisions[0].custom["phonemes"], hypothesis))
+        recognizer, seconds = LiveRecognizer(engine, settings), []
         for waveform in waveforms[:20]:
             for first in range(0, len(waveform), rate // 50):
                 began = time.perf_counter()
-                listener.feed(waveform[first : first + rate // 50])
-                taken.append(time.perf_counter() - began)
-        found.append(
+                recognizer.feed(waveform[first : first + rate // 50])
+                seconds.append(time.perf_counter() - began)
+        rows.append(
             {
-                "step": pace.step,
-                "look_ahead": pace.look_ahead,
+                "step": settings.step,
+                "look_ahead": settings.look_ahead,
                 "per": total_score(scores).error_rate,
-                "step_ms": 1000 * float(np.quantile(taken, 0.99)),
-                "bound": pace.step + pace.look_ahead + float(np.quantile(taken, 0.99)),
+                "step_ms": 1000 * float(np.quantile(seconds, 0.99)),
+                "bound": settings.step + settings.look_ahead + float(np.quantile(seconds, 0.99)),
             }
         )
-    return found
+    return rows
 
 
 def pocketsphinx(cuts: list[Any]) -> dict[str, Any] | None:
@@ -172,18 +172,18 @@ def pocketsphinx(cuts: list[Any]) -> dict[str, Any] | None:
         loglevel="FATAL",
     )
     scores, sound, seconds = [], 0.0, 0.0
-    for cut, path in zip(cuts, listened(cuts), strict=True):
+    for cut, path in zip(cuts, recordings(cuts), strict=True):
         began = time.perf_counter()
         waveform = load_waveform(path, 16_000)
         samples = (np.clip(waveform, -1, 1) * 32767).astype("<i2")
         decoder.start_utt()
         decoder.process_raw(samples.tobytes(), full_utt=True)
         decoder.end_utt()
-        said = [segment.word for segment in decoder.seg()]
+        words = [segment.word for segment in decoder.seg()]
         seconds += time.perf_counter() - began
         sound += len(waveform) / 16_000
-        said = [fold_arpabet(word) for word in said if word.isalpha() and word != "SIL"]
-        scores.append(score_utterance(cut.supervisions[0].custom["phonemes"], said))
+        hypothesis = [fold_arpabet(word) for word in words if word.isalpha() and word != "SIL"]
+        scores.append(score_utterance(cut.supervisions[0].custom["phonemes"], hypothesis))
     return {
         "files": len(cuts),
         "per": total_score(scores).error_rate,
@@ -192,7 +192,7 @@ def pocketsphinx(cuts: list[Any]) -> dict[str, Any] | None:
 
 
 def boundaries(words: Path) -> dict[str, Any]:
-    """How far times are off with and without the net that finds them."""
+    """Errors of phoneme times with and without the timing net."""
     run = load_run(words)
     corpus = load_corpus(run.recipe.corpus.name)
     after = quality.time_errors(run, corpus, "test")
@@ -214,14 +214,14 @@ def section(figures: dict[str, Any]) -> str:
     rows = [
         [
             name,
-            f"{found['times_real_time']:,.0f}",
-            *(f"{found['stages'][stage]:.1f}" for stage in found["stages"]),
-            f"{found['all_seconds']:.1f}",
-            f"{found['memory_mb']:,.0f}",
-            f"{found['cold_start_seconds']:.2f}",
-            f"{100 * found['per']:.2f}",
+            f"{row['times_real_time']:,.0f}",
+            *(f"{row['stages'][stage]:.1f}" for stage in row["stages"]),
+            f"{row['all_seconds']:.1f}",
+            f"{row['memory_mb']:,.0f}",
+            f"{row['cold_start_seconds']:.2f}",
+            f"{100 * row['per']:.2f}",
         ]
-        for name, found in figures["speed"].items()
+        for name, row in figures["speed"].items()
     ]
     stages = list(next(iter(figures["speed"].values()))["stages"])
     head = [
@@ -234,9 +234,10 @@ def section(figures: dict[str, Any]) -> str:
         "PER, %",
     ]
     parts.append(
-        table(head, rows) + "\nStages are timed one after the other; in all, reading and features "
-        "overlap with the network. Start: a file of 5 s, from nothing.\nMemory is that of the "
-        "measuring process, which holds all recordings.\n"
+        table(head, rows)
+        + "\nStages are timed one after the other; in *all*, loading and features "
+        "overlap with the network. Start: a file of 5 s, with imports and\nloading of the model. "
+        "Memory is that of the measuring process, which holds all recordings.\n"
     )
     sphinx = figures["pocketsphinx"]
     if sphinx:
@@ -256,9 +257,9 @@ def section(figures: dict[str, Any]) -> str:
         for row in figures["decoders"]
     ]
     parts.append(
-        table(["decoder", "dev PER, %", "test PER, %", "of greedy on test, %"], rows)
-        + "\nThe n-gram is of the run's own training phonemes; its weight and the bonus of a "
-        "phoneme were chosen on dev. No sentence of dev\nis read in training, and 25 of the 500 "
+        table(["decoder", "dev PER, %", "test PER, %", "relative to greedy on test, %"], rows)
+        + "\nThe n-gram is estimated on the run's training phonemes; its weight and the "
+        "insertion bonus were chosen on dev. No sentence of dev\nis in training, and 25 of the 500 "
         "of test are.\n"
     )
     rows = [
@@ -272,35 +273,36 @@ def section(figures: dict[str, Any]) -> str:
         for row in figures["live"]
     ]
     parts.append(
-        "### Live\n\nA phoneme comes out at most so long after it is recognised; "
-        "99 % of the steps are computed within the time given.\n\n"
-        + table(["step, s", "look ahead, s", "test PER, %", "step, ms", "latency at most, s"], rows)
+        "### Live\n\nMaximum latency is step + look-ahead + computation; 99 % of the steps are "
+        "computed "
+        "within the time in the column step, ms.\n\n"
+        + table(["step, s", "look-ahead, s", "test PER, %", "step, ms", "maximum latency, s"], rows)
     )
     long = figures["long"]
     parts.append(
         f"### Long files\n\nA FLAC of {long['sound_seconds'] / 3600:.1f} hours: "
         f"{long['seconds']:.0f} s ({long['sound_seconds'] / long['seconds']:.0f} times real time), "
-        f"{long['memory_mb']:,.0f} MB at most, {long['phonemes']:,} phonemes.\n"
+        f"{long['memory_mb']:,.0f} MB peak memory, {long['phonemes']:,} phonemes.\n"
     )
     if figures.get("boundaries"):
         rows = []
-        for name, label in (("before", "CTC's own frames"), ("after", "timing net")):
-            found = figures["boundaries"][name]
+        for name, label in (("before", "CTC posteriors"), ("after", "timing net")):
+            errors = figures["boundaries"][name]
             rows.append(
                 [
                     label,
                     *(
-                        f"{found[edge]['median_ms']:.0f}, "
-                        f"{100 * found[edge]['within_20_ms']:.0f}, "
-                        f"{100 * found[edge]['within_25_ms']:.0f}"
+                        f"{errors[edge]['median_ms']:.0f}, "
+                        f"{100 * errors[edge]['within_20_ms']:.0f}, "
+                        f"{100 * errors[edge]['within_25_ms']:.0f}"
                         for edge in ("start", "end")
                     ),
                 ]
             )
         parts.append(
             "### Times\n\n`announcer_words` on the announcers' test words, whose times are exact: "
-            "median error in ms, % within 20 ms, % within 25 ms of rightly recognised phonemes.\n\n"
-            + table(["times from", "start", "end"], rows)
+            "median error in ms, % within 20 ms, % within 25 ms of correctly recognised "
+            "phonemes.\n\n" + table(["times from", "start", "end"], rows)
         )
     return "\n".join(parts)
 
@@ -323,7 +325,7 @@ def main() -> None:
     corpus = load_corpus(run.recipe.corpus.name)
     every = 25 if arguments.quick else 1
     cuts = {split: list(corpus.cuts(split))[::every] for split in ("dev", "test")}
-    files = listened(cuts["test"])
+    files = recordings(cuts["test"])
     if arguments.only_speed:
         print(json.dumps(speed(arguments.only_speed, files, arguments.threads)))
         return
@@ -337,14 +339,14 @@ def main() -> None:
         folder = Path(name)
         figures["speed"] = {}
         for label, model in engines(arguments.run, folder).items():
-            found = in_a_process(
+            row = in_a_process(
                 str(arguments.run), "--only-speed", str(model), "--threads",
                 str(arguments.threads), *quick,
             )  # fmt: skip
-            found["per"] = errors(model, cuts["test"], None)
-            figures["speed"][label] = found
-            print(f"{label}: {found['times_real_time']:.0f} times real time", flush=True)
-        figures["sound_seconds"] = found["sound_seconds"]
+            row["per"] = errors(model, cuts["test"], None)
+            figures["speed"][label] = row
+            print(f"{label}: {row['times_real_time']:.0f} times real time", flush=True)
+        figures["sound_seconds"] = row["sound_seconds"]
         figures["decoders"] = [
             {"beam": beam}
             | {split: errors(arguments.run, cuts[split], beam) for split in ("dev", "test")}

@@ -1,4 +1,4 @@
-"""Processes of a benchmark that end when it is killed."""
+"""Worker processes that end with their benchmark."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import torch
 
 
 def begin(threads: int) -> None:
-    """What a worker process does first: so many threads, and an end with its parent.
+    """Initialises a worker process: number of threads, and an end with its parent.
 
-    Whoever is killed outright cannot stop the workers; they would go on, and write into the folders
-    of the next try.
+    A benchmark that is killed cannot stop its workers; they would continue to write into the
+    folders of the next one.
 
     Args:
         threads: Of this process.

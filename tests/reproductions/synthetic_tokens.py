@@ -1,4 +1,4 @@
-"""Tokens of speakers who say the same things in ways of their own, without any sound."""
+"""Synthetic tokens of speakers who differ in their patterns of the same phonemes."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from phoneme_moe.reproductions.tokens import Tokens
 
 
 def made_tokens(seed: int, each: int = 30, speakers: int = 3, noise: float = 0.3) -> Tokens:
-    """Each speaker has a pattern of his own for each phoneme; only noise differs by seed.
+    """Each speaker has a different pattern for each phoneme; only noise differs by seed.
 
     Two speakers have the same three patterns for other phonemes: no net can serve both without
-    knowing who speaks, which a pattern of the speaker's own in the last bands tells.
+    the speaker's identity, which a speaker-specific pattern in the last bands reveals.
     """
     patterns = torch.Generator().manual_seed(99)
     sounds = torch.randn(3, 15, 12, generator=patterns)

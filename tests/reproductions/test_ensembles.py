@@ -11,25 +11,33 @@ import torch
 from synthetic_tokens import made_tokens
 
 from phoneme_moe.mixture.networks.tdnn_1989 import TokenTDNN
-from phoneme_moe.reproductions.ensembles import EXPERIMENT, tokens_task, trees
-from phoneme_moe.reproductions.ensembles.findings import MIXTURE, TOP1
-from phoneme_moe.reproductions.ensembles.systems import TASKS, plan
+from phoneme_moe.reproductions.ensembles import EXPERIMENT, trees
+from phoneme_moe.reproductions.ensembles.findings import LABELS, TASKS
+from phoneme_moe.reproductions.ensembles.systems import (
+    MIXTURE,
+    TOP1,
+    compare_on_tokens,
+    compare_on_vowels,
+    cost_of,
+    plan,
+    vote,
+)
 from phoneme_moe.reproductions.ensembles.trees import Cost, dense_cost, top1_cost
 
 
 @pytest.fixture(scope="module")
 def compared() -> dict[str, dict[str, float]]:
-    return tokens_task.compare(made_tokens(0), made_tokens(1), 20, 0, quick=True)
+    return compare_on_tokens(made_tokens(0), made_tokens(1), 20, 0, quick=True)
 
 
-def test_one_of_several_costs_the_gate_and_one() -> None:
+def test_top_1_routing_costs_the_gate_and_one_expert() -> None:
     gate, expert = dense_cost(10, 100), dense_cost(5, 50)
     assert top1_cost(gate, expert, 4) == Cost(30, 15, 150)
     assert gate + expert * 4 == Cost(30, 30, 300)
 
 
 def test_nets_cost_what_was_published_and_rivals_are_of_their_size(compared: dict) -> None:
-    cost = tokens_task.cost_of(TokenTDNN(2, 16, 15, 3))
+    cost = cost_of(TokenTDNN(2, 16, 15, 3))
     assert cost == Cost(521, 521, 6_233)
     # Three speakers here: three modules and a gate of three nets.
     module = 3 * 6_233
@@ -52,8 +60,8 @@ def test_where_speakers_contradict_each_other_the_mixture_wins(compared: dict) -
 
 
 def test_a_vote_counts_heads() -> None:
-    answers = torch.tensor([[[0.9, 0.1]], [[0.4, 0.6]], [[0.45, 0.55]]])
-    torch.testing.assert_close(tokens_task.vote(answers), torch.tensor([[1 / 3, 2 / 3]]))
+    scores = torch.tensor([[[0.9, 0.1]], [[0.4, 0.6]], [[0.45, 0.55]]])
+    torch.testing.assert_close(vote(scores), torch.tensor([[1 / 3, 2 / 3]]))
 
 
 @pytest.mark.parametrize(
@@ -66,8 +74,8 @@ def test_trees_learn_and_their_paths_are_counted(kind: str) -> None:
     # A single threshold tells the classes apart: one comparison a tree.
     train = np.linspace(-1, 1, 200)[:, None]
     classes = (train[:, 0] > 0).astype(int)
-    said, cost = trees.tree_systems(quick=True)[kind](train, classes, train + 1e-3, 0)
-    assert (said.argmax(axis=1) == classes).mean() > 0.97
+    probabilities, cost = trees.tree_systems(quick=True)[kind](train, classes, train + 1e-3, 0)
+    assert (probabilities.argmax(axis=1) == classes).mean() > 0.97
     num_trees = {"random forest": 5, "boosted trees, scikit-learn": 10}.get(kind)
     if kind == "random forest":
         # Two values a leaf: a comparison and two sums for each of five trees.
@@ -91,14 +99,14 @@ def test_depths_of_leaves_are_those_of_the_dump() -> None:
 
 def test_both_tasks_give_tables_claims_and_figures(compared: dict, tmp_path: Path) -> None:
     other = {
-        name: {**found, "error": found["error"] + n}
-        for n, (name, found) in enumerate(compared.items())
+        name: {**system, "error": system["error"] + n}
+        for n, (name, system) in enumerate(compared.items())
     }
     results = {job.key: compared if job.settings["seed"] == 0 else other for job in plan(2, True)}
     outcome = EXPERIMENT.conclude(results)
     assert [table.name for table in outcome.tables] == list(TASKS)
     for table in outcome.tables:
-        assert [row[0] for row in table.rows] == list(compared)
+        assert [row[0] for row in table.rows] == [LABELS.get(name, name) for name in compared]
         assert all(len(row) == len(table.columns) for row in table.rows)
     names = EXPERIMENT.draw(results, tmp_path)
     assert all((tmp_path / name).stat().st_size > 0 for name in names)
@@ -106,13 +114,11 @@ def test_both_tasks_give_tables_claims_and_figures(compared: dict, tmp_path: Pat
 
 def test_the_vowels_task_runs_and_counts_parameters() -> None:
     pytest.importorskip("parselmouth", reason="needs praat-parselmouth (extra praat)")
-    from phoneme_moe.reproductions.ensembles import vowels_task
-
-    found = vowels_task.compare(steps=150, seed=0, quick=True)
+    systems = compare_on_vowels(steps=150, seed=0, quick=True)
     # 8 experts of 5 x 10 weights, a gate of 5 x 8.
-    assert found[MIXTURE]["parameters"] == found[MIXTURE]["multiply_adds"] == 440
-    assert found[TOP1]["multiply_adds"] == 90
-    assert found["dense net, same total size"]["parameters"] == pytest.approx(440, rel=0.03)
-    assert found["dense net, active size"]["parameters"] == pytest.approx(90, rel=0.06)
-    assert found["average of independent nets"]["parameters"] == pytest.approx(440, rel=0.04)
-    assert all(5 < system["error"] < 50 for system in found.values())
+    assert systems[MIXTURE]["parameters"] == systems[MIXTURE]["multiply_adds"] == 440
+    assert systems[TOP1]["multiply_adds"] == 90
+    assert systems["dense net, same total size"]["parameters"] == pytest.approx(440, rel=0.03)
+    assert systems["dense net, active size"]["parameters"] == pytest.approx(90, rel=0.06)
+    assert systems["average of independent nets"]["parameters"] == pytest.approx(440, rel=0.04)
+    assert all(5 < system["error"] < 50 for system in systems.values())

@@ -1,4 +1,4 @@
-"""Gates over modules: who is asked, and that gates side by side do not feel each other."""
+"""Gates over modules: their weights, and that gates side by side are independent."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ from phoneme_moe.training.minibatch import Schedule, shuffled
 SHORT = Schedule(12)
 
 
-def test_meta_pi_finds_out_who_speaks_and_beats_one_net() -> None:
+def test_meta_pi_learns_to_identify_speakers_and_is_accurate() -> None:
     train, test = made_tokens(0), made_tokens(1)
     modules = train_nets(train, by_speaker(train), SHORT, seed=0)
     gate = train_meta_pi(train, outputs_of(modules, train.features), SHORT, seed=0)
     weights = gate_weights(gate, test.features)
     assert weights.shape == (1, len(OBJECTIVES), len(test), 3)
     torch.testing.assert_close(weights.sum(-1), torch.ones(weights.shape[:-1]))
-    said = arbitrate(blend(weights[0], outputs_of(modules, test.features)), 0)
-    right = (said.argmax(-1) == test.phoneme).float().mean().item()
+    outputs = arbitrate(blend(weights[0], outputs_of(modules, test.features)), 0)
+    right = (outputs.argmax(-1) == test.phoneme).float().mean().item()
     assert right > 0.9
-    # Nobody told it, and yet the own module has most of the weight.
-    own = weights.mean(dim=(0, 1))[torch.arange(len(test)), test.speaker]
-    assert own.mean().item() > 0.7
+    # Trained without speaker labels, and yet the own module has most of the weight.
+    matched = weights.mean(dim=(0, 1))[torch.arange(len(test)), test.speaker]
+    assert matched.mean().item() > 0.7
 
 
-def test_a_module_that_may_not_be_asked_has_no_weight_and_others_take_its_share() -> None:
+def test_a_module_that_is_not_allowed_has_no_weight_and_others_take_its_share() -> None:
     tokens = made_tokens(0, each=4)
     gates = new_gates(tokens, 3, seed=0, num_groups=2)
     allowed = torch.tensor([[True, True, True], [True, False, True]])
@@ -56,7 +56,7 @@ def test_a_module_that_may_not_be_asked_has_no_weight_and_others_take_its_share(
 
 def test_gates_side_by_side_learn_as_they_would_alone() -> None:
     tokens = made_tokens(0, each=6)
-    said = torch.rand(3, len(OBJECTIVES), len(tokens), 3)
+    outputs = torch.rand(3, len(OBJECTIVES), len(tokens), 3)
     start = new_gates(tokens, 3, seed=5, num_groups=2)
     second = take(start, range(3, 6))
     groups = [torch.arange(len(tokens)), torch.arange(9)]
@@ -66,8 +66,8 @@ def test_gates_side_by_side_learn_as_they_would_alone() -> None:
     original = torch.randn_like
     try:
         torch.randn_like = quiet
-        together = train_meta_pi(tokens, said, schedule, 0, groups=groups, start=start)
-        alone = train_meta_pi(tokens, said, schedule, 0, groups=groups[1:], start=second)
+        together = train_meta_pi(tokens, outputs, schedule, 0, groups=groups, start=start)
+        alone = train_meta_pi(tokens, outputs, schedule, 0, groups=groups[1:], start=second)
     finally:
         torch.randn_like = original
     torch.testing.assert_close(
@@ -78,10 +78,12 @@ def test_gates_side_by_side_learn_as_they_would_alone() -> None:
 def test_groups_may_have_modules_of_their_own() -> None:
     tokens = made_tokens(0, each=4)
     shared = torch.rand(2, len(OBJECTIVES), len(tokens), 3)
-    own = torch.stack([shared, shared])
+    by_group = torch.stack([shared, shared])
     groups = one_group(tokens) * 2
     schedule = Schedule(2)
-    one, other = (train_meta_pi(tokens, said, schedule, 0, groups=groups) for said in (shared, own))
+    one, other = (
+        train_meta_pi(tokens, outputs, schedule, 0, groups=groups) for outputs in (shared, by_group)
+    )
     for first, second in zip(one.parameters(), other.parameters(), strict=True):
         torch.testing.assert_close(first, second)
 
@@ -89,8 +91,8 @@ def test_groups_may_have_modules_of_their_own() -> None:
 def test_a_speaker_gate_names_the_speaker() -> None:
     train, test = made_tokens(0), made_tokens(1)
     gate = train_speaker_gate(train, SHORT, seed=0)
-    named = gate_weights(gate, test.features, "sigmoid")[0].mean(dim=0).argmax(-1)
-    assert (named == test.speaker).float().mean().item() > 0.95
+    weights = gate_weights(gate, test.features, "sigmoid")[0].mean(dim=0)
+    assert (weights.argmax(-1) == test.speaker).float().mean().item() > 0.95
 
 
 def test_smaller_groups_come_round_again() -> None:

@@ -60,8 +60,8 @@ def test_results_give_tables_claims_and_figures(compared: dict, tmp_path: Path) 
     other_seed["systems"]["Meta-Pi"]["all"] += 0.5
     jobs = [job.key for job in plan(2, True)]
     results = {
-        key: {"six": found, "three": found}
-        for key, found in zip(jobs, (compared, other_seed), strict=True)
+        key: {"six": result, "three": result}
+        for key, result in zip(jobs, (compared, other_seed), strict=True)
     }
     outcome = EXPERIMENT.conclude(results)
     assert [table.name for table in outcome.tables] == ["table_1", "matrix", "weights"]
@@ -79,9 +79,9 @@ def test_results_give_tables_claims_and_figures(compared: dict, tmp_path: Path) 
 
 def test_paired_tests() -> None:
     # Differences 1, 2, 3: mean 2, s.d. 1, t = 2 / (1 / sqrt 3).
-    found = paired_t_test([2, 4, 6], [1, 2, 3])
-    assert found.t == pytest.approx(2 * 3**0.5)
-    assert found.degrees == 2
+    result = paired_t_test([2, 4, 6], [1, 2, 3])
+    assert result.t == pytest.approx(2 * 3**0.5)
+    assert result.degrees == 2
     assert paired_t_test([1, 2], [1, 2]).p == 1
     # 1 of 6: 2 * (1 + 6) / 64.
     assert mcnemar_p(1, 5) == pytest.approx(14 / 64)

@@ -81,9 +81,9 @@ def test_experts_without_cases_are_not_in_use_and_pruning_takes_them_out() -> No
     effective, in_use = experts_in_use(mixture, parts["train"])
     assert effective == pytest.approx(1.1, abs=0.02)
     assert in_use == 1
-    found = {entry["threshold"]: entry for entry in pruned(mixture, parts)}
-    assert [found[t]["leaves"] for t in THRESHOLDS] == [2, 2, 2, 1]
-    assert [found[t]["paths"] for t in THRESHOLDS] == [2, 2, 2, 1]
+    entries = {entry["threshold"]: entry for entry in pruned(mixture, parts)}
+    assert [entries[t]["leaves"] for t in THRESHOLDS] == [2, 2, 2, 1]
+    assert [entries[t]["paths"] for t in THRESHOLDS] == [2, 2, 2, 1]
 
 
 def test_the_race_ends_at_the_level_that_both_reach() -> None:

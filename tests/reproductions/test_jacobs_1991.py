@@ -30,8 +30,8 @@ def test_runs_side_by_side_are_the_runs_alone(name: str) -> None:
     network = build(SYSTEMS[name], runs=3, seed=0)
     alone = build(SYSTEMS[name], runs=1, seed=1)
     with torch.no_grad():
-        for own, of_all in zip(alone.parameters(), network.parameters(), strict=True):
-            own.copy_(of_all.view(3, -1, *of_all.shape[1:])[1])
+        for parameter, of_all in zip(alone.parameters(), network.parameters(), strict=True):
+            parameter.copy_(of_all.view(3, -1, *of_all.shape[1:])[1])
     inputs = four_vowels()[0]
     for of_three, of_one in zip(forward(network, inputs), forward(alone, inputs), strict=True):
         torch.testing.assert_close(of_three[1:2], of_one)
@@ -46,8 +46,8 @@ def test_runs_side_by_side_are_the_runs_alone(name: str) -> None:
 def test_a_run_stops_at_the_error_asked_for_and_a_slow_one_has_failed() -> None:
     network = build(SYSTEMS["4 experts"], runs=2, seed=0)
     assert gradient_descent(network, "competitive", 1e-3, max_epochs=3) == [None, None]
-    found = gradient_descent(network, "competitive", 30.0, max_epochs=3000)
-    for run in found:
+    runs = gradient_descent(network, "competitive", 30.0, max_epochs=3000)
+    for run in runs:
         assert run is not None
         assert 100 < run["epochs"] < 3000
         assert run["train"] > 80

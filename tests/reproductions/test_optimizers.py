@@ -47,8 +47,8 @@ def test_both_find_the_least_of_convex_quadratics(size: int, seed: int) -> None:
 
 def test_lbfgs_gets_as_low_on_rosenbrock_as_scipy_with_as_many_evaluations() -> None:
     begin = starts(4, 5)
-    found = lbfgs(rosenbrock, begin, 150)
-    torch.testing.assert_close(found.loss, rosenbrock(found.parameters))
+    state = lbfgs(rosenbrock, begin, 150)
+    torch.testing.assert_close(state.loss, rosenbrock(state.parameters))
     for run in range(4):
 
         def alone(values: list[float]) -> tuple[float, list[float]]:
@@ -56,8 +56,8 @@ def test_lbfgs_gets_as_low_on_rosenbrock_as_scipy_with_as_many_evaluations() -> 
             return float(here.loss), here.gradient[0].tolist()
 
         theirs = minimize(alone, begin[run].tolist(), jac=True, method="L-BFGS-B")
-        assert float(found.loss[run]) <= theirs.fun + 1e-8
-        assert found.parameters[run].tolist() == pytest.approx(theirs.x.tolist(), abs=1e-2)
+        assert float(state.loss[run]) <= theirs.fun + 1e-8
+        assert state.parameters[run].tolist() == pytest.approx(theirs.x.tolist(), abs=1e-2)
 
 
 @settings(max_examples=8, deadline=None)

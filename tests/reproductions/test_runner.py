@@ -1,4 +1,4 @@
-"""Jobs are done once, in any order, and taken up after an interruption."""
+"""Jobs run once, in any order, and resume after an interruption."""
 
 from __future__ import annotations
 
@@ -13,8 +13,16 @@ import pytest
 
 from phoneme_moe.errors import InputError
 from phoneme_moe.reproductions import runner
-from phoneme_moe.reproductions.experiment import Claim, Experiment, Job, Outcome, Table
-from phoneme_moe.reproductions.results import cell_text, markdown, table_csv
+from phoneme_moe.reproductions.experiment import Description, Experiment, Job
+from phoneme_moe.reproductions.results import (
+    Claim,
+    Outcome,
+    ReproductionDocument,
+    Table,
+    cell_text,
+    markdown,
+    table_csv,
+)
 from phoneme_moe.reproductions.statistics import Estimate, estimate
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "schemas" / "reproduction.schema.json"
@@ -43,10 +51,7 @@ def squares(done: list[int], stop_at: int | None = None) -> Experiment:
 
     return Experiment(
         name="squares",
-        paper="Nobody, 1991",
-        question="Do they grow?",
-        known=("Numbers",),
-        chosen=("Which",),
+        description=Description("Nobody, 1991", "Do they grow?", ("Numbers",), ("Which",), ()),
         seeds=4,
         quick_seeds=2,
         plan=lambda seeds, quick: [
@@ -54,6 +59,7 @@ def squares(done: list[int], stop_at: int | None = None) -> Experiment:
         ],
         run=run,
         conclude=conclude,
+        draw=lambda results, folder: [],
     )
 
 
@@ -69,15 +75,15 @@ def test_an_interrupted_reproduction_goes_on_where_it_stopped(install: Any, tmp_
         runner.reproduce("squares", tmp_path / "cut", jobs=1)
     assert done == [0, 1]
     assert not (tmp_path / "cut" / "results.json").exists()
-    told: list[tuple[int, int]] = []
+    progress: list[tuple[int, int]] = []
     install(squares(done))
-    found = runner.reproduce(
-        "squares", tmp_path / "cut", jobs=1, progress=lambda *n: told.append(n)
+    resumed = runner.reproduce(
+        "squares", tmp_path / "cut", jobs=1, progress=lambda *n: progress.append(n)
     )
     assert done == [0, 1, 2, 3]
-    assert told == [(2, 4), (3, 4), (4, 4)]
+    assert progress == [(2, 4), (3, 4), (4, 4)]
     whole = runner.reproduce("squares", tmp_path / "whole", jobs=1)
-    assert found.outcome == whole.outcome
+    assert resumed.outcome == whole.outcome
     for path in whole.files:
         assert (tmp_path / "cut" / path.name).read_bytes() == path.read_bytes()
 
@@ -97,19 +103,19 @@ def test_results_fit_the_schema_and_the_table_keeps_its_numbers(
     install: Any, tmp_path: Path
 ) -> None:
     install(squares([]))
-    found = runner.reproduce("squares", tmp_path, jobs=1)
+    reproduction = runner.reproduce("squares", tmp_path, jobs=1)
     data = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
     schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
     jsonschema.validate(data, schema, jsonschema.Draft202012Validator)
     assert data["claims"][0]["holds"] is True
-    ours = found.outcome.tables[0].rows[0][2]
+    ours = reproduction.outcome.tables[0].rows[0][2]
     assert isinstance(ours, Estimate)
     rows = list(csv.DictReader((tmp_path / "squares.csv").read_text().splitlines()))
     assert float(rows[0]["ours"]) == ours.mean == 3.5
     assert float(rows[0]["ours low"]) == ours.low
     assert rows[0]["ours runs"] == "4"
     assert rows[0]["note"] == ""
-    text = markdown(data, "images/")
+    text = markdown(ReproductionDocument.model_validate(data), "images/")
     assert f"| squares | 2 | 3.50 ± {ours.high - 3.5:.2f} | - |" in text
     assert "| Squares grow. | yes | up to 9 | yes |" in text
 
@@ -124,9 +130,7 @@ def test_cells_for_people() -> None:
     assert table_csv(Table("t", "T", ("a",), (("x",), (2,)))) == "a\nx\n2\n"
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"), [({"seeds": 0}, "seeds"), ({"jobs": 0}, "jobs")]
-)
+@pytest.mark.parametrize(("settings", "message"), [({"seeds": 0}, "seeds"), ({"jobs": 0}, "jobs")])
 def test_too_few_runs_or_processes_are_refused(
     install: Any, tmp_path: Path, settings: dict[str, int], message: str
 ) -> None:

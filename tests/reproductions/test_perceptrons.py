@@ -137,8 +137,8 @@ def test_the_figure_of_merit_is_content_with_the_right_order() -> None:
     targets = torch.tensor([1.0, 0.0])
 
     def pull(outputs: list[float], name: str) -> float:
-        said = torch.tensor(outputs, requires_grad=True)
-        (gradient,) = torch.autograd.grad(NET_OBJECTIVES[name](said, targets).sum(), said)
+        outputs = torch.tensor(outputs, requires_grad=True)
+        (gradient,) = torch.autograd.grad(NET_OBJECTIVES[name](outputs, targets).sum(), outputs)
         return -gradient[0].item()
 
     # Far on the right side but with low outputs: squared error pulls on, the figure of merit less.

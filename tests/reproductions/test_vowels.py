@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from phoneme_moe.errors import InputError
-from phoneme_moe.reproductions import peterson_barney as module
+from phoneme_moe.reproductions import vowels as module
 from phoneme_moe.reproductions.vowels import VOWELS, peterson_barney
 
 
@@ -16,11 +16,15 @@ def test_the_table_is_the_published_one() -> None:
     vowels = peterson_barney()
     assert len(vowels) == 1_520
     speakers = {group: set(vowels.speaker[vowels.group == group]) for group in "mwc"}
-    assert {group: len(own) for group, own in speakers.items()} == {"m": 33, "w": 28, "c": 15}
+    assert {group: len(members) for group, members in speakers.items()} == {
+        "m": 33,
+        "w": 28,
+        "c": 15,
+    }
     # Ten vowels, twice, by everybody.
-    said = Counter(zip(vowels.speaker.tolist(), vowels.vowel.tolist(), strict=True))
-    assert set(said.values()) == {2}
-    assert len(said) == 76 * len(VOWELS)
+    counts = Counter(zip(vowels.speaker.tolist(), vowels.vowel.tolist(), strict=True))
+    assert set(counts.values()) == {2}
+    assert len(counts) == 76 * len(VOWELS)
     # The first man's first [i], in kHz: 160, 240, 2280, 2850 Hz.
     assert vowels.formants[0].tolist() == [0.16, 0.24, 2.28, 2.85]
     assert VOWELS[vowels.vowel[0]] == "iy"

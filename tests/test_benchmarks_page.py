@@ -1,0 +1,34 @@
+"""docs/benchmarks.md is what the kept figures give, and benchmarks do not import in a circle."""
+
+from __future__ import annotations
+
+import ast
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+from benchmarks import page
+
+
+def test_the_page_is_what_the_kept_figures_give() -> None:
+    assert (page.DOCS / "benchmarks.md").read_text(encoding="utf-8") == page.text()
+
+
+def test_every_kept_figure_has_its_place_on_the_page() -> None:
+    kept = {path.stem for path in (Path(page.__file__).parent / "results").glob("*.json")}
+    assert kept - {"same_weights"} <= set(page.SECTIONS)
+
+
+def test_benchmarks_do_not_import_each_other_in_a_circle() -> None:
+    modules = {path.stem: path for path in Path(page.__file__).parent.glob("*.py")}
+    imports = {}
+    for name, path in modules.items():
+        names = set()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module == "benchmarks":
+                names |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                package, _, module = node.module.partition(".")
+                names |= {module} if package == "benchmarks" else set()
+        imports[name] = names & modules.keys()
+    order = list(TopologicalSorter(imports).static_order())  # raises CycleError
+    assert order.index("page") < order.index("flat_cost")
