@@ -16,7 +16,7 @@ import numpy as np
 from benchmarks import page, results
 from benchmarks.results import table
 from phoneme_moe.corpora import SPLITS, PreparedCorpus, ensure_corpus
-from phoneme_moe.reproductions.alignment import (
+from phoneme_moe_reproductions.alignment import (
     Aligner,
     Times,
     align_corpus,
@@ -135,7 +135,7 @@ def section(figures: dict[str, Any]) -> str:
         "## Onset errors of forced alignment\n\nTokens of the experiments on real digits are cut "
         "by "
         "a CTC model with label priors, trained on FSDD and additionally\non speechocean762 "
-        "(`phoneme_moe/reproductions/alignment.py`; `python -m benchmarks.alignment`). On the "
+        "(`phoneme_moe_reproductions/alignment.py`; `python -m benchmarks.alignment`). On the "
         "announcers, whose\ntimes are exact, the same model is trained on their words. FSDD has no "
         "times: there the onset of the second phoneme of *two*\nto *seven* is compared with the "
         "rise of power between 150 and 900 Hz, which is independent of the model, but covers no "

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from phoneme_moe.files import write_text
-from phoneme_moe.reproductions import EXPERIMENTS
-from phoneme_moe.reproductions.results import ReproductionDocument, markdown
-from phoneme_moe.reproductions.runner import reproduce
+from phoneme_moe_reproductions import EXPERIMENTS
+from phoneme_moe_reproductions.results import ReproductionDocument, markdown
+from phoneme_moe_reproductions.runner import reproduce
 
 RESULTS = Path(__file__).parent / "results" / "reproduction"
 DOCS = Path(__file__).parent.parent / "docs"

@@ -12,8 +12,8 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from phoneme_moe.reproductions.results import Table
-    from phoneme_moe.reproductions.runner import Reproduction
+    from phoneme_moe_reproductions.results import Table
+    from phoneme_moe_reproductions.runner import Reproduction
 
 
 def reproduce(
@@ -33,7 +33,7 @@ def reproduce(
     ] = False,
 ) -> None:
     """Reproduce a published experiment; print published and reproduced figures."""
-    from phoneme_moe.reproductions import EXPERIMENTS, load_experiment
+    from phoneme_moe_reproductions import EXPERIMENTS, load_experiment
 
     if name == "list":
         width = max(map(len, EXPERIMENTS))
@@ -44,7 +44,7 @@ def reproduce(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from phoneme_moe.cli.tables import progress_console
-    from phoneme_moe.reproductions.runner import reproduce as run_experiment
+    from phoneme_moe_reproductions.runner import reproduce as run_experiment
 
     columns = (TextColumn(name), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=progress_console(), transient=True) as bar:
@@ -94,7 +94,7 @@ def _print_table(console: Console, table: Table) -> None:
     from rich import box
     from rich.table import Table as Grid
 
-    from phoneme_moe.reproductions.results import cell_text
+    from phoneme_moe_reproductions.results import cell_text
 
     columns = [
         [cell_text(row[i], table.digits).replace(" ± ", "±") for row in table.rows]

@@ -13,7 +13,7 @@ from phoneme_moe.mixture.networks.functions import FunctionNetwork, uniform
 from phoneme_moe.mixture.networks.tdnn import StackTDNN
 from phoneme_moe.mixture.networks.tdnn_1989 import TokenTDNN, take
 from phoneme_moe.mixture.networks.time_delay import ExpertLinear, splice
-from phoneme_moe.reproductions.tdnn_variants import FrequencyShiftTDNN
+from phoneme_moe_reproductions.tdnn_variants import FrequencyShiftTDNN
 
 LENGTHS = torch.tensor([9, 4, 7])
 

@@ -21,7 +21,7 @@ from phoneme_moe.mixture.trees.hierarchy import (
     prune,
     split_leaf,
 )
-from phoneme_moe.reproductions.perceptrons import PerceptronMixture
+from phoneme_moe_reproductions.perceptrons import PerceptronMixture
 
 BRANCHINGS = st.lists(st.integers(1, 3), max_size=3).map(tuple)
 

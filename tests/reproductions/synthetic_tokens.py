@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from phoneme_moe.reproductions.tokens import Tokens
+from phoneme_moe_reproductions.tokens import Tokens
 
 
 def made_tokens(seed: int, each: int = 30, speakers: int = 3, noise: float = 0.3) -> Tokens:

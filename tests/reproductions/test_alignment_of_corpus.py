@@ -11,8 +11,8 @@ import pytest
 from benchmarks import alignment as benchmark
 from benchmarks.alignment import onset_errors, voicing_onsets
 from phoneme_moe.corpora import SPLITS, PreparedCorpus, data_root, load_corpus
-from phoneme_moe.reproductions import alignment as module
-from phoneme_moe.reproductions.alignment import (
+from phoneme_moe_reproductions import alignment as module
+from phoneme_moe_reproductions.alignment import (
     Aligner,
     align_corpus,
     aligned_corpus,

@@ -8,21 +8,21 @@ from pathlib import Path
 import pytest
 from synthetic_tokens import made_tokens
 
-from phoneme_moe.reproductions.borrowed_speaker import EXPERIMENT
-from phoneme_moe.reproductions.borrowed_speaker.findings import (
+from phoneme_moe.training.minibatch import Schedule
+from phoneme_moe_reproductions.borrowed_speaker import EXPERIMENT
+from phoneme_moe_reproductions.borrowed_speaker.findings import (
     LEAST_OWN_WEIGHT,
     conclude,
     served_by_others,
     with_all,
 )
-from phoneme_moe.reproductions.borrowed_speaker.systems import (
+from phoneme_moe_reproductions.borrowed_speaker.systems import (
     CONFIGURATIONS,
     plan,
     remove_modules,
     unrestricted_gates,
 )
-from phoneme_moe.reproductions.multi_speaker import by_speaker, outputs_of, train_nets
-from phoneme_moe.training.minibatch import Schedule
+from phoneme_moe_reproductions.multi_speaker import by_speaker, outputs_of, train_nets
 
 
 @pytest.fixture(scope="module")

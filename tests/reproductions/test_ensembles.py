@@ -11,9 +11,9 @@ import torch
 from synthetic_tokens import made_tokens
 
 from phoneme_moe.mixture.networks.tdnn_1989 import TokenTDNN
-from phoneme_moe.reproductions.ensembles import EXPERIMENT, trees
-from phoneme_moe.reproductions.ensembles.findings import LABELS, TASKS
-from phoneme_moe.reproductions.ensembles.systems import (
+from phoneme_moe_reproductions.ensembles import EXPERIMENT, trees
+from phoneme_moe_reproductions.ensembles.findings import LABELS, TASKS
+from phoneme_moe_reproductions.ensembles.systems import (
     MIXTURE,
     TOP1,
     compare_on_tokens,
@@ -22,7 +22,7 @@ from phoneme_moe.reproductions.ensembles.systems import (
     plan,
     vote,
 )
-from phoneme_moe.reproductions.ensembles.trees import Cost, dense_cost, top1_cost
+from phoneme_moe_reproductions.ensembles.trees import Cost, dense_cost, top1_cost
 
 
 @pytest.fixture(scope="module")

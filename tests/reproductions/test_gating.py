@@ -6,7 +6,8 @@ import torch
 from synthetic_tokens import made_tokens
 
 from phoneme_moe.mixture.networks.tdnn_1989 import take
-from phoneme_moe.reproductions.gating import (
+from phoneme_moe.training.minibatch import Schedule, shuffled
+from phoneme_moe_reproductions.gating import (
     blend,
     gate_weights,
     new_gates,
@@ -14,7 +15,7 @@ from phoneme_moe.reproductions.gating import (
     train_meta_pi,
     train_speaker_gate,
 )
-from phoneme_moe.reproductions.multi_speaker import (
+from phoneme_moe_reproductions.multi_speaker import (
     OBJECTIVES,
     arbitrate,
     by_speaker,
@@ -22,7 +23,6 @@ from phoneme_moe.reproductions.multi_speaker import (
     outputs_of,
     train_nets,
 )
-from phoneme_moe.training.minibatch import Schedule, shuffled
 
 SHORT = Schedule(12)
 

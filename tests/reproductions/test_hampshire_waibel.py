@@ -10,10 +10,10 @@ import pytest
 import torch
 from synthetic_tokens import made_tokens
 
-from phoneme_moe.reproductions.hampshire_waibel import EXPERIMENT
-from phoneme_moe.reproductions.hampshire_waibel.findings import FIXED_COUNTS, PUBLISHED, conclude
-from phoneme_moe.reproductions.hampshire_waibel.systems import compare, errors, plan
-from phoneme_moe.reproductions.statistics import mcnemar_p, paired_t_test
+from phoneme_moe_reproductions.hampshire_waibel import EXPERIMENT
+from phoneme_moe_reproductions.hampshire_waibel.findings import FIXED_COUNTS, PUBLISHED, conclude
+from phoneme_moe_reproductions.hampshire_waibel.systems import compare, errors, plan
+from phoneme_moe_reproductions.statistics import mcnemar_p, paired_t_test
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,9 @@ import torch
 pytest.importorskip("parselmouth", reason="needs praat-parselmouth (extra praat)")
 
 from phoneme_moe.mixture.trees.hierarchy import HierarchicalMixture, balanced_tree
-from phoneme_moe.reproductions.hme_1994 import EXPERIMENT
-from phoneme_moe.reproductions.hme_1994.findings import iterations_to_common_level
-from phoneme_moe.reproductions.hme_1994.systems import (
+from phoneme_moe_reproductions.hme_1994 import EXPERIMENT
+from phoneme_moe_reproductions.hme_1994.findings import iterations_to_common_level
+from phoneme_moe_reproductions.hme_1994.systems import (
     SYSTEMS,
     THRESHOLDS,
     Lengths,
@@ -22,7 +22,7 @@ from phoneme_moe.reproductions.hme_1994.systems import (
     run,
     train,
 )
-from phoneme_moe.reproductions.vowels import divide
+from phoneme_moe_reproductions.vowels import divide
 
 SHORT = Lengths(em=4, gradient=20, between=2, after=3)
 

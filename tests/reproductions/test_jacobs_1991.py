@@ -6,7 +6,7 @@ import torch
 
 pytest.importorskip("parselmouth", reason="needs praat-parselmouth (extra praat)")
 
-from phoneme_moe.reproductions.jacobs_1991.systems import (
+from phoneme_moe_reproductions.jacobs_1991.systems import (
     SYSTEMS,
     build,
     forward,

@@ -9,11 +9,11 @@ import pytest
 import torch
 from synthetic_tokens import made_tokens
 
-from phoneme_moe.reproductions.gating import blend, gate_weights, new_gates
-from phoneme_moe.reproductions.multi_speaker import OBJECTIVES
-from phoneme_moe.reproductions.novel_speaker import EXPERIMENT
-from phoneme_moe.reproductions.novel_speaker.findings import conclude
-from phoneme_moe.reproductions.novel_speaker.systems import (
+from phoneme_moe_reproductions.gating import blend, gate_weights, new_gates
+from phoneme_moe_reproductions.multi_speaker import OBJECTIVES
+from phoneme_moe_reproductions.novel_speaker import EXPERIMENT
+from phoneme_moe_reproductions.novel_speaker.findings import conclude
+from phoneme_moe_reproductions.novel_speaker.systems import (
     SIZES,
     adapt_to_all,
     add_rehearsal,

@@ -9,15 +9,15 @@ import torch
 
 pytest.importorskip("parselmouth", reason="needs praat-parselmouth (extra praat)")
 
-from phoneme_moe.reproductions.nowlan_hinton_1991 import EXPERIMENT
-from phoneme_moe.reproductions.nowlan_hinton_1991.findings import commonest_expert_shares
-from phoneme_moe.reproductions.nowlan_hinton_1991.jobs import (
+from phoneme_moe_reproductions.nowlan_hinton_1991 import EXPERIMENT
+from phoneme_moe_reproductions.nowlan_hinton_1991.findings import commonest_expert_shares
+from phoneme_moe_reproductions.nowlan_hinton_1991.jobs import (
     gaussians_by_speaker,
     on_splits,
     plan,
     run,
 )
-from phoneme_moe.reproductions.nowlan_hinton_1991.systems import (
+from phoneme_moe_reproductions.nowlan_hinton_1991.systems import (
     CHECK_EVERY,
     SYSTEMS,
     MixtureShape,
@@ -26,14 +26,14 @@ from phoneme_moe.reproductions.nowlan_hinton_1991.systems import (
     wrong_cases,
     wrong_cases_of_chosen,
 )
-from phoneme_moe.reproductions.nowlan_hinton_1991.tokens import (
+from phoneme_moe_reproductions.nowlan_hinton_1991.tokens import (
     HELD_OUT,
     SIDES,
     TEST,
     divide,
     tokens,
 )
-from phoneme_moe.reproductions.perceptrons import Perceptron, PerceptronMixture
+from phoneme_moe_reproductions.perceptrons import Perceptron, PerceptronMixture
 
 
 def test_the_cases_are_ten_vowels_twice_by_75_speakers() -> None:

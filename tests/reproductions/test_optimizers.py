@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 from torch import Tensor
 
-from phoneme_moe.reproductions.optimizers import Loss, evaluate, lbfgs, rprop
+from phoneme_moe_reproductions.optimizers import Loss, evaluate, lbfgs, rprop
 
 
 def rosenbrock(parameters: Tensor) -> Tensor:

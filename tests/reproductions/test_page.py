@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks import reproduction
-from phoneme_moe.reproductions import EXPERIMENTS, load_experiment
-from phoneme_moe.reproductions.runner import reproduce
+from phoneme_moe_reproductions import EXPERIMENTS, load_experiment
+from phoneme_moe_reproductions.runner import reproduce
 
 ROOT = Path(__file__).parents[2]
 

@@ -12,9 +12,9 @@ import jsonschema
 import pytest
 
 from phoneme_moe.errors import InputError
-from phoneme_moe.reproductions import runner
-from phoneme_moe.reproductions.experiment import Description, Experiment, Job
-from phoneme_moe.reproductions.results import (
+from phoneme_moe_reproductions import runner
+from phoneme_moe_reproductions.experiment import Description, Experiment, Job
+from phoneme_moe_reproductions.results import (
     Claim,
     Outcome,
     ReproductionDocument,
@@ -23,7 +23,7 @@ from phoneme_moe.reproductions.results import (
     markdown,
     table_csv,
 )
-from phoneme_moe.reproductions.statistics import Estimate, estimate
+from phoneme_moe_reproductions.statistics import Estimate, estimate
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "schemas" / "reproduction.schema.json"
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from phoneme_moe.reproductions.statistics import Estimate, estimate, pooled_t_test
+from phoneme_moe_reproductions.statistics import Estimate, estimate, pooled_t_test
 
 
 def test_a_mean_and_its_interval_are_those_of_a_table_of_t() -> None:

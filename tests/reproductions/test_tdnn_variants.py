@@ -7,7 +7,7 @@ import torch
 
 from phoneme_moe.mixture.networks.tdnn_1989 import TokenTDNN, take
 from phoneme_moe.mixture.networks.time_delay import splice
-from phoneme_moe.reproductions.tdnn_variants import (
+from phoneme_moe_reproductions.tdnn_variants import (
     FrequencyShiftLayer,
     FrequencyShiftTDNN,
     ModularTDNN,

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from phoneme_moe.errors import InputError
-from phoneme_moe.reproductions import vowels as module
-from phoneme_moe.reproductions.vowels import VOWELS, peterson_barney
+from phoneme_moe_reproductions import vowels as module
+from phoneme_moe_reproductions.vowels import VOWELS, peterson_barney
 
 
 def test_the_table_is_the_published_one() -> None:

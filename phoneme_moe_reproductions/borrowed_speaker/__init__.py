@@ -1,0 +1,34 @@
+"""Hampshire & Waibel (1989-1990): a speaker recognised by other speakers' modules alone."""
+
+from dataclasses import replace
+from functools import partial
+
+from phoneme_moe_reproductions.borrowed_speaker import systems
+from phoneme_moe_reproductions.borrowed_speaker.findings import conclude, draw
+from phoneme_moe_reproductions.experiment import Experiment, read_description
+from phoneme_moe_reproductions.tokens import prepare_announcers, prepare_digits
+
+EXPERIMENT = Experiment(
+    name="borrowed-speaker",
+    description=read_description(
+        "borrowed_speaker/description", values=vars(systems), variant="announcers"
+    ),
+    seeds=5,
+    quick_seeds=1,
+    plan=systems.plan,
+    run=systems.run,
+    conclude=conclude,
+    draw=draw,
+    prepare=prepare_announcers,
+)
+DIGITS = replace(
+    EXPERIMENT,
+    name="borrowed-speaker-digits",
+    description=read_description(
+        "digits", "borrowed_speaker/description", values=vars(systems), variant="digits"
+    ),
+    seeds=3,
+    plan=partial(systems.plan, digits=True),
+    draw=partial(draw, name="borrowed_speaker_digits"),
+    prepare=prepare_digits,
+)
