@@ -26,6 +26,34 @@ settings.register_profile("steady", derandomize=True, deadline=None)
 settings.load_profile("steady")
 
 
+#: Fixtures that train a run, export one or open a browser: seconds, not milliseconds.
+SLOW_FIXTURES = {
+    "by_beam",
+    "chromium",
+    "classified",
+    "copied",
+    "crf",
+    "exported",
+    "killed_often",
+    "observed",
+    "recognized",
+    "results",
+    "sparse",
+    "trained",
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What needs such a fixture is slow; ``pytest -m "not slow"`` is the inner loop."""
+    for item in items:
+        parameters = getattr(item, "callspec", None)
+        # A fixture may be a test's parameter, by name.
+        named = parameters.params.values() if parameters else ()
+        used = {*getattr(item, "fixturenames", ()), *(n for n in named if isinstance(n, str))}
+        if SLOW_FIXTURES & used:
+            item.add_marker("slow")
+
+
 class Outcome(NamedTuple):
     """What a command left behind."""
 

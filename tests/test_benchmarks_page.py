@@ -6,7 +6,11 @@ import ast
 from graphlib import TopologicalSorter
 from pathlib import Path
 
+import pytest
+
 from benchmarks import page
+
+pytestmark = pytest.mark.slow
 
 
 def test_the_page_is_what_the_kept_figures_give() -> None:

@@ -269,6 +269,7 @@ rate.nonesuch  # type: ignore[attr-defined]
 """
 
 
+@pytest.mark.slow
 def test_a_users_file_is_checked_strictly(tmp_path: Path) -> None:
     file = tmp_path / "user.py"
     file.write_text(USER)
@@ -291,6 +292,7 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "MYPYPATH": str(PACKAGE.parent)}
 
 
+@pytest.mark.slow
 def test_the_library_names_arguments_and_only_commands_name_options() -> None:
     named = []
     for path in sorted(PACKAGE.rglob("*.py")):

@@ -538,6 +538,7 @@ SPARSES = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @given(sparse=SPARSES, chooser=ROUTERS)
 @settings(max_examples=200)
 def test_what_a_recipe_allows_can_be_built_and_trained(sparse: Settings, chooser: Settings) -> None:

@@ -198,6 +198,7 @@ def test_the_parquet_table_has_the_means_of_the_report(recognized: Trained) -> N
         assert mean == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_a_pooled_run_gets_a_report_that_says_so(tones: PreparedCorpus, tmp_path: Path) -> None:
     recipe = load_recipe(tiny.RECIPES / "tiny_pooled.yaml")
     trained = train(recipe, tmp_path / "pooled", device="cpu")

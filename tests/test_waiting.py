@@ -15,6 +15,7 @@ def python(code: str) -> list[str]:
     return [sys.executable, "-c", code]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="/proc tells nothing here")
 def test_what_sleeps_is_given_up_and_what_works_is_waited_for(
     monkeypatch: pytest.MonkeyPatch,
@@ -36,6 +37,7 @@ def test_what_sleeps_is_given_up_and_what_works_is_waited_for(
     assert circling.wait() == -9
 
 
+@pytest.mark.slow
 def test_all_that_is_given_and_written_arrives() -> None:
     code = "import sys, time\ndata = sys.stdin.read(); time.sleep(0.3)\n"
     code += "sys.stdout.write(data); sys.stdout.flush(); time.sleep(0.3); sys.stderr.write(data)"
@@ -52,6 +54,7 @@ def test_all_that_is_given_and_written_arrives() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (3, "1\n", "")
 
 
+@pytest.mark.slow
 def test_what_ends_without_doing_it_is_not_waited_for(tmp_path: Path) -> None:
     file = tmp_path / "done"
     with subprocess.Popen(python(f"open({str(file)!r}, 'w')")) as process:

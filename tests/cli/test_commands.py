@@ -58,6 +58,7 @@ def test_every_command_explains_itself(phoneme_moe: Command, command: list[str])
     assert phoneme_moe(*command, "-h").out == result.out
 
 
+@pytest.mark.slow
 def test_help_imports_nothing_heavy() -> None:
     heavy = ("torch", "lightning", "lhotse", "numpy", "librosa", "matplotlib")
     done = python(
@@ -215,6 +216,7 @@ def test_experiments_are_listed_and_an_unknown_one_is_refused(
     assert_one_line(too_few, "--seeds: found 0")
 
 
+@pytest.mark.slow
 def test_an_experiment_prints_published_figures_and_ours(
     phoneme_moe: Command, tmp_path: Path
 ) -> None:
@@ -375,6 +377,7 @@ def test_a_place_that_cannot_be_written_to_is_named_in_one_line(
     assert len(result.err.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_training_from_the_command_line_leaves_a_run_that_every_command_takes(
     phoneme_moe: Command, tones: PreparedCorpus, voices: Path, tmp_path: Path
 ) -> None:

@@ -26,6 +26,8 @@ from phoneme_moe.corpora.announcers.voices import ANNOUNCERS, FOLD, fold_labels
 from phoneme_moe.corpora.registry import Preparation
 from phoneme_moe.errors import InputError
 
+pytestmark = pytest.mark.slow
+
 WORDS = ["だいがく", "ばら", "がか", "でぐち", "ぶどう", "ごぼう", "あご", "うで", "かべ", "かど",
          "びわ", "カード", "きって", "びょうき"]  # fmt: skip
 

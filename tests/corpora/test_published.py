@@ -47,6 +47,7 @@ def test_fsdd_says_what_it_looked_for(tmp_path: Path) -> None:
         prepare_corpus("fsdd", tmp_path / "other")
 
 
+@pytest.mark.slow
 def test_fsdd_real(real_corpora: Callable[[str], Path]) -> None:
     prepare_corpus("fsdd", real_corpora("fsdd"))
     corpus = load_corpus("fsdd")
@@ -104,6 +105,7 @@ def test_speechocean762_missing_table(tmp_path: Path) -> None:
         prepare_corpus("speechocean762", folder)
 
 
+@pytest.mark.slow
 def test_speechocean762_real(real_corpora: Callable[[str], Path]) -> None:
     prepare_corpus("speechocean762", real_corpora("speechocean762"))
     corpus = load_corpus("speechocean762")

@@ -44,6 +44,7 @@ def test_equals_keep_their_order_and_nothing_is_a_reading_too() -> None:
     assert sort_by_bayes_risk(both[:1]) == both[:1]
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 10_000), shape=st.sampled_from([(6, 3), (4, 4)]))
 def test_of_all_readings_it_has_the_fewest_expected_errors(
     seed: int, shape: tuple[int, int]

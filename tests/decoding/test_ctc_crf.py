@@ -40,6 +40,7 @@ def mask_of(num_frames: list[int], most: int) -> Tensor:
     return torch.arange(most) < torch.tensor(num_frames)[:, None]
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 10_000), num_frames=st.lists(st.integers(1, 5), min_size=1, max_size=2))
 def test_sum_and_gradient_are_those_of_all_paths(seed: int, num_frames: list[int]) -> None:
     posteriors = random_posteriors(seed, len(num_frames), 5, 4).requires_grad_()

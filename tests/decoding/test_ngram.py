@@ -52,6 +52,7 @@ def count_grams(utterances: list[Gram], order: int, size: int) -> list[Gram]:
     return begun + [gram[1:] for gram in longer]
 
 
+@pytest.mark.slow
 @given(utterances=corpora, order=st.integers(1, 5), spoken=st.lists(st.sampled_from(SYMBOLS)))
 def test_every_probability_is_that_of_the_definition(
     utterances: list[Gram], order: int, spoken: list[str]
@@ -65,6 +66,7 @@ def test_every_probability_is_that_of_the_definition(
     assert model.log_probability(spoken) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
 @given(utterances=corpora, order=st.integers(1, 5))
 def test_in_every_state_something_comes_next(utterances: list[Gram], order: int) -> None:
     model = PhonemeNgram.estimate(utterances, SYMBOLS, order)
@@ -74,6 +76,7 @@ def test_in_every_state_something_comes_next(utterances: list[Gram], order: int)
     assert np.isfinite(model.log_probabilities).all()
 
 
+@pytest.mark.slow
 @given(utterances=corpora, order=st.integers(1, 5))
 def test_states_may_be_followed_side_by_side(utterances: list[Gram], order: int) -> None:
     model = PhonemeNgram.estimate(utterances, SYMBOLS, order)

@@ -29,6 +29,7 @@ def edit_distance(reference: list[str], hypothesis: list[str]) -> int:
     return int(table[-1, -1])
 
 
+@pytest.mark.slow
 @given(reference=spoken, hypothesis=spoken)
 @settings(max_examples=300)
 def test_errors_are_the_edit_distance(reference: list[str], hypothesis: list[str]) -> None:
@@ -103,6 +104,7 @@ def test_the_interval_contains_the_rate_and_is_as_wide_as_a_binomial_says(rate: 
     assert found - low == pytest.approx(half_width, rel=0.2)
 
 
+@pytest.mark.slow
 def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
     random = np.random.default_rng(0)
     covered = 0

@@ -31,6 +31,7 @@ def features_of(front: LogMel, waveform: torch.Tensor) -> torch.Tensor:
     return features[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rate", "n_mels", "window_ms", "window"),
     [(16_000, 40, 25.0, "hann"), (12_000, 16, 21.333, "hamming"), (8_000, 40, 25.0, "hann")],

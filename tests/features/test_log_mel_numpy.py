@@ -38,6 +38,7 @@ def test_features_are_those_of_training(
     np.testing.assert_allclose(found, expected[0], atol=2e-4)
 
 
+@pytest.mark.slow
 @given(cuts=st.lists(st.integers(1, 299), max_size=4, unique=True))
 def test_statistics_do_not_depend_on_the_blocks(cuts: list[int]) -> None:
     front_end = FrontEnd(16000, 80)

@@ -66,6 +66,7 @@ def assert_same(found: list[Tensor], expected: list[Tensor]) -> None:
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 @given(
     num_tokens=st.integers(0, 40),
     loads=st.lists(st.sampled_from([1e-30, 0.1, 1.0, 30.0]), min_size=1, max_size=9),
@@ -261,6 +262,7 @@ def test_silenced_units_are_silent_for_all_tokens_of_an_expert_in_one_step_only(
     assert not torch.equal(*silent)
 
 
+@pytest.mark.slow
 def test_silencing_units_changes_no_expectation_and_nothing_in_use() -> None:
     experts = ExpertFeedForward(2, 4, 16, dropout=0.5)
     tokens = torch.randn(10, 4)

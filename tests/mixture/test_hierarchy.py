@@ -144,6 +144,7 @@ def test_the_order_of_leaves_and_of_a_gates_branches_changes_nothing() -> None:
     torch.testing.assert_close(other.log_leaf_weights(inputs), weights[:, order])
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     BRANCHINGS,

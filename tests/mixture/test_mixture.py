@@ -197,6 +197,7 @@ def test_a_router_for_another_number_of_experts_is_refused() -> None:
         SparseFeedForward(ExpertFeedForward(6, 8, 10), TokenChoice(LinearScores(8, 5), 2))
 
 
+@pytest.mark.slow
 def test_all_names_are_there_and_nothing_of_speech_is_imported_with_them() -> None:
     assert all(hasattr(exported, name) for name in exported.__all__)
     program = (

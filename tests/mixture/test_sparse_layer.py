@@ -404,6 +404,7 @@ def test_evaluation_has_no_capacity() -> None:
     assert float(routing.dropped) == 0
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 999), capacity=st.floats(0.2, 2), top_k=st.integers(1, 4))
 @settings(max_examples=25)
 def test_no_expert_takes_more_than_its_capacity(seed: int, capacity: float, top_k: int) -> None:
@@ -609,6 +610,7 @@ def learn(seed: int, weights: BalanceWeights, bias: SelectionBias | None = None)
     return load
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_a_router_left_alone_collapses_and_balancing_cures_it(seed: int) -> None:
     alone = learn(seed, BalanceWeights())

@@ -125,6 +125,7 @@ def visit(chromium: Any, files: dict[str, Path]) -> Iterator[Visit]:
     one.context.close()
 
 
+@pytest.mark.slow
 def test_every_plot_is_drawn_without_messages_and_without_network(visit: Visit) -> None:
     assert visit.page.evaluate(SCROLL) == []
     shown = visit.page.eval_on_selector_all(
@@ -206,6 +207,7 @@ def test_phonemes_of_one_speaker(visit: Visit) -> None:
     visit.page.get_by_label("Speaker", exact=True).select_option("all speakers")
 
 
+@pytest.mark.slow
 def test_sound_plays_and_the_cursor_is_in_step(visit: Visit) -> None:
     player = visit.page.locator("[data-player]").first
     player.scroll_into_view_if_needed()

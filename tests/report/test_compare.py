@@ -102,6 +102,7 @@ def test_experts_in_another_order_are_matched_back(
     assert partners == {experts[expert]: experts[place] for place, expert in enumerate(order)}
 
 
+@pytest.mark.slow
 def test_experts_of_a_sparse_layer_are_matched_back(tones: PreparedCorpus, tmp_path: Path) -> None:
     recipe = load_recipe(tiny.RECIPES / "tiny_sparse.yaml")
     run = fresh_run(tmp_path / "one", recipe)
@@ -265,6 +266,7 @@ def test_the_page_and_the_words_hold_whatever_names_there_are(
     assert printed(hostile)
 
 
+@pytest.mark.slow
 def test_large_comparisons_stay_small_on_the_page() -> None:
     random = np.random.default_rng(0)
     experts = [f"expert_{i}" for i in range(64)]

@@ -14,6 +14,7 @@ def numbers(report: RoutingReport) -> list[str]:
     return [text.get_text() for text in heat_map(report, "t").axes[0].texts]
 
 
+@pytest.mark.slow
 def test_cells_carry_whole_per_cent(report: RoutingReport) -> None:
     assert numbers(report) == [f"{100 * weight:.0f}" for weight in report.weights.flat]
 
@@ -22,6 +23,7 @@ def test_cells_too_small_to_read_carry_none(large: RoutingReport) -> None:
     assert numbers(large) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("speakers", "experts"), [(1, 1), (1, 6), (6, 1), (40, 16), (300, 125)])
 def test_any_size_stays_within_the_canvas(
     speakers: int, experts: int, plant: Callable[..., RoutingTable]

@@ -80,6 +80,7 @@ def test_csv_holds_the_same_weights(report: RoutingReport, document: RoutingDocu
     assert lows == pytest.approx(np.array(document.weight_intervals)[..., 0].ravel())
 
 
+@pytest.mark.slow
 def test_write_report_writes_files_that_open_and_replaces_older_ones(
     report: RoutingReport,
     odd: RoutingReport,
@@ -103,6 +104,7 @@ def test_write_report_writes_files_that_open_and_replaces_older_ones(
     assert (folder / "routing.svg").read_bytes() == again
 
 
+@pytest.mark.slow
 def test_a_failed_write_leaves_the_older_report(
     report: RoutingReport,
     document: RoutingDocument,
@@ -137,6 +139,7 @@ def test_ramps_run_in_one_direction() -> None:
     assert np.all(np.diff(dark) > 0)
 
 
+@pytest.mark.slow
 def test_importing_statistics_and_files_loads_nothing_heavy() -> None:
     code = (
         "import sys, phoneme_moe.report.statistics, phoneme_moe.report.files\n"

@@ -88,6 +88,7 @@ def splits(draw: st.DrawFn) -> list[UtteranceRouting]:
     ]
 
 
+@pytest.mark.slow
 @given(splits(), st.sampled_from([1, 7, 64, parquet.LINES]))
 def test_what_is_read_is_what_was_written(
     tmp_path_factory: pytest.TempPathFactory, split: list[UtteranceRouting], group: int

@@ -18,6 +18,8 @@ from phoneme_moe.report.page.render import render_page
 from phoneme_moe.report.page.section_speakers import MOST_SPEAKERS
 from phoneme_moe.report.page.template import data_text
 
+pytestmark = pytest.mark.slow
+
 VOID = {"meta", "link", "br", "col", "img", "hr", "input", "circle", "rect"}
 MEGABYTES = 4_000_000
 EVIL = '</script><script>alert("x")</script><img src=x onerror=alert(1)>\u2028 & \'"/ שלום $$x$$'

@@ -46,6 +46,7 @@ def frame_level_p(
     return float((1 + np.sum(np.array(null) >= told(label))) / (1 + DRAWS))
 
 
+@pytest.mark.slow
 def test_shuffled_labels_raise_few_alarms_where_a_test_of_frames_raises_many() -> None:
     random = np.random.default_rng(1)
     p: dict[str, list[float]] = {}

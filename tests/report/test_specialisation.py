@@ -75,6 +75,7 @@ def test_a_planted_blend_is_recovered_within_two_hundredths_and_lies_in_its_inte
     )
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_truth_as_often_as_they_say_also_for_few_utterances() -> None:
     speakers = 300
     truth = np.array([0.5, 0.3, 0.2])

@@ -42,6 +42,7 @@ def naive_mean(table: RoutingTable, chosen: list[int]) -> list[float]:
     ]
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(tables())
 def test_means_and_counts_equal_a_naive_loop(table: RoutingTable) -> None:
@@ -70,6 +71,7 @@ def test_means_and_counts_equal_a_naive_loop(table: RoutingTable) -> None:
     assert report.num_utterances == len(set(table.utterance.tolist()))
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(tables())
 def test_rows_sum_to_one_and_mixing_never_lowers_the_effective_number(table: RoutingTable) -> None:

@@ -19,6 +19,8 @@ from phoneme_moe_reproductions.alignment import (
     corpus_times,
 )
 
+pytestmark = pytest.mark.slow
+
 BRIEF = Aligner(n_mels=16, width=32, epochs=12, batch_size=8, seeds=(0,))
 
 

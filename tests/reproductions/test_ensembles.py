@@ -24,6 +24,8 @@ from phoneme_moe_reproductions.ensembles.systems import (
 )
 from phoneme_moe_reproductions.ensembles.trees import Cost, dense_cost, top1_cost
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def compared() -> dict[str, dict[str, float]]:

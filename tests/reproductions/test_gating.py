@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from synthetic_tokens import made_tokens
 
@@ -27,6 +28,7 @@ from phoneme_moe_reproductions.multi_speaker import (
 SHORT = Schedule(12)
 
 
+@pytest.mark.slow
 def test_meta_pi_learns_to_identify_speakers_and_is_accurate() -> None:
     train, test = made_tokens(0), made_tokens(1)
     modules = train_nets(train, by_speaker(train), SHORT, seed=0)

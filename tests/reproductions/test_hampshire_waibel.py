@@ -15,6 +15,8 @@ from phoneme_moe_reproductions.hampshire_waibel.findings import FIXED_COUNTS, PU
 from phoneme_moe_reproductions.hampshire_waibel.systems import compare, errors, plan
 from phoneme_moe_reproductions.statistics import mcnemar_p, paired_t_test
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def compared() -> dict[str, object]:

@@ -94,6 +94,7 @@ def test_the_race_ends_at_the_level_that_both_reach() -> None:
     assert iterations_to_common_level(runs, "rprop", 2) == ([1], [4])
 
 
+@pytest.mark.slow
 def test_results_give_tables_claims_and_figures(tmp_path: Path) -> None:
     jobs = plan(2, True)
     assert len({job.key for job in jobs}) == 2 * len(SYSTEMS)

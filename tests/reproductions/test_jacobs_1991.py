@@ -43,6 +43,7 @@ def test_runs_side_by_side_are_the_runs_alone(name: str) -> None:
     torch.testing.assert_close(*blend, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_run_stops_at_the_error_asked_for_and_a_slow_one_has_failed() -> None:
     network = build(SYSTEMS["4 experts"], runs=2, seed=0)
     assert gradient_descent(network, "competitive", 1e-3, max_epochs=3) == [None, None]

@@ -23,6 +23,8 @@ from phoneme_moe_reproductions.novel_speaker.systems import (
     replace_module,
 )
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def adapted() -> dict:

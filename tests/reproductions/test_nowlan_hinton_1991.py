@@ -184,6 +184,7 @@ def test_shares_count_the_commonest_expert_of_a_group() -> None:
     assert shares["c"] == [pytest.approx(100 / 3)]
 
 
+@pytest.mark.slow
 def test_results_give_tables_claims_and_figures(tmp_path: Path) -> None:
     jobs = plan(2, True)
     assert len({job.key for job in jobs}) == len(jobs)

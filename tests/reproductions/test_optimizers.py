@@ -36,6 +36,7 @@ def starts(runs: int, size: int) -> Tensor:
     return 2 * torch.rand(runs, size, generator=generator, dtype=torch.float64) - 1
 
 
+@pytest.mark.slow
 @settings(max_examples=6, deadline=None)
 @given(size=st.integers(1, 6), seed=st.integers(0, 10_000))
 def test_both_find_the_least_of_convex_quadratics(size: int, seed: int) -> None:

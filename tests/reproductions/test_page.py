@@ -41,6 +41,7 @@ def test_the_kept_results_describe_the_experiment_as_its_module_does(name: str) 
         assert not any("{" in text for text in ([value] if isinstance(value, str) else value))
 
 
+@pytest.mark.slow
 def test_a_quick_form_has_the_form_of_the_kept_one(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -61,6 +61,7 @@ def test_a_recognizer_of_linear_parts_is_a_tree_of_one_gate(tones: PreparedCorpu
         )
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 99))
 @settings(max_examples=4)
 def test_no_epoch_lowers_the_likelihood_of_the_training_tokens(
@@ -117,6 +118,7 @@ def test_it_is_done_again_after_a_kill_and_ends_the_same(trained: Trained, tmp_p
         assert (again.run.folder / name).read_bytes() == expected, name
 
 
+@pytest.mark.slow
 def test_it_goes_on_from_the_stage_before(tones: PreparedCorpus, tmp_path: Path) -> None:
     stages = (
         "training.stages=[{name: gradient, train: [experts, gate], epochs: 2, learning_rate: 0.01, "

@@ -72,6 +72,7 @@ def test_commands_read_it_by_beam(
     assert b"uses a beam search elsewhere: expect more errors" in live.stderr
 
 
+@pytest.mark.slow
 def test_crf_has_the_beam_of_its_recipe(tones: PreparedCorpus, tmp_path: Path) -> None:
     changes = [
         f"task.beam={BEAM}",

@@ -74,6 +74,7 @@ def test_seconds_of_every_epoch_are_kept_beside(sparse: Trained) -> None:
     assert all(row["seconds"] > 0 for row in rows)
 
 
+@pytest.mark.slow
 def test_the_stage_ends_with_the_average_of_the_weights(
     tones: PreparedCorpus, tmp_path: Path
 ) -> None:
@@ -181,6 +182,7 @@ UPCYCLED = [
 ]
 
 
+@pytest.mark.slow
 def test_an_upcycled_model_says_at_first_what_the_dense_one_said(
     tones: PreparedCorpus, tmp_path: Path
 ) -> None:
@@ -205,6 +207,7 @@ def routings(run: LoadedRun) -> list:
         return list(run.recognizer.recognize_waveforms(WAVEFORM, NUM_SAMPLES).layers)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -292,6 +295,7 @@ def test_a_run_without_sparse_layers_does_not_grow(
     assert "the run has no sparse layers" in outcome.err
 
 
+@pytest.mark.slow
 def test_one_warning_names_the_setting_when_experts_die(
     tones: PreparedCorpus, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -317,6 +321,7 @@ def register_everybody_to_first() -> None:
     )
 
 
+@pytest.mark.slow
 def test_routers_see_an_embedding_from_outside(
     tones: PreparedCorpus, tmp_path: Path, phoneme_moe: Callable[..., Outcome]
 ) -> None:

@@ -38,6 +38,7 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["recognize", "classify"])
 def test_a_stage_changes_what_it_trains_and_leaves_the_rest_bit_for_bit(
     kind: str, request: pytest.FixtureRequest, tones: PreparedCorpus
@@ -173,6 +174,7 @@ def test_the_same_recipe_makes_the_same_weights_byte_for_byte(
     assert again.evaluation == classified.evaluation
 
 
+@pytest.mark.slow
 def test_another_seed_makes_other_weights(tones: PreparedCorpus, tmp_path: Path) -> None:
     made = [
         train(CLASSIFY, tmp_path / str(seed), changes=[*QUICK, f"seed={seed}"], device="cpu")
@@ -182,6 +184,7 @@ def test_another_seed_makes_other_weights(tones: PreparedCorpus, tmp_path: Path)
     assert one != other
 
 
+@pytest.mark.slow
 def test_one_expert_without_a_gate_is_trained_too(tones: PreparedCorpus, tmp_path: Path) -> None:
     path = tmp_path / "pooled.yaml"
     path.write_text(
@@ -197,6 +200,7 @@ def test_one_expert_without_a_gate_is_trained_too(tones: PreparedCorpus, tmp_pat
     assert trained.evaluation.unseen == ()
 
 
+@pytest.mark.slow
 def test_mixed_precision_trains_a_usable_run(tones: PreparedCorpus, tmp_path: Path) -> None:
     changes = [*QUICK, "training.stages.joint.epochs=1", "training.precision=bf16-mixed"]
     trained = train(RECOGNIZE, tmp_path / "run", changes=changes, device="cpu")
@@ -204,6 +208,7 @@ def test_mixed_precision_trains_a_usable_run(tones: PreparedCorpus, tmp_path: Pa
     assert all(w.dtype == torch.float32 and w.isfinite().all() for w in weights.values())
 
 
+@pytest.mark.slow
 def test_after_a_shared_stage_all_experts_are_the_one_that_everybody_taught(
     tones: PreparedCorpus, tmp_path: Path
 ) -> None:

@@ -122,6 +122,7 @@ def test_a_transcript_as_text_is_one_line(drawn: Transcript) -> None:
     assert phonemes.split(" ") == (list(drawn.phonemes) or [""])
 
 
+@pytest.mark.slow
 @given(drawn=transcripts())
 def test_json_fits_its_schema(drawn: Transcript) -> None:
     line = FORMATS["json"].body(drawn)

@@ -97,6 +97,7 @@ def fresh_run(name: str, folder: Path) -> LoadedRun:
     return LoadedRun(folder, recipe, recognizer.eval())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ENCODERS)
 def test_every_router_is_exported_or_refused(name: str, tmp_path: Path) -> None:
     run, path = fresh_run(name, tmp_path), tmp_path / f"{name}.onnx"

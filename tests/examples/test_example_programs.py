@@ -16,6 +16,8 @@ from nbclient import NotebookClient
 
 from phoneme_moe.corpora import PreparedCorpus
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
