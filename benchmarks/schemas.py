@@ -21,6 +21,7 @@ from phoneme_moe.evaluation.quality import Quality
 from phoneme_moe.files import write_text
 from phoneme_moe.report.compare.document import ComparisonDocument
 from phoneme_moe.report.document import RoutingDocument
+from phoneme_moe.reproductions.results import ReproductionDocument
 from phoneme_moe.run_folder import ModelDocument
 from phoneme_moe.transcription.bench import Speed
 from phoneme_moe.transcription.onnx_engine import OnnxMetadata
@@ -37,6 +38,7 @@ DOCUMENTS: Mapping[str, type[BaseModel]] = {
     "model_card": ModelCard,
     "onnx": OnnxMetadata,
     "quality": Quality,
+    "reproduction": ReproductionDocument,
     "routing": RoutingDocument,
     "speed": Speed,
     "transcript": TranscriptDocument,
