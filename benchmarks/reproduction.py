@@ -61,7 +61,7 @@ def kept_results(name: str) -> ReproductionDocument:
 
 
 def _read(path: Path) -> ReproductionDocument:
-    return ReproductionDocument.model_validate_json(path.read_text(encoding="utf-8"))
+    return ReproductionDocument.parse_json(path.read_text(encoding="utf-8"), str(path))
 
 
 def form(document: ReproductionDocument) -> dict[str, Any]:

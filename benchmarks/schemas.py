@@ -21,11 +21,11 @@ from phoneme_moe.evaluation.quality import Quality
 from phoneme_moe.files import write_text
 from phoneme_moe.report.compare.document import ComparisonDocument
 from phoneme_moe.report.document import RoutingDocument
-from phoneme_moe.reproductions.results import ReproductionDocument
 from phoneme_moe.run_folder import ModelDocument
 from phoneme_moe.transcription.bench import Speed
 from phoneme_moe.transcription.onnx_engine import OnnxMetadata
 from phoneme_moe.transcription.writers.documents import AlignmentDocument, TranscriptDocument
+from phoneme_moe_reproductions.results import ReproductionDocument
 
 SCHEMAS = Path(__file__).parents[1] / "docs" / "schemas"
 

@@ -7,9 +7,10 @@ import io
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, PositiveInt
+from pydantic import ConfigDict, PositiveInt
 from pydantic.dataclasses import dataclass
 
+from phoneme_moe.documents import Document
 from phoneme_moe_reproductions.statistics import Estimate
 
 _CONFIG = ConfigDict(extra="forbid", use_attribute_docstrings=True)
@@ -54,10 +55,8 @@ class Outcome:
     claims: tuple[Claim, ...]
 
 
-class ReproductionDocument(BaseModel):
+class ReproductionDocument(Document):
     """``results.json`` of a reproduction."""
-
-    model_config = ConfigDict(frozen=True, **_CONFIG)
 
     version: Literal[1] = 1
     name: str

@@ -24,6 +24,11 @@ class Estimate:
     count: int
     """Runs."""
 
+    def points(self, digits: int) -> str:
+        """A difference in points with its interval, as text."""
+        mean, low, high = (f"{value:+.{digits}f}" for value in (self.mean, self.low, self.high))
+        return f"{mean} points ({low} to {high})"
+
 
 def estimate(values: Sequence[float]) -> Estimate:
     """Mean and 95 % interval (Student's t) of independent runs.

@@ -100,29 +100,22 @@ DIGIT_PHONEMES = (
 """All phonemes of the ten words: at least 35 training tokens of each by each speaker."""
 
 
-def _digits(corpus: str) -> tuple[str, tuple[str, ...]]:
-    return (
-        "hampshire_waibel",
-        (
-            f"corpus.name={corpus}",
-            "corpus.snr_db=null",
-            "features.sample_rate=8000",
-            "task.onset_ms=30",
-            f"task.phonemes=[{', '.join(DIGIT_PHONEMES)}]",
-        ),
-    )
-
-
-RECIPES: Mapping[str, tuple[str, tuple[str, ...]]] = {
-    "announcers": ("hampshire_waibel", ("task.onset_ms=30", "corpus.snr_db=6")),
-    "fsdd": _digits("fsdd-aligned"),
-    "fsdd, quick": _digits("fsdd-aligned-quickly"),
+_DIGITS = (
+    "corpus.snr_db=null",
+    "features.sample_rate=8000",
+    "task.onset_ms=30",
+    f"task.phonemes=[{', '.join(DIGIT_PHONEMES)}]",
+)
+OVERRIDES: Mapping[str, tuple[str, ...]] = {
+    "announcers": ("task.onset_ms=30", "corpus.snr_db=6"),
+    "fsdd": ("corpus.name=fsdd-aligned", *_DIGITS),
+    "fsdd, quick": ("corpus.name=fsdd-aligned-quickly", *_DIGITS),
 }
-"""By corpus: the recipe whose tokens are cut, and its overrides."""
+"""By corpus: what differs from the recipe ``hampshire_waibel``."""
 
 
 def corpus_key(digits: bool, quick: bool) -> str:
-    """Key in ``RECIPES``: the announcers, or real digits, in the quick form aligned in a hurry."""
+    """Key in ``OVERRIDES``: announcers, or real digits, hastily aligned in the quick form."""
     if not digits:
         return "announcers"
     return "fsdd, quick" if quick else "fsdd"
@@ -132,11 +125,10 @@ def load_tokens(corpus: str, split: str) -> Tokens:
     """The tokens of a corpus.
 
     Args:
-        corpus: A key of ``RECIPES``.
+        corpus: A key of ``OVERRIDES``.
         split: ``train``, ``dev`` or ``test``.
     """
-    name, changes = RECIPES[corpus]
-    return excise(load_recipe(name, changes), split)
+    return excise(load_recipe("hampshire_waibel", OVERRIDES[corpus]), split)
 
 
 def prepare_digits(quick: bool) -> None:

@@ -81,7 +81,11 @@ def compare(
 
     def add(name: str, outputs: Tensor, connections: int) -> None:
         right[name] = outputs.argmax(dim=-1) == test.phoneme
-        systems[name] = {**errors(right[name], test), "connections": connections}
+        systems[name] = {
+            "all": float((100 * (~right[name]).float()).mean()),
+            "by_speaker": speaker_errors(outputs, test),
+            "connections": connections,
+        }
 
     pooled = train_nets(train, pool, together, seed)
     pooled_outputs = outputs_of(pooled, test.features)[0]  # (O, N, P)
@@ -128,23 +132,6 @@ def compare(
         "speaker_rate": 100
         * float((speaker_weights.argmax(dim=-1) == test.speaker).float().mean()),
         "tokens": {"train": len(train), "test": len(test)},
-    }
-
-
-def errors(right: Tensor, tokens: Tokens) -> dict[str, Any]:
-    """Error in per cent, of all tokens and of each speaker's.
-
-    Args:
-        right: Whether each token is recognised, shape (tokens,).
-        tokens: The tokens.
-    """
-    wrong = 100 * (~right).float()
-    return {
-        "all": float(wrong.mean()),
-        "by_speaker": {
-            name: float(wrong[tokens.speaker == number].mean())
-            for number, name in enumerate(tokens.speakers)
-        },
     }
 
 

@@ -58,10 +58,6 @@ def differences(runs: Runs, first: str, second: str, key: str) -> Estimate:
     return estimate([a[key] - b[key] for a, b in zip(runs[first], runs[second], strict=True)])
 
 
-def _signed(gain: Estimate) -> str:
-    return f"{gain.mean:+.2f} points ({gain.low:+.2f} to {gain.high:+.2f})"
-
-
 def claims(runs: Runs) -> list[Claim]:
     """The papers' findings, with ours."""
     em_runs = [r for name, system in SYSTEMS.items() if system.method == "em" for r in runs[name]]
@@ -98,7 +94,7 @@ def claims(runs: Runs) -> list[Claim]:
                 f"A tree of {GROWN_LEAVES} is better than one softmax-linear expert on {features} "
                 "(the paired gain's 95 % interval is above 0; both stopped by dev).",
                 "error 0.10 against 0.31 on the robot arm",
-                _signed(gain),
+                gain.points(2),
                 gain.low > 0,
             )
         )
@@ -124,7 +120,7 @@ def claims(runs: Runs) -> list[Claim]:
             "A grown tree is more accurate than a fixed one (the paired gain's 95 % interval is "
             f"above 0; {choice}).",
             "+1.6 points",
-            _signed(gain),
+            gain.points(2),
             gain.low > 0,
         ),
     ]

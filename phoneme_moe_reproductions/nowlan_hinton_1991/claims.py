@@ -88,10 +88,6 @@ def commonest_expert_shares(experts: Sequence[Sequence[int]]) -> dict[str, list[
     return by_group
 
 
-def _signed(gain: Estimate) -> str:
-    return f"{gain.mean:+.1f} points ({gain.low:+.1f} to {gain.high:+.1f})"
-
-
 def claims(results: Mapping[str, Any]) -> list[Claim]:
     """The paper's findings, with ours."""
 
@@ -139,7 +135,7 @@ def claims(results: Mapping[str, Any]) -> list[Claim]:
                     f"{SIDES[side]}: the mixture makes fewer errors on unseen speakers than one "
                     f"net {how} (95 % interval of the paired difference above 0).",
                     f"{published_gain:+.1f} points",
-                    _signed(ours),
+                    ours.points(1),
                     ours.low > 0,
                 )
             )

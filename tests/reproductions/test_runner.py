@@ -115,7 +115,10 @@ def test_results_fit_the_schema_and_the_table_keeps_its_numbers(
     assert float(rows[0]["ours low"]) == ours.low
     assert rows[0]["ours runs"] == "4"
     assert rows[0]["note"] == ""
-    text = markdown(ReproductionDocument.model_validate(data), "images/")
+    document = ReproductionDocument.parse_json(
+        (tmp_path / "results.json").read_text(), "results.json"
+    )
+    text = markdown(document, "images/")
     assert f"| squares | 2 | 3.50 ± {ours.high - 3.5:.2f} | - |" in text
     assert "| Squares grow. | yes | up to 9 | yes |" in text
 
