@@ -1,6 +1,6 @@
 """Mixtures of experts for any features: experts, gates, sparse layers, trees.
 
-Torch only; knows nothing of speech (docs/mixtures.md)::
+Requires torch only and contains nothing specific to speech (docs/mixtures.md)::
 
     from phoneme_moe.mixture import Experts, FeedForward, Gate, MixtureOfExperts
 """

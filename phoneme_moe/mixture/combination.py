@@ -14,7 +14,7 @@ from phoneme_moe.errors import InputError, suggest
 from phoneme_moe.mixture.routing import Routing
 
 Combination = Literal["weighted_sum", "product", "maximum", "vote"]
-"""As in ``recipe.model``, which imports nothing that imports torch."""
+"""The same as in ``recipe.model``, which must not import torch."""
 
 
 def blend_experts(routing: Routing, log_posteriors: Tensor) -> Tensor:
@@ -25,7 +25,7 @@ def blend_experts(routing: Routing, log_posteriors: Tensor) -> Tensor:
 
     Args:
         routing: Weights of shape (batch, frames, experts).
-        log_posteriors: Of each expert, shape (batch, frames, experts, outputs).
+        log_posteriors: Log posteriors of each expert, shape (batch, frames, experts, outputs).
 
     Returns:
         Log posteriors of the mixture, shape (batch, frames, outputs).
@@ -34,13 +34,13 @@ def blend_experts(routing: Routing, log_posteriors: Tensor) -> Tensor:
 
 
 def weighted_sum(log_weights: Tensor, outputs: Tensor) -> Tensor:
-    """Sum of the experts' outputs, each times its weight (Hampshire & Waibel 1989).
+    """Weighted sum of the experts' outputs (Hampshire & Waibel 1989).
 
     For values of any sign; ``blend_experts`` does the same for log posteriors.
 
     Args:
         log_weights: Natural logarithms, shape (..., experts).
-        outputs: Shape (..., experts, outputs).
+        outputs: Outputs of each expert, shape (..., experts, outputs).
 
     Returns:
         Shape (..., outputs).
@@ -51,11 +51,11 @@ def weighted_sum(log_weights: Tensor, outputs: Tensor) -> Tensor:
 def product_of_experts(log_weights: Tensor, log_posteriors: Tensor) -> Tensor:
     """Log posteriors of the normalised product ``prod_i p_i(k)^w_i`` (log-linear pooling).
 
-    One certain expert can veto an output (Hinton 1999).
+    A single confident expert can veto an output (Hinton 1999).
 
     Args:
         log_weights: Natural logarithms of the exponents, shape (..., experts).
-        log_posteriors: Of each expert, shape (..., experts, outputs).
+        log_posteriors: Log posteriors of each expert, shape (..., experts, outputs).
 
     Returns:
         Shape (..., outputs).
@@ -64,11 +64,11 @@ def product_of_experts(log_weights: Tensor, log_posteriors: Tensor) -> Tensor:
 
 
 def strongest(log_weights: Tensor, log_posteriors: Tensor) -> Tensor:
-    """Outputs of the expert with the largest weight alone.
+    """Log posteriors of the expert with the largest weight.
 
     Args:
-        log_weights: Shape (..., experts).
-        log_posteriors: Of each expert, shape (..., experts, outputs).
+        log_weights: Natural logarithms, shape (..., experts).
+        log_posteriors: Log posteriors of each expert, shape (..., experts, outputs).
 
     Returns:
         Shape (..., outputs).
@@ -78,16 +78,16 @@ def strongest(log_weights: Tensor, log_posteriors: Tensor) -> Tensor:
 
 
 def majority_vote(log_weights: Tensor, log_posteriors: Tensor) -> Tensor:
-    """Share of the (weighted) votes of each output; each expert votes for its best.
+    """Each output's share of the (weighted) votes; each expert votes for its most probable output.
 
     Args:
-        log_weights: Natural logarithms of the weights of the votes, shape (..., experts); the
-            weights need not sum to 1.
-        log_posteriors: Of each expert, shape (..., experts, outputs).
+        log_weights: Natural logarithms of the voting weights, shape (..., experts); the weights
+            need not sum to 1.
+        log_posteriors: Log posteriors of each expert, shape (..., experts, outputs).
 
     Returns:
-        Logarithms of the shares, shape (..., outputs); ``-inf`` without a vote. Votes have no
-        gradient.
+        Logarithms of the shares, shape (..., outputs); ``-inf`` for an output without votes. Votes
+        have no gradient.
     """
     votes = torch.nn.functional.one_hot(log_posteriors.argmax(dim=-1), log_posteriors.shape[-1])
     counted = weighted_sum(log_weights, votes.to(log_weights.dtype))
@@ -95,23 +95,24 @@ def majority_vote(log_weights: Tensor, log_posteriors: Tensor) -> Tensor:
 
 
 def combine(rule: Combination, routing: Routing, log_posteriors: Tensor) -> Tensor:
-    """Log posteriors of the mixture, by the rule that a recipe names.
+    """Log posteriors of the mixture, by a combination rule of a recipe.
 
-    The exponents of a product are the outputs of the gate: raw sigmoids may sum to more or less
-    than 1, and make the product sharper or flatter. All other rules give the same with raw sigmoids
-    as with normalised ones.
+    The exponents of a product are the gate's outputs. Raw sigmoids may sum to more or less than 1,
+    which makes the product sharper or flatter; all other rules give the same result for raw and for
+    normalised sigmoids.
 
     Args:
         rule: ``weighted_sum`` (``blend_experts``), ``product`` (``product_of_experts``),
             ``maximum`` (``strongest``) or ``vote`` (``majority_vote``).
-        routing: Of shape (batch, frames, experts).
-        log_posteriors: Of each expert, finite, shape (batch, frames, experts, outputs).
+        routing: Weights of shape (batch, frames, experts).
+        log_posteriors: Log posteriors of each expert, finite, shape (batch, frames, experts,
+            outputs).
 
     Returns:
         Log posteriors in float32, shape (batch, frames, outputs).
 
     Raises:
-        InputError: There is no such rule.
+        InputError: The rule is unknown.
     """
     if rule == "weighted_sum":
         return blend_experts(routing, log_posteriors)
@@ -126,23 +127,24 @@ def combine(rule: Combination, routing: Routing, log_posteriors: Tensor) -> Tens
 
 
 def combine_values(rule: Combination, routing: Routing, values: Tensor) -> Tensor:
-    """Values of the mixture: the weighted sum, or those of the expert with the largest weight.
+    """Values of the mixture: the weighted sum, or the values of the expert with the largest weight.
 
     Args:
-        rule: ``weighted_sum`` or ``maximum``; a product or a vote needs posteriors.
-        routing: Of shape (batch, frames, experts).
-        values: Of each expert, shape (batch, frames, experts, outputs).
+        rule: ``weighted_sum`` or ``maximum``; products and votes need posteriors.
+        routing: Weights of shape (batch, frames, experts).
+        values: Values of each expert, shape (batch, frames, experts, outputs).
 
     Returns:
         In float32, shape (batch, frames, outputs).
 
     Raises:
-        InputError: Another rule.
+        InputError: The rule is not one of these two.
     """
     if rule == "weighted_sum":
         return weighted_sum(routing.log_weights.float(), values.float())
     if rule == "maximum":
         return strongest(routing.log_weights.float(), values.float())
     raise InputError(
-        f"combination: found {rule!r}, expected weighted_sum or maximum for experts of values"
+        f"combination: found {rule!r}, expected weighted_sum or maximum for experts whose outputs "
+        "are values"
     )

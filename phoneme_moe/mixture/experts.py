@@ -1,4 +1,4 @@
-"""Experts: networks of one shape side by side, and functions beside them.
+"""Experts: a batch of networks of the same shape, and functions as further experts.
 
 Legend: E experts, B batch, T frames, P outputs.
 """
@@ -19,10 +19,10 @@ Outputs = Literal["log_posteriors", "values"]
 
 
 class Experts(nn.Module):
-    """Networks of one shape, and functions after them, on the same features.
+    """Networks of the same shape, followed by functions, all with the same input features.
 
     Attributes:
-        outputs: ``log_posteriors`` of classes, or ``values`` of any sign, as for regression.
+        outputs: ``log_posteriors`` of classes, or real ``values``, as for regression.
     """
 
     def __init__(
@@ -32,29 +32,30 @@ class Experts(nn.Module):
         functions: Sequence[nn.Module] = (),
         outputs: Outputs = "log_posteriors",
     ) -> None:
-        """Puts experts side by side.
+        """Combines networks and functions.
 
         Args:
-            network: All networks of one shape, from (experts or 1, slots, frames, features) and
-                their mask to scores of shape (experts, slots, frames, outputs).
-            num_networks: How many copies it holds; its ``num_experts`` when left out.
-            functions: Further experts, each a network of one copy (``mixture.networks.functions``).
-            outputs: ``log_posteriors``: scores go through a softmax. ``values``: they are the
-                outputs.
+            network: All networks in one module, which maps (experts or 1, slots, frames, features)
+                and a mask to scores of shape (experts, slots, frames, outputs).
+            num_networks: Number of networks in it; its ``num_experts`` by default.
+            functions: Further experts, each a module for a single expert
+                (``mixture.networks.functions``).
+            outputs: ``log_posteriors`` applies a softmax to the scores; ``values`` returns the
+                scores.
 
         Raises:
-            ValueError: The network holds another number, or has no ``num_experts`` and none is
+            ValueError: ``num_networks`` differs from the network's ``num_experts``, or neither is
                 given.
         """
         super().__init__()
-        held: int | None = getattr(network, "num_experts", None)
+        num_held: int | None = getattr(network, "num_experts", None)
         kind = type(network).__name__
         if num_networks is None:
-            if held is None:
-                raise ValueError(f"num_networks: {kind} has no num_experts; expected a number")
-            num_networks = held
-        if held is not None and held != num_networks:
-            raise ValueError(f"num_networks: found {num_networks}, but the {kind} holds {held}")
+            if num_held is None:
+                raise ValueError(f"num_networks: found none, and {kind} has no num_experts")
+            num_networks = num_held
+        if num_held is not None and num_held != num_networks:
+            raise ValueError(f"num_networks: found {num_networks}, but the {kind} has {num_held}")
         self.network = network
         self.num_networks = num_networks
         self.functions = nn.ModuleList(functions)
@@ -62,12 +63,12 @@ class Experts(nn.Module):
         self.outputs: Outputs = outputs
 
     def forward(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
-        """The outputs of every expert.
+        """Computes the outputs of every expert.
 
         Args:
-            features: Shape (batch, frames, features); or (cases, features) for rows without time,
-                and then the result has no axis of frames.
-            mask: Real frames, shape (batch, frames); all when left out.
+            features: Shape (batch, frames, features); or (cases, features) for data without time,
+                in which case the result has no frame axis.
+            mask: True for real frames, shape (batch, frames); all by default.
 
         Returns:
             Log posteriors or values in float32, shape (batch, frames, experts, outputs); one frame
@@ -84,7 +85,7 @@ class Experts(nn.Module):
         return self._activate(together).permute(1, 2, 0, 3)
 
     def assigned(self, features: Tensor, mask: Tensor | None, expert: Tensor) -> Tensor:
-        """The outputs of one given expert for each utterance; no other network is computed.
+        """Computes the outputs of one given expert for each utterance, and of no other network.
 
         Args:
             features: As in ``forward``.

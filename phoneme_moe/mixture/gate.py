@@ -1,4 +1,4 @@
-"""The gate: a network on the experts' features whose softmax is each expert's weight.
+"""The gate: a network whose softmax gives the weights of the experts.
 
 Legend: B batch, T frames, E experts.
 """
@@ -14,17 +14,18 @@ from phoneme_moe.mixture.routing import Routing, all_real, dense_routing, normal
 
 
 class Gate(nn.Module):
-    """A network or function on the experts' features that weighs the experts."""
+    """A network or function that weights the experts, given their input features."""
 
     def __init__(
         self, network: nn.Module, activation: Literal["softmax", "sigmoid"] = "softmax"
     ) -> None:
-        """Takes a network as it is.
+        """Wraps a network.
 
         Args:
-            network: Of one copy, with an output for each expert.
-            activation: ``softmax`` lets the experts share a weight of 1; ``sigmoid`` gives each an
-                independent weight, 0..1 (Hampshire & Waibel's gate has sigmoid outputs).
+            network: A module for a single expert (``num_experts`` 1), with one output for each
+                expert.
+            activation: ``softmax``: the weights sum to 1; ``sigmoid``: independent weights, 0..1
+                (the gate of Hampshire & Waibel has sigmoid outputs).
         """
         super().__init__()
         self.network = network
@@ -34,9 +35,9 @@ class Gate(nn.Module):
         """Logarithms of the experts' weights in float32, shape (batch, frames, experts).
 
         Args:
-            features: Shape (batch, frames, features); or (cases, features) for rows without time,
-                and then the result has no axis of frames.
-            mask: Real frames, shape (batch, frames); all when left out.
+            features: Shape (batch, frames, features); or (cases, features) for data without time,
+                in which case the result has no frame axis.
+            mask: True for real frames, shape (batch, frames); all by default.
         """
         if features.dim() == 2:
             log_weights: Tensor = self(features[:, None])
@@ -48,7 +49,7 @@ class Gate(nn.Module):
         return functional.log_softmax(scores, dim=-1)
 
     def route(self, features: Tensor, mask: Tensor | None = None) -> Routing:
-        """Every expert with the weight that the gate gives it; arguments as in ``forward``."""
+        """Dense routing by the gate's weights; arguments as in ``forward``."""
         log_weights = self(features, mask)
         if mask is None:
             real = log_weights.new_ones(log_weights.shape[:-1]).bool()

@@ -27,13 +27,13 @@ from phoneme_moe.mixture.routing import Routing, fixed_routing
 
 @dataclass(frozen=True)
 class MixtureOutput:
-    """Outputs of a mixture and of its experts; rows without time have no axis of frames.
+    """Outputs of a mixture and of its experts; without a frame axis for data without time.
 
     Attributes:
         outputs: Log posteriors, or values, of the mixture, shape (batch, frames, outputs).
         routing: Weights of the experts.
-        expert_outputs: Of every expert, shape (batch, frames, experts, outputs); None where each
-            utterance was assigned to one expert.
+        expert_outputs: Outputs of every expert, shape (batch, frames, experts, outputs); None where
+            each utterance was assigned to one expert.
     """
 
     outputs: Tensor
@@ -52,29 +52,30 @@ def mix(
     expert_outputs: Tensor | None = None,
     override: RoutingOverride | None = None,
 ) -> MixtureOutput:
-    """The whole of a mixture in a function: experts, gate, blend.
+    """Computes a mixture of experts: experts, gate, combination.
 
     Args:
-        experts: On the same features as the gate.
-        gate: Weighs them; None where each utterance is assigned to one expert.
-        features: Shape (batch, frames, features), or (cases, features) for rows without time.
-        mask: Real frames, shape (batch, frames); all when left out.
-        rule: How outputs are blended (``combination``).
-        expert: Index of the one expert of each utterance, shape (batch,), instead of the gate. No
+        experts: The experts.
+        gate: Their gate; None where each utterance is assigned to one expert.
+        features: Shape (batch, frames, features), or (cases, features) for data without time.
+        mask: True for real frames, shape (batch, frames); all by default.
+        rule: Combination rule (``mixture.combination``).
+        expert: Index of the expert of each utterance, shape (batch,), in place of the gate; no
             other expert is computed.
-        expert_outputs: Of these features, where they are known already, shape (batch, frames,
-            experts, outputs); only the gate is computed.
-        override: Other weights than the gate's.
+        expert_outputs: Precomputed outputs of the experts, shape (batch, frames, experts, outputs);
+            only the gate is computed.
+        override: Replaces the gate's weights.
 
     Raises:
-        InputError: There is no such rule, or it is not one for values.
+        InputError: The rule is unknown or does not apply to values, or there is neither gate nor
+            expert.
     """
     if override is not None and len(override.only) == 1:
         expert = torch.full((len(features),), override.only[0], device=features.device)
     if expert is not None:
         return _assign(experts, features, mask, expert)
     if gate is None:
-        raise InputError("gate: found none, expected one, or the expert of each utterance")
+        raise InputError("gate: found none; expected a gate, or the expert of each utterance")
     if expert_outputs is None:
         expert_outputs = experts(features, mask)  # (B, T, E, P)
     routing = gate.route(features, mask)
@@ -88,7 +89,7 @@ def _assign(
     experts: Experts, features: Tensor, mask: Tensor | None, expert: Tensor
 ) -> MixtureOutput:
     """The outputs of one expert for each utterance."""
-    if torch.onnx.is_in_onnx_export():  # of its one expert, for batches of any size
+    if torch.onnx.is_in_onnx_export():  # a single expert, and batches of any size
         outputs = experts(features, mask)[..., 0, :]
     else:
         outputs = experts.assigned(features, mask, expert)  # (B, T, P)
@@ -100,17 +101,17 @@ def _assign(
 
 
 class MixtureOfExperts(nn.Module):
-    """Experts behind a gate, as one module."""
+    """Experts and their gate as one module."""
 
     def __init__(
         self, experts: Experts, gate: Gate, combination: Combination = "weighted_sum"
     ) -> None:
-        """Puts the parts together.
+        """Combines experts and gate.
 
         Args:
-            experts: On the same features as the gate.
-            gate: With an output for each expert.
-            combination: How outputs are blended.
+            experts: The experts.
+            gate: Their gate, with one output for each expert.
+            combination: Combination rule (``mixture.combination``).
         """
         super().__init__()
         self.experts = experts

@@ -1,9 +1,9 @@
-"""Objectives of a regression mixture: the three errors of Jacobs, Jordan, Nowlan & Hinton (1991).
+"""Objectives of regression mixtures: the three errors of Jacobs, Jordan, Nowlan & Hinton (1991).
 
-For one case c with target d, expert outputs o_i and proportions p_i they differ in each expert's
-error: in equation 1 it must cancel the residual of the others (cooperation); in equations 2 and 3
-it is compared with the target itself (competition), and in equation 3 the expert that fits best
-learns fastest. A mixture of log posteriors is trained by the likelihood of its blend.
+For one case c with target d, expert outputs o_i and proportions p_i they differ in the error of
+each expert. In equation 1 it must cancel the residual of the others (cooperation); in equations 2
+and 3 it is compared with the target (competition), and in equation 3 the expert that fits best
+learns fastest. A mixture of log posteriors is trained on the likelihood of the mixture.
 
 Legend: C cases (any leading shape), E experts, D outputs.
 """
@@ -17,11 +17,11 @@ from phoneme_moe.mixture.combination import weighted_sum
 
 
 def blend_error(log_weights: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:
-    """Squared error of the blend: ``|d - sum_i p_i o_i|^2`` (equation 1; Hampshire & Waibel 1989).
+    """Squared error of the mixture, ``|d - sum_i p_i o_i|^2`` (eq. 1; Hampshire & Waibel 1989).
 
     Args:
         log_weights: Natural logarithms of the proportions, shape (..., cases, experts).
-        outputs: Of every expert, shape (..., cases, experts, outputs).
+        outputs: Outputs of every expert, shape (..., cases, experts, outputs).
         targets: Shape (cases, outputs), or with the same leading shape.
 
     Returns:
@@ -31,7 +31,7 @@ def blend_error(log_weights: Tensor, outputs: Tensor, targets: Tensor) -> Tensor
 
 
 def expected_error(log_weights: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:
-    """Expected squared error of an expert drawn by its weight: ``sum_i p_i |d - o_i|^2``.
+    """Expected squared error of a randomly drawn expert: ``sum_i p_i |d - o_i|^2``.
 
     Equation 2; arguments and result as in ``blend_error``.
     """
@@ -43,12 +43,12 @@ def competitive_error(
 ) -> Tensor:
     """Negative log likelihood of a mixture of Gaussians around the experts' outputs.
 
-    ``-log sum_i p_i exp(-|d - o_i|^2 / (2 sigma^2))``, without the constant of the Gaussian
-    (equation 3, where sigma is 1; Nowlan & Hinton 1991 use 0.25).
+    ``-log sum_i p_i exp(-|d - o_i|^2 / (2 sigma^2))``, without the normalisation constant of the
+    Gaussian (equation 3, where sigma is 1; Nowlan & Hinton 1991 use 0.25).
 
     Args:
         log_weights: Natural logarithms of the proportions, shape (..., cases, experts).
-        outputs: Of every expert, shape (..., cases, experts, outputs).
+        outputs: Outputs of every expert, shape (..., cases, experts, outputs).
         targets: Shape (cases, outputs), or with the same leading shape.
         sigma: Standard deviation of each Gaussian, in units of the targets.
 
@@ -64,10 +64,11 @@ def responsibilities(
 ) -> Tensor:
     """Posterior of each expert given the target of a case: ``h_i`` of equation 3.
 
-    The gradient of ``competitive_error`` by an output is ``-h_i (d - o_i) / sigma^2``.
+    The gradient of ``competitive_error`` with respect to an output is ``-h_i (d - o_i) / sigma^2``.
 
     Returns:
-        Shape (..., cases, experts), each case's sum to 1. Arguments as in ``competitive_error``.
+        Shape (..., cases, experts), summing to 1 over experts. Arguments as in
+        ``competitive_error``.
     """
     closeness = -_squared_errors(outputs, targets) / (2 * sigma**2)
     return torch.softmax(log_weights + closeness, dim=-1)
@@ -78,4 +79,4 @@ def _squared_errors(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 OBJECTIVES = {"blend": blend_error, "expected": expected_error, "competitive": competitive_error}
-"""By name."""
+"""The objectives by name."""

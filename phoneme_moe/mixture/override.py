@@ -1,4 +1,4 @@
-"""Other experts than the gate or the router selects: one alone, all but some, fixed weights.
+"""Routing overrides: a single expert, ablation of experts, or fixed weights.
 
 Legend: E experts.
 """
@@ -16,15 +16,15 @@ from phoneme_moe.mixture.routing import Routing
 
 @dataclass(frozen=True)
 class RoutingOverride:
-    """Routing that takes the place of a gate's or a router's.
+    """Routing that replaces that of a gate or a router.
 
     Attributes:
-        num_experts: How many there are.
+        num_experts: Number of experts.
         layer: The sparse layer that it applies to; None for a gate, or all sparse layers.
         only: Indices of the experts that may be used; all when empty.
         without: Indices of experts that may not be used.
-        shares: Fixed weight of each expert in every frame, length num_experts; those of the gate
-            when empty.
+        shares: Fixed weight of each expert in every frame, length num_experts; if empty, the
+            weights of the gate.
     """
 
     num_experts: int
@@ -41,11 +41,11 @@ class RoutingOverride:
         return allowed
 
     def applies_to(self, layer: str) -> bool:
-        """Whether it changes the routing of a sparse layer."""
+        """Whether it overrides the routing of a sparse layer."""
         return self.layer is None or self.layer == layer
 
     def reroute(self, routing: Routing) -> Routing:
-        """A gate's routing, changed; weights of each frame sum to 1."""
+        """Overrides the routing of a gate; the weights of each frame sum to 1."""
         log_probabilities, log_weights = routing.log_probabilities, routing.log_weights
         if self.shares:
             fixed = torch.tensor(
@@ -56,13 +56,13 @@ class RoutingOverride:
         log_weights = log_weights.masked_fill(excluded, -torch.inf)
         log_weights = log_weights - log_weights.logsumexp(dim=-1, keepdim=True)
         log_probabilities = log_probabilities.masked_fill(excluded, -torch.inf)
-        # Raw sigmoids are not normalised; all else sums to 1.
+        # Raw sigmoids are not normalised; all other weights sum to 1.
         if not self.shares and torch.equal(routing.log_probabilities, routing.log_weights):
             log_probabilities = log_weights
         return Routing(log_probabilities, log_weights, routing.mask, routing.layer)
 
 
 def shares_of(weights: Sequence[float]) -> tuple[float, ...]:
-    """Shares that sum to 1, from weights none of which is below 0."""
+    """Non-negative weights, divided by their sum."""
     total = sum(weights)
     return tuple(weight / total for weight in weights)

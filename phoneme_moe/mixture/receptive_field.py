@@ -15,9 +15,9 @@ from phoneme_moe.mixture.sparse.soft import SoftFeedForward
 
 
 def receptive_field(part: nn.Module) -> int | None:
-    """Frames to either side that an output depends on; None if on the whole utterance.
+    """Frames to either side that an output depends on; None for the whole utterance.
 
-    That of a registered function is not known: None.
+    None also for registered functions, whose receptive field is unknown.
     """
     if isinstance(part, StackTDNN):
         return part.kernel // 2 * (1 + sum(part.dilations))
@@ -32,12 +32,12 @@ def receptive_field(part: nn.Module) -> int | None:
     if isinstance(part, ContextWindow):
         return 2 * (part.kernel // 2)
     if isinstance(part, SparseFeedForward):
-        # An embedding from outside is the same in every frame.
+        # An external embedding is the same in every frame.
         if part.sees == "utterance" or isinstance(part.router, ExpertChoice):
             return None
         return 0 if part.beside is None else receptive_field(part.beside)
     if isinstance(part, SoftFeedForward | FunctionNetwork):
         return None
-    # Linear maps see single frames.
+    # The input of a linear map is a single frame.
     inner = (module for module in part.modules() if module is not part)
     return 0 if all(isinstance(module, nn.Linear) for module in inner) else None

@@ -1,4 +1,4 @@
-"""The weights of the experts: the value that every gate, router and report shares.
+"""Expert weights, in the form shared by gates, routers and reports.
 
 Legend: B batch, T frames, E experts, P outputs.
 """
@@ -15,16 +15,16 @@ from torch import Tensor
 class Routing:
     """The weight of each expert in each frame.
 
-    Rows without time have no axis of frames: (cases, experts), and a mask of shape (cases,).
+    Data without time have no frame axis: shape (cases, experts), with a mask of shape (cases,).
 
     Attributes:
-        log_probabilities: Output of the gate before any selection; natural logarithm, shape
-            (batch, frames, experts). Each frame's probabilities sum to 1, except for raw sigmoids,
-            which are independent.
-        log_weights: Each expert's weight in the mixture, after selection and normalisation; each
-            frame's weights sum to 1, ``-inf`` is an expert left out.
+        log_probabilities: Output of the gate before any selection; natural logarithm, shape (batch,
+            frames, experts). The probabilities of a frame sum to 1, except for raw sigmoids, which
+            are independent.
+        log_weights: Weight of each expert in the mixture, after selection and normalisation; the
+            weights of a frame sum to 1, and ``-inf`` marks experts that are not selected.
         mask: True for real frames, shape (batch, frames).
-        layer: Name of the gate or the sparse layer.
+        layer: Name of the sparse layer, or ``gate``.
     """
 
     log_probabilities: Tensor
@@ -47,7 +47,7 @@ class Routing:
         return self.weights[self.mask].mean(dim=0)
 
     def loads(self) -> Tensor:
-        """The same for each utterance, shape (batch, experts)."""
+        """Mean weight of each expert in each utterance, shape (batch, experts)."""
         real = self.weights * self.mask[..., None]
         return real.sum(dim=1) / self.mask.sum(dim=1, keepdim=True)
 
@@ -68,10 +68,10 @@ def dense_routing(log_probabilities: Tensor, mask: Tensor) -> Routing:
 
 
 def normalized_routing(log_strengths: Tensor, mask: Tensor) -> Routing:
-    """Routing by independent strengths, divided by their sum.
+    """Routing by independent weights, divided by their sum.
 
-    That is the same as normalising the blend over its outputs: each expert's posteriors sum to 1,
-    so that those of the blend sum to the sum of the strengths.
+    This is equivalent to normalising the mixture over its outputs: the posteriors of each expert
+    sum to 1, so those of the mixture sum to the sum of the weights.
 
     Args:
         log_strengths: Raw sigmoids of a gate, natural logarithm, shape (batch, frames, experts).
@@ -81,11 +81,11 @@ def normalized_routing(log_strengths: Tensor, mask: Tensor) -> Routing:
 
 
 def fixed_routing(expert: Tensor, num_experts: int, mask: Tensor) -> Routing:
-    """Routing of each utterance to one given expert, without a gate.
+    """Routes each utterance to one given expert, without a gate.
 
     Args:
         expert: Index of the expert of each utterance, shape (batch,).
-        num_experts: How many there are.
+        num_experts: Number of experts.
         mask: Shape (batch, frames), or (cases,).
     """
     chosen = torch.nn.functional.one_hot(expert, num_experts).float()  # (B, E)
@@ -98,8 +98,8 @@ def fixed_routing(expert: Tensor, num_experts: int, mask: Tensor) -> Routing:
 def imbalance(routing: Routing) -> Tensor:
     """Squared coefficient of variation of the experts' load over real frames.
 
-    0 where every expert has the same mean weight, ``num_experts - 1`` where one has all of it
-    (importance loss, Shazeer et al. 2017, eq. 6-7).
+    0 if all experts have the same mean weight, ``num_experts - 1`` if one has all of it (importance
+    loss, Shazeer et al. 2017, eq. 6-7).
     """
     load = routing.mean_weights()
     return len(load) * (load**2).sum() - 1

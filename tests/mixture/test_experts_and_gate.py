@@ -229,14 +229,16 @@ def test_a_network_says_how_many_experts_it_holds(number: int) -> None:
 
 def test_a_number_of_experts_that_is_not_the_networks_is_refused() -> None:
     assert Experts(FeedForward(4, 6, 5), 4).num_experts == 4
-    with pytest.raises(ValueError, match="num_networks: found 3, but the FeedForward holds 4"):
+    with pytest.raises(ValueError, match="num_networks: found 3, but the FeedForward has 4"):
         Experts(FeedForward(4, 6, 5), 3)
 
     class Foreign(nn.Module):
         """A network of somebody else's."""
 
     assert Experts(Foreign(), 3).num_experts == 3
-    with pytest.raises(ValueError, match="num_networks: Foreign has no num_experts"):
+    with pytest.raises(
+        ValueError, match="num_networks: found none, and Foreign has no num_experts"
+    ):
         Experts(Foreign())
 
 

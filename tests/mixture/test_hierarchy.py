@@ -261,7 +261,7 @@ def test_gates_with_one_branch_left_go_and_a_last_leaf_is_a_plain_expert() -> No
     alone = prune(mixture, torch.tensor([False, True, False, False]))
     assert alone.paths.shape[:2] == (1, 0)
     torch.testing.assert_close(alone.log_posteriors(inputs), mixture(inputs)[1][:, 1])
-    with pytest.raises(ValueError, match="a tree needs a leaf"):
+    with pytest.raises(ValueError, match="keep: expected at least one leaf"):
         prune(mixture, torch.zeros(4, dtype=torch.bool))
 
 

@@ -274,7 +274,7 @@ def test_a_rule_is_asked_about_the_features_of_the_model() -> None:
         assert routing.counts.tolist() == [*torch.bincount(expected).tolist(), *[0] * 6]
 
 
-def test_a_rule_that_nobody_registered_is_refused_with_its_key() -> None:
+def test_an_unregistered_rule_is_refused_with_its_key() -> None:
     with pytest.raises(InputError) as caught:
         encoder_of({"router": {"kind": "rule", "function": "loud_frist"}})
     message = str(caught.value)

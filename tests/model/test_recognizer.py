@@ -106,7 +106,7 @@ def test_routing_to_experts_equals_asking_all_and_choosing() -> None:
     assert torch.equal(routed.routing.weights[:, 0].argmax(-1), expert)
 
 
-def test_an_expert_that_nobody_is_sent_to_learns_nothing() -> None:
+def test_an_expert_without_utterances_learns_nothing() -> None:
     recognizer = small()
     features, mask = recognizer.log_mel(sounds(), LENGTHS)
     recognizer(features, mask, torch.tensor([2, 0, 2])).log_posteriors[..., 1].sum().backward()

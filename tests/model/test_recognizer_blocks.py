@@ -278,9 +278,7 @@ def test_a_fixed_gate_has_a_weight_for_each_expert() -> None:
         ),
     ],
 )
-def test_a_function_that_nobody_registered_is_named_with_its_key(
-    model: dict[str, Any], words: str
-) -> None:
+def test_an_unregistered_function_is_named_with_its_key(model: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError) as caught:
         build("recognize", **model)
     assert words in str(caught.value)

@@ -158,7 +158,7 @@ def test_gradient_shares_are_those_of_the_norms_of_all_an_experts_gradients() ->
     assert min(found.gradient) > 0
 
 
-def test_an_expert_that_nobody_asks_has_no_share_of_the_gradient() -> None:
+def test_an_expert_without_load_has_no_share_of_the_gradient() -> None:
     torch.manual_seed(0)
     layer = layer_of()
     health = RouterMetrics([layer])

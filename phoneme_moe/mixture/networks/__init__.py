@@ -1,1 +1,1 @@
-"""Networks that experts and gates are made of, many of one shape side by side."""
+"""Networks for experts and gates; each module holds a batch of networks of the same shape."""

@@ -1,6 +1,6 @@
-"""Linear maps and multi-layer perceptrons, many of one shape side by side.
+"""Batches of linear and feed-forward networks.
 
-Legend: E experts, S utterances (slots) of each, T frames, F features, P outputs.
+Legend: E experts, S utterances (slots) of each expert, T frames, F features, P outputs.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from phoneme_moe.mixture.networks.time_delay import ExpertLinear, splice
 
 
 class FeedForward(nn.Module):
-    """Layers of rectified units, or none: then it is linear, a multinomial logit.
+    """Feed-forward networks with ReLU; without hidden layers, multinomial logistic regression.
 
-    Its input is each frame of an utterance with its neighbours, or a token as a whole.
+    The input is each frame of an utterance with its neighbours, or a whole token.
     """
 
     def __init__(
@@ -29,15 +29,15 @@ class FeedForward(nn.Module):
         kernel: int = 1,
         token_frames: int | None = None,
     ) -> None:
-        """Sizes.
+        """Creates the layers with initial weights.
 
         Args:
-            num_experts: Independent copies.
+            num_experts: Number of independent networks.
             num_features: Features of a frame.
             num_outputs: Outputs of a frame, or of a token.
-            hidden: Units of every layer before the last.
-            kernel: Frames of the input for the scores of a frame; odd.
-            token_frames: Frames of a token, taken as a whole; None for utterances.
+            hidden: Units of each hidden layer.
+            kernel: Width of the input window in frames; odd.
+            token_frames: Frames of a token; None for utterances.
         """
         super().__init__()
         self.kernel = kernel
@@ -49,20 +49,18 @@ class FeedForward(nn.Module):
 
     @property
     def num_experts(self) -> int:
-        """Independent copies."""
+        """Number of independent networks."""
         return len(next(self.parameters()))
 
     def forward(self, frames: Tensor, mask: Tensor) -> Tensor:
-        """Scores of the outputs.
+        """Computes the logits of the outputs.
 
         Args:
             frames: Shape (experts or 1, slots, frames, features); zero where masked.
-            mask: Unused: what is masked is zero, as is what lies beyond a recording's ends. Shape
-                (experts or 1, slots, frames).
+            mask: Not used, since masked frames are zero; shape (experts or 1, slots, frames).
 
         Returns:
-            Scores before the softmax, shape (experts, slots, frames, outputs); one frame for a
-            token.
+            Logits, shape (experts, slots, frames, outputs); one frame for a token.
         """
         values = self.seen(frames)
         *hidden, output = self.layers
@@ -72,7 +70,7 @@ class FeedForward(nn.Module):
         return scores
 
     def seen(self, frames: Tensor) -> Tensor:
-        """Inputs of the first layer, shape (experts or 1, slots, frames or 1, inputs)."""
+        """Input of the first layer, shape (experts or 1, slots, frames or 1, inputs)."""
         if self.token_frames is None:
             return splice(frames, self.kernel)
         return frames.flatten(2)[:, :, None]

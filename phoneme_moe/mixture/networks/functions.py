@@ -1,7 +1,7 @@
-"""Functions as experts and gates: anything that gives scores, without weights to train.
+"""Functions as experts and gates: any function that computes scores, without trainable weights.
 
-A recipe names a function by the name it was registered under; no recipe names code. Registered in
-the program that trains or loads the run::
+A recipe refers to a function by its registered name and never contains code. The program that
+trains or loads the run registers it::
 
     register_gate("loud_to_first", lambda features, mask: ...)
     train("my_recipe.yaml")     # model.gate: {kind: function, function: loud_to_first}
@@ -21,12 +21,12 @@ from torch import Tensor, nn
 from phoneme_moe.errors import InputError, suggest
 
 ScoreFunction = Callable[[Tensor, Tensor], Tensor]
-"""From features, shape (batch, frames, features), and the mask of real frames, shape (batch,
-frames), to scores of any shape that broadcasts to (batch, decisions, outputs), the outputs of a
-gate being the experts. There is one decision for a token, and one in every frame of an utterance;
-scores of masked frames are not used. Scores are logarithms up to a constant: their softmax is an
-expert's posteriors or a gate's weights. A gate may give ``-inf`` to leave an expert out; scores of
-an expert must be finite."""
+"""Maps features, shape (batch, frames, features), and the mask of real frames, shape (batch,
+frames), to scores of any shape that broadcasts to (batch, decisions, outputs); the outputs of a
+gate are the experts. There is one decision for a token, and one for each frame of an utterance;
+scores of masked frames are ignored. Scores are logits: their softmax is an expert's posteriors or a
+gate's weights. A gate may return ``-inf`` to exclude an expert; scores of an expert must be
+finite."""
 
 Role = Literal["expert", "gate"]
 
@@ -37,11 +37,11 @@ def register_expert(name: str, function: ScoreFunction) -> None:
     """Registers a function as an expert for recipes; a later one of the same name replaces it.
 
     Args:
-        name: What ``model.expert.function`` or ``model.functions`` calls it.
-        function: From features and mask to the scores of the model's outputs (``ScoreFunction``).
+        name: Its name in ``model.expert.function`` or ``model.functions``.
+        function: Maps features and mask to the scores of the model's outputs (``ScoreFunction``).
 
     Raises:
-        InputError: It cannot be called.
+        InputError: It is not callable.
     """
     _register("expert", name, function)
 
@@ -50,12 +50,12 @@ def register_gate(name: str, function: ScoreFunction) -> None:
     """Registers a function as a gate for recipes; a later one of the same name replaces it.
 
     Args:
-        name: What ``model.gate.function`` calls it.
-        function: From features and mask to the scores of the experts, in the model's order
+        name: Its name in ``model.gate.function``.
+        function: Maps features and mask to the scores of the experts, in the model's order
             (``ScoreFunction``).
 
     Raises:
-        InputError: It cannot be called.
+        InputError: It is not callable.
     """
     _register("gate", name, function)
 
@@ -67,12 +67,12 @@ def _register(role: Role, name: str, function: ScoreFunction) -> None:
 
 
 def registered(role: Role, name: str, key: str) -> ScoreFunction:
-    """The function of a name.
+    """Looks up a registered function.
 
     Args:
         role: Expert or gate.
-        name: As it was registered.
-        key: Where a recipe names it, for the error message.
+        name: Its registered name.
+        key: Key of the recipe that names it, for the error message.
 
     Raises:
         InputError: No such function is registered.
@@ -87,7 +87,7 @@ def registered(role: Role, name: str, key: str) -> ScoreFunction:
 
 
 class FunctionNetwork(nn.Module):
-    """A function in a network's place: one copy, no weights."""
+    """A function in place of a network: a single expert without weights."""
 
     num_experts = 1
 
@@ -99,13 +99,13 @@ class FunctionNetwork(nn.Module):
         name: str | None = None,
         token: bool = False,
     ) -> None:
-        """Settings.
+        """Wraps a function.
 
         Args:
             function: Called with features and mask.
-            num_outputs: Outputs, or experts of a gate.
-            name: For error messages; the function's when left out.
-            token: One decision for the whole token; else one for each frame.
+            num_outputs: Number of outputs, or of experts for a gate.
+            name: Name in error messages; that of the function by default.
+            token: Whether there is one decision for the whole token, or one for each frame.
         """
         super().__init__()
         self.name = name or getattr(function, "__name__", "function")
@@ -114,7 +114,7 @@ class FunctionNetwork(nn.Module):
         self.token = token
 
     def forward(self, frames: Tensor, mask: Tensor) -> Tensor:
-        """Scores of the outputs.
+        """Computes the scores of the outputs.
 
         Args:
             frames: Shape (1, slots, frames, features).
@@ -124,7 +124,7 @@ class FunctionNetwork(nn.Module):
             Shape (1, slots, decisions, outputs).
 
         Raises:
-            InputError: The scores of the function have another shape, or are not numbers.
+            InputError: The function's scores have a wrong shape or contain NaN.
         """
         _, slots, num_frames, _ = frames.shape
         expected = (slots, 1 if self.token else num_frames, self.num_outputs)
@@ -148,10 +148,10 @@ def uniform(features: Tensor, mask: Tensor) -> Tensor:
 
 
 def fixed(weights: Sequence[float]) -> ScoreFunction:
-    """A gate with fixed weights, whatever the features.
+    """A gate with constant weights, independent of the features.
 
     Args:
-        weights: One for each expert, 0 or more, not all 0; only their ratios matter.
+        weights: Weight of each expert, 0 or more, not all 0; only their ratios matter.
     """
 
     def scores(features: Tensor, mask: Tensor) -> Tensor:

@@ -1,9 +1,9 @@
-"""Utterances to the experts that they are meant for, and back.
+"""Dispatch of utterances to their assigned experts, and back.
 
-Experts run side by side as one batched product, so each must be given equally many utterances. A
-``Dispatch`` lays a batch out as (experts, slots, ...): expert e's utterances in its row, empty
-slots masked. With a batch that holds equally many utterances of every speaker no slot is empty, and
-nothing is computed that the routing left out.
+All experts are computed in one batched product, so each needs the same number of utterances. A
+``Dispatch`` arranges a batch as (experts, slots, ...): the utterances of expert e are in row e, and
+empty slots are masked. If a batch has equally many utterances of every speaker, no slot is empty
+and no computation is wasted.
 
 Legend: B batch, E experts, S slots of an expert.
 """
@@ -18,13 +18,13 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Dispatch:
-    """Where each utterance of a batch goes.
+    """Position of each utterance of a batch in the array of experts and slots.
 
     Attributes:
         expert: Expert of each utterance, shape (batch,).
-        slot: Its place in that expert's row, shape (batch,).
-        num_experts: Rows.
-        num_slots: Places in each row.
+        slot: Its slot in the row of that expert, shape (batch,).
+        num_experts: Number of experts (rows).
+        num_slots: Number of slots in each row.
     """
 
     expert: Tensor
@@ -38,17 +38,17 @@ class Dispatch:
 
         Args:
             expert: Index of the expert of each utterance, shape (batch,).
-            num_experts: How many there are.
+            num_experts: Number of experts.
         """
         chosen = torch.nn.functional.one_hot(expert, num_experts)  # (B, E)
         slot = (chosen.cumsum(dim=0) * chosen).sum(dim=1) - 1
         return cls(expert, slot, num_experts, int(chosen.sum(dim=0).max()))
 
     def pack(self, values: Tensor) -> Tensor:
-        """Lays values of shape (batch, ...) out as (experts, slots, ...), zeros in empty slots."""
+        """Arranges (batch, ...) as (experts, slots, ...), with zeros in empty slots."""
         packed = values.new_zeros(self.num_experts, self.num_slots, *values.shape[1:])
         return packed.index_put((self.expert, self.slot), values)
 
     def unpack(self, packed: Tensor) -> Tensor:
-        """Takes (experts, slots, ...) back to (batch, ...)."""
+        """Restores (batch, ...) from (experts, slots, ...)."""
         return packed[self.expert, self.slot]

@@ -1,10 +1,10 @@
-"""Time-delay neural networks, many of one shape side by side.
+"""Batches of time-delay neural networks (TDNNs) for utterances.
 
-A TDNN layer joins each frame with its neighbours (``splice``) and maps the result linearly.
-Every network here holds ``num_experts`` independent copies whose maps are batched into one product;
-a gate is such a network with one copy.
+A TDNN layer concatenates each frame with its neighbours (``splice``) and applies a linear map.
+Every module holds ``num_experts`` independent networks, computed in one batched product; a gate is
+a module with a single network.
 
-Legend: E experts, S utterances (slots) of each, T frames, C channels, P outputs.
+Legend: E experts, S utterances (slots) of each expert, T frames, C channels, P outputs.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from phoneme_moe.mixture.networks.time_delay import ExpertLinear, splice
 
 
 class StackTDNN(nn.Module):
-    """A stack of residual TDNN layers over a whole utterance: a distribution for every frame.
+    """Residual TDNN layers over an utterance, with logits for every frame.
 
-    Layer normalisation acts within a frame, so that neither padding nor the rest of the batch can
-    change an output; every layer masks its input, so that padding looks like the recording's end.
+    Layer normalisation acts within a frame, so the output does not depend on padding or on the rest
+    of the batch; every layer masks its input, so padding is equivalent to the end of the recording.
     """
 
     def __init__(
@@ -36,18 +36,18 @@ class StackTDNN(nn.Module):
         dropout: float = 0.0,
         bottleneck: int | None = None,
     ) -> None:
-        """Sizes.
+        """Creates the layers with initial weights.
 
         Args:
-            num_experts: Independent copies.
+            num_experts: Number of independent networks.
             num_features: Features of a frame.
             num_outputs: Outputs of a frame.
             width: Channels of every layer.
-            dilations: One layer for each; the step between the frames it looks at.
-            kernel: Frames that a layer looks at; odd.
-            dropout: Share of an utterance's channels silenced in training, layer by layer.
-            bottleneck: Channels through which a layer sees the one before it, as in a factored
-                TDNN (Povey et al. 2018, without keeping a factor orthogonal); all when None.
+            dilations: Step between the input frames of a layer, one for each layer.
+            kernel: Input frames of a layer; odd.
+            dropout: Dropout rate of whole channels of an utterance, in each layer.
+            bottleneck: Channels of the bottleneck in front of each layer, as in a factored TDNN
+                (Povey et al. 2018, without the orthogonality constraint); None for no bottleneck.
         """
         super().__init__()
         self.width = width
@@ -66,27 +66,27 @@ class StackTDNN(nn.Module):
 
     @property
     def num_experts(self) -> int:
-        """Independent copies."""
+        """Number of independent networks."""
         return self.output.num_experts
 
     def forward(self, frames: Tensor, mask: Tensor) -> Tensor:
-        """Scores of the outputs in every frame.
+        """Computes the logits of the outputs in every frame.
 
         Args:
             frames: Shape (experts or 1, slots, frames, features); zero where masked.
-            mask: Real frames, shape (experts or 1, slots, frames).
+            mask: True for real frames, shape (experts or 1, slots, frames).
 
         Returns:
-            Scores before the softmax, shape (experts, slots, frames, outputs).
+            Logits, shape (experts, slots, frames, outputs).
         """
         real = mask[..., None]  # (E, S, T, 1)
         hidden = functional.relu(self.input(splice(frames, self.kernel)))
         for narrow, layer, dilation in zip(self.narrow, self.layers, self.dilations, strict=True):
-            # Narrowed before neighbours are joined: the copying shrinks with the channels.
+            # Reduced to the bottleneck before splicing, so that fewer channels are copied.
             seen = narrow(functional.layer_norm(hidden, (self.width,))) * real
             change = functional.relu(layer(splice(seen, self.kernel, dilation)))
             if self.training and self.dropout:
-                # One draw for a channel's whole utterance: as good here, and cheap to draw.
+                # One random draw for a channel in all frames: equally effective here, and cheaper.
                 keep = torch.empty_like(change[:, :, :1]).bernoulli_(1 - self.dropout)
                 change = change * (keep / (1 - self.dropout))
             hidden = hidden + change

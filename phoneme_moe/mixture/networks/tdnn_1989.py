@@ -1,6 +1,6 @@
-"""The networks of 1989 for tokens of a fixed number of frames, many of one shape side by side.
+"""Batches of the 1989 time-delay neural network for tokens of a fixed number of frames.
 
-Legend: E experts, S tokens (slots) of each, T frames, F features, P classes.
+Legend: E experts, S tokens (slots) of each expert, T frames, F features, P classes.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from phoneme_moe.mixture.networks.time_delay import ExpertLinear, splice
 
 
 class TokenTDNN(nn.Module):
-    """The 1989 network: a token of a fixed number of frames to one distribution over classes.
+    """The 1989 network: logits of the classes for a token of a fixed number of frames.
 
-    Two layers of sigmoid units look at ``windows`` frames each; the second has one row of units for
-    each class, which its output sums over time (Waibel et al. 1989; sizes verified by the published
-    count of connections). Scores go through a softmax, where the original has a sigmoid for each
-    class: the mixture needs a distribution.
+    The units of its two sigmoid layers see ``windows`` frames each; the second layer has one row of
+    units for each class, which the output sums over time (Waibel et al. 1989; sizes agree with the
+    published number of connections). The outputs are normalised by a softmax instead of the
+    original's sigmoids, since the mixture needs a distribution.
 
-    The second hidden layer may have more rows than there are classes only in a gate (the original's
-    gate sizes are unknown); then every class sums over all rows.
+    In a gate, the second hidden layer may have more rows than there are classes (the sizes of the
+    original gate are unknown); every class then has a weight for all rows.
     """
 
     def __init__(
@@ -36,15 +36,15 @@ class TokenTDNN(nn.Module):
         hidden: tuple[int, int] = (8, 3),
         windows: tuple[int, int] = (3, 5),
     ) -> None:
-        """Sizes.
+        """Creates the layers with initial weights.
 
         Args:
-            num_experts: Independent copies.
+            num_experts: Number of independent networks.
             num_features: Features of a frame.
             num_frames: Frames of a token.
             num_outputs: Classes.
             hidden: Units of the two hidden layers.
-            windows: Frames that each of them looks at.
+            windows: Input frames of a unit in each of them.
         """
         super().__init__()
         self.windows = windows
@@ -59,7 +59,7 @@ class TokenTDNN(nn.Module):
         self.hidden2 = ExpertLinear(num_experts, hidden[0] * windows[1], hidden[1])
         self.row_per_class = hidden[1] == num_outputs
         if self.row_per_class:
-            # One weight, shared by all positions, from the class's row of units.
+            # A class has one weight, for its row of units, shared by all positions.
             self.output_weight = nn.Parameter(torch.ones(num_experts, 1, num_outputs))
             self.output_bias = nn.Parameter(torch.zeros(num_experts, 1, num_outputs))
         else:
@@ -67,18 +67,18 @@ class TokenTDNN(nn.Module):
 
     @property
     def num_experts(self) -> int:
-        """Independent copies."""
+        """Number of independent networks."""
         return self.hidden2.num_experts
 
     def forward(self, frames: Tensor, mask: Tensor | None) -> Tensor:
-        """Scores of the classes.
+        """Computes the logits of the classes.
 
         Args:
             frames: Shape (experts or 1, slots, frames, features).
-            mask: Unused: a token has no padding.
+            mask: Not used, since tokens have no padding.
 
         Returns:
-            Scores before the softmax, shape (experts, slots, 1, outputs).
+            Logits, shape (experts, slots, 1, outputs).
         """
         summed = self.rows(frames)
         if self.row_per_class:
@@ -88,7 +88,7 @@ class TokenTDNN(nn.Module):
         return scores[:, :, None]
 
     def rows(self, frames: Tensor) -> Tensor:
-        """The second hidden layer, summed over time; what the outputs see.
+        """The second hidden layer, summed over time: the input of the output layer.
 
         Args:
             frames: Shape (experts or 1, slots, frames, features).
@@ -102,15 +102,15 @@ class TokenTDNN(nn.Module):
 
     @property
     def num_weights(self) -> int:
-        """Free weights of one copy: 521 for the published sizes."""
+        """Free weights of one network: 521 for the published sizes."""
         return sum(p[0].numel() for p in self.parameters())
 
     @property
     def num_connections(self) -> int:
-        """Connections of one copy, counted as published: 6,233 for the published sizes.
+        """Connections of one network, counted as published: 6,233 for the published sizes.
 
-        Every unit at every position has its inputs and a bias; an output has one
-        connection to each position of its row, and a bias.
+        Every unit at every position counts its inputs and a bias; an output counts one connection
+        to each position of its row, and a bias.
         """
         inputs2, units2 = self.hidden2.weight.shape[1:]
         units1 = inputs2 // self.windows[1]
@@ -127,11 +127,11 @@ Copies = TypeVar("Copies", bound=nn.Module)
 
 @torch.no_grad()
 def take(network: Copies, which: Sequence[int]) -> Copies:
-    """Some of the copies that a network holds, as another network.
+    """Selects some of the networks of a module, as a new module.
 
     Args:
-        network: Whose parameters all have its copies in their first dimension.
-        which: Indices of the copies, in order; one may occur more than once.
+        network: Module whose parameters all have the networks as their first dimension.
+        which: Indices of the networks, in the order of the result; may repeat.
     """
     taken = copy.deepcopy(network)
     for parameter in taken.parameters():

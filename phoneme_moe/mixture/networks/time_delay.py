@@ -1,9 +1,6 @@
-"""Parts of every time-delay network: joined frames, and a linear map for each expert.
+"""Building blocks of time-delay networks: frame splicing and a linear map for each expert.
 
-A TDNN layer joins each frame with its neighbours (``splice``) and maps the result linearly.
-Every network holds ``num_experts`` independent copies whose maps are batched into one product.
-
-Legend: E experts, S utterances (slots) of each, T frames, C channels, P outputs.
+Legend: E experts, S utterances (slots) of each expert, T frames, C channels, P outputs.
 """
 
 from __future__ import annotations
@@ -14,13 +11,14 @@ from torch.nn import functional
 
 
 def splice(frames: Tensor, window: int, dilation: int = 1, padding: bool = True) -> Tensor:
-    """Joins each frame with its neighbours.
+    """Concatenates each frame with its neighbours.
 
     Args:
         frames: Shape (..., frames, channels).
-        window: Frames to join.
-        dilation: Step between them.
-        padding: Keep the number of frames by zeros beyond the ends; else only whole windows.
+        window: Number of frames to concatenate.
+        dilation: Step between them in frames.
+        padding: Whether zeros beyond the ends keep the number of frames; otherwise only complete
+            windows are returned.
 
     Returns:
         Shape (..., frames, window * channels), earliest neighbour first.
@@ -34,7 +32,7 @@ def splice(frames: Tensor, window: int, dilation: int = 1, padding: bool = True)
 
 
 class ExpertLinear(nn.Module):
-    """A linear map for each expert, all in one batched product."""
+    """A linear map for each expert, computed in one batched product."""
 
     def __init__(self, num_experts: int, num_inputs: int, num_outputs: int) -> None:
         super().__init__()
@@ -46,15 +44,15 @@ class ExpertLinear(nn.Module):
 
     @property
     def num_experts(self) -> int:
-        """Independent maps."""
+        """Number of independent maps."""
         return len(self.weight)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Maps the inputs of each expert.
+        """Applies the map of each expert to its inputs.
 
         Args:
-            inputs: Shape (experts, slots, frames, inputs); or (1, slots, frames, inputs), the same
-                for all experts.
+            inputs: Shape (experts, slots, frames, inputs); or (1, slots, frames, inputs) when all
+                experts have the same inputs.
 
         Returns:
             Shape (experts, slots, frames, outputs).
@@ -63,7 +61,8 @@ class ExpertLinear(nn.Module):
         num_experts, _, num_outputs = self.weight.shape
         flat = inputs.reshape(experts, slots * frames, channels)
         if experts != num_experts:
-            # One product over all experts' columns: the shared input is read once, not copied.
+            # One product with the columns of all experts reads the shared input once, without a
+            # copy.
             columns = self.weight.transpose(0, 1).reshape(channels, num_experts * num_outputs)
             mapped = (flat[0] @ columns).reshape(slots * frames, num_experts, num_outputs)
             outputs = mapped.transpose(0, 1) + self.bias

@@ -1,1 +1,1 @@
-"""Sparse layers: routers, selection, balancing, and experts that compute only their own frames."""
+"""Sparse layers: routers, selection, load balancing, and experts that compute only their frames."""

@@ -1,7 +1,7 @@
-"""Load balancing of the experts of a router: losses, and biases without a loss.
+"""Load balancing of experts: auxiliary losses, and selection biases without a loss.
 
-A router without it sends more to the experts that are better already, which then become better
-still. All functions are given real decisions only; padding counts nowhere.
+Without it, a router prefers the experts that are already better, which then improve further. All
+functions expect decisions on real frames only, without padding.
 
 Legend: D decisions, E experts, K experts selected for each.
 """
@@ -13,19 +13,19 @@ from torch import Tensor, nn
 
 
 def count_decisions(experts: Tensor, num_experts: int) -> Tensor:
-    """How often each expert was selected, shape (experts,).
+    """Counts how often each expert was selected, shape (experts,).
 
     Args:
         experts: Indices, any shape.
-        num_experts: How many there are.
+        num_experts: Number of experts.
     """
-    if torch.onnx.is_in_onnx_export():  # which has no bincount, and needs no counts
+    if torch.onnx.is_in_onnx_export():  # ONNX has no bincount; counts are not used there
         return experts.new_zeros(num_experts)
     return torch.bincount(experts.flatten(), minlength=num_experts)
 
 
 def squared_variation(amounts: Tensor) -> Tensor:
-    """Squared coefficient of variation: 0 when all amounts are equal, E - 1 when one has all.
+    """Squared coefficient of variation: 0 if all amounts are equal, E - 1 if only one is not 0.
 
     Args:
         amounts: At least 0, shape (experts,).
@@ -35,30 +35,30 @@ def squared_variation(amounts: Tensor) -> Tensor:
 
 
 def importance_loss(experts: Tensor, weights: Tensor, num_experts: int) -> Tensor:
-    """Squared variation of the experts' summed weights (Shazeer et al. 2017, eq. 6-7).
+    """Squared coefficient of variation of summed weights (Shazeer et al. 2017, eq. 6-7).
 
     Args:
-        experts: Shape (decisions, chosen).
-        weights: Shape (decisions, chosen).
-        num_experts: How many there are.
+        experts: Indices of the selected experts, shape (decisions, selected).
+        weights: Their weights, shape (decisions, selected).
+        num_experts: Number of experts.
     """
     importance = weights.new_zeros(num_experts).index_add(0, experts.flatten(), weights.flatten())
     return squared_variation(importance)
 
 
 def share_of_choices(experts: Tensor, num_experts: int) -> Tensor:
-    """Each expert's share of the selections, sum 1, shape (experts,); without gradient."""
+    """Each expert's share of the selections, summing to 1, shape (experts,); without gradient."""
     return count_decisions(experts, num_experts) / max(experts.numel(), 1)
 
 
 def mean_probability(probabilities: Tensor, sums_to_one: bool = False) -> Tensor:
-    """Each expert's mean probability, sum 1, shape (experts,).
+    """Mean probability of each expert, summing to 1, shape (experts,).
 
-    Sigmoids are divided by their sum first (DeepSeek-V3 2024, eq. 19).
+    The sigmoids of each decision are first divided by their sum (DeepSeek-V3 2024, eq. 19).
 
     Args:
         probabilities: Shape (decisions, experts).
-        sums_to_one: Whether those of each decision do.
+        sums_to_one: Whether the probabilities of each decision sum to 1.
     """
     if sums_to_one:
         return probabilities.sum(dim=0) / max(len(probabilities), 1)
@@ -70,7 +70,7 @@ def switch_loss(mean: Tensor, share: Tensor) -> Tensor:
     """``E sum_i f_i P_i``, 1 when balanced (Fedus et al. 2021, eq. 4; GShard for k > 1).
 
     Args:
-        mean: ``P``, mean probability of each expert, through which the gradient comes; (experts,).
+        mean: ``P``, mean probability of each expert, which has the gradient; shape (experts,).
         share: ``f``, each expert's share of the selections, shape (experts,).
     """
     return len(mean) * (share * mean).sum()
@@ -86,12 +86,12 @@ def z_loss(scores: Tensor) -> Tensor:
 
 
 class SelectionBias(nn.Module):
-    """Biases that balance without a loss (Wang et al. 2024; DeepSeek-V3).
+    """Selection biases, which balance the load without a loss (Wang et al. 2024; DeepSeek-V3).
 
-    Experts are *selected* by probability plus bias and *weighted* by probability alone. After every
-    ``every`` steps the bias of each expert selected more often than the mean goes down by ``rate``,
-    of each selected less often up. In a small batch the sign of the difference is noise: the
-    selections of ``every`` steps are counted together.
+    Experts are *selected* by probability plus bias and *weighted* by probability alone. Every
+    ``every`` steps, the bias of each expert that was selected more often than the mean decreases by
+    ``rate``, and that of each expert selected less often increases. Selections are accumulated over
+    these steps because the sign of the difference is noisy in small batches.
     """
 
     bias: Tensor
@@ -99,34 +99,34 @@ class SelectionBias(nn.Module):
     steps: Tensor
 
     def __init__(self, num_experts: int, rate: float, every: int = 1) -> None:
-        """Starts with biases of 0.
+        """Initialises the biases to 0.
 
         Args:
-            num_experts: How many there are.
+            num_experts: Number of experts.
             rate: Change of a bias, in units of probability.
-            every: Steps whose selections are counted together.
+            every: Training steps between changes.
         """
         super().__init__()
         self.rate = rate
         self.every = every
         self.register_buffer("bias", torch.zeros(num_experts))
-        # Since the last change; lost with the process, like the epoch's batches.
+        # Counts since the last change; not saved, since training resumes at an epoch.
         self.register_buffer("counts", torch.zeros(num_experts), persistent=False)
         self.register_buffer("steps", torch.zeros((), dtype=torch.long), persistent=False)
 
     def reset_counts(self) -> None:
-        """Counts from 0, as a resumed run does at the beginning of an epoch."""
+        """Resets the counts, at the beginning of an epoch."""
         self.counts.zero_()
         self.steps.zero_()
 
     @torch.no_grad()
     def count(self, counts: Tensor, offset: Tensor | None = None) -> None:
-        """Adds the selections of a training step; evaluation never calls this.
+        """Adds the selections of a training step; not called in evaluation.
 
         Args:
-            counts: How often each expert was selected, shape (experts,).
-            offset: Above 0 for a new expert that does not fully take part yet
-                (``TokenChoice.offset``), shape (experts,): its bias does not change.
+            counts: Number of selections of each expert, shape (experts,).
+            offset: Above 0 for new experts that are still being introduced
+                (``TokenChoice.offset``), whose biases do not change; shape (experts,).
         """
         self.counts += counts
         self.steps += 1

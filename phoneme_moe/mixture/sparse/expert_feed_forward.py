@@ -1,8 +1,7 @@
-"""Feed-forward experts that compute only what was assigned to them.
+"""Feed-forward experts that compute only the tokens assigned to them.
 
-The tokens of each expert are gathered as rows that follow each other
-(``mixture.sparse.expert_rows``), every expert's products are computed on its rows, and the outputs
-are summed by token.
+The tokens of each expert are gathered into consecutive rows (``mixture.sparse.expert_rows``), the
+products of every expert are computed on its rows, and the outputs are summed by token.
 
 Legend: N tokens, A assignments, S rows (slots) of all experts, E experts, C features, H hidden.
 """
@@ -27,9 +26,10 @@ from phoneme_moe.mixture.sparse.expert_rows import (
 Activation = Literal["relu", "silu"]
 
 SMALL_PRODUCT = 4_000_000
-"""Multiply-adds of an expert's product, on average over the experts, below which a CPU computes it
-in float32 even under autocast: preparing 16 bits takes longer than the arithmetic that it saves.
-Measured with 16 and 32 experts of 96 to 256 units: as fast there, 1.5 times at an eighth of it."""
+"""Mean multiply-adds of an expert's product below which a CPU computes it in float32 even under
+autocast, since conversion to 16 bits takes longer than the arithmetic it saves. Measured with 16
+and 32 experts of 96 to 256 units: float32 is equally fast at this size and 1.5 times as fast at an
+eighth of it."""
 
 
 def expert_feed_forward(
@@ -41,29 +41,30 @@ def expert_feed_forward(
     bias_out: Tensor,
     activation: Activation = "relu",
 ) -> Tensor:
-    """Each token's sum over its experts of ``weight * (act(x W_in + b_in) W_out + b_out)``.
+    """Sums, for each token, ``weight * (act(x W_in + b_in) W_out + b_out)`` over its experts.
 
-    Under autocast the products are computed in its dtype, on a CPU only large ones
-    (``SMALL_PRODUCT``); sums over experts never are. It can be differentiated once.
+    Under autocast the products are computed in its dtype (on a CPU only large ones,
+    ``SMALL_PRODUCT``), but not the sums over experts. It is differentiable once.
 
     Args:
         tokens: Shape (tokens, features).
-        assignment: Which experts each token has.
+        assignment: The experts of each token.
         weight_in: Shape (experts, features, hidden).
         bias_in: Shape (experts, hidden).
         weight_out: Shape (experts, hidden, features).
         bias_out: Shape (experts, features).
-        activation: Of the hidden units.
+        activation: Activation function of the hidden units.
 
     Returns:
-        In the dtype of the parameters, shape (tokens, features); zeros for a token without expert.
+        In the dtype of the parameters, shape (tokens, features); zeros for tokens without an
+        expert.
     """
     dtype = _products_dtype(tokens.device.type, len(assignment.expert), weight_in)
     weight = assignment.weight.to(weight_in.dtype)
     parameters = (weight_in, bias_in, weight_out, bias_out)
     if torch.onnx.is_in_onnx_export():
         return _one_by_one(tokens, assignment, *parameters, activation)
-    if len(weight) == 0:  # of no rows, but in the graph
+    if len(weight) == 0:  # no rows, but part of the autograd graph
         nothing = sum(part.sum() * 0 for part in (weight, *parameters))
         return tokens.to(weight_in.dtype) * 0 + nothing
     grouped = grouped_mm_applies(weight_in, dtype)
@@ -93,12 +94,12 @@ def _one_by_one(
     bias_out: Tensor,
     activation: Activation,
 ) -> Tensor:
-    """The same in operations that ONNX has: one expert after the other, each on its own rows."""
+    """The same in ONNX operations: one expert after the other, each on its rows."""
     activate = functional.relu if activation == "relu" else functional.silu
     out = torch.zeros_like(tokens)
     for expert in range(weight_in.shape[0]):
         assigned = (assignment.expert == expert).nonzero()[:, 0]
-        token = assignment.token[assigned]  # none twice: a token has an expert once
+        token = assignment.token[assigned]  # unique: a token selects an expert once
         hidden = activate(tokens[token] @ weight_in[expert] + bias_in[expert])
         output = hidden @ weight_out[expert] + bias_out[expert]
         out = out.index_add(0, token, output * assignment.weight[assigned, None])
@@ -116,17 +117,16 @@ class ExpertFeedForward(nn.Module):
         activation: Activation = "relu",
         dropout: float = 0.0,
     ) -> None:
-        """Plain sizes.
+        """Creates the experts with initial weights.
 
         Args:
-            num_experts: All of one shape.
+            num_experts: Number of experts.
             num_features: Channels of a token.
             hidden: Units of an expert.
-            activation: Of these.
-            dropout: Share of an expert's units silenced in a step of training (Fedus et al. 2021,
-                sec. 2.4, who draw them for each token; here an expert lacks the same ones for all
-                its tokens, so that it costs a draw for each unit). An expert sees fewer tokens than
-                a dense layer and fits them sooner.
+            activation: Their activation function.
+            dropout: Dropout rate of an expert's units (Fedus et al. 2021, sec. 2.4). An expert sees
+                fewer tokens than a dense layer and overfits sooner. Units are dropped for all
+                tokens of a training step, which takes one random draw per unit.
         """
         super().__init__()
         self.num_experts = num_experts
@@ -144,7 +144,7 @@ class ExpertFeedForward(nn.Module):
         return self.weight_in.shape[1]
 
     def forward(self, tokens: Tensor, assignment: Assignment) -> Tensor:
-        """Computes each token's experts; shapes as in ``expert_feed_forward``."""
+        """Computes the experts of each token; shapes as in ``expert_feed_forward``."""
         return expert_feed_forward(
             tokens,
             assignment,
@@ -156,20 +156,20 @@ class ExpertFeedForward(nn.Module):
         )
 
     def equal_groups(self, rows: Tensor) -> Tensor:
-        """Every expert on as many rows: one batched product.
+        """Computes every expert on the same number of rows, in one batched product.
 
         Args:
             rows: Shape (experts, rows, features).
 
         Returns:
-            Same shape, without weights.
+            Unweighted outputs, same shape.
         """
         hidden = rows @ self.weight_in + self.bias_in[:, None]
         hidden = functional.relu(hidden) if self.activation == "relu" else functional.silu(hidden)
         return hidden @ self._weight_out() + self.bias_out[:, None]
 
     def _weight_out(self) -> Tensor:
-        """The output weights; in training without those of dropped hidden units."""
+        """The output weights; in training, those of dropped hidden units are 0."""
         if not self.training or self.dropout == 0:
             return self.weight_out
         kept = torch.empty_like(self.weight_out[:, :, :1]).bernoulli_(1 - self.dropout)
@@ -181,7 +181,7 @@ def _uniform(bound: float, *shape: int) -> Tensor:
 
 
 # Each activation with its gradient, given the gradient of its result, its input and its result.
-# Rectified units overwrite their input, of which nothing more is needed.
+# ReLU overwrites its input, which is not needed afterwards.
 _ACTIVATIONS: dict[
     Activation, tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor, Tensor], Tensor]]
 ] = {
@@ -197,7 +197,7 @@ _ACTIVATIONS: dict[
 
 
 class _FeedForward(torch.autograd.Function):
-    """The whole layer at once: what is between the products is kept and passed over only once."""
+    """The whole layer in one function, with a single pass over its intermediate results."""
 
     @staticmethod
     def forward(

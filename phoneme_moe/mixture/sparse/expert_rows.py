@@ -1,9 +1,9 @@
-"""The rows of each expert's tokens, and the products of all experts on their rows.
+"""Layout of the tokens in rows by expert, and the products of all experts with their rows.
 
-Rows are laid out expert by expert. A GPU does all experts' products as one (``grouped_mm``). On a
-CPU that computes one expert after the other, and small products keep two cores badly busy. There,
-two experts that have about equally many rows are one batched product, with a few rows of padding:
-any two lie at a fixed distance in memory, so that nothing is copied for it.
+Rows are arranged expert by expert. A GPU computes the products of all experts at once
+(``grouped_mm``). On a CPU that would compute one expert after the other, and small products use two
+cores poorly. There, two experts with similar numbers of rows share a batched product, with a few
+rows of padding; any two experts are a strided slice in memory, so nothing is copied.
 
 Legend: N tokens, A assignments, S rows (slots) of all experts, E experts, C features, H hidden.
 """
@@ -19,27 +19,27 @@ from torch import Tensor
 from torch.nn import functional
 
 SPARE_ROWS = 64
-"""Two experts share a product if that adds at most this many rows of padding, about what a separate
-product costs beyond its arithmetic."""
+"""Two experts share a product if that adds at most this many rows of padding, roughly the overhead
+of a separate product."""
 
 ROW_STEP = 16
-"""Products in 16 bits have a multiple of this many rows, and more rows come in greater steps
-(``_rounded``): oneDNN compiles a kernel for every new size, of 0.4 MB, and keeps 1,024."""
+"""The number of rows of a product in 16 bits is a multiple of this, with larger steps for more rows
+(``_rounded``), because oneDNN compiles a kernel of 0.4 MB for every size and keeps 1,024."""
 
 STEPS_OF_A_DOUBLING = 8
-"""Sizes from one number of rows to twice as many: at most an eighth is padding."""
+"""Sizes between a number of rows and its double; at most an eighth of the rows is padding."""
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """Which experts compute which tokens, with what weight; in any order.
+    """Assignment of tokens to experts, with weights; in any order.
 
-    A token may have any number of experts, and an expert any number of tokens, none included.
+    A token may have any number of experts, and an expert any number of tokens, including none.
 
     Attributes:
         token: Index of the token, int64, shape (assignments,).
         expert: Index of the expert, int64, shape (assignments,).
-        weight: What the expert's output is multiplied by, shape (assignments,); differentiable.
+        weight: Factor on the output of the expert, shape (assignments,); differentiable.
     """
 
     token: Tensor
@@ -48,7 +48,7 @@ class Assignment:
 
 
 class Products(Protocol):
-    """The matrix products of all experts, each on its rows; all operands are of ``dtype``."""
+    """Matrix products of all experts, each with its rows; all operands have the dtype ``dtype``."""
 
     dtype: torch.dtype
 
@@ -71,12 +71,12 @@ class _Tile(NamedTuple):
     """One product of one or two experts."""
 
     experts: slice
-    rows: slice  # of them all
-    shape: tuple[int, int, int]  # experts, rows of each, -1 for the columns
+    rows: slice  # of all rows
+    shape: tuple[int, int, int]  # (experts, rows of each, -1 for the columns)
 
 
 class _TiledProducts:
-    """Products of one or two experts at a time; for any sizes, dtypes and devices."""
+    """Products of one or two experts at a time, for any sizes, dtypes and devices."""
 
     def __init__(self, tiles: list[_Tile], empty: list[int], dtype: torch.dtype) -> None:
         self.tiles = tiles
@@ -120,10 +120,10 @@ class _TiledProducts:
 
 
 class _GroupedProducts:
-    """All experts' products as one."""
+    """Products of all experts at once."""
 
     def __init__(self, ends: Tensor, dtype: torch.dtype) -> None:
-        self.ends = ends  # row after the last of each expert, int32
+        self.ends = ends  # end of the rows of each expert, int32
         self.dtype = dtype
 
     def linear(self, rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -145,15 +145,15 @@ class _GroupedProducts:
 
 @dataclass(frozen=True)
 class RowPlan:
-    """Which row computes which assignment.
+    """Mapping between assignments and rows.
 
     Attributes:
-        products: Of the experts on their rows.
+        products: Products of the experts with their rows.
         row_token: Token of each row, shape (rows,).
         assignment_token: Token of each assignment, shape (assignments,).
         assignment_row: Row of each assignment, shape (assignments,).
         token_order: Permutation that sorts assignments by token; None if they are sorted.
-        segments: Place of each token's first assignment in that order, shape (tokens,).
+        segments: Position of each token's first assignment in that order, shape (tokens,).
         expert_order: Experts in the order of their rows, shape (experts,).
         expert_starts: First row of each, in that order, shape (experts,).
     """
@@ -168,13 +168,13 @@ class RowPlan:
     expert_starts: Tensor
 
     def sort_by_token(self, values: Tensor) -> Tensor:
-        """Brings one value for each assignment into the order of tokens."""
+        """Sorts values of the assignments by token."""
         return values if self.token_order is None else values[self.token_order]
 
     def gather(self, values: Tensor, weight: Tensor | None = None) -> Tensor:
-        """Each row's token, times the weight of its assignment: (N, C), (A,) to (S, C).
+        """The token of each row, times the weight of its assignment: (N, C), (A,) to (S, C).
 
-        Rows of padding are zeros where there are weights.
+        With weights, rows of padding are zeros.
         """
         if weight is None:
             return values.index_select(0, self.row_token)
@@ -183,21 +183,21 @@ class RowPlan:
         return _sum_segments(values, self.row_token, every, row_weight)  # in one pass
 
     def sum_by_token(self, rows: Tensor, weight: Tensor | None = None) -> Tensor:
-        """Each token's sum of its rows: (S, C), (A,) to (N, C)."""
+        """Sums the rows of each token: (S, C), (A,) to (N, C)."""
         if weight is not None:
             weight = self.sort_by_token(weight)
         index = self.sort_by_token(self.assignment_row)
         return _sum_segments(rows, index, self.segments, weight)
 
     def sum_by_expert(self, rows: Tensor, dtype: torch.dtype) -> Tensor:
-        """Each expert's sum of its rows: (S, H) to (E, H)."""
+        """Sums the rows of each expert: (S, H) to (E, H)."""
         every = torch.arange(len(rows), device=rows.device)
         sums = _sum_segments(rows, every, self.expert_starts).to(dtype)
         return torch.empty_like(sums).index_copy_(0, self.expert_order, sums)
 
     def dot(self, rows: Tensor, values: Tensor) -> Tensor:
-        """Of each assignment, its row times its token: (S, C), (N, C) to (A,), in one dtype."""
-        # What embedding_bag does for the gradient of its weights: no products are written down.
+        """Dot product of the row and token of each assignment: (S, C), (N, C) to (A,)."""
+        # The weight gradient of embedding_bag, which does not store the elementwise products.
         products: Tensor = torch.ops.aten._embedding_bag_per_sample_weights_backward(
             values, rows, self.assignment_row, self.segments, self.assignment_token, 0
         )
@@ -207,14 +207,14 @@ class RowPlan:
 def _sum_segments(
     rows: Tensor, index: Tensor, segments: Tensor, weight: Tensor | None = None
 ) -> Tensor:
-    """Sums of ``rows[index]`` from each segment's start to the next: a gather that adds."""
+    """Sums ``rows[index]`` within each segment, without storing the gathered rows."""
     return functional.embedding_bag(index, rows, segments, mode="sum", per_sample_weights=weight)
 
 
 def plan_rows(
     assignment: Assignment, num_tokens: int, num_experts: int, dtype: torch.dtype, grouped: bool
 ) -> RowPlan:
-    """Gives each assignment a row, so that the rows of an expert follow each other."""
+    """Assigns a row to each assignment, such that the rows of an expert are consecutive."""
     token, expert = assignment.token, assignment.expert
     load = torch.bincount(expert, minlength=num_experts)
     order = torch.argsort(expert, stable=True)
@@ -232,7 +232,7 @@ def plan_rows(
         starts = torch.tensor(first_rows, device=order.device)
         shift = torch.empty_like(load).index_copy_(0, experts, starts) - before
         row = torch.empty_like(order).index_copy_(0, order, place + shift[expert[order]])
-        # Padding repeats the row before it, which is the same expert's.
+        # Padding repeats the preceding row, which belongs to the same expert.
         last = order.new_zeros(num_rows).index_copy_(0, row, row).cummax(0).values
         row_token = token.new_zeros(num_rows).index_copy_(0, row, token)[last]
     token_order = None
@@ -246,11 +246,11 @@ def plan_rows(
 def _tile(
     load: Sequence[int], dtype: torch.dtype
 ) -> tuple[_TiledProducts, list[int], list[int], int]:
-    """Chooses the experts that are computed together.
+    """Selects the experts that share a product.
 
     Returns:
-        Their products, the experts in the order of their rows, the first row of each in that order,
-        and how many rows there are.
+        The products, the experts in the order of their rows, the first row of each in that order,
+        and the number of rows.
     """
     by_load = sorted(range(len(load)), key=load.__getitem__, reverse=True)
     tiles: list[_Tile] = []
@@ -262,7 +262,7 @@ def _tile(
         together = by_load[len(row_order) : len(row_order) + 2]
         if not load[together[-1]] or most - load[together[-1]] > SPARE_ROWS:
             together = together[:1]
-        together.sort()  # as a slice has them
+        together.sort()  # in the order of a slice
         count = len(together)
         rows = _rounded(most) if dtype.itemsize == 2 else most
         if rows:
@@ -276,19 +276,19 @@ def _tile(
 
 
 def _slice_of(experts: Sequence[int]) -> slice:
-    """One expert, or two in ascending order, as a slice: a view, where an index would copy."""
+    """One expert, or two in ascending order, as a slice, which is a view instead of a copy."""
     first, last = experts[0], experts[-1]
     return slice(first, last + 1, max(1, last - first))
 
 
 def _rounded(rows: int) -> int:
-    """The next number of rows that products in 16 bits have."""
+    """Number of rows, rounded up for products in 16 bits."""
     step = max(ROW_STEP, (1 << rows.bit_length()) // (2 * STEPS_OF_A_DOUBLING))
     return -(-rows // step) * step
 
 
 def grouped_mm_applies(weight: Tensor, dtype: torch.dtype) -> bool:
-    """Whether ``grouped_mm`` takes experts of this kind and is worth it."""
+    """Whether ``grouped_mm`` supports these experts and is faster."""
     aligned = all(size * dtype.itemsize % 16 == 0 for size in weight.shape[1:])
     if not (weight.is_cuda and aligned and dtype in {torch.float32, torch.bfloat16}):
         return False

@@ -1,10 +1,10 @@
-"""A feed-forward layer of many experts, few of which compute each frame.
+"""Sparse feed-forward layer: each frame is computed by a few of many experts.
 
     real frames --router--> choice --capacity--> assignment --expert products--> weighted sum
 
-Experts that the router leaves out are not computed. Padding is never routed, counted or balanced,
-and an utterance's output does not depend on the rest of the batch (in training it does, where a
-capacity or balanced assignment looks at the whole batch).
+Experts that are not selected are not computed. Padding is never routed, counted or balanced, and
+the output for an utterance does not depend on the rest of the batch (except in training with a
+capacity or balanced assignment, which apply to the whole batch).
 
 Legend: B batch, T frames, C channels, N real frames, E experts, K selected for each, A assignments.
 """
@@ -46,13 +46,13 @@ Sees = Literal["frame", "context", "utterance", "embedding", "rule"]
 
 @dataclass(frozen=True)
 class BalanceWeights:
-    """Weight of each balancing loss in the training loss; 0 leaves it out.
+    """Weights of the balancing losses in the training loss; 0 for none.
 
     Attributes:
-        switch: Of ``switch_loss`` (at every level of a tree).
-        importance: Of ``importance_loss``.
-        load: Of the squared variation of ``expected_load``.
-        z: Of ``z_loss``.
+        switch: Weight of ``switch_loss`` (at every level of a tree).
+        importance: Weight of ``importance_loss``.
+        load: Weight of the squared coefficient of variation of ``expected_load``.
+        z: Weight of ``z_loss``.
     """
 
     switch: float = 0.0
@@ -62,7 +62,7 @@ class BalanceWeights:
 
 
 class SparseFeedForward(nn.Module):
-    """Experts behind a router, beside shared experts that are always on."""
+    """Routed experts, and shared experts that are always active."""
 
     def __init__(
         self,
@@ -76,24 +76,24 @@ class SparseFeedForward(nn.Module):
         shared: nn.Module | None = None,
         name: str = "experts",
     ) -> None:
-        """Puts the parts together.
+        """Combines the parts.
 
         Args:
-            experts: All of one shape.
-            router: Selects among them.
-            sees: Input of the router: each ``frame``; each frame through a ``context`` window;
-                the mean of an ``utterance``, all of whose frames are then routed alike; an
-                ``embedding`` of the utterance from outside; or the scores that a ``rule`` computes
-                from the inputs of the whole model.
-            beside: The context window or the rule, where the router has one.
-            balance: Losses that balance the load of the experts.
-            capacity: In training an expert takes at most ``capacity`` times its equal share of a
-                batch; frames beyond that are dropped (Switch). None drops nothing.
-            shared: Always on, beside the experts (DeepSeekMoE 2024).
-            name: Of the layer in reports.
+            experts: The routed experts.
+            router: Their router.
+            sees: Input of the router: each ``frame``; each frame in its ``context`` window; the
+                mean of an ``utterance``, whose frames then share one decision; an external
+                ``embedding`` of the utterance; or the scores that a ``rule`` computes from the
+                model input.
+            beside: The context window or the rule, if the router uses one.
+            balance: Weights of the balancing losses.
+            capacity: In training an expert takes at most ``capacity`` times an equal share of a
+                batch; further frames are dropped (Switch). None for no limit.
+            shared: The shared experts (DeepSeekMoE 2024).
+            name: Name of the layer in reports.
 
         Raises:
-            ValueError: The router selects among another number of experts.
+            ValueError: The number of experts of the router differs.
         """
         super().__init__()
         if router.num_experts != experts.num_experts:
@@ -115,13 +115,13 @@ class SparseFeedForward(nn.Module):
         """The weighted sum of the experts' outputs for each frame.
 
         Args:
-            frames: Shape (batch, frames, channels), or (cases, channels) for rows without time
-                (among which ``ExpertChoice`` selects as among the frames of one utterance).
-            mask: Real frames, shape (batch, frames); all when left out.
-            context: What the router decides on besides the frames; nothing when left out.
+            frames: Shape (batch, frames, channels), or (cases, channels) for data without time
+                (which ``ExpertChoice`` treats as the frames of one utterance).
+            mask: True for real frames, shape (batch, frames); all by default.
+            context: Further inputs of the router; none by default.
 
         Returns:
-            Shape of the frames, zero where masked; and the routing.
+            Outputs in the shape of the frames, zero where masked, and the routing.
         """
         if frames.dim() == 2:
             if isinstance(self.router, ExpertChoice):
@@ -149,14 +149,14 @@ class SparseFeedForward(nn.Module):
             num_chosen = choice.experts.shape[1]
             token = torch.arange(rows.shape[0], device=rows.device)
             if self.capacity is not None and self.training:
-                # All first choices come before all second ones, so that they are served first.
+                # All first choices come before all second choices, so that they take precedence.
                 expert, weight = choice.experts.T.flatten(), choice.weights.T.flatten()
                 most = math.ceil(self.capacity * len(expert) / self.experts.num_experts)
                 kept = position_in_expert(expert, self.experts.num_experts) < most
                 dropped = 1 - kept.float().mean()
                 token, expert, weight = token.repeat(num_chosen)[kept], expert[kept], weight[kept]
             else:
-                # Frame by frame: summing by token then needs no sorting.
+                # In the order of frames, so that summing by token needs no sorting.
                 expert, weight = choice.experts.flatten(), choice.weights.flatten()
                 token = token.repeat_interleave(num_chosen)
         assignment = Assignment(rows[token], expert, weight)
@@ -178,7 +178,7 @@ class SparseFeedForward(nn.Module):
         )
 
     def _select(self, inputs: Tensor, override: RoutingOverride | None) -> Choice:
-        """The experts of inputs of shape (decisions, channels)."""
+        """Selects experts, given router inputs of shape (decisions, channels)."""
         if override is None or not override.applies_to(self.name):
             choice: Choice = self.router(inputs)
             return choice
@@ -195,7 +195,7 @@ class SparseFeedForward(nn.Module):
     def _router_inputs(
         self, frames: Tensor, mask: Tensor, rows: Tensor, context: RouterContext
     ) -> Tensor:
-        """What the router decides on, shape (decisions, channels)."""
+        """Input of the router, shape (decisions, channels)."""
         if self.sees == "utterance":
             return mean_over_frames(frames, mask)
         if self.sees == "embedding":
@@ -208,11 +208,11 @@ class SparseFeedForward(nn.Module):
             assert self.beside is not None
             assert context.features is not None
             frames = self.beside(context.features[None], mask[None])[0]
-        # Not [rows], whose gradient is added up row by row.
+        # Indexing by [rows] would accumulate the gradient row by row.
         return frames.flatten(0, 1).index_select(0, rows)
 
     def _loss(self, choice: Choice) -> Tensor:
-        """Balancing losses by their weights; those of weight 0 are not computed."""
+        """Weighted sum of the balancing losses; those with weight 0 are not computed."""
         weights = self.balance
         loss = choice.weights.new_zeros((), dtype=torch.float32)
         if len(choice.experts) == 0:
@@ -230,18 +230,19 @@ class SparseFeedForward(nn.Module):
 
     @property
     def bias(self) -> SelectionBias | None:
-        """The biases that balance without a loss, where there are any."""
+        """The selection biases, if there are any."""
         return self.router.bias
 
     def update_bias(self, counts: Tensor) -> None:
-        """Moves biases that balance without a loss; evaluation never calls this.
+        """Updates the selection biases; not called in evaluation.
 
         Args:
-            counts: How many decisions of a training step selected each expert, shape (experts,).
+            counts: Number of decisions of a training step that selected each expert, shape
+                (experts,).
         """
         self.router.update_bias(counts)
 
     def reset_counts(self) -> None:
-        """Begins an epoch: counts for the biases start anew."""
+        """Resets the counts of the selection biases at the beginning of an epoch."""
         if self.bias is not None:
             self.bias.reset_counts()

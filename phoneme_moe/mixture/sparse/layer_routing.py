@@ -1,4 +1,4 @@
-"""What a layer of experts is given besides its frames, and the routing it returns.
+"""Further inputs of a sparse layer's router, and the routing that the layer returns.
 
 Legend: N real frames, E experts.
 """
@@ -17,12 +17,12 @@ from phoneme_moe.mixture.sparse.expert_rows import Assignment
 
 @dataclass(frozen=True)
 class RouterContext:
-    """What a router may decide on besides the frames of its layer.
+    """Inputs of a router besides the frames of its layer.
 
     Attributes:
-        features: The inputs of the whole model, shape (batch, frames, features); for a rule.
-        embedding: A vector of each utterance from outside, shape (batch, size).
-        override: Experts to use instead of the router's.
+        features: Input of the model, shape (batch, frames, features); for a rule.
+        embedding: External embedding of each utterance, shape (batch, size).
+        override: Replaces the router's selection.
     """
 
     features: Tensor | None = None
@@ -35,16 +35,16 @@ class LayerRouting:
     """Routing of one sparse layer, for a batch.
 
     Attributes:
-        layer: Its name.
-        mask: Real frames, shape (batch, frames), or (cases,) for rows without time.
-        rows: Index of each real frame among all, shape (frames,).
-        assignment: Which expert computed which frame; its tokens are rows.
-        num_experts: How many there are.
-        probabilities: Of the router before selection, for each real frame, shape (frames, experts);
-            None where not all experts were scored.
-        counts: How many decisions selected each expert, dropped ones included, shape (experts,).
-        dropped: Share of them that exceeded their expert's capacity, 0..1.
-        entropy: Mean entropy of the router's decision in nats, 0..log(experts).
+        layer: Name of the layer.
+        mask: Real frames, shape (batch, frames), or (cases,) for data without time.
+        rows: Index of each real frame among all frames, shape (frames,).
+        assignment: The experts of each real frame; its tokens index ``rows``.
+        num_experts: Number of experts.
+        probabilities: Output of the router before selection for each real frame, shape (frames,
+            experts); None where not all experts were scored.
+        counts: Number of selections of each expert, including dropped ones, shape (experts,).
+        dropped: Share of the selections that exceeded the capacity of the expert, 0..1.
+        entropy: Mean entropy of the router's decisions in nats, 0..log(experts).
         loss: Weighted sum of the balancing losses.
     """
 
@@ -61,13 +61,13 @@ class LayerRouting:
 
     @property
     def load(self) -> Tensor:
-        """Each expert's share of the selections, sum 1, shape (experts,)."""
+        """Each expert's share of the selections, summing to 1, shape (experts,)."""
         return self.counts / self.counts.sum().clamp_min(1)
 
     def routing(self) -> Routing:
-        """The same as the value that reports read, dense over experts.
+        """The routing with a weight for every expert, as used in reports.
 
-        Weights are divided by their sum; a frame that all its experts dropped is divided evenly.
+        Weights are divided by their sum; a frame that all its experts dropped gets equal weights.
         """
         shape = (*self.mask.shape, self.num_experts)
         zeros = self.mask.new_zeros(self.mask.numel(), self.num_experts, dtype=torch.float32)

@@ -1,7 +1,7 @@
-"""Routers: from a frame or an utterance to the few experts that compute it.
+"""Routers: they select the experts for each frame or utterance.
 
-All but the soft layer's (``mixture.sparse.soft``) are here. A router is given real decisions only
-and computes in float32 whatever the precision around it.
+Soft layers are in ``mixture.sparse.soft``. The input of a router has real frames only, and it
+computes in float32 at any precision of the model.
 
 Legend: D decisions (frames or utterances), C channels, E experts, K selected, B batch, T frames.
 """
@@ -36,15 +36,15 @@ Noise = Literal["none", "gaussian", "jitter", "gumbel"]
 Selection = Literal["top_k", "balanced"]
 
 INITIAL_SPREAD = 0.02
-"""Standard deviation of a learned router's first weights: near uniform, yet no two alike."""
+"""Standard deviation of a learned router's initial weights: nearly uniform probabilities."""
 
 
 class Scores(nn.Module):
-    """From the inputs of a router to a score for each expert.
+    """Maps the inputs of a router to a score for each expert.
 
     Attributes:
         num_features: Channels of the inputs.
-        num_experts: How many there are.
+        num_experts: Number of experts.
     """
 
     def __init__(self, num_features: int, num_experts: int) -> None:
@@ -61,16 +61,16 @@ class LinearScores(Scores):
         self.weight = nn.Parameter(torch.randn(num_experts, num_features) * INITIAL_SPREAD)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Scores of shape (decisions, experts) from inputs of shape (decisions, channels)."""
+        """Maps inputs of shape (decisions, channels) to scores of shape (decisions, experts)."""
         with torch.autocast(inputs.device.type, enabled=False):
             return functional.linear(inputs.float(), self.weight.float())
 
 
 class HashScores(Scores):
-    """Scores that are never learned: the nearest of fixed random directions is the hash.
+    """Scores that are not learned: cosines with fixed random directions.
 
-    Hash layers (Roller et al. 2021) hash a word; a frame has none, so the direction of its vector
-    is hashed (cross-polytope hashing: Andoni et al. 2015): like frames, like experts.
+    Hash layers (Roller et al. 2021) hash a word. A frame has none, so the direction of its vector
+    is hashed (cross-polytope hashing: Andoni et al. 2015), and similar frames get the same experts.
     """
 
     directions: Tensor
@@ -89,7 +89,7 @@ class HashScores(Scores):
 
 
 class GivenScores(Scores):
-    """Inputs that are scores already, those of a rule."""
+    """The scores of a rule, passed through."""
 
     def __init__(self, num_experts: int) -> None:
         super().__init__(num_experts, num_experts)
@@ -100,12 +100,12 @@ class GivenScores(Scores):
 
 
 class Router(nn.Module):
-    """From inputs of shape (decisions, channels) to the experts of each decision (``Choice``).
+    """Maps inputs of shape (decisions, channels) to the experts of each decision (``Choice``).
 
     Attributes:
-        num_experts: How many there are.
+        num_experts: Number of experts.
         top_k: Experts that each decision selects.
-        bias: Biases that balance without a loss, where there are any.
+        bias: Selection biases for balancing without a loss, if any.
     """
 
     num_experts: int
@@ -131,15 +131,15 @@ class Router(nn.Module):
         return entropy / max(len(share), 1)
 
     def update_bias(self, counts: Tensor) -> None:
-        """Moves the biases after a training step; nothing without them.
+        """Updates the selection biases, if any, after a training step.
 
         Args:
-            counts: How many of the step's decisions selected each expert, shape (experts,).
+            counts: Number of decisions of the step that selected each expert, shape (experts,).
         """
 
 
 class TokenChoice(Router):
-    """Each decision selects its experts: top-1 (Switch), top-k, balanced assignment."""
+    """Each decision selects its experts: top-1 (Switch), top-k or balanced assignment."""
 
     offset: Tensor
 
@@ -156,23 +156,24 @@ class TokenChoice(Router):
         selection: Selection = "top_k",
         bias: SelectionBias | None = None,
     ) -> None:
-        """Settings; the sizes are those of the scores.
+        """Creates the router.
 
         Args:
-            scores: Of every expert (``LinearScores``, ``HashScores``, ``GivenScores``).
+            scores: Computes the score of every expert (``LinearScores``, ``HashScores``,
+                ``GivenScores``).
             top_k: Experts that each decision selects.
-            score: ``softmax`` over the experts, or a ``sigmoid`` for each.
-            weighting: Whether weights are taken ``before`` selection or ``after``
+            score: ``softmax`` over the experts, or an independent ``sigmoid`` for each.
+            weighting: Whether weights are normalised ``before`` or ``after`` selection
                 (``selection_weights``).
-            noise: In training: ``gaussian`` with a learned spread (Shazeer et al. 2017),
-                ``jitter`` multiplies the inputs by a factor within ``1 +- noise_scale`` (Switch),
-                ``gumbel`` draws experts instead of taking the best.
-            noise_scale: See there.
-            straight_through: Selected experts have equal weights, and the router learns by the
-                straight-through estimator.
-            selection: ``top_k``, or ``balanced``: in training by ``sinkhorn``, so that experts are
-                selected equally often in every batch; afterwards the best.
-            bias: Added to probabilities for selection only.
+            noise: Noise in training: ``gaussian`` with a learned standard deviation (Shazeer et al.
+                2017); ``jitter`` multiplies the inputs by a random factor within ``1 +-
+                noise_scale`` (Switch); ``gumbel`` samples experts instead of selecting the best.
+            noise_scale: Width of the jitter or scale of the Gumbel noise.
+            straight_through: Whether selected experts have equal weights and the router learns by
+                the straight-through estimator.
+            selection: ``top_k``; or ``balanced``, which in training selects experts equally often
+                in every batch (``sinkhorn``) and otherwise equals ``top_k``.
+            bias: Added to the probabilities, for selection only.
         """
         super().__init__()
         self.scores = scores
@@ -185,7 +186,7 @@ class TokenChoice(Router):
         self.straight_through = straight_through
         self.selection = selection
         self.bias = bias
-        # Taken off the scores of new experts (``training.grow``); 0 once they take part.
+        # Subtracted from the scores of new experts (``training.grow``); 0 after their introduction.
         self.register_buffer("offset", torch.zeros(scores.num_experts))
         self.spread = (
             nn.Parameter(torch.zeros(scores.num_experts, scores.num_features))
@@ -195,15 +196,15 @@ class TokenChoice(Router):
 
     @property
     def can_be_overridden(self) -> bool:
-        """Each decision selects among all experts, so that any can be excluded."""
+        """Each decision selects among all experts, so any of them can be excluded."""
         return True
 
     def forward(self, inputs: Tensor, allowed: Tensor | None = None) -> Choice:
-        """Selects.
+        """Selects experts.
 
         Args:
             inputs: Shape (decisions, channels).
-            allowed: Experts that may be selected, shape (experts,), boolean; all when left out.
+            allowed: Experts that may be selected, shape (experts,), boolean; all by default.
         """
         if self.training and self.noise == "jitter":
             inputs = inputs * (1 + self.noise_scale * (2 * torch.rand_like(inputs) - 1))
@@ -224,7 +225,7 @@ class TokenChoice(Router):
         if self.selection == "balanced" and self.training:
             ranking = sinkhorn(noisy)
         elif self.bias is not None:
-            # New experts stay out, whatever their bias.
+            # New experts are not selected, whatever their bias.
             ranking = ranking + self.bias.bias - self.offset
         top_k = self.top_k
         if allowed is not None:
@@ -243,12 +244,12 @@ class TokenChoice(Router):
     @torch.no_grad()
     def entropy(self, choice: Choice) -> Tensor:
         """Mean entropy of the decisions in nats."""
-        # Biases may select an expert of probability 0, which has no logarithm.
+        # A bias may select an expert of probability 0, whose logarithm is not finite.
         plain = self.score == "softmax" and self.bias is None
         if not plain or choice.scores is None or choice.probabilities is None:
             return super().entropy(choice)
-        # log sum exp s - sum p s, with the former from the best one's s - log p: no logarithm of
-        # all. Excluded experts have a score of -inf and no probability.
+        # logsumexp(s) - sum p s, where logsumexp(s) = s - log p of the best expert, which saves a
+        # pass over all experts. Excluded experts have a score of -inf and probability 0.
         best = choice.experts[:, :1]
         log_sum = choice.scores.gather(1, best) - choice.probabilities.gather(1, best).log()
         scores = choice.scores.float().clamp_min(-1e4)
@@ -256,7 +257,7 @@ class TokenChoice(Router):
         return ((log_sum.sum() - mean) / max(len(best), 1)).clamp_min(0)
 
     def update_bias(self, counts: Tensor) -> None:
-        """Moves the biases after a training step; shape (experts,)."""
+        """Updates the selection biases after a training step."""
         if self.bias is not None:
             self.bias.count(counts, self.offset)
 
@@ -264,7 +265,7 @@ class TokenChoice(Router):
 class ExpertChoice(TokenChoice):
     """Each expert selects its frames (Zhou et al. 2022; ``selection.choose_frames``).
 
-    The weight of a frame is the expert's probability; a frame may get no expert.
+    The weight of a frame is its probability for the expert; a frame may get no expert.
     """
 
     def __init__(
@@ -276,14 +277,15 @@ class ExpertChoice(TokenChoice):
         weighting: Weighting = "after",
         bias: SelectionBias | None = None,
     ) -> None:
-        """As of ``TokenChoice``.
+        """Creates the router.
 
         Args:
-            scores: Of every expert.
+            scores: Computes the score of every expert.
             experts_per_frame: Experts that a frame gets on average, ``c`` in the paper.
-            score: ``softmax`` over the experts, or a ``sigmoid`` for each.
-            weighting: For the balancing losses, which see what frames would have selected.
-            bias: As there.
+            score: ``softmax`` over the experts, or an independent ``sigmoid`` for each.
+            weighting: As in ``TokenChoice``; only for the balancing losses, which use the experts
+                that the frames would have selected.
+            bias: As in ``TokenChoice``.
         """
         top_k = max(1, math.ceil(experts_per_frame))
         super().__init__(scores, top_k, score=score, weighting=weighting, bias=bias)
@@ -296,30 +298,30 @@ class ExpertChoice(TokenChoice):
 
     @property
     def can_be_overridden(self) -> bool:
-        """An expert that selects frames cannot be excluded for some."""
+        """No: experts select frames, and cannot be excluded for some of them."""
         return False
 
 
 class TreeChoice(Router):
-    """First a group, then an expert within it: a tree of any depth.
+    """Hierarchical selection: first a group, then an expert within it; a tree of any depth.
 
     The probability of an expert is the product of the decisions on its path (Jordan & Jacobs 1994).
     Only selected groups are scored, so the cost grows with the depth and not with the number of
-    experts. ``top_k`` paths are kept at every level (a beam: the experts of a pruned group are not
-    scored). ``trees.hierarchy`` is the soft tree, in which every leaf has a weight.
+    experts. ``top_k`` paths are kept at every level (beam search). ``trees.hierarchy`` is the soft
+    tree, in which every leaf has a weight.
     """
 
     def __init__(
         self, num_features: int, levels: Sequence[int], top_k: int, weighting: Weighting = "after"
     ) -> None:
-        """Settings.
+        """Creates the router with initial weights.
 
         Args:
             num_features: Channels of the inputs.
             levels: Branches at every level from the root; their product is the number of experts.
             top_k: Experts that each decision selects, at most the first level's branches.
-            weighting: Weights are path probabilities as they are (``before``), or their shares
-                among the selected (``after``).
+            weighting: Weights are the path probabilities (``before``), or normalised over the
+                selected paths (``after``).
         """
         super().__init__()
         self.levels = tuple(levels)
@@ -334,7 +336,7 @@ class TreeChoice(Router):
         )
 
     def forward(self, inputs: Tensor) -> Choice:
-        """Selects; inputs of shape (decisions, channels)."""
+        """Selects experts for inputs of shape (decisions, channels)."""
         inputs = inputs.float()
         decisions = inputs.shape[0]
         node = torch.zeros(decisions, 1, dtype=torch.long, device=inputs.device)
@@ -358,26 +360,26 @@ class TreeChoice(Router):
 
 
 def _branch_scores(inputs: Tensor, node: Tensor, weight: Tensor) -> Tensor:
-    """Scores of the branches of each decision's nodes.
+    """Scores of the branches of the nodes that each decision has kept.
 
     Args:
         inputs: Shape (decisions, channels).
-        node: Shape (decisions, kept).
-        weight: Of all nodes of the level, shape (nodes, channels, branches).
+        node: Index of each kept node, shape (decisions, kept).
+        weight: Weights of all nodes of the level, shape (nodes, channels, branches).
 
     Returns:
         Shape (decisions, kept, branches).
     """
     if len(weight) == 1:
         return (inputs @ weight[0])[:, None]
-    if torch.onnx.is_in_onnx_export():  # whose sorts are not stable
+    if torch.onnx.is_in_onnx_export():  # sorting is not stable in ONNX
         return torch.einsum("dc,dkcb->dkb", inputs, weight[node])
     decisions, kept = node.shape
     branches = weight.shape[-1]
     flat = node.flatten()
     order = flat.argsort(stable=True)
     rows = inputs[order // kept]
-    # One product for all nodes; its sizes must be multiples of 16 bytes.
+    # One grouped product for all nodes; its sizes must be multiples of 16 bytes.
     missing = -branches % 4
     if inputs.dtype == torch.float32 and inputs.shape[1] % 4 == 0:
         ends = torch.bincount(flat, minlength=len(weight)).cumsum(0).to(torch.int32)
@@ -394,12 +396,12 @@ class ContextWindow(nn.Module):
     """A small TDNN over a frame and its neighbours, as the input of a router."""
 
     def __init__(self, num_features: int, width: int, window: int) -> None:
-        """Plain sizes.
+        """Creates the layers with initial weights.
 
         Args:
             num_features: Channels of a frame.
             width: Channels of the router's input.
-            window: Frames it covers, 4 n + 1: two layers of (window + 1) / 2 frames.
+            window: Frames of the context, 4 n + 1: two layers of (window + 1) / 2 frames.
         """
         super().__init__()
         self.kernel = (window + 1) // 2
@@ -408,7 +410,7 @@ class ContextWindow(nn.Module):
         self.third = nn.Linear(width * self.kernel, width)
 
     def forward(self, frames: Tensor, mask: Tensor) -> Tensor:
-        """Shape (batch, frames, width); frames of shape (batch, frames, channels)."""
+        """Maps (batch, frames, channels) to (batch, frames, width)."""
         real = mask[..., None]
         hidden = functional.relu(self.first(frames)) * real
         hidden = functional.relu(self.second(splice(hidden, self.kernel))) * real

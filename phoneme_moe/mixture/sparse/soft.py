@@ -1,4 +1,4 @@
-"""Experts that compute mixtures of frames instead of selected frames (Soft MoE).
+"""Soft mixture of experts: experts compute mixtures of frames instead of selected frames.
 
 Legend: B batch, T frames, C channels, N real frames, E experts, S slots of each, W windows.
 """
@@ -20,12 +20,12 @@ from phoneme_moe.mixture.sparse.layer_routing import LayerRouting, RouterContext
 
 
 class SoftFeedForward(nn.Module):
-    """Every expert computes a few mixtures of frames, its slots (Soft MoE: Puigcerver et al. 2023).
+    """Every expert computes a few mixtures of frames, its slots (Soft MoE, Puigcerver et al. 2023).
 
-    A slot is a softmax over frames, and a frame gets back a softmax over slots. There is no
-    selection, so nothing is dropped and no expert dies. Slots mix the frames of a window, not of a
-    whole utterance, so that the cost of a frame does not depend on the length of the recording; the
-    windows lie at fixed places from its start.
+    The input of a slot is weighted by a softmax over frames, and the output for a frame by a
+    softmax over slots. There is no selection, so no frame is dropped and no expert dies. Slots mix
+    the frames of a window, not of a whole utterance, so the cost of a frame does not depend on the
+    length of the recording; windows are at fixed positions from its start.
     """
 
     offset: Tensor
@@ -39,14 +39,14 @@ class SoftFeedForward(nn.Module):
         shared: nn.Module | None = None,
         name: str = "experts",
     ) -> None:
-        """Sizes.
+        """Creates the layer with initial weights.
 
         Args:
-            experts: All of one shape.
-            slots: Of each expert in a window.
+            experts: The experts.
+            slots: Slots of each expert in a window.
             window: Frames of a window.
-            shared: Always on, beside the experts.
-            name: Of the layer in reports.
+            shared: Shared experts, which are always active.
+            name: Name of the layer in reports.
         """
         super().__init__()
         self.name = name
@@ -57,17 +57,17 @@ class SoftFeedForward(nn.Module):
         num_slots = experts.num_experts * slots
         self.directions = nn.Parameter(torch.randn(experts.num_features, num_slots))
         self.scale = nn.Parameter(torch.ones(()))
-        # As of ``TokenChoice``: the outputs of new experts have no weight at first.
+        # As in ``TokenChoice``: new experts start without weight.
         self.register_buffer("offset", torch.zeros(experts.num_experts))
 
     def forward(
         self, frames: Tensor, mask: Tensor | None = None, context: RouterContext | None = None
     ) -> tuple[Tensor, LayerRouting]:
-        """As ``SparseFeedForward.forward``; rows without time are windows of one row each."""
+        """As ``SparseFeedForward.forward``; data without time are windows of one row each."""
         override = None if context is None else context.override
         if override is not None and override.applies_to(self.name):
             raise InputError(
-                f"layer {self.name}: a soft layer selects no experts, so that its routing cannot "
+                f"layer {self.name}: a soft layer selects no experts, so its routing cannot "
                 "be overridden; expected a layer in which each frame selects among all experts"
             )
         if frames.dim() == 2:
@@ -89,15 +89,15 @@ class SoftFeedForward(nn.Module):
         with torch.autocast(frames.device.type, enabled=False):
             unit = functional.normalize(windows.float(), dim=-1)
             directions = functional.normalize(self.directions.float(), dim=0)
-            # Cosines reach -1..1 only: the scale makes a softmax of them as sharp as it needs.
+            # Cosines are limited to -1..1; the learned scale allows a sharp softmax.
             scores = self.scale * math.sqrt(channels) * (unit @ directions)
             dispatch = scores.masked_fill(~real[..., None], -torch.inf).softmax(dim=1)
             offset = self.offset.repeat_interleave(self.slots)
             combine = (scores - offset).softmax(dim=2) * real[..., None]  # (W, window, E * S)
         slots = dispatch.transpose(1, 2).to(windows.dtype) @ windows  # (W, E * S, C)
-        num_windows = windows.shape[0]  # not len(): an ONNX file would have a fixed number
+        num_windows = windows.shape[0]  # not len(), which would be a constant in an ONNX file
         by_expert = slots.reshape(num_windows, num_experts, self.slots, channels)
-        # Every expert has the same number of rows: one batched product.
+        # Every expert has the same number of rows, which allows one batched product.
         outputs = self.experts.equal_groups(by_expert.permute(1, 0, 2, 3).flatten(1, 2))
         outputs = outputs.reshape(num_experts, num_windows, self.slots, channels)
         slot_outputs = outputs.permute(1, 0, 2, 3).flatten(1, 2)  # (W, E * S, C)
@@ -126,7 +126,7 @@ class SoftFeedForward(nn.Module):
         )
 
     def update_bias(self, counts: Tensor) -> None:
-        """Nothing: there is no selection to balance."""
+        """Does nothing: there is no selection to balance."""
 
     def reset_counts(self) -> None:
-        """Nothing: nothing is counted."""
+        """Does nothing: there are no counts."""

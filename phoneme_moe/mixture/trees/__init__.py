@@ -1,1 +1,1 @@
-"""Trees of gates and experts, and EM for them."""
+"""Hierarchical mixtures of experts (trees of gates and experts), and EM to train them."""

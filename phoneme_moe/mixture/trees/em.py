@@ -1,12 +1,11 @@
-"""Training hierarchical mixtures: expectation maximisation, and gradient ascent.
+"""Training of hierarchical mixtures by expectation maximisation (EM) or gradient ascent.
 
-The E-step computes the posterior of each expert for each case, the M-step fits every expert and
-every gate alone to its share: each is a multinomial logit with soft targets, fitted by iteratively
-reweighted least squares (IRLS, which for these is Newton's method; Jordan & Jacobs 1994, section 4
-and appendix A).
+The E-step computes the posterior of each expert for each case. The M-step fits every expert and
+gate separately: each is a multinomial logit with soft targets, fitted by iteratively reweighted
+least squares (IRLS, here equal to Newton's method; Jordan & Jacobs 1994, section 4 and appendix A).
 
-Legend: N logits side by side, C cases, F inputs and a constant 1, K categories; L leaves, G gates,
-B branches.
+Legend: N logits in a batch, C cases, F inputs and a constant 1, K categories; L leaves, G gates, B
+branches.
 """
 
 from __future__ import annotations
@@ -26,8 +25,8 @@ MOST_HALVINGS = 20
 
 DAMPING = 1e-3
 """Added to the diagonal of the information matrix, in units of cases, for inputs of order 1. It
-holds back directions that no case determines (the common shift of all categories, logits
-without cases) and does not change where the maximum is."""
+limits steps in directions that the cases do not determine (a common shift of all categories, logits
+without cases) and does not move the maximum."""
 
 
 @torch.no_grad()
@@ -38,19 +37,19 @@ def em_step(
     decay: float = 0.0,
     irls_steps: int = 1,
 ) -> float:
-    """One iteration of EM on all cases, in place.
+    """Performs one iteration of EM on all cases, in place.
 
-    The M-step need not be finished for the likelihood to rise (generalised EM): no part of it ever
-    fits its share of the cases worse than before, so the likelihood of the training cases never
-    falls, but for rounding. Use float64.
+    The M-step need not converge for the likelihood to increase (generalised EM): no expert or gate
+    ever fits its share of the cases worse than before, so the likelihood of the training cases
+    never decreases, except by rounding. Use float64.
 
     Args:
-        mixture: Trained in place.
-        inputs: Shape (cases, inputs), of order 1.
-        classes: The right class of each case, shape (cases,).
-        decay: Precision of a Gaussian prior around 0 on all weights, biases too; what never
-            falls is then the log likelihood less ``decay / 2`` times the squared weights.
-        irls_steps: IRLS steps within the M-step.
+        mixture: The mixture, changed in place.
+        inputs: Inputs of order 1, shape (cases, inputs).
+        classes: Class of each case, shape (cases,).
+        decay: Precision of a zero-mean Gaussian prior on all weights and biases; the log likelihood
+            is then penalised by ``decay / 2`` times the squared weights.
+        irls_steps: Number of IRLS steps in the M-step.
 
     Returns:
         Log likelihood per case in nats, before the step.
@@ -74,22 +73,22 @@ def irls_step(
     decay: float = 0.0,
     exists: Tensor | None = None,
 ) -> Tensor:
-    """A step of IRLS for many weighted multinomial logits at once.
+    """Performs an IRLS step for a batch of weighted multinomial logits.
 
-    Maximises ``sum_ck targets_ck log p_ck``: a case's weight and its target distribution in one,
-    as an expert's h_ij times its class, or a gate's h_i h_{j|i}. A logit whose fit would become
-    worse takes half of its step, and half again, and none after ``MOST_HALVINGS``.
+    Maximises ``sum_ck targets_ck log p_ck``. The targets combine the weight and the target
+    distribution of a case: h_ij times the class for an expert, h_i h_{j|i} for a gate. If a step
+    would worsen the fit of a logit, it is halved up to ``MOST_HALVINGS`` times and then dropped.
 
     Args:
         weights: Shape (logits, inputs + 1, categories).
-        design: Cases with their constant, shape (cases, inputs + 1).
-        targets: 0 or more, shape (logits, cases, categories); a sum of 0 leaves a case out.
-        decay: Precision of a Gaussian prior around 0; ``decay / 2`` times the squared weights is
-            taken from what is maximised.
-        exists: Which categories there are, shape (logits, categories); all when None.
+        design: Inputs with a constant 1, shape (cases, inputs + 1).
+        targets: Weighted targets, 0 or more, shape (logits, cases, categories); all 0 for ignored
+            cases.
+        decay: Precision of a zero-mean Gaussian prior on the weights.
+        exists: Which categories exist, shape (logits, categories); all by default.
 
     Returns:
-        New weights.
+        The new weights.
     """
 
     def fit(trial: Tensor) -> Tensor:
@@ -102,7 +101,8 @@ def irls_step(
     mass = targets.sum(dim=-1, keepdim=True)  # (N, C, 1)
     gradient = (targets - mass * probabilities).transpose(1, 2) @ design  # (N, K, F)
     gradient = gradient - decay * weights.transpose(1, 2)
-    # The information of all scores is the sum over cases of mass * (diag(p) - p p^T), times x x^T.
+    # The information matrix of the scores is the sum over cases of mass * (diag(p) - p p^T), times
+    # x x^T.
     num_logits, num_categories, num_inputs = gradient.shape
     size = num_categories * num_inputs
     squares = (design[:, :, None] * design[:, None]).flatten(1)  # (C, F * F)
@@ -121,7 +121,7 @@ def irls_step(
     before, length = fit(weights), torch.ones_like(weights[:, :1, :1])
     for _ in range(MOST_HALVINGS):
         trial: Tensor = weights + length * step
-        # Not "less than": a step that is not a number has failed too.
+        # Negated, so that NaN counts as worse.
         worse = ~(fit(trial) >= before)[:, None, None]
         if not worse.any():
             return trial
@@ -135,13 +135,13 @@ def gradient_step(
     inputs: Tensor,
     classes: Tensor,
 ) -> float:
-    """One step up the gradient of the log likelihood of all cases.
+    """Performs one step of gradient ascent on the log likelihood of all cases.
 
     Args:
-        mixture: Trained in place.
-        optimizer: Of its parameters.
+        mixture: The mixture, changed in place.
+        optimizer: Optimiser of its parameters.
         inputs: Shape (cases, inputs).
-        classes: Shape (cases,).
+        classes: Class of each case, shape (cases,).
 
     Returns:
         Log likelihood per case in nats, before the step.

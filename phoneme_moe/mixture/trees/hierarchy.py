@@ -1,14 +1,14 @@
 """Hierarchical mixtures of experts: a tree of gates with an expert at every leaf.
 
-Each gate divides the inputs softly among its branches; a leaf's weight is the product of the gates'
-proportions along its path (Jordan & Jacobs 1994). Experts are multinomial logits (linear, softmax),
-gates are softmax of linear. ``em`` trains what is here by expectation maximisation; since all of it
-is differentiable, any optimiser trains it too.
+Each gate divides its inputs softly among its branches; the weight of a leaf is the product of the
+gates' proportions along its path (Jordan & Jacobs 1994). Experts and gates are multinomial logits
+(linear maps with a softmax). ``em`` trains them by expectation maximisation; since everything is
+differentiable, any optimiser can be used as well.
 
-A tree is one boolean array, the paths: whether the way to leaf l takes branch b of gate g. It holds
-any depth and branching, balanced or grown; gates with fewer branches than the widest have some that
-no path takes. With it weights and posteriors are each one product over all leaves, splitting a leaf
-adds a row and a gate, and pruning drops rows.
+A tree is represented by one boolean array, the paths: whether the path to leaf l takes branch b of
+gate g. It can represent any depth and branching, balanced or not; gates with fewer branches than
+the widest have branches that no path takes. Weights and posteriors are then single products over
+all leaves, splitting a leaf adds a row and a gate, and pruning removes rows.
 
 Legend: C cases, L leaves (experts), G gates, B branches of the widest gate, F inputs and a constant
 1, K classes.
@@ -24,13 +24,14 @@ from torch import Tensor, nn
 
 
 def balanced_tree(branching: Sequence[int]) -> Tensor:
-    """Paths of a tree in which all gates of a level have as many branches.
+    """Paths of a tree in which all gates of a level have the same number of branches.
 
     Args:
-        branching: Branches of the gates of each level, the root's first; none for a single leaf.
+        branching: Number of branches of the gates at each level, from the root; empty for a single
+            leaf.
 
     Returns:
-        Boolean, shape (leaves, gates, branches). Gates are in order of levels.
+        Boolean, shape (leaves, gates, branches). Gates are ordered by level.
     """
     num_leaves = prod(branching)
     num_gates = sum(prod(branching[:level]) for level in range(len(branching)))
@@ -51,20 +52,20 @@ class HierarchicalMixture(nn.Module):
         paths: The tree, boolean, shape (leaves, gates, branches).
         experts: Weights, shape (leaves, inputs + 1, classes); the last row is the bias.
         gates: Weights, shape (gates, inputs + 1, branches); columns of branches that no path takes
-            are without effect.
+            have no effect.
     """
 
     paths: Tensor
 
     def __init__(self, num_inputs: int, num_classes: int, paths: Tensor, scale: float = 1.0):
-        """Sizes and a tree.
+        """Creates gates with random weights, and experts.
 
         Args:
             num_inputs: Features of a case.
-            num_classes: Classes of every expert.
-            paths: Of ``balanced_tree``, or another mixture's.
-            scale: Standard deviation of the gates' first weights. Experts begin at zero: what sets
-                them apart is which cases their gates give them.
+            num_classes: Number of classes.
+            paths: Tree, from ``balanced_tree`` or another mixture.
+            scale: Standard deviation of the gates' initial weights. Experts start at zero; the
+                gates make them differ.
         """
         super().__init__()
         num_leaves, num_gates, branches = paths.shape
@@ -74,23 +75,23 @@ class HierarchicalMixture(nn.Module):
 
     @property
     def num_leaves(self) -> int:
-        """Experts."""
+        """Number of experts."""
         return len(self.paths)
 
     @property
     def branches(self) -> Tensor:
-        """Which branches there are, boolean, shape (gates, branches)."""
+        """Which branches exist, boolean, shape (gates, branches)."""
         return self.paths.any(dim=0)
 
     def log_proportions(self, inputs: Tensor) -> Tensor:
-        """Proportions of every gate, given that a case reaches it.
+        """Output of every gate, independent of the gates above it.
 
         Args:
             inputs: Shape (cases, inputs).
 
         Returns:
-            Logarithms, shape (cases, gates, branches), summing to 1 over a gate's branches; 0 for
-            branches that do not exist.
+            Log proportions, shape (cases, gates, branches), normalised over the branches of a gate;
+            0 for branches that do not exist.
         """
         scores = log_softmax_scores(self.gates, with_constant(inputs), self.branches)
         return scores.transpose(0, 1)
@@ -119,14 +120,14 @@ class HierarchicalMixture(nn.Module):
         return torch.logsumexp(log_weights[..., None] + log_posteriors, dim=-2)
 
     def log_joint(self, inputs: Tensor, classes: Tensor) -> Tensor:
-        """Logarithm of each leaf's share in the probability of a case's class.
+        """Log joint probability of each leaf and the class of each case.
 
         Args:
             inputs: Shape (cases, inputs).
-            classes: The right class of each case, shape (cases,).
+            classes: Class of each case, shape (cases,).
 
         Returns:
-            Shape (cases, leaves). Its logsumexp over leaves is the log likelihood of a case, its
+            Shape (cases, leaves). The logsumexp over leaves is the log likelihood of a case, the
             softmax the posterior h of the leaves.
         """
         log_weights, log_posteriors = self(inputs)
@@ -134,30 +135,31 @@ class HierarchicalMixture(nn.Module):
         return joint
 
     def log_likelihood(self, inputs: Tensor, classes: Tensor) -> Tensor:
-        """Natural logarithm of the probability of each case's class, shape (cases,)."""
+        """Log probability of the class of each case, shape (cases,)."""
         return torch.logsumexp(self.log_joint(inputs, classes), dim=-1)
 
 
 def with_constant(inputs: Tensor) -> Tensor:
-    """Inputs with a 1 for the bias, shape (cases, inputs + 1)."""
+    """Appends a constant 1 for the bias, shape (cases, inputs + 1)."""
     return torch.nn.functional.pad(inputs, (0, 1), value=1.0)
 
 
 def of_classes(log_posteriors: Tensor, classes: Tensor) -> Tensor:
-    """Every expert's log probability of each case's class: (cases, leaves, classes) to (C, L)."""
+    """Selects the class of each case: (cases, leaves, classes) to (cases, leaves)."""
     return log_posteriors.take_along_dim(classes[:, None, None], dim=-1)[..., 0]
 
 
 def log_softmax_scores(weights: Tensor, design: Tensor, exists: Tensor | None = None) -> Tensor:
-    """Log probabilities of many multinomial logits, for the same cases.
+    """Log probabilities of a batch of multinomial logits for the same cases.
 
     Args:
         weights: Shape (logits, inputs + 1, categories).
-        design: Cases with their constant, shape (cases, inputs + 1).
-        exists: Which categories there are, shape (logits, categories); all when None.
+        design: Inputs with a constant 1, shape (cases, inputs + 1).
+        exists: Which categories exist, shape (logits, categories); all by default.
 
     Returns:
-        Shape (logits, cases, categories); 0 for what does not exist, so that sums pass over it.
+        Shape (logits, cases, categories); 0 for categories that do not exist, so that sums ignore
+        them.
     """
     scores = design @ weights
     if exists is None:
@@ -168,13 +170,14 @@ def log_softmax_scores(weights: Tensor, design: Tensor, exists: Tensor | None = 
 
 
 def branch_posteriors(leaf_posteriors: Tensor, paths: Tensor) -> Tensor:
-    """Posterior of each branch given the class of a case.
+    """Posterior probability of each branch, given the class of a case.
 
     For two levels this is h_i at the root and ``h_i h_{j|i}`` below (Jordan & Jacobs 1994). The sum
-    over a gate's branches is the posterior h_i of reaching that gate; divided by it, h_{j|i}.
+    over the branches of a gate is the posterior h_i of reaching that gate; dividing by it gives
+    h_{j|i}.
 
     Args:
-        leaf_posteriors: Shape (cases, leaves).
+        leaf_posteriors: Posteriors of the leaves, shape (cases, leaves).
         paths: Shape (leaves, gates, branches).
 
     Returns:
@@ -186,14 +189,14 @@ def branch_posteriors(leaf_posteriors: Tensor, paths: Tensor) -> Tensor:
 
 @torch.no_grad()
 def leaf_scores(mixture: HierarchicalMixture, inputs: Tensor, classes: Tensor) -> Tensor:
-    """Log likelihood that each leaf is answerable for: ``sum_t g_k(t) log P_k(t)``.
+    """Weighted log likelihood of each leaf: ``sum_t g_k(t) log P_k(t)``.
 
-    The leaf with the lowest score is split next (Fritsch, Finke & Waibel 1997).
+    The leaf with the lowest value is split next (Fritsch, Finke & Waibel 1997).
 
     Args:
         mixture: The tree.
         inputs: Shape (cases, inputs).
-        classes: Shape (cases,).
+        classes: Class of each case, shape (cases,).
 
     Returns:
         In nats, 0 or less, shape (leaves,).
@@ -207,19 +210,19 @@ def leaf_scores(mixture: HierarchicalMixture, inputs: Tensor, classes: Tensor) -
 def split_leaf(
     mixture: HierarchicalMixture, leaf: int, scale: float = 1.0, noise: float = 0.0
 ) -> HierarchicalMixture:
-    """Grows the tree: a leaf becomes a gate with two branches, and a copy of its expert below each.
+    """Replaces a leaf by a gate with two branches, each with a copy of its expert.
 
-    As Fritsch, Finke & Waibel (1997) do it: the gate is random, the experts are copies, perturbed.
-    Without noise the function is the same, whatever the gate.
+    Follows Fritsch, Finke & Waibel (1997): the gate is random, the copies are perturbed. Without
+    noise the function of the mixture does not change.
 
     Args:
-        mixture: The tree; it stays as it is.
-        leaf: Which one to split.
+        mixture: The mixture, which is not changed.
+        leaf: Index of the leaf to split.
         scale: Standard deviation of the new gate's weights.
-        noise: Of what is added to the experts' weights.
+        noise: Standard deviation of the perturbation of the experts' weights.
 
     Returns:
-        A tree with one leaf more, the new one after the last.
+        A mixture with one more leaf, which is the last.
     """
     num_leaves, num_gates, branches = mixture.paths.shape
     paths = mixture.paths.new_zeros(num_leaves + 1, num_gates + 1, max(branches, 2))
@@ -236,19 +239,19 @@ def split_leaf(
 
 @torch.no_grad()
 def prune(mixture: HierarchicalMixture, keep: Tensor) -> HierarchicalMixture:
-    """The tree without some leaves; their weight falls to what is left beside them.
+    """Removes leaves; their weight goes to the remaining branches of their gates.
 
-    Gates that are left with one branch have nothing to divide and go too.
+    Gates with a single remaining branch are removed too.
 
     Args:
-        mixture: The tree; it stays as it is.
-        keep: Leaves to keep, boolean, shape (leaves,).
+        mixture: The mixture, which is not changed.
+        keep: Which leaves to keep, boolean, shape (leaves,).
 
     Raises:
-        ValueError: No leaf would be left.
+        ValueError: No leaf is kept.
     """
     if not keep.any():
-        raise ValueError("a tree needs a leaf: found none to keep")
+        raise ValueError("keep: expected at least one leaf to keep, found none")
     paths = mixture.paths[keep]
     dividing = paths.any(dim=0).sum(dim=-1) > 1  # (G,)
     pruned = _like(mixture, paths[:, dividing])
@@ -258,23 +261,23 @@ def prune(mixture: HierarchicalMixture, keep: Tensor) -> HierarchicalMixture:
 
 
 def active_paths(log_weights: Tensor, threshold: float) -> Tensor:
-    """Paths whose log activation is not below a threshold.
+    """Which paths are active: those with a log activation of at least a threshold.
 
-    Waterhouse & Robinson (1996) prune paths so, case by case, at -5.6 to -15. A leaf that is active
-    in no case can be taken out by ``prune``.
+    Waterhouse & Robinson (1996) prune paths in this way, case by case, with thresholds of -5.6 to
+    -15. Leaves that are active in no case can be removed by ``prune``.
 
     Args:
-        log_weights: Of the leaves, shape (cases, leaves).
+        log_weights: Log weights of the leaves, shape (cases, leaves).
         threshold: Natural logarithm.
 
     Returns:
-        Boolean, shape (cases, leaves). A case's strongest leaf is always active.
+        Boolean, shape (cases, leaves). The strongest leaf of a case is always active.
     """
     return (log_weights >= threshold) | (log_weights == log_weights.amax(dim=-1, keepdim=True))
 
 
 def _like(mixture: HierarchicalMixture, paths: Tensor, scale: float = 0.0) -> HierarchicalMixture:
-    """A mixture for the same inputs and classes, on another tree."""
+    """A mixture with the same inputs and classes, but another tree."""
     _, inputs_and_constant, num_classes = mixture.experts.shape
     other = HierarchicalMixture(inputs_and_constant - 1, num_classes, paths, scale)
     return other.to(mixture.experts)
