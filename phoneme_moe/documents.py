@@ -1,4 +1,4 @@
-"""Documents: pydantic models of the JSON files that the program writes and reads back."""
+"""Documents: pydantic models of the JSON files that the package writes and reads."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _WORDS = {
     "less than or equal to": "at most",
     "a valid dictionary.*": "an object",
 }
-"""Replacements in messages of pydantic."""
+"""Replacements in the messages of pydantic."""
 
 
 class Document(BaseModel):
     """A JSON document: frozen, strictly typed, without unknown keys.
 
-    ``python -m benchmarks.schemas`` writes the JSON Schemas of the documents in files.
+    ``python -m benchmarks.schemas`` writes the JSON Schemas of the documents.
     """
 
     model_config = ConfigDict(
@@ -38,11 +38,11 @@ class Document(BaseModel):
         """Validates plain data.
 
         Args:
-            data: Content of the file, parsed.
-            where: The file, and the key within it if any, for messages.
+            data: Parsed content of the file.
+            where: The file, and the key within it if any, for error messages.
 
         Raises:
-            InputError: Names the first wrong key with what was found and expected.
+            InputError: A key is wrong; the message names it with what was found and expected.
         """
         try:
             return cls.model_validate(data)
@@ -55,10 +55,10 @@ class Document(BaseModel):
 
         Args:
             text: Content of the file.
-            where: The file, and the key within it if any, for messages.
+            where: The file, and the key within it if any, for error messages.
 
         Raises:
-            InputError: It is not JSON, or as ``parse``.
+            InputError: The text is not JSON, or as for ``parse``.
         """
         try:
             return cls.model_validate_json(text)
@@ -69,14 +69,14 @@ class Document(BaseModel):
 
 
 def first_problem(error: ValidationError, model: type[BaseModel]) -> str:
-    """The first error in one line: the dotted key, what was found and what was expected.
+    """Formats the first error as one line: the dotted key, what was found and what was expected.
 
     Args:
-        error: Of validating data.
-        model: What the data were validated against.
+        error: The error of a validation.
+        model: The model of the validation.
     """
     problem = error.errors(include_url=False)[0]
-    # pydantic puts the branch of a union into the path; users know only the keys.
+    # pydantic includes the branch of a union in the path; users know only the keys.
     keys = [str(p) for p in problem["loc"] if not str(p).startswith(("constrained-", "literal["))]
     key = ".".join(keys)
     if problem["type"] == "extra_forbidden":
@@ -95,7 +95,7 @@ def first_problem(error: ValidationError, model: type[BaseModel]) -> str:
 
 
 def _keys_beside(keys: list[str], model: type[BaseModel]) -> list[str]:
-    """The keys that the section of a misspelt key does have."""
+    """The valid keys of the section with an unknown key."""
     section = model
     for key in keys[:-1]:
         if key not in section.model_fields:  # an index of a list, a key of a mapping

@@ -1,4 +1,4 @@
-"""Errors that a command prints as one line: unusable input, interrupted training."""
+"""Exceptions that a command prints as one line: unusable input, interrupted training."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from collections.abc import Iterable
 class InputError(ValueError):
     """Unusable input: a file, or a key of a recipe.
 
-    The message is one line that names the file or key, what was found and what was expected.
-    Raised where input is read (recipes, audio files, run folders, corpora); ``phoneme_moe.cli``
-    alone turns it into a line on stderr and a non-zero exit status.
+    The message is one line that names the file or key, what was found and what was expected. Only
+    ``phoneme_moe.cli`` catches it, prints a line on stderr and exits with a non-zero status.
     """
 
 
@@ -19,12 +18,12 @@ class ArgumentError(InputError):
     """Unusable argument of a public function.
 
     The message begins with the argument's name in Python, ``beam: ...``, and names other arguments
-    as ``resume=True`` or ``beam=N``; a command prints its options instead, ``--beam: ...``,
+    as ``resume=True`` or ``beam=N``; a command prints the options instead, ``--beam: ...``,
     ``--resume`` and ``--beam N``.
     """
 
     def __init__(self, argument: str, problem: str) -> None:
-        """Composes the message.
+        """Creates the message from its parts.
 
         Args:
             argument: Name of the argument.
@@ -36,7 +35,7 @@ class ArgumentError(InputError):
 
 
 def suggest(found: str, known: Iterable[str]) -> str:
-    """End of an error message about an unknown name: the closest known one.
+    """End of an error message about an unknown name, which suggests the closest known name.
 
     Args:
         found: The unknown name.

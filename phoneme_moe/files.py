@@ -25,7 +25,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        # mkstemp creates private files; the result gets the mode of any other file.
+        # mkstemp creates private files; the result gets the default mode.
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
@@ -39,9 +39,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def remove_temporaries(folder: Path) -> None:
-    """Removes temporary files of ``atomic_path`` below a folder, left by a killed process.
+    """Removes temporary files of ``atomic_path`` that killed processes left below a folder.
 
-    Hidden folders are the user's (``.git``, ``.ipynb_checkpoints``) and are not entered.
+    Hidden folders (``.git``, ``.ipynb_checkpoints``) are skipped.
     """
     for parent, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]

@@ -1,4 +1,4 @@
-"""Inference over examples: batches through the model, posteriors decoded to phonemes."""
+"""Batched inference: examples through the model, posteriors decoded to phonemes."""
 
 from __future__ import annotations
 
@@ -21,17 +21,18 @@ from phoneme_moe.model.recognizer import Recognition, Recognizer
 
 @dataclass(frozen=True, eq=False)
 class RecognizedUtterance:
-    """An example with its hypothesis and the model's output for it, real frames only.
+    """An example with its hypothesis and the model output, without padding.
 
-    Arrays and tensors are views of the batch: copy what is kept.
+    Arrays and tensors are views of the batch and must be copied to be kept.
 
     Attributes:
         example: The utterance or token.
         hypothesis: Decoded phonemes.
-        log_posteriors: Natural logarithms, shape (frames, outputs), on the model's device.
+        log_posteriors: Log posteriors of the mixture, shape (frames, outputs), on the model's
+            device.
         weights: Expert weights by layer, shape (frames, experts) each, for the requested layers.
-        expert_log_posteriors: Of every expert, shape (frames, experts, outputs), on the model's
-            device; None where the model does not compute them.
+        expert_log_posteriors: Log posteriors of every expert, shape (frames, experts, outputs), on
+            the model's device; None if the model does not compute them.
     """
 
     example: Example
@@ -52,17 +53,17 @@ def recognize_split(
     beam: int | None = None,
     layers: Sequence[str | None] = (),
 ) -> Iterator[RecognizedUtterance]:
-    """Runs the model over a split and decodes every utterance, in order of length.
+    """Runs the model on a split and decodes every utterance, in order of length.
 
     Args:
-        recognizer: In evaluation mode.
-        examples: At least one.
-        expert: Index of the expert that every utterance is sent to; the gate routes when left out.
-        batch_size: Examples in a batch.
+        recognizer: The model, in evaluation mode.
+        examples: At least one example.
+        expert: Index of the expert for all utterances; by default the gate routes.
+        batch_size: Number of examples in a batch.
         override: Replaces the routing of the gate or of the routers.
-        decoding: Decoding settings; the recogniser's when left out.
-        beam: Beam width, 0 for greedy decoding; that of ``decoding`` when left out.
-        layers: Sparse layers whose expert weights are wanted; None stands for the gate.
+        decoding: Decoding settings; those of the recogniser by default.
+        beam: Beam width, 0 for greedy decoding; that of ``decoding`` by default.
+        layers: Sparse layers whose expert weights are returned; None for the gate.
 
     Raises:
         InputError: As ``recognize_examples``.
@@ -98,19 +99,19 @@ def recognize_examples(
     override: RoutingOverride | None = None,
     num_shifts: int = 1,
 ) -> Iterator[tuple[Batch, Recognition]]:
-    """Runs the model over examples in batches of similar length, without decoding.
+    """Runs the model on examples in batches of similar length, without decoding.
 
     Args:
-        recognizer: In evaluation mode.
-        examples: At least one.
-        expert: Index of the expert that every utterance is sent to; the gate routes when left out.
-        batch_size: Examples in a batch.
+        recognizer: The model, in evaluation mode.
+        examples: At least one example.
+        expert: Index of the expert for all utterances; by default the gate routes.
+        batch_size: Number of examples in a batch.
         override: Replaces the routing of the gate or of the routers.
         num_shifts: Passes over the input, each shifted by one more feature frame
-            (``Decoding.num_shifts``): the first is the recognition, the others its ``shifted``.
+            (``Decoding.num_shifts``); all but the first are in ``Recognition.shifted``.
 
     Yields:
-        Each batch, on the CPU, with the model's output.
+        Each batch, on the CPU, with the model output.
 
     Raises:
         InputError: The gate is the speaker's identity (``kind: speaker``), and a speaker has no
@@ -139,15 +140,15 @@ def recognize_examples(
 
 
 def check_speakers_have_experts(recognizer: Recognizer, examples: Sequence[Example]) -> None:
-    """Checks the speakers of examples for a gate that is the speaker's identity.
+    """Checks that all speakers have an expert, if the gate is the speaker's identity.
 
     Raises:
-        InputError: Names the first speaker without an expert.
+        InputError: A speaker has no expert; the message names the first one.
     """
     for example in examples:
         if example.speaker not in recognizer.expert_names:
             raise InputError(
-                f"speaker {example.speaker}: model.gate is of kind speaker, and no expert bears "
+                f"speaker {example.speaker}: model.gate is of kind speaker, and no expert has "
                 f"that name: found {', '.join(recognizer.expert_names)}"
             )
 
@@ -161,13 +162,13 @@ def decode_phonemes(
     """Decodes a batch.
 
     Args:
-        recognizer: Knows the phoneme set and whether there is a blank.
-        recognition: The model's output.
-        decoding: Decoding settings; the recogniser's when left out.
-        beam: Beam width, 0 for greedy decoding; that of ``decoding`` when left out.
+        recognizer: The model, for its phoneme set.
+        recognition: The model output.
+        decoding: Decoding settings; those of the recogniser by default.
+        beam: Beam width, 0 for greedy decoding; that of ``decoding`` by default.
 
     Returns:
-        The hypothesis of each utterance; of a token, its likeliest phoneme.
+        The hypothesis of each utterance; the most probable phoneme of a token.
     """
     log_posteriors = recognition.log_posteriors
     if recognizer.task.kind == "classify":

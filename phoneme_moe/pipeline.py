@@ -1,4 +1,4 @@
-"""A recipe in, a run folder out: corpus, stages, evaluation, routing report."""
+"""Pipeline from recipe to run folder: corpus, training stages, evaluation, routing report."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def train(
 
     Args:
         recipe: Name of a shipped recipe, path of a YAML file, or a recipe.
-        out: The run folder; ``runs/NAME`` when left out.
-        resume: Continue where an earlier attempt in the same folder stopped.
+        out: The run folder; ``runs/NAME`` by default.
+        resume: Whether to continue interrupted training in the folder.
         changes: Settings to change, each ``section.key=value``.
         device: ``cpu``, ``cuda`` or ``auto``.
 
@@ -54,7 +54,7 @@ def train(
 
     Raises:
         InputError: The recipe, the corpus or the folder cannot be used.
-        TrainingInterruptedError: Stopped from the keyboard; resume later.
+        TrainingInterruptedError: Training was stopped from the keyboard and can be resumed.
     """
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe, changes)
@@ -62,7 +62,7 @@ def train(
     choose_device(device)
     _check_folder(folder, recipe, resume)
     corpus = ensure_corpus(recipe.corpus.name)
-    # Lightning takes seconds to import; wrong input should be reported before.
+    # Lightning takes seconds to import; wrong input is reported before that.
     from phoneme_moe.training.stages import train_stages
 
     train_stages(recipe, corpus, folder, device)
@@ -70,7 +70,7 @@ def train(
 
 
 def finish(folder: Path, device: str = "auto") -> Trained:
-    """Calibrates a trained run, evaluates it on test and reports its routing into its folder."""
+    """Calibrates a trained run, evaluates it on test and writes its routing report."""
     run = calibrate(load(folder, device))
     evaluation = evaluate(run)
     evaluation.save(folder / "evaluation.json")
@@ -78,7 +78,7 @@ def finish(folder: Path, device: str = "auto") -> Trained:
 
 
 def _check_folder(folder: Path, recipe: Recipe, resume: bool) -> None:
-    """Refuses to mix two runs in one folder."""
+    """Checks that the folder is empty, or has the same run to resume."""
     if not folder.exists():
         return
     if not folder.is_dir():
@@ -86,11 +86,11 @@ def _check_folder(folder: Path, recipe: Recipe, resume: bool) -> None:
     if not any(folder.iterdir()):
         return
     if not (folder / "recipe.yaml").is_file():
-        # A run killed before its first file has nothing but what the system left there.
-        raise ArgumentError("out", f"{folder}: the folder holds something else than a run")
+        # A run that was killed before its first file has no recipe either.
+        raise ArgumentError("out", f"{folder}: neither empty nor a run folder")
     if not resume:
         raise ArgumentError(
-            "out", f"{folder}: there is a run already; add resume=True, or choose another folder"
+            "out", f"{folder}: already contains a run; add resume=True, or choose another folder"
         )
     stored = read_recipe(folder)
     if stored != recipe:
@@ -99,7 +99,7 @@ def _check_folder(folder: Path, recipe: Recipe, resume: bool) -> None:
         )
         raise ArgumentError(
             "resume",
-            f"{folder} was begun with another recipe: {key}: found {given!r}, "
+            f"{folder} was started with another recipe: {key}: found {given!r}, "
             f"expected {expected!r} as in {folder / 'recipe.yaml'}",
         )
 

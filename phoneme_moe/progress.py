@@ -1,4 +1,4 @@
-"""Progress bars on stderr, shown on a terminal only: pipes and logs stay clean."""
+"""Progress bars on stderr, shown on a terminal only."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ Item = TypeVar("Item")
 def track(
     items: Iterable[Item], what: str, shown: bool = True, total: int | None = None
 ) -> Iterator[Item]:
-    """Yields the items while a bar shows how many have been processed.
+    """Yields items and shows a bar of how many have been processed.
 
     Args:
-        items: The work.
-        what: Description of the work, shown beside the bar.
-        shown: False for no bar.
-        total: Number of items, where ``len(items)`` does not give it.
+        items: The items.
+        what: Description shown beside the bar.
+        shown: Whether to show a bar.
+        total: Number of items; ``len(items)`` by default.
     """
     from rich.console import Console
     from rich.progress import track as rich_track
@@ -37,11 +37,11 @@ def track(
 
 @contextmanager
 def progress_bar(what: str, total: int) -> Iterator[Callable[[], None]]:
-    """A bar of ``total`` steps; the function it yields advances it by one.
+    """Shows a bar of ``total`` steps; the yielded function advances it by one.
 
     Args:
-        what: Description of the work, shown beside the bar.
-        total: Number of steps; a single one has no bar.
+        what: Description shown beside the bar.
+        total: Number of steps; no bar is shown for a single one.
     """
     if total < 2 or not sys.stderr.isatty():
         yield lambda: None
@@ -60,7 +60,7 @@ def progress_bar(what: str, total: int) -> Iterator[Callable[[], None]]:
 
 @contextmanager
 def status_line() -> Iterator[Callable[[str], None]]:
-    """A line that names the current step; the function it yields replaces its text."""
+    """Shows a line with the current step; the yielded function replaces its text."""
     if not sys.stderr.isatty():
         yield lambda what: None
         return

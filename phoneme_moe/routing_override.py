@@ -1,4 +1,4 @@
-"""Routing overrides by name: experts and speakers of a run to a ``RoutingOverride``."""
+"""Routing overrides given by the names of experts and speakers of a run."""
 
 from __future__ import annotations
 
@@ -19,25 +19,24 @@ def named_override(
     gate_from: str | None = None,
     layer: str | None = None,
 ) -> RoutingOverride | None:
-    """The override of a run's gate or routers; None without one.
+    """Creates the override of a run's gate or routers; None if no option is given.
 
     Args:
         run: The run.
         only_expert: Names of the experts to route to, separated by commas.
-        without_expert: Names of experts to leave out, separated by commas.
-        gate_from: A speaker of the run's corpus, whose mean weights every frame gets; or
+        without_expert: Names of experts to ablate, separated by commas.
+        gate_from: Speaker of the run's corpus whose mean weights are used in every frame;
             ``uniform`` for equal weights.
-        layer: The sparse layer to override; all of them, if they have equally many experts, when
-            left out.
+        layer: The sparse layer to override; by default all, which must have equally many experts.
 
     Raises:
-        InputError: There is no such expert, speaker or layer; no expert is left; or the run has a
+        InputError: An expert, speaker or layer is unknown, no expert remains, or the run has a
             single expert.
     """
     if only_expert is None and without_expert is None and gate_from is None:
         if layer is not None:
             raise ArgumentError(
-                "layer", f"found {layer!r} alone; expected experts or a speaker to route by as well"
+                "layer", f"found {layer!r} alone; expected an override of its routing as well"
             )
         return None
     _, experts = run.recognizer.routed_layer(layer)
@@ -83,7 +82,7 @@ def _indices(
 
 
 def _mean_weights(run: LoadedRun, speaker: str, layer: str | None) -> list[float]:
-    """Over a speaker's real frames, in the first split with utterances of that speaker."""
+    """Mean weights over the frames of a speaker, in the first split with that speaker."""
     corpus = load_corpus(run.recipe.corpus.name)
     if speaker not in corpus.speakers:
         known = suggest(speaker, [*corpus.speakers, UNIFORM])
@@ -92,7 +91,7 @@ def _mean_weights(run: LoadedRun, speaker: str, layer: str | None) -> list[float
         raise ArgumentError(
             "gate_from", f"the gate of {run.folder} is the speaker's identity and has no weights"
         )
-    for split in reversed(SPLITS):  # test first: it is not in the training data
+    for split in reversed(SPLITS):  # test first, because it is not training data
         if not any(cut.supervisions[0].speaker == speaker for cut in corpus.cuts(split)):
             continue
         examples = load_examples(run.recipe, corpus, split, run.recognizer, [speaker])

@@ -1,4 +1,4 @@
-"""A run as Python programs use it: ``load`` opens one, and its methods are the commands."""
+"""Python interface: ``load`` opens a run, whose methods correspond to the commands."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Run(LoadedRun):
 
     Attributes:
         folder: The run folder.
-        recipe: Its recipe.
+        recipe: The recipe of the run.
         recognizer: The model with its weights, in evaluation mode.
         decoding: Decoding settings.
     """
@@ -53,23 +53,24 @@ class Run(LoadedRun):
         gate_from: str | None = None,
         layer: str | None = None,
     ) -> Transcript:
-        """Transcribes a recording to phonemes with times, confidence and routing.
+        """Transcribes a recording into phonemes with times, confidence and routing.
 
         Args:
-            audio: An audio file; or amplitudes -1..1, shape (samples,) or (samples, channels).
-            sample_rate: Samples per second of an array.
-            beam: Beam width, 0 for greedy decoding; by default as the run decodes.
-            nbest: Length of the n-best list; more than 1 needs a beam.
-            symbols: Notation of the phonemes; by default that of the run's corpus.
+            audio: Path of an audio file; or amplitudes -1..1, shape (samples,) or (samples,
+                channels).
+            sample_rate: Samples per second; required for an array only.
+            beam: Beam width, 0 for greedy decoding; the run's default if None.
+            nbest: Length of the n-best list; more than 1 requires a beam.
+            symbols: Notation of the phonemes; that of the run's corpus by default.
             fold: Smaller phoneme set to map onto: ``timit39``, ``timit48`` or ``classes``.
-            channel: From 1; the mean of all channels by default.
-            embeddings: A safetensors file with an embedding by recording, for runs whose routers
-                take one.
-            only_expert: Names of the experts to route to, with commas between.
-            without_expert: Names of experts to ablate, with commas between.
-            gate_from: A speaker of the run's corpus whose mean gate weights every frame gets;
+            channel: Channel number, from 1; the mean of all channels by default.
+            embeddings: A safetensors file with an embedding for each recording, for runs whose
+                routers use embeddings.
+            only_expert: Names of the experts to route to, separated by commas.
+            without_expert: Names of experts to ablate, separated by commas.
+            gate_from: Speaker of the run's corpus whose mean gate weights are used in every frame;
                 ``uniform`` for equal weights.
-            layer: The sparse layer that these three override; all by default.
+            layer: Sparse layer to which the three overrides apply; all layers by default.
 
         Raises:
             InputError: The audio cannot be used, or an option does not fit the run.
@@ -95,11 +96,11 @@ class Run(LoadedRun):
         gate_from: str | None = None,
         layer: str | None = None,
     ) -> Iterator[Transcript | Failure]:
-        """Transcribes many files in batches, in their order; a bad one is a ``Failure``.
+        """Transcribes many files in batches, in order; an unusable file gives a ``Failure``.
 
         Args:
-            files: Audio files.
-            beam: As in ``transcribe``, and so are the other options.
+            files: Paths of audio files.
+            beam: As in ``transcribe``.
             nbest: As in ``transcribe``.
             symbols: As in ``transcribe``.
             fold: As in ``transcribe``.
@@ -133,11 +134,11 @@ class Run(LoadedRun):
 
         Args:
             audio: As in ``transcribe``.
-            phonemes: In order; as a string with spaces between.
-            sample_rate: Samples per second of an array.
-            text: Words instead of phonemes.
-            lexicon: The dictionary, in CMUdict's format.
-            channel: From 1; the mean of all channels by default.
+            phonemes: Phonemes in order: a sequence, or a string separated by spaces.
+            sample_rate: Samples per second; required for an array only.
+            text: Words in place of phonemes.
+            lexicon: Pronunciation dictionary in CMUdict format, required for a text.
+            channel: Channel number, from 1; the mean of all channels by default.
 
         Raises:
             InputError: The audio cannot be used, a phoneme or word is unknown, or the recording is
@@ -168,11 +169,11 @@ class Run(LoadedRun):
         gate_from: str | None = None,
         layer: str | None = None,
     ) -> Evaluation:
-        """Error rates on a split, overall and by speaker.
+        """Computes error rates on a split, overall and by speaker.
 
         Args:
             split: ``train``, ``dev`` or ``test``.
-            corpus: Another prepared corpus than the run's.
+            corpus: A prepared corpus; that of the run by default.
             beam: As in ``transcribe``.
             only_expert: As in ``transcribe``.
             without_expert: As in ``transcribe``.
@@ -199,18 +200,18 @@ class Run(LoadedRun):
         utterances: Sequence[str] = (),
         progress: Callable[[str], None] = lambda stage: None,
     ) -> RunReport:
-        """The routing report of a split: which experts serve which speakers, and is it real.
+        """Writes the routing report of a split: which experts serve which speakers, with tests.
 
         Args:
             split: ``train``, ``dev`` or ``test``.
             out: Folder to write to; ``report`` in the run folder by default.
-            corpus: Another prepared corpus than the run's.
+            corpus: A prepared corpus; that of the run by default.
             layer: A sparse layer of an encoder; the last one by default.
-            utterances: Utterances to show over time, besides those that are chosen.
+            utterances: Utterances to show over time, in addition to those selected automatically.
             progress: Called with the name of each stage as it begins.
 
         Raises:
-            InputError: The corpus is not prepared, or there is no such layer or utterance.
+            InputError: The corpus is not prepared, or a layer or utterance does not exist.
         """
         from phoneme_moe.report.run import report_run
 
@@ -227,15 +228,15 @@ class Run(LoadedRun):
         layer: str | None = None,
         other_layer: str | None = None,
     ) -> Comparison:
-        """Compares this run with another one over the same utterances.
+        """Compares this run with another one on the same utterances.
 
         Args:
-            other: The run after; may be this one, to compare two of its layers.
+            other: The other run; may be the same, to compare two of its layers.
             split: ``train``, ``dev`` or ``test``.
             out: Folder to write to; ``compare/NAME`` in the other run's folder by default.
-            corpus: A prepared corpus; by default the one that both runs were trained on.
+            corpus: A prepared corpus; the one that both runs were trained on by default.
             layer: A sparse layer of both runs; the last one by default.
-            other_layer: Another one of the other run.
+            other_layer: Sparse layer of the other run, if it differs.
 
         Raises:
             InputError: The runs have no corpus, task or utterance in common.
@@ -246,14 +247,14 @@ class Run(LoadedRun):
         return compare_runs(self, other, split, corpus, layer, other_layer, folder)
 
     def export(self, path: str | Path, int8: bool = False) -> Path:
-        """Writes the run as an ONNX file, which transcribes without torch.
+        """Exports the run to an ONNX file, for transcription without torch.
 
         Args:
-            path: The file.
-            int8: Weights in 8 bits.
+            path: Path of the ONNX file.
+            int8: Whether weights are quantised to 8 bits.
 
         Returns:
-            The file.
+            The path.
 
         Raises:
             InputError: The extra ``onnx`` is not installed, or a router cannot be exported.
@@ -272,17 +273,18 @@ class Run(LoadedRun):
         new_expert: bool = False,
         lexicon: str | Path | None = None,
     ) -> Adaptation:
-        """Adapts the run to a new speaker, and writes a new run folder.
+        """Adapts the run to a new speaker and writes a new run folder.
 
         Args:
             recordings: A folder of recordings, each with a text file of its phonemes or words.
-            speaker: Name of the speaker.
-            out: The new run folder; missing or empty.
-            new_expert: Give the speaker an expert; by default only the gate is trained.
-            lexicon: Pronunciation dictionary, if the text files have words.
+            speaker: Name of the new speaker.
+            out: The new run folder, which must not exist or be empty.
+            new_expert: Whether to add an expert for the speaker; otherwise only the gate is
+                trained.
+            lexicon: Pronunciation dictionary, if the text files contain words.
 
         Raises:
-            InputError: The run has no trainable gate, or the folder too few recordings.
+            InputError: The run has no trainable gate, or the folder has too few recordings.
         """
         from phoneme_moe.training.adapt import adapt
 
@@ -314,11 +316,12 @@ def load(folder: str | Path, device: str = "cpu") -> Run:
     """Opens a run folder: ``phoneme_moe.load("runs/dense").transcribe("a.wav")``.
 
     Args:
-        folder: What ``phoneme-moe train`` left.
+        folder: A run folder written by ``phoneme-moe train``.
         device: ``cpu``, ``cuda`` or ``auto``.
 
     Raises:
-        InputError: It is no run folder, has no weights, or was made by a newer version.
+        InputError: The folder is not a run folder, has no weights, or was written by a newer
+            version.
     """
     return _as_run(load_run(folder, device))
 
@@ -328,13 +331,15 @@ def _as_run(run: LoadedRun) -> Run:
 
 
 def _source(audio: str | Path | ArrayLike, sample_rate: int | None) -> Path | Samples:
-    """A file, or an array with its rate."""
+    """A path, or an array with its sample rate."""
     if isinstance(audio, str | Path):
         if sample_rate is not None:
-            raise ArgumentError("sample_rate", "an audio file has its own; expected it for arrays")
+            raise ArgumentError(
+                "sample_rate", "found {sample_rate} for an audio file; expected only for an array"
+            )
         return Path(audio)
     if sample_rate is None:
-        raise ArgumentError("sample_rate", "found none; an array needs one")
+        raise ArgumentError("sample_rate", "found none; expected the rate of the array")
     from phoneme_moe.features.audio import Samples
 
     return Samples(audio, sample_rate)

@@ -1,7 +1,7 @@
 """The run folder: writing and loading a trained model, its recipe and its decoding settings.
 
-``recipe.yaml`` is the resolved recipe; ``model.json`` and ``model.safetensors`` are enough to use
-the model. Nothing in a run folder is ever unpickled to use it.
+``recipe.yaml`` is the resolved recipe; ``model.json`` and ``model.safetensors`` suffice to use the
+model. No file is unpickled.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 MODEL_FORMAT: Final = "phoneme_moe.model"
 MODEL_VERSION: Final = 1
-"""Of ``model.json``; a newer one is refused."""
+"""Format version of ``model.json``; newer versions are rejected."""
 
 DECODING = "decoding.json"
 
@@ -41,7 +41,7 @@ def read_recipe(folder: Path) -> Recipe:
     """Reads the recipe of a run folder.
 
     Raises:
-        InputError: There is none, or a key is wrong.
+        InputError: The folder has no recipe, or a key is wrong.
     """
     path = folder / "recipe.yaml"
     if not folder.is_dir():
@@ -56,14 +56,14 @@ def read_recipe(folder: Path) -> Recipe:
 
 
 class TimingDocument(Document):
-    """Sizes of the timing net."""
+    """Settings of the timing net."""
 
     width: Annotated[int, Field(ge=1)]
     prior_scale: Annotated[float, Field(ge=0)]
 
 
 class ModelDocument(Document):
-    """``model.json``: with ``model.safetensors``, all that is needed to use a model."""
+    """``model.json``, which together with ``model.safetensors`` describes a model completely."""
 
     format: Literal["phoneme_moe.model"]
     version: Literal[1]
@@ -71,24 +71,25 @@ class ModelDocument(Document):
     recipe: str
     corpus: str = ""
     features: Features
-    """Section of the recipe with every setting resolved, as ``task`` and ``model``."""
+    """Section of the recipe with every setting resolved, like ``task`` and ``model``."""
     task: Task
     model: Model
     phonemes: Annotated[list[str], Field(min_length=1)]
-    """In the order of the outputs; output 0 is the CTC blank where ``task.kind`` is recognize."""
+    """Phonemes in the order of the outputs; output 0 is the CTC blank if ``task.kind`` is
+    recognize."""
     experts: Annotated[list[str], Field(min_length=1)]
     timing: TimingDocument | None = None
-    """Of the net that gives phoneme times; null without one."""
+    """Settings of the timing net, which determines phoneme times; null without one."""
     num_parameters: Annotated[int, Field(ge=1)] | None = None
-    """Without the timing net."""
+    """Number of weights, without the timing net."""
 
     @field_validator("version", mode="before")
     @classmethod
     def _is_not_newer(cls, version: object) -> object:
         if isinstance(version, int) and version > MODEL_VERSION:
             raise ValueError(
-                f"found {version}, this phoneme-moe reads versions up to {MODEL_VERSION}; install "
-                "a newer one"
+                f"found {version}, but this phoneme-moe reads versions up to {MODEL_VERSION}; "
+                "install a newer one"
             )
         return version
 
@@ -135,7 +136,7 @@ class LoadedRun:
 
     Attributes:
         folder: The run folder.
-        recipe: Its recipe.
+        recipe: The recipe of the run.
         recognizer: The model with its weights, in evaluation mode.
         decoding: Decoding settings.
     """
@@ -150,12 +151,12 @@ def load_run(folder: str | Path, device: str = "cpu") -> LoadedRun:
     """Loads a run folder.
 
     Args:
-        folder: Written by ``phoneme-moe train``.
-        device: Where the model is put: ``cpu``, ``cuda`` or ``auto``.
+        folder: A run folder written by ``phoneme-moe train``.
+        device: Device of the model: ``cpu``, ``cuda`` or ``auto``.
 
     Raises:
-        InputError: It is no run folder, has no weights, was made by a newer version, or names a
-            function that is not registered.
+        InputError: The folder is not a run folder, has no weights, was written by a newer version,
+            or needs a function that is not registered.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -184,10 +185,10 @@ def load_run(folder: str | Path, device: str = "cpu") -> LoadedRun:
                 document.timing.prior_scale,
             )
     except InputError as error:
-        # A function that is not registered here, or gate weights that are not as many.
+        # A function that is not registered, or a wrong number of gate weights.
         raise InputError(f"{path}: {error}") from error
     except (ValueError, RuntimeError) as error:
-        # Sections that each are in order, but not together.
+        # Sections that are valid separately, but not together.
         problem = str(error).splitlines()[0]
         raise InputError(f"{path}: no model can be built from it: {problem}") from error
     try:
@@ -195,11 +196,11 @@ def load_run(folder: str | Path, device: str = "cpu") -> LoadedRun:
     except SafetensorError as error:
         raise InputError(f"{weights_path}: not readable as safetensors: {error}") from error
     expected = {name: tuple(w.shape) for name, w in _weights(recognizer).items()}
-    found = {name: tuple(w.shape) for name, w in weights.items()}
-    if found != expected:
-        name = sorted(set(expected.items()) ^ set(found.items()))[0][0]
+    shapes = {name: tuple(w.shape) for name, w in weights.items()}
+    if shapes != expected:
+        name = sorted(set(expected.items()) ^ set(shapes.items()))[0][0]
         raise InputError(
-            f"{weights_path}: {name}: found shape {found.get(name)}, expected {expected.get(name)}"
+            f"{weights_path}: {name}: found shape {shapes.get(name)}, expected {expected.get(name)}"
         )
     recognizer.load_state_dict(weights, strict=False)
     recognizer.decoding = decoding = read_decoding(folder)
@@ -212,7 +213,7 @@ def save_decoding(folder: Path, decoding: Decoding) -> None:
 
 
 def read_decoding(folder: Path) -> Decoding:
-    """Reads ``decoding.json``; the defaults where there is none.
+    """Reads ``decoding.json``; returns the defaults if it does not exist.
 
     Raises:
         InputError: A key is wrong.
@@ -228,7 +229,7 @@ def choose_device(device: str) -> str:
     """The device to use: for ``auto``, ``cuda`` if there is a CUDA device, else ``cpu``.
 
     Raises:
-        ArgumentError: The device is unknown or not on this machine.
+        ArgumentError: The device is unknown or not available.
     """
     import torch
 

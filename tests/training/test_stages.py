@@ -230,7 +230,7 @@ def test_after_a_shared_stage_all_experts_are_the_one_that_everybody_taught(
 
 def test_a_folder_with_a_run_is_not_overwritten(recognized: Trained) -> None:
     before = (recognized.run.folder / "model.safetensors").read_bytes()
-    with pytest.raises(InputError, match="there is a run already; add resume=True"):
+    with pytest.raises(InputError, match="already contains a run; add resume=True"):
         train(RECOGNIZE, recognized.run.folder, device="cpu")
     assert (recognized.run.folder / "model.safetensors").read_bytes() == before
 
@@ -276,7 +276,7 @@ def test_resuming_leaves_hidden_files_and_folders_of_the_user_alone(
 def test_a_folder_that_holds_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
     for resume in (False, True):
-        with pytest.raises(InputError, match="the folder holds something else than a run"):
+        with pytest.raises(InputError, match="neither empty nor a run folder"):
             train(RECOGNIZE, tmp_path, resume=resume, device="cpu")
     with pytest.raises(InputError, match="found a file, expected a folder"):
         train(RECOGNIZE, tmp_path / "thesis.txt", device="cpu")
