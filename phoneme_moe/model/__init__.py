@@ -1,1 +1,1 @@
-"""The recognizer: features to experts behind a gate, or to an encoder, to log posteriors."""
+"""The recogniser: experts behind a gate, or an encoder, from features to log posteriors."""

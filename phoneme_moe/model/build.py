@@ -1,4 +1,4 @@
-"""Experts, gate and encoder with initial weights, from the sections of a recipe."""
+"""Builds experts, gate and encoder, with initial weights, from the sections of a recipe."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from phoneme_moe.recipe import Gating, Model, Network
 from phoneme_moe.recipe.encoder import EncoderSection, Sparse
 
 JITTER = 0.01
-"""Width of jitter unless the recipe gives one (Switch: Fedus et al. 2021)."""
+"""Default width of jitter (Switch: Fedus et al. 2021)."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class NetworkInput:
     Attributes:
         num_features: Features of a frame.
         token_frames: Frames of an excised token.
-        of_token: Whether the input is tokens; else utterances.
+        of_token: Whether the inputs are tokens instead of utterances.
     """
 
     num_features: int
@@ -54,13 +54,13 @@ class NetworkInput:
 def build_experts(
     model: Model, names: tuple[str, ...], inputs: NetworkInput, outputs: int
 ) -> Experts:
-    """The experts with initial weights: networks, then functions.
+    """Builds the experts with initial weights: networks, then functions.
 
     Args:
-        model: Section of the recipe.
-        names: Of the experts, functions last.
-        inputs: Their inputs.
-        outputs: Of each expert.
+        model: Section ``model`` of the recipe.
+        names: Names of the experts, functions last.
+        inputs: Input of the experts.
+        outputs: Number of outputs of each expert.
 
     Raises:
         InputError: A function is not registered.
@@ -82,16 +82,15 @@ def build_experts(
 
 
 def build_gate(gating: Gating, experts: tuple[str, ...], inputs: NetworkInput) -> Gate:
-    """The gate with initial weights.
+    """Builds the gate with initial weights.
 
     Args:
-        gating: Section of the recipe.
-        experts: Names of the experts that it weighs.
-        inputs: Its inputs.
+        gating: Section ``model.gate`` of the recipe.
+        experts: Names of the experts.
+        inputs: Input of the gate.
 
     Raises:
-        InputError: A function is not registered, or a fixed gate has not one weight for each
-            expert.
+        InputError: A function is not registered, or a fixed gate has a wrong number of weights.
     """
     if gating.kind == "fixed":
         assert gating.weights is not None
@@ -141,12 +140,12 @@ def _build_network(
 
 
 def build_encoder(section: EncoderSection, num_features: int, num_outputs: int) -> Encoder:
-    """The encoder with initial weights.
+    """Builds the encoder with initial weights.
 
     Args:
-        section: Of the recipe.
+        section: Section ``model.encoder`` of the recipe.
         num_features: Features of a frame.
-        num_outputs: Outputs of a frame.
+        num_outputs: Number of outputs.
 
     Raises:
         InputError: A rule is not registered.

@@ -17,12 +17,12 @@ from phoneme_moe.model.recognizer import Recognizer
 
 @dataclass(frozen=True)
 class Cost:
-    """Cost of one (stacked) frame through an encoder.
+    """Cost of processing one (stacked) frame with an encoder.
 
     Attributes:
         total: Parameters.
-        active: Parameters that a frame uses: without those of experts it is not routed to.
-        multiply_adds: Of all linear maps; normalisation and activation are not counted.
+        active: Parameters used by a frame, excluding experts that it is not routed to.
+        multiply_adds: Multiply-adds of all linear maps, without normalisation and activation.
     """
 
     total: int
@@ -34,7 +34,7 @@ def cost_of(encoder: Encoder) -> Cost:
     """Counts parameters and multiply-adds.
 
     Args:
-        encoder: Dense or sparse.
+        encoder: A dense or sparse encoder.
     """
     total = sum(p.numel() for p in encoder.parameters())
     idle = 0
@@ -45,7 +45,7 @@ def cost_of(encoder: Encoder) -> Cost:
         maps = experts.weight_in[0].numel() + experts.weight_out[0].numel()
         if isinstance(layer, SoftFeedForward):
             slots = experts.num_experts * layer.slots
-            # Scores, dispatch and combination for every slot; then the experts on the slots.
+            # Scores, dispatch and combination for every slot, plus the experts on the slots.
             products += 3 * layer.directions.numel() + maps * slots // layer.window
         else:
             active = layer.router.experts_per_frame
@@ -65,7 +65,7 @@ def _routing(layer: SparseFeedForward) -> int:
         # Once per utterance: no cost per frame.
         return 0
     if isinstance(router, TreeChoice):
-        # One path at the first level, then those in the beam.
+        # One node at the first level, then the paths in the beam.
         widths = [1, *([router.top_k] * (len(router.levels) - 1))]
         sizes = zip(widths, router.weights, strict=True)
         return sum(number * weight.shape[1] * weight.shape[2] for number, weight in sizes)
@@ -83,9 +83,9 @@ class ModelCost:
     Attributes:
         parameters: Number of weights.
         active_parameters: Weights active per frame.
-        multiply_adds_per_frame: Of linear maps and convolutions, for one frame of posteriors or one
-            token; None where nothing is multiplied.
-        frame_ms: Milliseconds of sound of one frame of posteriors, or one token.
+        multiply_adds_per_frame: Multiply-adds of linear maps and convolutions for one frame of
+            posteriors or one token; None without any.
+        frame_ms: Duration of one frame of posteriors, or one token, in milliseconds.
         weight_bytes: Memory of the weights.
     """
 
@@ -97,7 +97,7 @@ class ModelCost:
 
 
 def model_cost(recognizer: Recognizer) -> ModelCost:
-    """Cost of a model; behind a gate all experts process every frame, and all are counted.
+    """Computes the cost of a model; behind a gate, all experts process every frame and are counted.
 
     Args:
         recognizer: The model.
@@ -120,7 +120,7 @@ def model_cost(recognizer: Recognizer) -> ModelCost:
 
 @torch.no_grad()
 def _counted(recognizer: Recognizer) -> int | None:
-    """Multiply-adds of a frame through experts and gate, counted while they compute."""
+    """Multiply-adds of experts and gate for a frame, counted in a forward pass."""
     if recognizer.task.kind == "classify":
         num_frames, decisions = recognizer.log_mel.num_frames(recognizer.token_samples), 1
     else:

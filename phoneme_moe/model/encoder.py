@@ -1,8 +1,8 @@
 """Encoder: blocks of a time-delay layer for context and a feed-forward layer.
 
-Both layers of a block are residual, with layer normalisation before: a factored TDNN layer, which
-combines a frame with its neighbours through a bottleneck (Povey et al. 2018), and a feed-forward
-layer, dense or of sparse experts.
+Both layers of a block are residual with layer normalisation at the input: a factored TDNN layer,
+which combines a frame with its neighbours through a bottleneck (Povey et al. 2018), and a
+feed-forward layer, dense or with sparse experts.
 
 Legend: B batch, T frames, C channels, P outputs.
 """
@@ -52,7 +52,7 @@ class Block(nn.Module):
         feed_forward: FeedForwardPart,
         dropout: float,
     ) -> None:
-        """Plain sizes.
+        """Creates the layers with initial weights.
 
         Args:
             width: Channels.
@@ -60,7 +60,7 @@ class Block(nn.Module):
             kernel: Frames that the time-delay layer sees; odd.
             dilation: Step between them.
             feed_forward: The feed-forward layer.
-            dropout: Rate of dropped channels, in each layer.
+            dropout: Dropout rate of channels, in each layer.
         """
         super().__init__()
         self.kernel = kernel
@@ -76,7 +76,8 @@ class Block(nn.Module):
         self, frames: Tensor, mask: Tensor, surroundings: RouterContext
     ) -> tuple[Tensor, LayerRouting | None]:
         """Shape (batch, frames, width) to the same shape; and the routing of a sparse layer."""
-        # Projected before frames are spliced; masked, so that padding equals the utterance end.
+        # Reduced before splicing; masked, so that padding is equivalent to the end of the
+        # utterance.
         narrow = self.narrow(self.time_norm(frames)) * mask[..., None]
         context_frames = functional.relu(self.widen(splice(narrow, self.kernel, self.dilation)))
         frames = frames + self._drop(context_frames)
@@ -97,7 +98,7 @@ class Block(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Features to logits of the outputs in every frame."""
+    """Maps features to logits of the outputs in every frame."""
 
     def __init__(
         self,
@@ -110,17 +111,17 @@ class Encoder(nn.Module):
         feed_forwards: Sequence[FeedForwardPart],
         dropout: float = 0.0,
     ) -> None:
-        """Plain sizes.
+        """Creates the layers with initial weights.
 
         Args:
             num_features: Features of a frame.
-            num_outputs: Outputs of a frame.
+            num_outputs: Number of outputs.
             width: Channels of every block.
             bottleneck: Channels of the bottleneck of a time-delay layer.
             kernel: Frames that a time-delay layer sees; odd.
-            dilations: Of each block, the step between the frames it sees.
+            dilations: Step between the input frames of each block's time-delay layer.
             feed_forwards: Feed-forward layer of each block.
-            dropout: Rate of dropped channels.
+            dropout: Dropout rate of channels, in each layer.
         """
         super().__init__()
         self.kernel = kernel
@@ -139,13 +140,13 @@ class Encoder(nn.Module):
         embedding: Tensor | None = None,
         override: RoutingOverride | None = None,
     ) -> tuple[Tensor, tuple[LayerRouting, ...]]:
-        """Logits of the outputs, and the routing of every sparse layer.
+        """Computes the logits of the outputs, and the routing of every sparse layer.
 
         Args:
             features: Shape (batch, frames, features), zero where masked.
-            mask: Real frames, shape (batch, frames).
+            mask: True for real frames, shape (batch, frames).
             embedding: External embedding of each utterance, shape (batch, size).
-            override: Replaces the choices of the routers.
+            override: Replaces the selection of the routers.
 
         Returns:
             Logits, shape (batch, frames, outputs), arbitrary where masked; and
@@ -163,7 +164,7 @@ class Encoder(nn.Module):
 
     @property
     def context(self) -> int | None:
-        """Frames of context to either side; None if the whole utterance."""
+        """Context to either side in frames; None for the whole utterance."""
         context = self.kernel // 2
         for block in self.blocks:
             assert isinstance(block, Block)

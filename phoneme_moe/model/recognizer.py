@@ -1,7 +1,7 @@
-"""The recogniser: features to experts behind a gate, or to an encoder, to log posteriors.
+"""The recogniser: experts behind a gate, or an encoder, from features to log posteriors.
 
-Features, mixture and decoding meet here. ``model.json`` and ``model.safetensors`` of a run folder
-hold its sections and weights (``run_folder``).
+It combines features, mixture and decoding. A run folder stores its recipe sections in
+``model.json`` and its weights in ``model.safetensors`` (``run_folder``).
 
 Legend: B batch, T frames (1 for a token), E experts, P outputs.
 """
@@ -37,12 +37,12 @@ class Recognition:
     """Output of the model for a batch.
 
     Attributes:
-        log_posteriors: Of the mixture, natural logarithm, shape (batch, frames, outputs).
+        log_posteriors: Log posteriors of the mixture, shape (batch, frames, outputs).
         routing: Weights of the experts; its mask marks the real frames.
-        expert_log_posteriors: Of every expert, shape (batch, frames, experts, outputs); None where
-            each utterance is routed to a single expert.
+        expert_log_posteriors: Log posteriors of every expert, shape (batch, frames, experts,
+            outputs); None where each utterance is routed to a single expert.
         layers: Routing of each sparse layer of an encoder.
-        shifted: Outputs for the input shifted by one feature frame, two and so on, where requested
+        shifted: Outputs for the input shifted by one, two, ... feature frames, if requested
             (``inference.recognize_examples``).
     """
 
@@ -65,7 +65,7 @@ class Recognition:
 
 
 class Recognizer(nn.Module):
-    """Experts behind a gate, or an encoder with experts inside, on log mel features."""
+    """Experts behind a gate, or an encoder with sparse experts, with log mel features as input."""
 
     def __init__(
         self,
@@ -75,18 +75,18 @@ class Recognizer(nn.Module):
         phonemes: tuple[str, ...],
         experts: tuple[str, ...],
     ) -> None:
-        """Builds the model with fresh weights.
+        """Builds the model with initial weights.
 
         Args:
-            features: Section of the recipe.
-            task: Section of the recipe.
-            model: Section of the recipe.
+            features: Section ``features`` of the recipe.
+            task: Section ``task`` of the recipe.
+            model: Section ``model`` of the recipe.
             phonemes: The phoneme set in order, without the blank.
-            experts: Name of each expert: of its speaker, of its function, or a number.
+            experts: Name of each expert: that of its speaker or function, or a numbered name.
 
         Raises:
-            InputError: A function that the model names is not registered, or the number of weights
-                of the fixed gate is wrong.
+            InputError: A function of the model is not registered, or the number of weights of the
+                fixed gate is wrong.
         """
         super().__init__()
         self.task = task
@@ -100,7 +100,7 @@ class Recognizer(nn.Module):
         self.embedding_size = None if sparse is None else sparse.router.embedding_size
         outputs = self.phonemes.num_outputs
         self.timing: TimingNet | None = None
-        """Gives phoneme times; set after its training."""
+        """Determines phoneme times; set after its training."""
         self.decoding = Decoding()
         """Decoding settings; set after calibration."""
         self.encoder: Encoder | None = None
@@ -122,10 +122,10 @@ class Recognizer(nn.Module):
         """Name and experts of a sparse layer; None and the gate's experts without sparse layers.
 
         Args:
-            layer: Its name; the last one when left out.
+            layer: Name of the layer; the last one by default.
 
         Raises:
-            ArgumentError: There is no such layer.
+            ArgumentError: The layer does not exist.
         """
         layers = self.encoder.sparse_layers if self.encoder else []
         names = [sparse.name for sparse in layers]
@@ -149,7 +149,7 @@ class Recognizer(nn.Module):
 
     @property
     def context(self) -> int | None:
-        """Context to either side in frames of posteriors; None if the whole utterance."""
+        """Context to either side in frames of posteriors; None for the whole utterance."""
         if self.encoder is not None:
             return self.encoder.context
         networks = [network for network in (self.experts, self.gate) if network is not None]
@@ -158,7 +158,7 @@ class Recognizer(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return next(chain(self.parameters(), self.buffers())).device
 
     def forward(
@@ -170,22 +170,22 @@ class Recognizer(nn.Module):
         embedding: Tensor | None = None,
         override: RoutingOverride | None = None,
     ) -> Recognition:
-        """Posteriors and routing of a batch.
+        """Computes the posteriors and routing of a batch.
 
         Args:
-            features: From ``log_mel``, shape (batch, frames, features).
-            mask: Real frames, shape (batch, frames).
-            expert: Index of the expert that each utterance is routed to instead of using the gate,
-                shape (batch,). Only that expert is computed.
+            features: Output of ``log_mel``, shape (batch, frames, features).
+            mask: True for real frames, shape (batch, frames).
+            expert: Index of the expert of each utterance, shape (batch,), in place of the gate;
+                only that expert is computed.
             expert_log_posteriors: Cached outputs of the experts for these features, shape (batch,
                 frames, experts, outputs); only the gate is computed.
-            embedding: External embedding of each utterance, shape (batch, size), where routers
-                need one.
-            override: Replaces the choice of the gate or the routers.
+            embedding: External embedding of each utterance, shape (batch, size), for routers that
+                use one.
+            override: Replaces the routing of the gate or the routers.
 
         Raises:
-            InputError: The gate is the speaker's identity and no speaker is given; or routers need
-                an embedding and there is none, or one of another size.
+            InputError: The gate is the speaker's identity and no speaker is given, or the routers
+                need an embedding, which is missing or of a wrong size.
         """
         features, mask = stack_frames(features, mask, self.stack)
         if self.encoder is not None:
@@ -236,11 +236,11 @@ class Recognizer(nn.Module):
         expert: Tensor | None = None,
         embedding: Tensor | None = None,
     ) -> Recognition:
-        """Posteriors and routing of waveforms.
+        """Computes the posteriors and routing of waveforms.
 
         Args:
-            waveforms: Shape (batch, samples), at ``log_mel.sample_rate``.
-            num_samples: Samples of each, shape (batch,).
+            waveforms: Waveforms at ``log_mel.sample_rate``, shape (batch, samples).
+            num_samples: Number of samples of each waveform, shape (batch,).
             expert: As in ``forward``.
             embedding: As in ``forward``.
 
@@ -252,5 +252,5 @@ class Recognizer(nn.Module):
 
 
 def _names_one_expert(override: RoutingOverride | None) -> bool:
-    """Whether no gate is needed, not even one that is who speaks."""
+    """Whether the override selects a single expert, so that no gate is needed."""
     return override is not None and len(override.only) == 1
