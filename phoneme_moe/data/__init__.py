@@ -1,1 +1,1 @@
-"""Training and test data of a model: speakers of a split, examples, batches, embeddings."""
+"""Training and test data of a model: examples, batches, embeddings, speakers of a split."""

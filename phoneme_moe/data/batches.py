@@ -23,10 +23,10 @@ class Batch:
 
     Attributes:
         features: Shape (batch, frames, features), zero where masked.
-        mask: Real frames, shape (batch, frames).
-        speaker: Index of the expert named after the speaker, -1 without one; shape (batch,).
-        targets: Phonemes as output indices, shape (batch, longest), zero past the end.
-        target_lengths: Phonemes of each example, shape (batch,).
+        mask: True for real frames, shape (batch, frames).
+        speaker: Index of the expert named after the speaker, -1 if there is none; shape (batch,).
+        targets: Phonemes as output indices, shape (batch, longest), padded with zeros.
+        target_lengths: Number of phonemes of each example, shape (batch,).
         examples: The examples.
         expert_log_posteriors: Cached outputs of frozen experts, shape (batch, frames, experts,
             outputs), arbitrary where masked.
@@ -43,7 +43,7 @@ class Batch:
     embedding: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
-        """The same batch on another device."""
+        """Copies the batch to a device."""
         posteriors, embedding = self.expert_log_posteriors, self.embedding
         return Batch(
             self.features.to(device),
@@ -61,15 +61,15 @@ def collate(examples: Sequence[Example], recognizer: Recognizer, experts: dict[s
     """Pads examples into a batch.
 
     Args:
-        examples: At least one.
-        recognizer: Its phoneme set encodes the targets.
+        examples: At least one example.
+        recognizer: The model, whose phoneme set encodes the targets.
         experts: Index of each expert by name.
     """
     lengths = torch.tensor([len(e.features) for e in examples])
     posteriors = [e.expert_log_posteriors for e in examples if e.expert_log_posteriors is not None]
     embeddings = [e.embedding for e in examples if e.embedding is not None]
     features = torch.nn.utils.rnn.pad_sequence([e.features for e in examples], batch_first=True)
-    # Phonemes that the model does not know, of another corpus, are no targets.
+    # Phonemes of another corpus that the model does not have are omitted from the targets.
     known = [[p for p in e.phonemes if p in recognizer.phonemes] for e in examples]
     targets = [
         torch.tensor(recognizer.phonemes.encode(phonemes), dtype=torch.long) for phonemes in known
@@ -89,7 +89,7 @@ def collate(examples: Sequence[Example], recognizer: Recognizer, experts: dict[s
 
 
 def build_augment(recipe: Recipe, stage: Stage) -> Augment:
-    """The augmentation of a stage, in frames of the recipe's features."""
+    """Creates the augmentation of a stage, with lengths in feature frames."""
     section = recipe.training.augmentation_of(stage)
     return Augment(
         **section.model_dump(exclude={"time_mask_ms"}),

@@ -15,7 +15,7 @@ from phoneme_moe.errors import InputError, suggest
 
 
 class Embeddings:
-    """The embeddings of a file by name."""
+    """The embeddings in a file, by name."""
 
     def __init__(self, path: str | Path, size: int) -> None:
         """Reads and checks the file.
@@ -25,7 +25,7 @@ class Embeddings:
             size: Length of every vector.
 
         Raises:
-            InputError: It cannot be read, or a vector has another size or is not finite.
+            InputError: The file cannot be read, or a vector has a wrong size or is not finite.
         """
         from safetensors import SafetensorError
         from safetensors.torch import load_file
@@ -46,13 +46,13 @@ class Embeddings:
                 raise InputError(f"{path}: {name}: found a number that is not finite")
 
     def lookup(self, names: Sequence[str]) -> Tensor:
-        """The vector of the first of these names that the file has, in float32, shape (size,).
+        """Returns the vector of the first name in the file, in float32, shape (size,).
 
         Args:
-            names: From the most specific to the most general.
+            names: Possible names, from the most specific to the most general.
 
         Raises:
-            InputError: It has none of them.
+            InputError: The file has none of them.
         """
         for name in names:
             if name in self.vectors:

@@ -1,7 +1,7 @@
 """Examples: utterances or excised tokens of a prepared corpus, with their features.
 
-Features are computed once, by the ``LogMel`` of the model, and kept in memory: augmentation acts on
-features, so they are the same in every epoch.
+Features are computed once, by the ``LogMel`` of the model, and kept in memory; augmentation is
+applied to features.
 
 Legend: T frames, F features of a frame.
 """
@@ -25,21 +25,20 @@ from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.recipe import Recipe
 
 SAMPLES_AT_ONCE = 1 << 21
-"""Samples, padding included, in a batch of feature extraction: spectra take 20 times as much
-memory,
-and larger batches are no faster."""
+"""Maximum samples, including padding, in a batch of feature extraction: spectra take 20 times as
+much memory, and larger batches are not faster."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """An utterance, or a token excised from one, as input of the model.
+    """An utterance, or a token excised from one, as model input.
 
     Attributes:
         utterance: Identifier of the utterance.
         speaker: Name of the speaker.
-        phonemes: The reference.
+        phonemes: Reference phonemes.
         features: Log mel features, shape (frames, features).
-        spans: ``(phoneme, start, end)`` in seconds from the first frame, where times are known.
+        spans: ``(phoneme, start, end)`` in seconds from the first frame, if times are known.
         expert_log_posteriors: Cached outputs of frozen experts, shape (frames, experts, outputs)
             (``training.cached_experts``).
         embedding: External embedding of the utterance or its speaker, shape (size,).
@@ -55,10 +54,10 @@ class Example:
 
 
 def corpus_speakers(recipe: Recipe, corpus: PreparedCorpus) -> tuple[str, ...]:
-    """Training speakers of a recipe, in the order of the corpus.
+    """Returns the training speakers of a recipe, in the order of the corpus.
 
     Raises:
-        InputError: The recipe names a speaker that the corpus does not have.
+        InputError: A speaker of the recipe is not in the corpus.
     """
     wanted = recipe.corpus.speakers
     for name in (*(wanted or ()), *recipe.corpus.held_out_speakers):
@@ -70,15 +69,15 @@ def corpus_speakers(recipe: Recipe, corpus: PreparedCorpus) -> tuple[str, ...]:
     chosen = corpus.speakers if wanted is None else wanted
     speakers = tuple(s for s in chosen if s not in recipe.corpus.held_out_speakers)
     if not speakers:
-        raise InputError("corpus.held_out_speakers: no speaker is left to train on")
+        raise InputError("corpus.held_out_speakers: no speaker remains for training")
     return speakers
 
 
 def corpus_phonemes(recipe: Recipe, corpus: PreparedCorpus) -> tuple[str, ...]:
-    """Phoneme set of a recipe's model.
+    """Returns the phoneme set of a recipe's model.
 
     Raises:
-        InputError: The recipe names a phoneme that the corpus does not have.
+        InputError: A phoneme of the recipe is not in the corpus.
     """
     for phoneme in recipe.task.phonemes or ():
         if phoneme not in corpus.phonemes:
@@ -99,15 +98,15 @@ def load_examples(
     """Loads the examples of a split with their features.
 
     Args:
-        recipe: Defines speakers, noise, and how tokens are excised.
+        recipe: Specifies the speakers, the noise and the excision of tokens.
         corpus: The prepared corpus.
         split: ``train``, ``dev`` or ``test``.
         recognizer: Computes the features.
-        speakers: Speakers to load; all of the corpus when left out.
+        speakers: Speakers to load; all speakers of the corpus by default.
 
     Raises:
-        InputError: The split has no usable utterance, or an utterance has no embedding where the
-            routers need one.
+        InputError: The split has no usable utterance, or an utterance lacks an embedding that the
+            routers need.
     """
     if not set(corpus.phonemes) & set(recognizer.phonemes.symbols):
         raise InputError(
@@ -147,13 +146,13 @@ def load_waveforms(
     recognizer: Recognizer,
     utterances: Collection[str],
 ) -> dict[str, Waveform]:
-    """Waveforms of some utterances or tokens, noise included, as input of feature extraction.
+    """Loads waveforms of utterances or tokens, including noise, as used for feature extraction.
 
     Args:
-        recipe: Defines noise, and how tokens are excised.
+        recipe: Specifies the noise and the excision of tokens.
         corpus: The prepared corpus.
         split: ``train``, ``dev`` or ``test``.
-        recognizer: Its sample rate is used.
+        recognizer: Specifies the sample rate.
         utterances: Identifiers of examples; unknown ones are ignored.
 
     Returns:
@@ -170,21 +169,21 @@ def load_waveforms(
 
 
 def _recording_of(token: str) -> str:
-    """The utterance that a token was excised from."""
+    """Identifier of the utterance that a token was excised from."""
     return token.rpartition("#")[0] or token
 
 
 def _cut_examples(
     recipe: Recipe, recognizer: Recognizer, cut: Any, supervision: Any
 ) -> list[tuple[Example, Waveform]]:
-    """The utterance, or the tokens in it, with waveforms."""
+    """The utterance of a cut, or the tokens in it, with waveforms."""
     rate = recognizer.log_mel.sample_rate
     waveform = resample(cut.load_audio()[0].astype(np.float32), cut.sampling_rate, rate)
     spans = [
         (item.symbol, item.start, item.start + item.duration)
         for item in (supervision.alignment or {}).get("phoneme", ())
     ]
-    # A token near the start or the end of the recording extends into the noise around it.
+    # Tokens near the start or end of the recording extend into the added noise.
     margin = recognizer.token_samples if recipe.task.kind == "classify" else 0
     if recipe.corpus.snr_db is not None:
         waveform = add_noise(
@@ -240,6 +239,6 @@ def _with_features(sounds: list[tuple[Example, Waveform]], recognizer: Recognize
         features = features.cpu()
         for row, i in enumerate(chosen):
             old = examples[i]
-            # A copy: a view would keep the whole padded batch alive.
+            # Copied, since a view would keep the whole padded batch in memory.
             examples[i] = replace(old, features=features[row, : num_frames[row]].clone())
     return examples

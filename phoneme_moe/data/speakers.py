@@ -1,4 +1,4 @@
-"""Speakers of a split: one rule for every command that evaluates on a split."""
+"""Speakers of a split, as used by all commands that evaluate on a split."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from phoneme_moe.recipe import Recipe
 def split_speakers(
     recipe: Recipe, corpus: PreparedCorpus, recognizer: Recognizer | None = None
 ) -> tuple[str, ...]:
-    """Speakers on which a run is evaluated in a split.
+    """Returns the speakers on which a run is evaluated.
 
-    On the corpus of its recipe, the speakers that the recipe names, held-out ones included; on any
-    other corpus, all.
+    On the corpus of its recipe, these are the speakers of the recipe, including held-out ones; on
+    any other corpus, all speakers.
 
     Args:
         recipe: Recipe of the run.
         corpus: The corpus of the split.
-        recognizer: Where its gate is the speaker's identity, speakers without an expert are left
-            out; they are kept when no recognizer is given.
+        recognizer: The model; if its gate is the speaker's identity, speakers without an expert are
+            excluded.
 
     Returns:
-        Names in the corpus's order.
+        Names in the order of the corpus.
 
     Raises:
-        InputError: No speaker is left.
+        InputError: No speaker remains.
     """
     section = recipe.corpus
     speakers = corpus.speakers
@@ -35,7 +35,7 @@ def split_speakers(
         speakers = tuple(name for name in speakers if name in named)
         if not speakers:
             raise InputError(
-                f"corpus {corpus.name}: found none of the speakers that the recipe names "
+                f"corpus {corpus.name}: found none of the speakers of the recipe "
                 f"({', '.join(sorted(named))})"
             )
     if recognizer is not None and recognizer.gate_is_speaker:

@@ -247,7 +247,7 @@ def test_phonemes_are_those_of_the_task_or_of_the_corpus(tones: PreparedCorpus) 
     [
         ("corpus.speakers=[ann, bop]", "no speaker 'bop' (did you mean 'bob'?)"),
         ("corpus.held_out_speakers=[dann]", "no speaker 'dann' (did you mean 'dan'?)"),
-        ("corpus.held_out_speakers=[ann, bob, carol, dan]", "no speaker is left to train on"),
+        ("corpus.held_out_speakers=[ann, bob, carol, dan]", "no speaker remains for training"),
         ("task.phonemes=[a, i, zz]", "no phoneme 'zz'"),
     ],
 )
