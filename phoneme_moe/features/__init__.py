@@ -1,1 +1,1 @@
-"""Acoustic features: audio files, log mel features, augmentation; independent of the model."""
+"""Acoustic features: audio input, log mel features, augmentation."""

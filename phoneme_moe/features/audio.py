@@ -25,7 +25,7 @@ from phoneme_moe.errors import InputError
 
 Waveform = NDArray[np.float32]
 
-# Shorter than a phoneme, and than two analysis windows.
+# Shorter than a phoneme and than two analysis windows.
 MIN_SECONDS = 0.05
 
 AUDIO_SUFFIXES = frozenset(
@@ -35,12 +35,12 @@ AUDIO_SUFFIXES = frozenset(
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """Audio in memory, wherever an audio file can be used.
+    """Audio in memory, which can be used in place of a file.
 
     Attributes:
         samples: Amplitudes -1..1, shape (samples,) or (samples, channels); an array or a tensor.
         sample_rate: Samples per second.
-        name: Stands for the path of a file in results and messages.
+        name: Name in results and messages, in place of a path.
     """
 
     samples: ArrayLike
@@ -48,11 +48,11 @@ class Samples:
     name: str = "array"
 
     def waveform(self, sample_rate: int, channel: int | None = None) -> Waveform:
-        """The waveform, shape (samples,); arguments as in ``load_waveform``.
+        """Converts to a waveform, shape (samples,); arguments as in ``load_waveform``.
 
         Raises:
-            InputError: The samples are not such an array, hold NaN or infinity, are fewer than
-                ``MIN_SECONDS``, or have no such channel.
+            InputError: The samples have a wrong shape, contain NaN or infinity, are shorter than
+                ``MIN_SECONDS``, or do not have the channel.
         """
         samples = np.asarray(self.samples, np.float32)
         if samples.ndim not in (1, 2):
@@ -77,22 +77,22 @@ class Samples:
 def load_waveform(
     path: str | Path | Samples, sample_rate: int, channel: int | None = None
 ) -> Waveform:
-    """Reads an audio file of any rate and channel count.
+    """Reads an audio file with any sample rate and number of channels.
 
-    The rate is converted (soxr, high quality).
+    The sample rate is converted (soxr, high quality).
 
     Args:
         path: WAV, FLAC, MP3, Ogg/Opus, AIFF, NIST SPHERE or another format of libsndfile; ``-``
             for standard input.
         sample_rate: Samples per second to convert to.
-        channel: Which channel, from 1; the mean of all when left out.
+        channel: Channel number, from 1; the mean of all channels by default.
 
     Returns:
         Waveform of shape (samples,).
 
     Raises:
-        InputError: The file is missing, empty, not audio, truncated, holds NaN or infinity, is
-            shorter than ``MIN_SECONDS``, or has no such channel.
+        InputError: The file is missing, empty, not audio, truncated, contains NaN or infinity, is
+            shorter than ``MIN_SECONDS``, or does not have the channel.
     """
     if isinstance(path, Samples):
         return path.waveform(sample_rate, channel)
@@ -114,7 +114,7 @@ def waveform_blocks(
         Consecutive waveforms of shape (samples,).
 
     Raises:
-        InputError: As in ``load_waveform``; a truncated file is noticed at its end.
+        InputError: As in ``load_waveform``; truncation is detected only at the end.
     """
     path = Path(path)
     with _opened(path) as file:
@@ -146,10 +146,10 @@ def waveform_blocks(
 
 
 def audio_seconds(path: str | Path) -> float:
-    """Duration of an audio file by its header, in seconds; an estimate for MP3.
+    """Duration of an audio file in seconds, from its header; an estimate for MP3.
 
     Raises:
-        InputError: The file is no readable audio.
+        InputError: The file is not readable audio.
     """
     with _opened(Path(path)) as file:
         return float(file.frames / file.samplerate)
@@ -170,7 +170,7 @@ def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
         raise InputError(f"{path}: the file is empty (0 bytes), expected audio")
     try:
         if isinstance(source, Path):
-            path.open("rb").close()  # its error names the cause; libsndfile's does not
+            path.open("rb").close()  # this error names the cause, unlike that of libsndfile
         file = soundfile.SoundFile(source)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}") from error
@@ -189,7 +189,7 @@ def _standard_input() -> bytes:
 
 def _not_audio(path: Path) -> InputError:
     return InputError(
-        f"{path}: not audio that can be read; expected WAV, FLAC, MP3, Ogg/Opus, AIFF or SPHERE"
+        f"{path}: not readable as audio; expected WAV, FLAC, MP3, Ogg/Opus, AIFF or SPHERE"
     )
 
 
@@ -204,16 +204,16 @@ def _read(file: soundfile.SoundFile, path: Path, frames: int) -> NDArray[np.floa
 def _check_length(
     path: Path, total: int, header_frames: int, rate: int, promised: tuple[int, int] | None
 ) -> None:
-    """Refuses truncated and too short files; counts are samples of each channel."""
+    """Rejects truncated and too short files; lengths are in samples of each channel."""
     # libsndfile estimates the length of an MP3, and corrects the header of a truncated WAV.
     if total < header_frames and path.suffix.lower() != ".mp3":
         raise InputError(
-            f"{path}: truncated: found {total} samples, its header says {header_frames}"
+            f"{path}: truncated: found {total} samples, but {header_frames} in its header"
         )
     if promised is not None:
         raise InputError(
-            f"{path}: truncated: its header promises {promised[0]} bytes of samples, "
-            f"found {promised[1]}"
+            f"{path}: truncated: found {promised[1]} bytes of samples, "
+            f"but {promised[0]} in its header"
         )
     if total / rate < MIN_SECONDS:
         raise InputError(
@@ -222,22 +222,22 @@ def _check_length(
 
 
 def _promised_bytes(extra_info: str) -> tuple[int, int] | None:
-    """Bytes by the header of a WAV and actual bytes, where libsndfile corrected the header."""
+    """Bytes in the header of a WAV and actual bytes, if libsndfile corrected the header."""
     corrected = re.search(r"data : (\d+) \(should be (\d+)\)", extra_info)
     if corrected is None:
         return None
     promised, actual = int(corrected[1]), int(corrected[2])
-    # The header of a stream cannot know the length and has the maximum.
+    # The header of a stream has the maximum length.
     return None if promised >= 0x7FFFFF00 or promised <= actual else (promised, actual)
 
 
 def resample(waveform: Waveform, from_rate: float, sample_rate: int) -> Waveform:
-    """Converts the sample rate; the same array where it is right already.
+    """Converts the sample rate; returns the same array if there is nothing to do.
 
     Args:
         waveform: Shape (samples,).
-        from_rate: Its samples per second.
-        sample_rate: Target samples per second.
+        from_rate: Samples per second of the waveform.
+        sample_rate: Samples per second of the result.
     """
     if from_rate == sample_rate:
         return waveform
@@ -248,14 +248,14 @@ def resample(waveform: Waveform, from_rate: float, sample_rate: int) -> Waveform
 def add_noise(
     waveform: Waveform, snr_db: float, name: str, seed: int, padding: int = 0
 ) -> Waveform:
-    """Adds white Gaussian noise, reproducible by name and seed.
+    """Adds white Gaussian noise, reproducibly for a name and seed.
 
     Args:
         waveform: Shape (samples,).
         snr_db: Signal-to-noise ratio in decibels.
-        name: Identifier of the utterance, which selects the noise.
-        seed: Selects the noise as well.
-        padding: Samples of noise alone, before and after.
+        name: Identifier of the utterance, part of the random seed.
+        seed: Random seed.
+        padding: Samples of pure noise to add before and after.
 
     Returns:
         Noisy waveform of shape (padding + samples + padding,).

@@ -1,6 +1,6 @@
 """Data augmentation on features: trimming, speed, vocal tract length, SpecAugment masks.
 
-Everything acts on a whole batch, with an independent draw for each utterance.
+All functions process a whole batch, with independent random values for each utterance.
 
 Legend: B batch, T frames, F mel bands.
 """
@@ -21,8 +21,8 @@ class Augment:
         quiet_ends: Share of the utterances whose quiet ends are trimmed, 0..1.
         speed: Largest relative change of speed; 0.1 gives 0.9 to 1.1 times.
         vocal_tract: Largest relative change of vocal tract length.
-        time_masks: Time masks per utterance; masked features are zero, their mean (SpecAugment,
-            Park et al. 2019, without time warping).
+        time_masks: Time masks per utterance; masked features are set to zero, their mean
+            (SpecAugment, Park et al. 2019, without time warping).
         time_mask_frames: Longest time mask in frames.
         band_masks: Frequency masks per utterance.
         band_mask_bands: Widest frequency mask in mel bands.
@@ -44,7 +44,7 @@ class Augment:
             mask: Real frames, shape (batch, frames).
 
         Returns:
-            Features and mask; the number of frames differs where speed or ends change.
+            Features and mask; the number of frames changes with speed and trimming.
         """
         if self.quiet_ends:
             features, mask = cut_quiet_ends(features, mask, self.quiet_ends)
@@ -65,7 +65,7 @@ class Augment:
 
 
 def cut_quiet_ends(features: Tensor, mask: Tensor, share: float) -> tuple[Tensor, Tensor]:
-    """Trims a random part of the quiet ends, as another endpoint detector might.
+    """Trims a random part of the quiet ends, to simulate variable endpoint detection.
 
     The quiet ends are the frames before the first and after the last one whose mean over bands is
     above 0, the mean of the active frames (``LogMel`` with ``utterance``): silence, but also the
@@ -73,8 +73,8 @@ def cut_quiet_ends(features: Tensor, mask: Tensor, share: float) -> tuple[Tensor
 
     Args:
         features: Shape (batch, frames, mel bands), zero where masked.
-        mask: Real frames, shape (batch, frames).
-        share: Share of the utterances that are trimmed.
+        mask: True for real frames, shape (batch, frames).
+        share: Share of the utterances that are trimmed, 0..1.
     """
     batch, num_frames = mask.shape
     device = features.device
@@ -101,7 +101,7 @@ def change_speed(features: Tensor, mask: Tensor, largest: float) -> tuple[Tensor
     Args:
         features: Shape (batch, frames, features), zero where masked.
         mask: Real frames, shape (batch, frames).
-        largest: Largest relative change.
+        largest: Maximum relative change.
     """
     device = features.device
     factor = 1 + largest * (2 * torch.rand(len(features), 1, device=device) - 1)  # (B, 1)
@@ -109,7 +109,7 @@ def change_speed(features: Tensor, mask: Tensor, largest: float) -> tuple[Tensor
     new = (old / factor).round().long().clamp_min(1)
     frames = torch.arange(int(new.max()), device=device)
     new_mask = frames < new
-    # First and last frames map to themselves, so that no position lies outside.
+    # First and last frames map to themselves, so no position is out of range.
     position = frames * ((old - 1).clamp_min(0) / (new - 1).clamp_min(1))
     position = torch.minimum(position, (old - 1).float())
     before = position.floor()
@@ -129,7 +129,7 @@ def warp_bands(features: Tensor, largest: float) -> Tensor:
 
     Args:
         features: Shape (batch, frames, mel bands).
-        largest: Largest relative change.
+        largest: Maximum relative change.
     """
     device = features.device
     factor = 1 + largest * (2 * torch.rand(len(features), 1, device=device) - 1)
@@ -144,13 +144,13 @@ def warp_bands(features: Tensor, largest: float) -> Tensor:
 
 
 def random_gaps(lengths: Tensor, size: int, count: int, longest: int) -> Tensor:
-    """Random masks: False inside, True elsewhere.
+    """Random masks: False within masked intervals, True elsewhere.
 
     Args:
         lengths: Length of each row, shape (batch,).
-        size: Length of the rows, padding included.
-        count: Masks in each row.
-        longest: Longest mask; lengths are uniform from 0 to this.
+        size: Length of the rows, including padding.
+        count: Number of masks in each row.
+        longest: Maximum length of a mask; lengths are uniform from 0.
 
     Returns:
         Shape (batch, size), boolean.

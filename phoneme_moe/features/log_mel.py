@@ -1,8 +1,8 @@
 """Log mel features in torch, frame shifting and frame stacking.
 
-This module and ``log_mel_numpy`` define how samples become frames. Frame ``t`` covers the samples
-``t * hop .. (t + 1) * hop``; its analysis window is centred there, with zeros beyond the ends, so a
-recording of n samples has n // hop frames and no frame ends past its end.
+Frame ``t`` covers the samples ``t * hop .. (t + 1) * hop``. Its analysis window is centred on them,
+with zeros beyond the ends, so a recording of n samples has n // hop frames and no frame extends
+past its end. ``log_mel_numpy`` has the same definition.
 
 Legend: B batch, T frames, F features of a frame.
 """
@@ -23,7 +23,7 @@ WINDOWS = {"hann": torch.hann_window, "hamming": torch.hamming_window}
 class LogMel(nn.Module):
     """Normalised log mel features, independent of the recording level.
 
-    Invariant to gain and to padding: masked frames are exactly zero and excluded from statistics.
+    Invariant to gain and padding: masked frames are exactly zero and excluded from statistics.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class LogMel(nn.Module):
         window: str = "hann",
         normalization: str = "utterance",
     ) -> None:
-        """Sizes as in ``recipe.Features``."""
+        """Settings as in ``recipe.Features``."""
         super().__init__()
         self.sample_rate = sample_rate
         self.hop = round(sample_rate * hop_ms / 1000)
@@ -61,7 +61,7 @@ class LogMel(nn.Module):
         return self.hop / self.sample_rate
 
     def num_frames(self, num_samples: int) -> int:
-        """Whole frames in ``num_samples`` samples."""
+        """Number of complete frames in ``num_samples`` samples."""
         return num_samples // self.hop
 
     def mel_energies(self, waveforms: Tensor) -> Tensor:
@@ -79,11 +79,11 @@ class LogMel(nn.Module):
         return energies.transpose(1, 2)
 
     def forward(self, waveforms: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor]:
-        """Normalised log mel frames.
+        """Computes normalised log mel features.
 
         Args:
-            waveforms: Shape (batch, samples); samples past the end are ignored.
-            num_samples: Samples of each recording, shape (batch,).
+            waveforms: Shape (batch, samples); samples beyond each recording's end are ignored.
+            num_samples: Number of samples of each recording, shape (batch,).
 
         Returns:
             Features of shape (batch, frames, features), zero where masked, and the mask of real
@@ -92,7 +92,7 @@ class LogMel(nn.Module):
         positions = torch.arange(waveforms.shape[1], device=waveforms.device)
         waveforms = waveforms * (positions < num_samples[:, None])
         if waveforms.shape[1] < self.hop:
-            # Not one whole frame in the batch.
+            # No complete frame in the batch.
             batch = len(waveforms)
             empty = waveforms.new_zeros(batch, 0, self.n_mels)
             return empty, empty.new_zeros(batch, 0, dtype=torch.bool)
@@ -112,7 +112,7 @@ class LogMel(nn.Module):
             centred = (log_mel - mean) * mask
             scale = centred.abs().amax(dim=(1, 2), keepdim=True)
         else:
-            # Over active frames only: otherwise the features would depend on surrounding silence.
+            # Over active frames only; otherwise the features would depend on surrounding silence.
             level = log_mel.amax(dim=2, keepdim=True)  # (B, T, 1)
             loudest = level.masked_fill(~mask, -torch.inf).amax(dim=1, keepdim=True)
             active = mask & (level > loudest - ACTIVE_RANGE_DB / 10 * math.log(10))
@@ -125,11 +125,11 @@ class LogMel(nn.Module):
 
 
 def shift(features: Tensor, mask: Tensor, frames: int) -> tuple[Tensor, Tensor]:
-    """Delays features by some frames: the first frame is repeated.
+    """Delays features by a number of frames, repeating the first frame.
 
     Args:
         features: Shape (batch, frames, features), zero where masked.
-        mask: Real frames, shape (batch, frames).
+        mask: True for real frames, shape (batch, frames).
         frames: Delay in frames.
     """
     if not frames:
@@ -143,16 +143,18 @@ def stack_frames(features: Tensor, mask: Tensor, stack: int) -> tuple[Tensor, Te
 
     Args:
         features: Shape (batch, frames, features), zero where masked.
-        mask: Real frames, shape (batch, frames).
-        stack: Frames in a stack.
+        mask: True for real frames, shape (batch, frames).
+        stack: Number of frames in a stack.
 
     Returns:
-        Features of shape (batch, frames / stack, stack * features), and their mask: a stack whose
-        first frame is real is real, padded with zeros.
+        Features of shape (batch, frames / stack, stack * features), and their mask: a stack is real
+        if its first frame is, and padded with zeros.
     """
     if stack == 1:
         return features, mask
-    missing = (stack - features.shape[1] % stack) % stack  # ONNX has no remainder below 0
+    missing = (
+        stack - features.shape[1] % stack
+    ) % stack  # ONNX does not support negative remainders
     features = nn.functional.pad(features, (0, 0, 0, missing))
     mask = nn.functional.pad(mask, (0, missing))
     batch, frames, width = features.shape

@@ -1,7 +1,7 @@
-"""Log mel features in NumPy, for inference without torch: the same as ``log_mel.LogMel``.
+"""Log mel features in NumPy, for inference without torch; equivalent to ``log_mel.LogMel``.
 
-A test compares the two. Long recordings are processed in blocks: energies first, then the
-normalisation statistics of the whole recording, then the features of any segment.
+Long recordings are processed in blocks: first the energies, then the normalisation statistics of
+the whole recording, then the features of segments.
 
 Legend: T frames, M mel bands.
 """
@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 from phoneme_moe.features.audio import Waveform
 
 DYNAMIC_RANGE_DB = 80.0
-"""Floor of mel energies below the loudest one of the utterance. It is relative to the recording's
-level, so that a quiet speaker is not cut off (levels of speakers differ by 20 dB)."""
+"""Floor of mel energies, relative to the loudest one of the utterance, so that quiet speakers are
+not clipped (levels of speakers differ by 20 dB)."""
 
 ACTIVE_RANGE_DB = 30.0
-"""Frames this far below the loudest one are left out of an utterance's mean and variance."""
+"""Frames this far below the loudest one are excluded from an utterance's mean and variance."""
 
-_BLOCK = 4096  # frames at a time, so that spectra of a long recording take little memory
+_BLOCK = 4096  # frames at a time, to limit the memory for spectra
 
 Floats = NDArray[np.float32]
 
@@ -38,7 +38,7 @@ class Level:
     Attributes:
         loudest: Greatest mel energy.
         mean: Mean log mel of the active frames, shape (1, mel bands) or (1, 1).
-        scale: Divides the centred log mel.
+        scale: Divisor of the centred log mel.
     """
 
     loudest: float
@@ -47,12 +47,12 @@ class Level:
 
     @property
     def quiet(self) -> float:
-        """Log mel below which a frame is quiet (``ACTIVE_RANGE_DB``)."""
+        """Log mel level below which a frame is quiet (``ACTIVE_RANGE_DB``)."""
         return _log(self.loudest) - ACTIVE_RANGE_DB / 10 * math.log(10)
 
 
 class FrontEnd:
-    """Acoustic front end: waveforms to normalised log mel features."""
+    """Acoustic front end: computes normalised log mel features of waveforms."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class FrontEnd:
         self._window = padded.astype(np.float32)
         self._filters = mel_filters(sample_rate, self.n_fft, n_mels)  # (bins, M)
         self.left = (self.n_fft - self.hop) // 2
-        """Samples of the first window before its frame."""
+        """Samples of a window before its frame."""
 
     @property
     def frame_seconds(self) -> float:
@@ -85,7 +85,7 @@ class FrontEnd:
         return self.hop / self.sample_rate
 
     def energies(self, waveform: Waveform) -> Floats:
-        """Power in each mel band of every frame, shape (frames, mel bands).
+        """Computes the power in each mel band of every frame, shape (frames, mel bands).
 
         Args:
             waveform: The whole recording, shape (samples,).
@@ -94,11 +94,11 @@ class FrontEnd:
         return self.energies_between(np.pad(waveform, (self.left, right)))
 
     def energies_between(self, samples: Waveform) -> Floats:
-        """Mel energies of a segment that includes the margins of its windows.
+        """Computes mel energies of a segment, given samples with the margins of its windows.
 
         Args:
-            samples: With ``left`` samples before the first frame and ``n_fft - hop - left`` after
-                the last one.
+            samples: Segment with ``left`` samples before the first frame and ``n_fft - hop - left``
+                after the last one.
         """
         num_frames = max(0, (len(samples) - self.n_fft + self.hop) // self.hop)
         energies = np.empty((num_frames, self.n_mels), np.float32)
@@ -111,10 +111,10 @@ class FrontEnd:
         return energies
 
     def level(self, blocks: Callable[[], Iterable[Floats]]) -> Level:
-        """Normalisation statistics from the mel energies of a recording, in blocks.
+        """Computes normalisation statistics from the mel energies of a recording, in blocks.
 
         Args:
-            blocks: Gives the energies, shape (frames, mel bands) each; iterated twice.
+            blocks: Returns an iterable of energies, shape (frames, mel bands) each; called twice.
         """
         loudest = max((float(block.max()) for block in blocks() if block.size), default=0.0)
         level = Level(loudest, np.zeros((1, 1), np.float32), 1.0)
@@ -143,24 +143,24 @@ class FrontEnd:
         return Level(level.loudest, np.full((1, 1), mean, np.float32), max(scale, 1e-3))
 
     def log_mel(self, energies: Floats, loudest: float) -> Floats:
-        """Logarithm of the floored energies, shape as given."""
+        """Logarithm of the floored energies, same shape."""
         floor = max(loudest * 10 ** (-DYNAMIC_RANGE_DB / 10), 1e-30)
         log_energies: Floats = np.log(np.maximum(energies, np.float32(floor)))
         return log_energies
 
     def normalize(self, energies: Floats, level: Level) -> Floats:
-        """Features of a segment of a recording, shape (frames, mel bands)."""
+        """Normalises energies to features, shape (frames, mel bands)."""
         centred = self.log_mel(energies, level.loudest) - level.mean
         return centred / np.float32(level.scale)
 
     def __call__(self, waveform: Waveform) -> Floats:
-        """Features of a whole recording of shape (samples,)."""
+        """Computes the features of a whole recording of shape (samples,)."""
         energies = self.energies(waveform)
         return self.normalize(energies, self.level(lambda: [energies]))
 
 
 def mel_filters(sample_rate: int, n_fft: int, n_mels: int) -> Floats:
-    """Triangles of equal width on the mel scale of HTK, shape (n_fft // 2 + 1, mel bands)."""
+    """Triangular filters on HTK's mel scale, shape (n_fft // 2 + 1, mel bands)."""
     bins = np.linspace(0, sample_rate // 2, n_fft // 2 + 1)
     top = 2595 * math.log10(1 + sample_rate / 2 / 700)
     edges = 700 * (10 ** (np.linspace(0, top, n_mels + 2) / 2595) - 1)
