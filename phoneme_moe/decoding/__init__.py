@@ -1,1 +1,1 @@
-"""Decoding: beam search, n-gram, forced alignment, scoring; independent of the experts."""
+"""Decoding and scoring: beam search, phoneme n-gram, forced alignment, phoneme error rate."""

@@ -1,9 +1,9 @@
 """Minimum Bayes risk decoding over the n-best list of a beam search.
 
-The most probable sequence minimises sentence errors. Phoneme errors are minimised by the sequence
-with the smallest expected edit distance to all others (Stolcke, Koenig & Weintraub 1997; Goel &
-Byrne 2000, with n-best lists). The scores must be log probabilities, as those of CTC-CRF are; CTC
-with a weighted n-gram has none, and gains nothing here (benchmarks/notes.md).
+The most probable sequence minimises the sentence error rate. The phoneme error rate is minimised by
+the sequence with the smallest expected edit distance to all others (Stolcke, Koenig & Weintraub
+1997; Goel & Byrne 2000, with n-best lists). Scores must be log probabilities, as for CTC-CRF; the
+scores of CTC with a weighted n-gram are not, and do not benefit (benchmarks/notes.md).
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from phoneme_moe.decoding.beam_search import Hypothesis
 
 
 def average_nbest(nbest_lists: Sequence[Sequence[Hypothesis]]) -> list[Hypothesis]:
-    """Averages the n-best lists of several passes over one utterance, the most probable first.
+    """Averages the n-best lists of several passes over one utterance; returns the best first.
 
     The probability of a hypothesis is the mean of its probabilities in the lists, 0 in a list that
     does not contain it (cf. ROVER, Fiscus 1997, which votes on words).
 
     Args:
-        nbest_lists: One list a pass, as ``beam_search`` gives them; none is empty.
+        nbest_lists: N-best list of each pass, as from ``beam_search``; not empty.
 
     Returns:
-        Each hypothesis once, as in the first list that contains it, scored by the logarithm of the
-        mean.
+        The distinct hypotheses, as in the first list that contains them, with the logarithm of the
+        mean probability as score.
     """
     first: dict[tuple[int, ...], Hypothesis] = {}
     scores: dict[tuple[int, ...], float] = {}
@@ -43,7 +43,7 @@ def average_nbest(nbest_lists: Sequence[Sequence[Hypothesis]]) -> list[Hypothesi
 
 
 def _probabilities(hypotheses: Sequence[Hypothesis]) -> NDArray[np.float64]:
-    """Posterior of each hypothesis within the list."""
+    """Posterior probability of each hypothesis within the list."""
     scores = np.array([hypothesis.score for hypothesis in hypotheses])
     probabilities: NDArray[np.float64] = np.exp(scores - scores.max())
     probabilities /= probabilities.sum()
@@ -57,12 +57,12 @@ def sort_by_bayes_risk(hypotheses: Sequence[Hypothesis]) -> list[Hypothesis]:
     ``exp(score)``. Ties keep their order.
 
     Args:
-        hypotheses: Of one utterance, as ``beam_search`` gives them.
+        hypotheses: N-best list of one utterance, as from ``beam_search``.
     """
     from rapidfuzz.distance import Levenshtein
     from rapidfuzz.process import cdist
 
-    # A character for each phoneme: many strings are compared at a time.
+    # One character per phoneme, so that many strings can be compared at once.
     texts = ["".join(map(chr, hypothesis.outputs)) for hypothesis in hypotheses]
     distances = cdist(texts, texts, scorer=Levenshtein.distance, dtype=np.uint16)
     risks = distances @ _probabilities(hypotheses)

@@ -1,8 +1,8 @@
-"""CTC prefix beam search with a phoneme n-gram, many utterances and prefixes at once.
+"""CTC prefix beam search with a phoneme n-gram, vectorised over utterances and prefixes.
 
 Graves 2012, section 7.5.3; Hannun et al. 2014, algorithm 1: the score of a prefix sums over all of
-its alignments. Vectorised over utterances and prefixes; the only loop is over frames. Prefixes are
-identified by a 64-bit hash of their phonemes.
+its alignments. The only loop is over frames. Prefixes are identified by a 64-bit hash of their
+phonemes.
 
 Legend: B utterances, K prefixes in the beam, T frames, P outputs with the blank first.
 """
@@ -30,10 +30,8 @@ class Hypothesis:
     Attributes:
         outputs: Output indices in order, without blanks.
         score: ``acoustic + lm_weight * language + insertion_bonus * len(outputs)``.
-        acoustic: Log probability by the posteriors, summed over the alignments whose prefixes
-        stayed
-            in the beam.
-        language: Log probability by the n-gram, the end included; 0 without an n-gram.
+        acoustic: Log probability from the posteriors, summed over the alignments within the beam.
+        language: Log probability from the n-gram, including the end; 0 without an n-gram.
     """
 
     outputs: tuple[int, ...]
@@ -51,24 +49,24 @@ def beam_search(
     insertion_bonus: float = 0.0,
     nbest: int = 1,
 ) -> list[list[Hypothesis]]:
-    """The n-best hypotheses of each utterance; exact in a beam that holds all prefixes.
+    """Finds the n-best hypotheses of each utterance; exact if the beam holds all prefixes.
 
-    Ties are resolved by the order of parents and then of outputs: the same on all machines and in
-    every batch.
+    Ties are resolved by the order of parents, then of outputs, so results do not depend on the
+    machine or the batch.
 
     Args:
-        log_posteriors: Natural logarithms, shape (batch, frames, outputs).
+        log_posteriors: Log posteriors, shape (batch, frames, outputs).
         num_frames: Real frames of each utterance, shape (batch,).
         beam: Beam width, 1 or more.
         language_model: N-gram over the outputs without the blank, in their order.
-        lm_weight: Multiplies log probabilities of the n-gram, 0 or more.
+        lm_weight: Factor on log probabilities of the n-gram, 0 or more.
         insertion_bonus: Added to the score for each phoneme.
-        nbest: Most hypotheses of an utterance, 1 or more.
+        nbest: Maximum number of hypotheses of an utterance, 1 or more.
 
     Returns:
         The distinct hypotheses of each utterance, best first.
     """
-    # Longest first: the utterances still running are then the first rows; padding is never read.
+    # Longest first, so that the unfinished utterances are the first rows; padding is never read.
     order = np.argsort(-num_frames, kind="stable")
     lengths = num_frames[order]
     search = _Search(
@@ -100,8 +98,8 @@ class _Search:
         self.next_states = (
             np.zeros((1, outputs - 1), np.int64) if model is None else model.next_states
         )
-        # Log probability of each output and what it adds to the score, shape (states, outputs). The
-        # blank adds nothing; the end, the n-gram's last column, is kept apart.
+        # Log probability of each output and its contribution to the score, shape (states, outputs):
+        # 0 for the blank. The end, the last column of the n-gram, is stored separately.
         self.language = np.roll(log_probabilities.astype(np.float64), 1, axis=1)
         self.ends = self.language[:, 0].copy()
         self.language[:, 0] = 0.0
@@ -110,25 +108,25 @@ class _Search:
         shape = (batch, beam)
         self.in_blank = np.full(
             shape, _IMPOSSIBLE
-        )  # log probability of the alignments that end in blank
+        )  # log probability of alignments that end in blank
         self.in_phoneme = np.full(shape, _IMPOSSIBLE)
         self.last = np.full(shape, BLANK)
         self.length = np.zeros(shape, np.int64)
         self.state = np.full(shape, 0 if model is None else model.start_state)
         self.language_scores = np.zeros(shape)
         self.hash = np.full(shape, _UNUSED)
-        self.parent = np.full(shape, _NO_PARENT)  # hash without the last phoneme
+        self.parent = np.full(shape, _NO_PARENT)  # hash of the prefix without its last phoneme
         # The search starts from the empty prefix.
         self.in_blank[:, 0], self.hash[:, 0] = 0.0, _EMPTY
 
     def step(self, frame: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Extends the prefixes of the first B utterances by a frame.
+        """Extends the prefixes of the first B utterances by one frame.
 
         Args:
             frame: Log posteriors, shape (B, P).
 
         Returns:
-            Of each new prefix, slot of its parent times P plus the output it adds, blank for none;
+            Slot of the parent times P, plus the added output (blank for none), of each new prefix;
             shape (B, K).
         """
         rows, outputs = frame.shape
@@ -136,14 +134,14 @@ class _Search:
         in_blank, in_phoneme, last = self.in_blank[on], self.in_phoneme[on], self.last[on]
         all_rows, slots = np.arange(rows)[:, None], np.arange(last.shape[1])
         either = np.logaddexp(in_blank, in_phoneme)
-        # Score of each prefix extended by each output; the blank column is the prefix itself.
+        # Score of each prefix extended by each output; the blank column is the unchanged prefix.
         with_output = either[:, :, None] + frame[:, None, :]  # (B, K, P)
         stays_in_blank = with_output[:, :, BLANK].copy()
         repeated = np.take_along_axis(frame, last, axis=1)
         stays_in_phoneme = in_phoneme + repeated
-        # A phoneme that follows itself needs a blank between.
+        # A repeated phoneme needs a blank in between.
         with_output[all_rows, slots, last] = in_blank + repeated
-        # An extension that equals another prefix in the beam is merged into it.
+        # Extensions that equal another prefix in the beam are merged into it.
         row, child, parent = _families(self.parent[on], self.hash[on])
         merged = (row, parent, last[row, child])
         stays_in_phoneme[row, child] = np.logaddexp(
@@ -162,13 +160,13 @@ class _Search:
         self.in_blank[on] = np.where(new, _IMPOSSIBLE, stays_in_blank[all_rows, source])
         extended = with_output[all_rows, source, output]
         self.in_phoneme[on] = np.where(new, extended, stays_in_phoneme[all_rows, source])
-        # There may be fewer prefixes than slots: an impossible one is none.
+        # There may be fewer prefixes than slots; unused slots are impossible.
         unused = (extended == _IMPOSSIBLE).nonzero()
         self.hash[unused], self.parent[unused] = _UNUSED, _NO_PARENT
         return move
 
     def _keep(self, source: NDArray[np.int64], output: NDArray[np.int64]) -> None:
-        """Replaces the prefixes by their best extensions."""
+        """Keeps the best extensions as the new prefixes."""
         on = slice(len(source))
 
         def of_parent(values: NDArray[Any]) -> NDArray[Any]:
@@ -185,11 +183,11 @@ class _Search:
         self.hash[on] = np.where(new, mixed ^ (mixed >> _SHIFT), before)
 
     def end(self, moves: list[NDArray[np.int64]], nbest: int) -> list[list[Hypothesis]]:
-        """Traces the best prefixes back to the first frame.
+        """Traces the best prefixes back and returns the hypotheses.
 
         Args:
             moves: Output of ``step`` for each frame.
-            nbest: Most hypotheses of an utterance.
+            nbest: Maximum number of hypotheses of an utterance.
         """
         acoustic = np.logaddexp(self.in_blank, self.in_phoneme)
         language = self.language_scores + self.ends[self.state]
@@ -218,14 +216,14 @@ class _Search:
 def _families(
     parents: NDArray[np.uint64], prefixes: NDArray[np.uint64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Pairs of a prefix and its parent in the same beam: utterance, child slot, parent slot.
+    """Finds pairs of a prefix and its parent in the same beam: utterance, child slot, parent slot.
 
     Args:
         parents: Hash of each prefix's parent, shape (batch, beam).
         prefixes: Hash of each prefix; distinct within an utterance.
     """
     batch, beam = prefixes.shape
-    # Sorted and searched: comparing all pairs of a wide beam would take too long.
+    # Sort and search, since comparing all pairs in a wide beam would take too long.
     apart = np.arange(batch, dtype=np.uint64)[:, None] * _FACTOR
     hashes, wanted = (prefixes + apart).ravel(), (parents + apart).ravel()
     order = np.argsort(hashes)
@@ -235,7 +233,7 @@ def _families(
 
 
 def _best(scores: NDArray[np.float64], count: int) -> NDArray[np.int64]:
-    """Indices of the ``count`` greatest, ascending, shape (batch, count); ties: the first."""
+    """Indices of the ``count`` greatest, ascending, shape (batch, count); the first of ties."""
     least = np.partition(scores, -count, axis=1)[:, -count, None]
     best = scores >= least
     if np.count_nonzero(best) > count * len(scores):

@@ -1,16 +1,16 @@
 """CTC-CRF: CTC with a phoneme trigram, normalised over all phoneme sequences.
 
-CTC assumes independent frames. Here every path is also weighted by an n-gram, and the likelihood
-is normalised over all paths of all phoneme sequences (Xiang & Ou 2019; with another topology this
-is lattice-free MMI, Povey et al. 2016):
+CTC assumes independent frames. CTC-CRF also weights every path by an n-gram and normalises the
+likelihood over all paths of all phoneme sequences (Xiang & Ou 2019; lattice-free MMI, Povey et al.
+2016, does so with another topology):
 
     log P(phonemes) = log CTC(phonemes) + log n-gram(phonemes) - log partition function
 
-A state of the denominator is the last two phonemes and whether the last frame was blank. For one
-last phoneme the transitions to all others are a matrix product, so a frame is one batched product.
+A state of the denominator consists of the last two phonemes and whether the last frame was blank.
+Given the last phoneme, the transitions are a matrix product, so a frame takes one batched product.
 
-Legend: B batch, T frames, P outputs with the blank first, S phonemes, J last phoneme, I the one
-before it; index 0 of J and I is the start of the utterance.
+Legend: B batch, T frames, P outputs with the blank first, S phonemes, J last phoneme, I second to
+last phoneme; index 0 of J and I is the start of the utterance.
 """
 
 from __future__ import annotations
@@ -27,17 +27,16 @@ from phoneme_moe.decoding.ngram import PhonemeNgram
 from phoneme_moe.decoding.phonemes import BLANK
 
 ORDER = 3
-"""Of the n-gram: the highest whose histories all fit into a table."""
+"""Order of the n-gram: the highest for which a table of all histories is practical."""
 
 
 @dataclass(frozen=True)
 class Trigram:
-    """Probabilities of a phoneme n-gram for all histories of two.
+    """Probabilities of a phoneme n-gram for all histories of two phonemes.
 
     Attributes:
-        follows: Of each phoneme given the last one and the one before it, shape (J, I, S); 0 stands
-            for the start of the utterance.
-        ends: Of the end of the utterance, shape (J, I).
+        follows: Probability of each phoneme given the last two, shape (J, I, S).
+        ends: Probability of the end of the utterance, shape (J, I).
     """
 
     follows: Tensor
@@ -48,25 +47,28 @@ class Trigram:
         """Tabulates an n-gram.
 
         Args:
-            ngram: Of a higher order than ``ORDER``, contexts are cut to two phonemes.
+            ngram: The n-gram; if its order exceeds ``ORDER``, contexts are truncated to two
+                phonemes.
         """
         size = len(ngram.symbols)
-        first = np.append(ngram.start_state, ngram.next_states[0])  # of the one before
+        first = np.append(
+            ngram.start_state, ngram.next_states[0]
+        )  # states of the second to last phoneme
         state = np.full((size + 1, size + 1), ngram.start_state)
         state[1:] = ngram.next_states[first].T
         probabilities = torch.from_numpy(np.exp(ngram.log_probabilities))[torch.from_numpy(state)]
         return cls(probabilities[..., :-1].contiguous(), probabilities[..., -1].contiguous())
 
     def to(self, device: torch.device) -> Trigram:
-        """The tables on another device."""
+        """Copies the tables to a device."""
         return Trigram(self.follows.to(device), self.ends.to(device))
 
     def log_probability(self, phonemes: Tensor, lengths: Tensor) -> Tensor:
-        """Log probability of whole utterances, the end included, shape (batch,).
+        """Log probability of whole utterances, including the end, shape (batch,).
 
         Args:
-            phonemes: Outputs from 1, shape (batch, longest).
-            lengths: Phonemes of each utterance, shape (batch,).
+            phonemes: Phonemes as output indices (from 1), shape (batch, longest).
+            lengths: Number of phonemes of each utterance, shape (batch,).
         """
         real = torch.arange(phonemes.shape[1], device=phonemes.device) < lengths[:, None]
         padded = torch.nn.functional.pad(phonemes * real, (2, 0))
@@ -78,19 +80,19 @@ class Trigram:
 
 
 def log_partition(log_posteriors: Tensor, mask: Tensor, trigram: Trigram) -> Tensor:
-    """Log partition function: over all phoneme sequences, CTC times n-gram probability, summed.
+    """Log partition function: sum of CTC times n-gram probability over all phoneme sequences.
 
-    With 39 phonemes it holds 13 kB for each frame of each utterance until the backward pass.
+    With 39 phonemes it stores 13 kB per frame and utterance for the backward pass.
 
     Args:
-        log_posteriors: Natural logarithms, blank first, shape (batch, frames, outputs).
-        mask: Real frames, which come first, shape (batch, frames).
-        trigram: On the same device.
+        log_posteriors: Log posteriors, blank first, shape (batch, frames, outputs).
+        mask: True for real frames, followed by padding, shape (batch, frames).
+        trigram: The n-gram, on the same device.
 
     Returns:
         Shape (batch,), float32; differentiable once, with respect to the posteriors.
     """
-    # torch leaves ``apply`` of a custom function untyped.
+    # ``apply`` of a custom torch function is untyped.
     total: Tensor = _LogSum.apply(  # type: ignore[no-untyped-call]
         log_posteriors, mask, trigram.follows, trigram.ends
     )
@@ -100,15 +102,15 @@ def log_partition(log_posteriors: Tensor, mask: Tensor, trigram: Trigram) -> Ten
 class _LogSum(torch.autograd.Function):
     """Forward-backward algorithm (Rabiner 1989, section III), scaled in every frame.
 
-    For each last phoneme it keeps two matrices (B, I): paths that end in the phoneme, and paths
-    that end in blanks after it.
+    For each last phoneme it keeps two matrices (B, I): for paths that end in the phoneme, and for
+    paths that end in blanks after it.
     """
 
     @staticmethod
     def forward(
         ctx: Any, log_posteriors: Tensor, mask: Tensor, follows: Tensor, ends: Tensor
     ) -> Tensor:
-        # Padding becomes frames that are blank with probability 1.
+        # Padding is replaced by frames with blank probability 1.
         padded = log_posteriors.float().masked_fill(~mask[..., None], -torch.inf)
         padded[..., BLANK].masked_fill_(~mask, 0)
         frames = padded.exp_().transpose(0, 1).contiguous()  # (T, B, P)
@@ -117,7 +119,7 @@ class _LogSum(torch.autograd.Function):
         repeats = _repeats(follows)
         sums = frames.new_empty(steps + 1, 2, size + 1, batch, size + 1)
         sums[0], sums[:, 0, 0] = 0, 0
-        sums[0, 1, 0, :, 0] = 1  # nothing but blanks so far
+        sums[0, 1, 0, :, 0] = 1  # only blanks so far
         scales = frames.new_empty(steps, batch)
         for step, frame in enumerate(frames):
             in_phoneme, in_blank = sums[step]
@@ -145,7 +147,7 @@ class _LogSum(torch.autograd.Function):
         to_phoneme = to_blank
         for step in range(len(frames) - 1, -1, -1):
             then_phoneme, then_blank = sums[step + 1]
-            # Share of all paths that pass through each output in this frame.
+            # Share of the paths that emit each output in this frame.
             occupancy[step, :, 1:] = (then_phoneme[1:] * to_phoneme[1:]).sum(dim=-1).T
             occupancy[step, :, BLANK] = (then_blank * to_blank).sum(dim=(0, 2))
             frame = frames[step] / scales[step][:, None]
@@ -160,10 +162,10 @@ class _LogSum(torch.autograd.Function):
 
 
 def _repeats(follows: Tensor) -> Tensor:
-    """Probability that the last phoneme follows itself, shape (S, I, 1)."""
+    """Probability that the last phoneme is repeated, shape (S, I, 1)."""
     return torch.diagonal(follows[1:], dim1=0, dim2=2).T.unsqueeze(-1).contiguous()
 
 
 def _diagonal(new: Tensor) -> Tensor:
-    """Entries of (J, B, S) whose phoneme is the last one, shape (S, B); a view."""
+    """Entries of (J, B, S) whose phoneme repeats the last one, shape (S, B); a view."""
     return torch.diagonal(new[1:], dim1=0, dim2=2).T

@@ -24,11 +24,11 @@ class Segment:
     """A decoded phoneme.
 
     Attributes:
-        phoneme: Its symbol.
+        phoneme: The phoneme symbol.
         start: Start in seconds.
-        end: End in seconds; never past the end of the recording.
+        end: End in seconds, at most the end of the recording.
         confidence: Probability that the phoneme is correct, 0..1.
-        experts: Mean weight of each expert over its frames, by name; empty without experts.
+        experts: Mean weight of each expert in the segment, by name; empty without experts.
     """
 
     phoneme: str
@@ -43,16 +43,16 @@ class Decoding:
     """Decoding settings, tuned on dev (``evaluation.calibrate``).
 
     Attributes:
-        temperature: Divides log posteriors for confidence scores (Guo et al. 2017).
-        language_model: N-gram of the run's training phonemes; None in old runs and for tokens.
-        lm_weight: Multiplies the log probabilities of the n-gram in beam search.
+        temperature: Divisor of log posteriors for confidence scores (Guo et al. 2017).
+        language_model: N-gram of the run's training phonemes; None for old runs and for tokens.
+        lm_weight: Factor on the log probabilities of the n-gram in beam search.
         insertion_bonus: Added to the score of a hypothesis for each phoneme.
         beam: Default beam width; None for greedy decoding.
         minimum_bayes_risk: Whether beam search returns the hypothesis with the smallest expected
-            edit distance, not the most probable one (``decoding.bayes_risk``).
-        num_shifts: Passes over the input whose n-best lists are averaged, where minimum Bayes risk
-            is used (test-time augmentation). A frame of posteriors spans several feature frames, so
-            each pass shifts the input by one more of them.
+            edit distance instead of the most probable one (``decoding.bayes_risk``).
+        num_shifts: Number of passes over the input whose n-best lists are averaged for minimum
+            Bayes risk (test-time augmentation); each pass shifts the input by one more feature
+            frame.
     """
 
     temperature: float = 1.0
@@ -64,7 +64,7 @@ class Decoding:
     num_shifts: int = 1
 
     def beam_for(self, beam: int | None) -> int | None:
-        """Beam width to use; None for greedy decoding.
+        """Returns the beam width to use; None for greedy decoding.
 
         Args:
             beam: Requested beam width: 0 for greedy decoding, None for the default.
@@ -72,10 +72,10 @@ class Decoding:
         return (self.beam if beam is None else beam) or None
 
     def shifts_for(self, beam: int | None) -> int:
-        """Passes over the input that decoding needs, each shifted by one more feature frame.
+        """Returns the number of passes over the input that decoding needs.
 
         Args:
-            beam: As for ``beam_for``.
+            beam: As in ``beam_for``.
         """
         return self.num_shifts if self.minimum_bayes_risk and self.beam_for(beam) is not None else 1
 
@@ -87,15 +87,15 @@ class Decoding:
         nbest: int = 1,
         shifted: Sequence[tuple[NDArray[np.float32], NDArray[np.int64]]] = (),
     ) -> list[list[Hypothesis]]:
-        """N-best hypotheses of each utterance by beam search, best first.
+        """Finds the n-best hypotheses of each utterance by beam search, best first.
 
         With ``minimum_bayes_risk`` they are sorted by expected edit distance.
 
         Args:
-            log_posteriors: Natural logarithms, shape (batch, frames, outputs).
+            log_posteriors: Log posteriors, shape (batch, frames, outputs).
             num_frames: Real frames of each utterance, shape (batch,).
             beam: Beam width, 1 or more.
-            nbest: Most hypotheses of an utterance.
+            nbest: Maximum number of hypotheses of an utterance.
             shifted: Posteriors and numbers of frames of the shifted passes (``num_shifts``), whose
                 n-best lists ``minimum_bayes_risk`` averages.
         """
@@ -120,7 +120,7 @@ class Decoding:
         return [sort_by_bayes_risk(hypotheses)[:nbest] for hypotheses in averaged]
 
     def to_document(self) -> DecodingDocument:
-        """The settings as data, for ``decoding.json``."""
+        """Converts the settings to the content of ``decoding.json``."""
         ngram = self.language_model
         return DecodingDocument(
             version=1,
@@ -134,19 +134,19 @@ class Decoding:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The settings as JSON has them."""
+        """Converts the settings to plain JSON data."""
         return self.to_document().model_dump(mode="json")
 
     @classmethod
     def from_json(cls, data: Any, where: str) -> Decoding:
-        """Checks and converts the content of ``decoding.json``.
+        """Validates and converts the content of ``decoding.json``.
 
         Args:
-            data: As ``to_json`` gives it; the former keys ``least_risk`` and ``phases`` are read.
-            where: The file, for messages.
+            data: Data from ``to_json``; the old keys ``least_risk`` and ``phases`` are accepted.
+            where: The file, for error messages.
 
         Raises:
-            InputError: Names the first wrong key.
+            InputError: A key is wrong; the message names it.
         """
         return cls.from_document(DecodingDocument.parse(data, where), where)
 
@@ -156,7 +156,7 @@ class Decoding:
 
         Args:
             document: The content.
-            where: The file, for messages.
+            where: The file, for error messages.
 
         Raises:
             InputError: The n-gram is not valid.
@@ -177,14 +177,14 @@ class Decoding:
 
 
 def greedy_decode(log_posteriors: NDArray[np.float32]) -> tuple[list[int], NDArray[np.int64]]:
-    """Best-path decoding: repeats merged, blanks removed (Graves et al. 2006, section 3.2).
+    """Best-path decoding: repetitions merged, blanks removed (Graves et al. 2006, section 3.2).
 
     Args:
-        log_posteriors: Shape (frames, outputs).
+        log_posteriors: Log posteriors, shape (frames, outputs).
 
     Returns:
-        The phonemes as output indices, and the first frame of each and the one after its last,
-        shape (phonemes, 2).
+        The phonemes as output indices, and their frame spans (first frame, end), shape (phonemes,
+        2).
     """
     best = log_posteriors.argmax(axis=1)
     edges = np.flatnonzero(np.diff(best, prepend=-1, append=-1))
@@ -202,10 +202,10 @@ def confidences(
     """Confidence of each phoneme: its mean posterior over the frames that emit it, 0..1.
 
     Args:
-        log_posteriors: Shape (frames, outputs).
+        log_posteriors: Log posteriors, shape (frames, outputs).
         outputs: The phonemes as output indices.
-        spans: Their frames, shape (phonemes, 2).
-        temperature: Above 1 lowers confidence (Guo et al. 2017).
+        spans: Frame spans of the phonemes, shape (phonemes, 2).
+        temperature: Values above 1 lower the confidence (Guo et al. 2017).
     """
     scaled = log_posteriors / temperature
     top = scaled.max(axis=1, keepdims=True)

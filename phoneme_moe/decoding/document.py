@@ -9,10 +9,10 @@ from pydantic import AliasChoices, Field
 from phoneme_moe.documents import Document
 
 MOST_ORDER = 5
-MOST_SYMBOLS = 1000  # n-grams of the highest order as numbers stay below 2^63
+MOST_SYMBOLS = 1000  # so that n-grams of the highest order, as numbers, stay below 2^63
 MOST_TIMES = 10**9
 MAX_SHIFTS = 8
-"""Most feature frames in one frame of posteriors."""
+"""Maximum number of feature frames in one frame of posteriors."""
 
 
 class NgramDocument(Document):
@@ -20,12 +20,12 @@ class NgramDocument(Document):
 
     version: Literal[1]
     order: Annotated[int, Field(ge=1, le=MOST_ORDER)]
-    """Phonemes in the longest n-gram."""
+    """Number of phonemes in the longest n-gram."""
     symbols: Annotated[list[str], Field(min_length=1, max_length=MOST_SYMBOLS)]
     """The phonemes, each once."""
     counts: dict[str, dict[str, Annotated[int, Field(ge=1, le=MOST_TIMES)]]]
-    """By context, how often each phoneme followed it: phonemes separated by spaces, ``<s>`` before
-    the utterance, ``</s>`` its end."""
+    """Counts of the phonemes that follow each context. Contexts are phonemes separated by spaces,
+    with ``<s>`` for the start of the utterance; ``</s>`` is its end."""
 
 
 class DecodingDocument(Document):
@@ -33,7 +33,7 @@ class DecodingDocument(Document):
 
     version: Literal[1]
     temperature: Annotated[float, Field(ge=1e-3, le=100)]
-    """Divides log posteriors for confidence scores."""
+    """Divisor of log posteriors for confidence scores."""
     weight: Annotated[float, Field(ge=0, le=100)]
     """Language model weight in beam search."""
     bonus: Annotated[float, Field(ge=-100, le=100)]
@@ -43,13 +43,13 @@ class DecodingDocument(Document):
     minimum_bayes_risk: Annotated[
         bool, Field(validation_alias=AliasChoices("minimum_bayes_risk", "least_risk"))
     ] = False
-    """Whether beam search returns the hypothesis with the lowest expected number of errors, not
-    the most probable one."""
+    """Whether beam search returns the hypothesis with the lowest expected number of errors instead
+    of the most probable one."""
     num_shifts: Annotated[
         int,
         Field(ge=1, le=MAX_SHIFTS, validation_alias=AliasChoices("num_shifts", "phases")),
     ] = 1
-    """Copies of the input, each shifted by one more feature frame, whose n-best lists are
-    averaged."""
+    """Number of passes over the input, each shifted by one more feature frame, whose n-best lists
+    are averaged."""
     language_model: NgramDocument | None = None
     """N-gram of the run's training phonemes; null for tokens."""

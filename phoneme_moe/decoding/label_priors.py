@@ -1,8 +1,8 @@
-"""CTC with label priors, whose alignments give usable phoneme times.
+"""CTC with label priors, for accurate phoneme times from alignments.
 
-Plain CTC is peaky: it emits a phoneme in a frame or two and blanks elsewhere, so its alignment
-tells little of when a phoneme begins and ends. Dividing each output by a power of its prior takes
-that advantage from the blank, and phonemes fill their duration (Zeyer et al. 2021; Huang et al.
+Plain CTC is peaky: it emits a phoneme in one or two frames and blanks elsewhere, so alignments do
+not show when a phoneme begins and ends. Dividing each output by a power of its prior removes the
+advantage of the blank, and phonemes extend over their duration (Zeyer et al. 2021; Huang et al.
 2024, "Less peaky and more accurate CTC forced alignment by label priors").
 
 Legend: B batch, T frames, P outputs with the blank first.
@@ -18,12 +18,12 @@ from phoneme_moe.decoding.phonemes import BLANK
 
 
 def subtract_prior(log_posteriors: Tensor, log_prior: Tensor, scale: float) -> Tensor:
-    """Log posteriors less the scaled label prior: ``log p - scale * log prior``.
+    """Subtracts the scaled label prior: ``log p - scale * log prior``.
 
     Args:
-        log_posteriors: Shape (..., outputs).
+        log_posteriors: Log posteriors, shape (..., outputs).
         log_prior: Logarithm of the prior probability of each output, shape (outputs,).
-        scale: 0 leaves the posteriors as they are.
+        scale: Exponent of the prior; 0 for no prior.
     """
     return log_posteriors - scale * log_prior
 
@@ -31,7 +31,7 @@ def subtract_prior(log_posteriors: Tensor, log_prior: Tensor, scale: float) -> T
 def unnormalized_ctc_loss(
     scores: Tensor, num_frames: Tensor, targets: Tensor, target_lengths: Tensor
 ) -> Tensor:
-    """CTC loss of scores that need not be log probabilities.
+    """CTC loss of unnormalised scores.
 
     ``-log`` of the sum over alignments of the product of ``exp(scores)``. The gradient of torch's
     ``ctc_loss`` is correct for normalised scores only, so the scores are normalised first and the
@@ -40,11 +40,11 @@ def unnormalized_ctc_loss(
     Args:
         scores: Shape (batch, frames, outputs), blank first.
         num_frames: Real frames of each utterance, shape (batch,).
-        targets: Phonemes, shape (batch, longest).
+        targets: Phonemes as output indices, shape (batch, longest).
         target_lengths: Number of phonemes of each utterance, shape (batch,).
 
     Returns:
-        Shape (batch,); may be negative. Infinite where the phonemes need more frames.
+        Shape (batch,); may be negative, and infinite if there are too few frames for the phonemes.
     """
     normaliser = scores.logsumexp(dim=-1)  # (B, T)
     real = torch.arange(scores.shape[1]) < num_frames[:, None]

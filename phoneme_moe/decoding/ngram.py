@@ -1,8 +1,8 @@
 """Phoneme n-gram with interpolated modified Kneser-Ney smoothing.
 
-Chen & Goodman 1998, section 3. An n-gram is stored as a number in base S + 1 with a digit for each
-of its phonemes: 0 is the start or end of the utterance, 1 the first symbol. Thus n-grams of all
-lengths are sorted and searched as numbers, and dropping the first phoneme is a remainder.
+Chen & Goodman 1998, section 3. An n-gram is stored as a number in base S + 1 with one digit per
+phoneme: 0 is the start or end of the utterance, 1 the first symbol. N-grams of all lengths can thus
+be sorted and searched as numbers, and the first phoneme is dropped by a remainder.
 
 Legend: S symbols, N states.
 """
@@ -22,22 +22,22 @@ from phoneme_moe.errors import InputError
 
 BEGIN, END = "<s>", "</s>"
 
-_DEFAULT_DISCOUNTS = (0.0, 0.5, 1.0, 1.5)  # of KenLM, where counts are too few to estimate
+_DEFAULT_DISCOUNTS = (0.0, 0.5, 1.0, 1.5)  # as in KenLM, if there are too few counts
 
 
 @dataclass(frozen=True)
 class PhonemeNgram:
-    """A phoneme n-gram as tables, in which decoders look up many prefixes at once.
+    """A phoneme n-gram in the form of tables, for vectorised lookup.
 
-    A state is the longest suffix of the history, up to ``order - 1`` phonemes, that was seen in
-    training. Longer, unseen histories have the same probabilities (Kneser & Ney 1995), so the
-    states are exact.
+    A state is the longest suffix of the history, up to ``order - 1`` phonemes, that occurs in
+    training. Longer, unseen histories have the same probabilities (Kneser & Ney 1995), so this is
+    exact.
 
     Attributes:
         symbols: The phonemes in order.
         order: Length of the longest n-gram, 1 to ``MOST_ORDER``.
-        counts: Count of each n-gram by its number.
-        log_probabilities: Natural logarithm for each next symbol, shape (states, symbols + 1); the
+        counts: Count of each n-gram, by its number.
+        log_probabilities: Log probability of each next symbol, shape (states, symbols + 1); the
             last column is the end of the utterance.
         next_states: State after each symbol, shape (states, symbols).
         start_state: State before the first phoneme.
@@ -57,19 +57,19 @@ class PhonemeNgram:
         probabilities, next_states = _tables(levels, contexts, base)
         object.__setattr__(self, "log_probabilities", np.log(probabilities).astype(np.float32))
         object.__setattr__(self, "next_states", next_states)
-        # The first of the longest contexts: nothing but the beginning.
+        # The first of the longest contexts, which consists of start symbols only.
         object.__setattr__(self, "start_state", len(next_states) - len(contexts[-1]))
 
     @classmethod
     def estimate(
         cls, utterances: Iterable[Sequence[str]], symbols: Sequence[str], order: int = 4
     ) -> PhonemeNgram:
-        """Counts the n-grams of training utterances.
+        """Estimates an n-gram from training utterances.
 
         Args:
-            utterances: The phonemes of each; phonemes that are no symbols are left out.
+            utterances: Phonemes of each utterance; phonemes outside the set are ignored.
             symbols: The phoneme set.
-            order: 1 to ``MOST_ORDER``.
+            order: Length of the longest n-gram, 1 to ``MOST_ORDER``.
         """
         phonemes = PhonemeSet(tuple(symbols), has_blank=True)  # its outputs are the digits
         base = phonemes.num_outputs
@@ -84,16 +84,16 @@ class PhonemeNgram:
     def next_state(
         self, states: NDArray[np.int64], symbols: NDArray[np.int64]
     ) -> NDArray[np.int64]:
-        """States after further phonemes.
+        """Returns the states after one further phoneme each.
 
         Args:
-            states: Of any shape.
-            symbols: Indices of symbols from 0, of the same shape.
+            states: States, any shape.
+            symbols: Indices of the next symbols from 0, same shape.
         """
         return self.next_states[states, symbols]
 
     def log_probability(self, phonemes: Sequence[str]) -> float:
-        """Natural logarithm of the probability of an utterance, its end included.
+        """Log probability of an utterance, including its end.
 
         Raises:
             InputError: A phoneme is not among the symbols.
@@ -105,10 +105,10 @@ class PhonemeNgram:
         return total + float(self.log_probabilities[state, -1])
 
     def perplexity(self, utterances: Iterable[Sequence[str]]) -> float:
-        """Perplexity of the phonemes and ends of utterances, 1 or more.
+        """Perplexity of utterances, including their ends, 1 or more.
 
         Args:
-            utterances: The phonemes of each; at least one utterance.
+            utterances: Phonemes of each utterance; at least one utterance.
 
         Raises:
             InputError: A phoneme is not among the symbols.
@@ -118,7 +118,7 @@ class PhonemeNgram:
         return float(np.exp(-total / sum(len(phonemes) + 1 for phonemes in sequences)))
 
     def to_document(self) -> NgramDocument:
-        """The counts as data: for each context, how often each phoneme followed it."""
+        """Converts the counts to a document."""
         base = len(self.symbols) + 1
         before, after = (BEGIN, *self.symbols), (END, *self.symbols)
         counts: dict[str, dict[str, int]] = {}
@@ -130,14 +130,14 @@ class PhonemeNgram:
 
     @classmethod
     def from_document(cls, document: NgramDocument, where: str) -> PhonemeNgram:
-        """The n-gram of checked data.
+        """Creates the n-gram from a document.
 
         Args:
-            document: As ``to_document`` gives it.
-            where: The file and the key, for messages.
+            document: The counts, from ``to_document``.
+            where: The file and the key, for error messages.
 
         Raises:
-            InputError: A symbol or a context is no phoneme of the set.
+            InputError: A symbol or context is not valid.
         """
         symbols = document.symbols
         for place, symbol in enumerate(symbols):
@@ -176,8 +176,8 @@ _Level = tuple[NDArray[np.int64], NDArray[np.int64]]
 def _levels(counts: Mapping[int, int], order: int, base: int) -> list[_Level]:
     """N-grams of all lengths, shortest first.
 
-    The longest, and those at the start of an utterance, have the counts of the training data.
-    Shorter ones count the distinct phonemes before them, the start of the utterance included
+    The longest n-grams, and those at the start of an utterance, have the counts of the training
+    data. Shorter ones count the distinct phonemes before them, including the start of the utterance
     (Chen & Goodman 1998, section 2.7).
     """
     grams = np.fromiter(counts.keys(), np.int64, len(counts))
@@ -197,12 +197,12 @@ def _levels(counts: Mapping[int, int], order: int, base: int) -> list[_Level]:
 def _tables(
     levels: list[_Level], contexts: list[NDArray[np.int64]], base: int
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Tables of next-symbol probabilities and next states.
+    """Computes the tables of next-symbol probabilities and next states.
 
     Args:
         levels: N-grams by length.
-        contexts: Contexts of each level, ascending, 0 included. Together they are the states.
-        base: Symbols + 1.
+        contexts: Contexts of each level, ascending, including 0; together they are the states.
+        base: Number of symbols + 1.
 
     Returns:
         Shapes (states, symbols + 1) and (states, symbols).
@@ -210,7 +210,7 @@ def _tables(
     rows, follow = [np.full((1, base), 1 / base)], [np.zeros((1, base - 1), np.int64)]
     shorter, first = contexts[0], 0
     for size, ((grams, times), current) in enumerate(zip(levels, contexts, strict=True), 1):
-        # Without its first phoneme, a context is one of the previous level.
+        # Without its first phoneme, a context belongs to the previous level.
         back = np.searchsorted(shorter, current % base ** max(size - 2, 0))
         context, following = np.searchsorted(current, grams // base), grams % base - 1
         discount = _discounts(times)[np.minimum(times, 3)]

@@ -1,4 +1,4 @@
-"""Phoneme sets: the symbols of a model in the order of its outputs."""
+"""Phoneme sets: the phonemes of a model in the order of its outputs."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class PhonemeSet:
         offset = int(self.has_blank)
         indices = {symbol: index + offset for index, symbol in enumerate(self.symbols)}
         if len(indices) != len(self.symbols):
-            raise ValueError("a phoneme set names a phoneme twice")
+            raise ValueError("a phoneme occurs twice in the phoneme set")
         object.__setattr__(self, "_indices", indices)
 
     @property
     def num_outputs(self) -> int:
-        """Number of outputs, the blank included."""
+        """Number of outputs, including the blank."""
         return len(self.symbols) + int(self.has_blank)
 
     def __contains__(self, symbol: str) -> bool:

@@ -1,4 +1,4 @@
-"""Phoneme error rate: edit alignment, errors by kind, bootstrap intervals."""
+"""Phoneme error rate: edit alignment, errors by type, bootstrap intervals."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ BOOTSTRAP_DRAWS = 1000
 def align_phonemes(
     reference: Sequence[str], hypothesis: Sequence[str]
 ) -> list[tuple[int | None, int | None]]:
-    """Edit alignment of a hypothesis with its reference at the fewest errors (Levenshtein).
+    """Aligns a hypothesis with its reference with the fewest errors (Levenshtein).
 
     Args:
-        reference: Phonemes that were spoken.
-        hypothesis: Phonemes that were recognised.
+        reference: Reference phonemes.
+        hypothesis: Recognised phonemes.
 
     Returns:
-        Index in the reference and index in the hypothesis of each step, in order: of a match or a
-        substitution both, of a deletion ``(index, None)``, of an insertion ``(None, index)``.
+        Pairs of indices in reference and hypothesis, in order; ``(index, None)`` for a deletion,
+        ``(None, index)`` for an insertion.
     """
     if not reference or not hypothesis or list(reference) == list(hypothesis):
         return list(zip_longest(range(len(reference)), range(len(hypothesis))))
@@ -33,7 +33,7 @@ def align_phonemes(
     pairs: list[tuple[int | None, int | None]] = []
     output = jiwer.process_words(" ".join(reference), " ".join(hypothesis))
     for chunk in output.alignments[0]:
-        # The empty side of a deletion or an insertion has no indices, which pads it with None.
+        # The empty side of a deletion or insertion has no indices and is padded with None.
         of_reference = range(chunk.ref_start_idx, chunk.ref_end_idx)
         of_hypothesis = range(chunk.hyp_start_idx, chunk.hyp_end_idx)
         pairs += zip_longest(of_reference, of_hypothesis)
@@ -45,11 +45,11 @@ class UtteranceScore:
     """Errors in one utterance.
 
     Attributes:
-        substitutions: Phonemes recognised as another.
-        insertions: Phonemes recognised where none was spoken.
-        deletions: Phonemes missed.
-        num_reference: Phonemes of the reference.
-        confusions: ``(reference, hypothesis)`` of each substitution.
+        substitutions: Number of substituted phonemes.
+        insertions: Number of inserted phonemes.
+        deletions: Number of deleted phonemes.
+        num_reference: Number of phonemes in the reference.
+        confusions: ``(reference, hypothesis)`` phonemes of each substitution.
     """
 
     substitutions: int
@@ -60,7 +60,7 @@ class UtteranceScore:
 
     @property
     def errors(self) -> int:
-        """Substitutions, insertions and deletions together."""
+        """Total number of substitutions, insertions and deletions."""
         return self.substitutions + self.insertions + self.deletions
 
 
@@ -68,8 +68,8 @@ def score_utterance(reference: Sequence[str], hypothesis: Sequence[str]) -> Utte
     """Counts the errors of a hypothesis in its alignment with the reference.
 
     Args:
-        reference: Phonemes that were spoken.
-        hypothesis: Phonemes that were recognised.
+        reference: Reference phonemes.
+        hypothesis: Recognised phonemes.
     """
     confusions = []
     insertions = deletions = 0
@@ -84,14 +84,14 @@ def score_utterance(reference: Sequence[str], hypothesis: Sequence[str]) -> Utte
 
 
 def correct_phonemes(reference: Sequence[str], hypothesis: Sequence[str]) -> list[bool]:
-    """Which phonemes of a hypothesis match the reference in the alignment.
+    """Determines which phonemes of a hypothesis match the reference in the alignment.
 
     Args:
-        reference: Phonemes that were spoken.
-        hypothesis: Phonemes that were recognised.
+        reference: Reference phonemes.
+        hypothesis: Recognised phonemes.
 
     Returns:
-        For each phoneme of the hypothesis.
+        One value for each phoneme of the hypothesis.
     """
     return [
         r is not None and reference[r] == hypothesis[h]
@@ -102,16 +102,16 @@ def correct_phonemes(reference: Sequence[str], hypothesis: Sequence[str]) -> lis
 
 @dataclass(frozen=True)
 class Score:
-    """Errors over many utterances.
+    """Error rate and error counts over many utterances.
 
     Attributes:
-        error_rate: Errors over reference phonemes; a fraction, above 1 where insertions abound.
-        interval: 95 % interval of the error rate, bootstrap over utterances.
-        substitutions: Phonemes recognised as another.
-        insertions: Phonemes recognised where none was spoken.
-        deletions: Phonemes missed.
-        num_reference: Phonemes of the references.
-        num_utterances: Utterances scored.
+        error_rate: Errors divided by reference phonemes; a fraction, above 1 with many insertions.
+        interval: 95 % confidence interval of the error rate, by bootstrap over utterances.
+        substitutions: Number of substituted phonemes.
+        insertions: Number of inserted phonemes.
+        deletions: Number of deleted phonemes.
+        num_reference: Number of phonemes in the references.
+        num_utterances: Number of utterances.
         confusions: The most frequent substitutions, ``(reference, hypothesis, count)``.
     """
 
@@ -126,13 +126,13 @@ class Score:
 
 
 def total_score(scores: Sequence[UtteranceScore], *, num_confusions: int = 20) -> Score:
-    """Sums the errors of utterances, with a bootstrap interval.
+    """Sums the errors of utterances, with a bootstrap confidence interval.
 
     Frames and phonemes of an utterance are not independent, so whole utterances are resampled
     (Bisani & Ney 2004).
 
     Args:
-        scores: One for each utterance; at least one.
+        scores: Scores of the utterances; at least one.
         num_confusions: Number of the most frequent substitutions to keep.
     """
     errors = np.array([score.errors for score in scores])
@@ -156,9 +156,9 @@ class PairedDifference:
     """Difference of two error rates on the same utterances.
 
     Attributes:
-        difference: The second rate less the first, as a fraction.
-        interval: 95 % interval of it, paired bootstrap over utterances.
-        p: Two-sided probability of a difference as great as this by chance.
+        difference: The second rate minus the first, as a fraction.
+        interval: 95 % confidence interval, by paired bootstrap over utterances.
+        p: Two-sided p-value of the difference.
     """
 
     difference: float
@@ -169,11 +169,11 @@ class PairedDifference:
 def paired_difference(
     before: Sequence[UtteranceScore], after: Sequence[UtteranceScore]
 ) -> PairedDifference:
-    """Error rate of one recognition less that of another, by paired bootstrap (Bisani & Ney 2004).
+    """Tests the difference of two error rates by paired bootstrap (Bisani & Ney 2004).
 
     Args:
-        before: Scores of the first, one for each utterance.
-        after: Scores of the second, of the same utterances in the same order.
+        before: First scores, one for each utterance.
+        after: Second scores, for the same utterances in the same order.
     """
     more = np.array([b.errors - a.errors for a, b in zip(before, after, strict=True)])
     lengths = np.array([score.num_reference for score in before])
@@ -182,7 +182,7 @@ def paired_difference(
     counts = generator.multinomial(len(more), np.full(len(more), 1 / len(more)), size=size)
     rates = (counts @ more) / np.maximum(counts @ lengths, 1)
     low, high = np.quantile(rates, [0.025, 0.975])
-    # Draws without a difference count half for either side.
+    # Samples without a difference count half for either side.
     below = (rates < 0).mean() + (rates == 0).mean() / 2
     p = min(1.0, 2 * float(min(below, 1 - below)) + 1 / size)
     return PairedDifference(float(more.sum() / max(lengths.sum(), 1)), (float(low), float(high)), p)
@@ -191,7 +191,7 @@ def paired_difference(
 def bootstrap_interval(
     numerators: NDArray[np.int64], denominators: NDArray[np.int64]
 ) -> tuple[float, float]:
-    """95 % interval of a ratio of sums, resampling utterances with replacement (percentiles).
+    """95 % percentile bootstrap interval of a ratio of sums over utterances.
 
     Args:
         numerators: One for each utterance, shape (utterances,).

@@ -1,7 +1,7 @@
-"""Phoneme notation: ARPABET, IPA, and folds onto smaller sets (tables beside this file).
+"""Phoneme notations: ARPABET, IPA, and mappings onto smaller sets ("folds").
 
-A table is a text file of two columns with a tab between; ``#`` and a space begin a remark. ARPABET
-is looked up as given, else without its stress digit, else in capitals (TIMIT is lower case).
+Tables are text files with two columns separated by a tab; ``#`` and a space start a comment.
+ARPABET is looked up as given, then without stress digit, then in capitals (TIMIT is lower case).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from importlib.resources import files
 from phoneme_moe.errors import ArgumentError, InputError, suggest
 
 SYMBOLS = ("arpabet", "ipa")
-"""Notations of phonemes."""
+"""Phoneme notations."""
 
 _STRESSED = re.compile(r"([A-Z]+)[012]")
 _IPA = "arpabet_ipa"
@@ -25,18 +25,18 @@ _PREFIX = "fold_"
 def symbol_map(
     phonemes: Sequence[str], symbols: str | None = None, fold: str | None = None
 ) -> dict[str, str]:
-    """Maps each phoneme of a set to its symbol: first folded, then converted.
+    """Maps each phoneme of a set to its symbol: folded first, then converted.
 
-    In IPA, ``AH`` and ``ER`` with stress 0 are ə and ɚ, with another or none ʌ and ɝ. ARPABET is
-    written without stress, so ə comes back as ``AH``.
+    In IPA, ``AH`` and ``ER`` with stress 0 are ə and ɚ, with other or no stress ʌ and ɝ. Conversion
+    to ARPABET has no stress, so ə becomes ``AH``.
 
     Args:
-        phonemes: The set.
-        symbols: ``arpabet`` or ``ipa``; no conversion when left out.
-        fold: Name of a fold (``fold_names``); none when left out.
+        phonemes: The phoneme set.
+        symbols: ``arpabet`` or ``ipa``; no conversion by default.
+        fold: Name of a fold (``fold_names``); none by default.
 
     Raises:
-        ArgumentError: There is no such fold or notation.
+        ArgumentError: The fold or notation is unknown.
         InputError: A phoneme is in no table.
     """
     if fold is not None and fold not in fold_names():
@@ -98,5 +98,5 @@ def _table(name: str) -> dict[str, str]:
 
 @functools.cache
 def _ipa_to_arpabet() -> dict[str, str]:
-    # Reversed, so that of several rows with one IPA symbol the first wins.
+    # Reversed, so that the first of several rows with one IPA symbol is used.
     return {ipa: arpabet for arpabet, ipa in reversed(_table(_IPA).items())}

@@ -1,4 +1,4 @@
-"""Forced alignment with NumPy: the frames in which each phoneme of a known sequence is emitted.
+"""Forced alignment in NumPy: the frames of each phoneme of a known sequence.
 
 Legend: B utterances, T frames, P outputs with the blank first, N phonemes, S states (2 N + 1).
 """
@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from phoneme_moe.decoding.phonemes import BLANK
 
 Spans = NDArray[np.int64]
-"""First frame of each phoneme and the one after its last, shape (phonemes, 2)."""
+"""First frame and end (exclusive) of each phoneme, shape (phonemes, 2)."""
 
 _IMPOSSIBLE = np.float32(-1e30)
 
 
 def min_num_frames(targets: Sequence[int]) -> int:
-    """Fewest frames of a CTC alignment: one a phoneme, and a blank between two that are equal.
+    """Minimum frames of a CTC alignment: one per phoneme, and a blank between equal neighbours.
 
     Args:
         targets: Output indices of the phonemes.
@@ -35,19 +35,19 @@ def force_align(
     shortest: int = 1,
     windows: Sequence[Spans] | None = None,
 ) -> list[Spans]:
-    """Most probable CTC alignment of each utterance (Viterbi).
+    """Finds the most probable CTC alignment of each utterance (Viterbi).
 
-    Blanks may separate phonemes; two equal phonemes need one between. With too few frames for the
-    minimum duration, phonemes may last a single frame; with too few for that, the frames are
-    divided evenly.
+    Blanks may separate phonemes and must separate equal ones. If there are too few frames for the
+    minimum duration, phonemes may last a single frame; if there are too few even then, the frames
+    are divided evenly.
 
     Args:
         scores: Log posteriors, normalised or not, shape (batch, frames, outputs).
-        num_frames: Real frames of each utterance, length batch.
+        num_frames: Number of real frames of each utterance, length batch.
         targets: Phonemes of each utterance as output indices.
         shortest: Minimum duration of a phoneme in frames.
-        windows: Earliest first frame of each phoneme and latest end, shape (phonemes, 2) for each
-            utterance; an alignment must exist within them.
+        windows: Earliest start and latest end of each phoneme in frames, shape (phonemes, 2) for
+            each utterance; an alignment must exist within them.
 
     Returns:
         Spans of each utterance, shape (phonemes, 2); in order, without overlap.
@@ -68,11 +68,11 @@ def force_align(
     emitted = np.take_along_axis(scores[:, :longest], symbols[:, None, :], axis=2)  # (B, T, S)
     if windows is not None:
         _forbid(emitted, windows, each)
-    # A phoneme may directly follow another, without a blank, where the two differ.
+    # Different phonemes may follow each other directly, without a blank.
     skips = np.full((batch, states), _IMPOSSIBLE)
     firsts = symbols[:, each + 1 :: each]
     skips[:, each + 1 :: each][firsts != symbols[:, each - 1 : -2 : each][:, : firsts.shape[1]]] = 0
-    best = np.full((batch, states + 2), _IMPOSSIBLE)  # with two unreachable states in front
+    best = np.full((batch, states + 2), _IMPOSSIBLE)  # preceded by two unreachable states
     best[:, 2], best[:, 3] = emitted[:, 0, 0], emitted[:, 0, 1]
     steps = np.zeros((longest, batch, states), np.int8)
     final = np.empty((batch, states), np.float32)
@@ -98,7 +98,7 @@ def force_align(
 
 
 def _forbid(emitted: NDArray[np.float32], windows: Sequence[Spans], each: int) -> None:
-    """Makes phonemes impossible outside their windows, in place."""
+    """Forbids phonemes outside their windows, in place."""
     frames = np.arange(emitted.shape[1])[:, None]
     for row, window in enumerate(windows):
         outside = (frames < window[:, 0]) | (frames >= window[:, 1])  # (T, N)
@@ -126,10 +126,10 @@ def _spread(count: int, num_frames: int) -> Spans:
 
 
 def share_gaps(spans: Spans) -> Spans:
-    """Extends spans over the blanks between them: each frame goes to the nearer phoneme.
+    """Extends spans over the blanks between them; each frame goes to the nearer phoneme.
 
-    The middle frame of an odd gap goes to the first. Blanks before the first phoneme and after the
-    last one stay outside.
+    The middle frame of an odd gap goes to the earlier phoneme. Blanks before the first phoneme and
+    after the last one are not included.
     """
     shared = spans.copy()
     if len(spans) > 1:
