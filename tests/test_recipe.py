@@ -150,7 +150,7 @@ def test_a_missing_key_is_named(key: str) -> None:
     ("path", "changes", "words"),
     [
         (CLASSIFY, [("task.phonemes", ...)], "task.phonemes must list"),
-        (CLASSIFY, [("task.phonemes", ["a", "i", "a"])], "names a phoneme twice"),
+        (CLASSIFY, [("task.phonemes", ["a", "i", "a"])], "contains a phoneme twice"),
         (RECOGNIZE, [("model.expert.kernel", 4)], "kernel must be odd, found 4"),
         (RECOGNIZE, [("model.gate", ...)], "model.gate is needed"),
         (RECOGNIZE, [("model.num_experts", 1)], "model.gate has a single expert"),
@@ -240,7 +240,11 @@ FIXED = {"kind": "fixed", "weights": [1, 1, 1]}
         (RECOGNIZE, [("model.gate", FIXED | {"weights": [1, -1]})], "[1.0, -1.0], expected none b"),
         (RECOGNIZE, [("model.gate", FIXED | {"weights": [0, 0]})], "weights: found [0.0, 0.0]"),
         (RECOGNIZE, [("model.gate", FIXED | {"weights": [1, ".inf"]})], "model.gate.weights.1"),
-        (RECOGNIZE, [("model.gate", FIXED | {"activation": "sigmoid"})], "no scores to squash"),
+        (
+            RECOGNIZE,
+            [("model.gate", FIXED | {"activation": "sigmoid"})],
+            "no scores and no activation",
+        ),
         (RECOGNIZE, [("model.gate", FIXED)], "a gate of kind: fixed has no weights to train"),
         (
             RECOGNIZE,
@@ -257,7 +261,7 @@ FIXED = {"kind": "fixed", "weights": [1, 1, 1]}
         (
             RECOGNIZE,
             [("model.expert", {"kind": "function", "function": "uniform"})],
-            "model.num_experts: found speakers, but experts of one function are all alike",
+            "model.num_experts: found speakers, but experts with the same function are identical",
         ),
         (
             RECOGNIZE,
@@ -269,7 +273,7 @@ FIXED = {"kind": "fixed", "weights": [1, 1, 1]}
             ],
             "training.stages.experts: experts of kind: function have no weights to train",
         ),
-        (RECOGNIZE, [("model.functions", ["f", "f"])], "model.functions names a function twice"),
+        (RECOGNIZE, [("model.functions", ["f", "f"])], "model.functions contains a function twice"),
         (RECOGNIZE, [("model.combine", "mean")], "model.combine: found 'mean'"),
         (
             RECOGNIZE,
@@ -298,9 +302,9 @@ FIXED = {"kind": "fixed", "weights": [1, 1, 1]}
         (RECOGNIZE, [("training.stages.0.learning_rate", ...)], "stages.0: learning_rate is miss"),
         (CLASSIFY, em(learning_rate=0.1), "optimizer: em has no learning_rate: found 0.1"),
         (CLASSIFY, em(train=["gate"]), "optimizer: em trains experts and gate together: found"),
-        (CLASSIFY, em(objective="mse"), "optimizer: em raises the likelihood and nothing else"),
-        (CLASSIFY, em(balance=1), "optimizer: em raises the likelihood and nothing else"),
-        (CLASSIFY, em(augmentation={"speed": 0.1}), "em sees the same features in every epoch"),
+        (CLASSIFY, em(objective="mse"), "optimizer: em maximises the likelihood only"),
+        (CLASSIFY, em(balance=1), "optimizer: em maximises the likelihood only"),
+        (CLASSIFY, em(augmentation={"speed": 0.1}), "em needs the same features in every epoch"),
         (RECOGNIZE, em(), "training.stages.em: optimizer: em needs task.kind: classify, found rec"),
         (
             CLASSIFY,

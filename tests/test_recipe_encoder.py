@@ -197,8 +197,8 @@ SPARSE = "model.encoder.sparse"
         (
             router(top_k=1),
             SPARSE,
-            "router.weigh: found after, but one expert is chosen (top_k: 1, segments: 1, "
-            "shared: 0) and would always weigh 1",
+            "router.weigh: found after, but one expert is selected (top_k: 1, segments: 1, "
+            "shared: 0) and would always have weight 1",
         ),
         (router(top_k=1, straight_through=True), SPARSE, "expected weigh: before"),
         (
@@ -245,7 +245,7 @@ SPARSE = "model.encoder.sparse"
         (
             router(selection="expert_choice", sees="utterance"),
             f"{SPARSE}.router",
-            "selection: expert_choice chooses frames, found sees: utterance",
+            "selection: expert_choice selects frames, found sees: utterance",
         ),
         (
             router(selection="expert_choice", noise="gaussian"),
@@ -282,17 +282,17 @@ SPARSE = "model.encoder.sparse"
         (
             router(kind="soft", weigh="before"),
             f"{SPARSE}.router",
-            "but a soft router chooses nothing; expected slots and window",
+            "but a soft router selects nothing; expected slots and window",
         ),
         (
             {"segments": 2, **router(kind="soft")},
             SPARSE,
-            "but a soft router chooses nothing",
+            "but a soft router selects nothing",
         ),
         (
             {"capacity": 1.0, **router(kind="soft")},
             SPARSE,
-            "but a soft router chooses nothing",
+            "but a soft router selects nothing",
         ),
         (router(kind="random"), f"{SPARSE}.router.kind", "found 'random', "),
         # Balance of what does not need it, or has no gradient.
@@ -304,7 +304,7 @@ SPARSE = "model.encoder.sparse"
         (
             router(noise="gaussian", top_k=8) | balance(load=0.1),
             SPARSE,
-            "balance.load: all experts are chosen",
+            "balance.load: all experts are selected",
         ),
         (
             router(kind="hash") | balance(switch=0.2, z=0),
@@ -397,26 +397,26 @@ def test_a_choice_of_one_expert_beside_shared_ones_is_not_weighed_after_selectio
         ),
         (
             {"stage": {"route": "shared"}},
-            "training.stages.joint: route: shared trains one expert for many: it needs a model.enc",
+            "training.stages.joint: route: shared trains one expert for all and needs a model.enc",
         ),
         (
             {"stage": {"route": "shared"}, "sparse": router(kind="soft")},
-            "training.stages.joint: route: shared trains one expert for many: it needs a model.enc",
+            "training.stages.joint: route: shared trains one expert for all and needs a model.enc",
         ),
         (
             {"stage": {"route": "shared"}, "sparse": {"segments": 2}},
-            "route: shared makes every expert a copy of one: expected model.encoder.sparse.segment",
+            "route: shared makes all experts copies of one: expected model.encoder.sparse.segment",
         ),
         (
             {"stage": {"route": "shared"}, "sparse": {"segments": 2, "shared": 1}},
-            "route: shared makes every expert a copy of one",
+            "route: shared makes all experts copies of one",
         ),
         (
             {
                 "stage": {"route": "shared"},
                 "sparse": {"num_experts": 1, **router(top_k=1, weigh="before")},
             },
-            "route: shared makes every expert a copy of one",
+            "route: shared makes all experts copies of one",
         ),
         (
             {"stage": {"blend": "utterance"}},

@@ -11,19 +11,19 @@ if TYPE_CHECKING:
     from phoneme_moe.recipe.data import Recipe
 
 TDNN = {"classify": "tdnn_1989", "recognize": "tdnn"}
-"""The time-delay network of each task; all other kinds work for both."""
+"""The time-delay network for each task; all other kinds of network apply to both."""
 
 
 def check_networks(recipe: Recipe) -> None:
     """Checks that the networks fit the task.
 
     Raises:
-        ValueError: Names the key that does not fit.
+        ValueError: A network does not fit the task; the message names the key.
     """
     task, features, model = recipe.task, recipe.features, recipe.model
     if model.encoder is not None:
         if task.kind != "recognize":
-            raise ValueError("model.encoder is for task.kind recognize; tokens have a tdnn_1989")
+            raise ValueError("model.encoder is for task.kind recognize; tokens need a tdnn_1989")
         sparse = model.encoder.sparse
         sees = sparse is not None and sparse.router.sees == "embedding"
         if sees and recipe.corpus.embeddings is None:
@@ -58,10 +58,10 @@ def check_networks(recipe: Recipe) -> None:
 
 
 def check_stage(recipe: Recipe, stage: Stage) -> None:
-    """Checks that a stage can train the parts it names.
+    """Checks that a stage can train its parts.
 
     Raises:
-        ValueError: Begins with the stage's name.
+        ValueError: The stage is not possible; the message starts with its name.
     """
     problem = _problem(recipe, stage) or (
         _problem_of_em(recipe, stage) if stage.optimizer == "em" else None
@@ -130,10 +130,10 @@ def _problem_of_encoder(encoder: EncoderSection, stage: Stage) -> str | None:
     if stage.route == "shared":
         sparse = encoder.sparse
         if sparse is None or sparse.router.kind == "soft":
-            return "route: shared trains one expert for many: it needs a model.encoder.sparse"
+            return "route: shared trains one expert for all and needs a model.encoder.sparse"
         if sparse.segments != 1 or sparse.shared or sparse.num_experts == 1:
             return (
-                "route: shared makes every expert a copy of one: expected "
+                "route: shared makes all experts copies of one: expected "
                 "model.encoder.sparse.segments: 1, shared: 0 and num_experts above 1"
             )
     return None
@@ -153,5 +153,5 @@ def _problem_of_em(recipe: Recipe, stage: Stage) -> str | None:
         if found != expected:
             return f"optimizer: em needs {key}: {expected}, found {found}"
     if recipe.training.augmentation_of(stage) != Augmentation():
-        return "optimizer: em sees the same features in every epoch: expected augmentation: {}"
+        return "optimizer: em needs the same features in every epoch: expected augmentation: {}"
     return None

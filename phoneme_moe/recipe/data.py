@@ -1,4 +1,4 @@
-"""Sections of a recipe: corpus, features, task; and the recipe itself."""
+"""Sections ``corpus``, ``features`` and ``task`` of a recipe, and the recipe itself."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class Corpus(Section):
     """Training and test data.
 
     Attributes:
-        name: A prepared corpus (``phoneme-moe corpora list``).
-        speakers: Speakers to use; all of the corpus when left out.
-        held_out_speakers: Speakers to test on that are not in training and dev.
-        max_utterances: Most utterances of each speaker in each split, selected by a hash of their
-            ids.
-        snr_db: Signal-to-noise ratio of added white noise in decibels; no noise when left out.
-        noise_seed: Seed of the noise, together with the name of the utterance.
+        name: Name of a prepared corpus (``phoneme-moe corpora list``).
+        speakers: Speakers to use; all speakers of the corpus by default.
+        held_out_speakers: Test speakers that are excluded from training and dev.
+        max_utterances: Maximum number of utterances per speaker and split, selected by a hash of
+            their ids.
+        snr_db: Signal-to-noise ratio of added white noise in decibels; no noise by default.
+        noise_seed: Random seed of the noise, combined with the id of the utterance.
         embeddings: A safetensors file with an embedding of each utterance or speaker, for routers
             that use them (``sees: embedding``).
     """
@@ -47,7 +47,7 @@ class Features(Section):
         hop_ms: Frame shift in milliseconds.
         normalization: ``range`` scales a token to -1..1 with mean 0 (Waibel et al. 1989);
             ``utterance`` gives every band mean 0 and the utterance variance 1.
-        stack: Adjacent frames that are stacked into one.
+        stack: Number of adjacent frames stacked into one.
     """
 
     sample_rate: Annotated[int, Field(ge=4000, le=96000)] = 16000
@@ -65,10 +65,10 @@ class Task(Section):
     Attributes:
         kind: ``classify`` an excised token as a phoneme; ``recognize`` the phonemes of an utterance
             (CTC).
-        phonemes: The phoneme set; all of the corpus when left out (``recognize`` only).
+        phonemes: The phoneme set; by default that of the corpus (``recognize`` only).
         beam: Default beam width for decoding with the phoneme n-gram of the training data
-            (``recognize`` only). Left out, decoding is greedy; runs trained with ``objective: crf``
-            use a wide beam.
+            (``recognize`` only). By default decoding is greedy, except after training with
+            ``objective: crf``, which uses a wide beam.
         token_ms: Length of a token in milliseconds.
         onset_ms: Start of the phoneme within the token in milliseconds.
     """
@@ -84,7 +84,7 @@ class Task(Section):
         if self.kind == "classify" and not self.phonemes:
             raise ValueError("task.phonemes must list the phonemes to classify")
         if self.phonemes and len(set(self.phonemes)) != len(self.phonemes):
-            raise ValueError("task.phonemes names a phoneme twice")
+            raise ValueError("task.phonemes contains a phoneme twice")
         if self.kind == "classify" and self.beam is not None:
             raise ValueError(
                 f"task.beam: found {self.beam}, but tokens (task.kind: classify) have no beam "

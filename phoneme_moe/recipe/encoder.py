@@ -15,20 +15,21 @@ class Sparse(Section):
     """Sparse layers (mixtures of experts) in place of feed-forward layers of the encoder.
 
     Attributes:
-        every: Every n-th block has one, counted from the first; 1 for all.
-        num_experts: Experts of each layer, before segmentation.
+        every: Every n-th block has a sparse layer; 1 for all blocks.
+        num_experts: Number of experts of each layer, before segmentation.
         hidden: Hidden units of an expert, before segmentation.
-        segments: Each expert is split into this many, and as many times more are selected: the same
-            cost with finer granularity (DeepSeekMoE, Dai et al. 2024).
+        segments: Number of smaller experts into which each expert is split; ``segments`` times as
+            many are selected, for finer granularity at the same cost (DeepSeekMoE, Dai et al.
+            2024).
         shared: Number of the selected experts, after segmentation, that are shared by all frames
             and always active.
-        capacity: Capacity factor in training: an expert takes at most this times its equal share of
-            a batch, and further frames pass by the residual only. Left out, nothing is dropped.
+        capacity: Capacity factor in training: maximum load of an expert, relative to an equal share
+            of the batch; further frames only pass through the residual connection. No limit by
+            default.
         dropout: Dropout rate of an expert's hidden units.
         router: The router.
-        balance: Load balancing. Left out: ``switch: 0.01, z: 0.001`` for learned routers (a tree:
-        no
-            z), none for the others.
+        balance: Load balancing. By default ``switch: 0.01, z: 0.001`` for learned routers (without
+            z for a tree), and none for other routers.
     """
 
     every: Count = 2
@@ -43,12 +44,12 @@ class Sparse(Section):
 
     @property
     def num_routed(self) -> int:
-        """Experts to select from, after segmentation."""
+        """Number of routed experts, after segmentation."""
         return self.num_experts * self.segments
 
     @property
     def routed_top_k(self) -> int:
-        """Experts selected for a frame, without the shared ones."""
+        """Number of routed experts selected for a frame."""
         return self.router.top_k * self.segments - self.shared
 
     @property
@@ -76,7 +77,7 @@ class Sparse(Section):
             if self.segments != 1 or self.capacity is not None:
                 raise ValueError(
                     f"segments and capacity: found {self.segments} and {self.capacity}, but a soft "
-                    "router chooses nothing"
+                    "router selects nothing"
                 )
             return self
         if self.routed_top_k < 1:
@@ -91,9 +92,9 @@ class Sparse(Section):
             and router.weigh == "after"
         ):
             raise ValueError(
-                f"router.weigh: found after, but one expert is chosen (top_k: {router.top_k}, "
-                f"segments: {self.segments}, shared: {self.shared}) and would always weigh 1, so "
-                "that the router never learns; expected weigh: before"
+                f"router.weigh: found after, but one expert is selected (top_k: {router.top_k}, "
+                f"segments: {self.segments}, shared: {self.shared}) and would always have "
+                "weight 1, so that the router does not learn; expected weigh: before"
             )
         if self.routed_top_k > self.num_routed:
             raise ValueError(
@@ -137,7 +138,7 @@ class Sparse(Section):
                 "the load has no gradient"
             )
         if balance.load and self.routed_top_k == self.num_routed:
-            raise ValueError("balance.load: all experts are chosen; there is no load to balance")
+            raise ValueError("balance.load: all experts are selected; there is no load to balance")
         if router.kind == "tree" and (balance.z or balance.importance):
             raise ValueError(
                 f"balance.z and balance.importance: found {balance.z:g} and "
@@ -156,11 +157,11 @@ class EncoderSection(Section):
     Attributes:
         width: Channels.
         hidden: Hidden units of a dense feed-forward layer.
-        dilations: Of each block, the step between the frames it sees.
-        kernel: Frames that a time-delay layer sees; odd.
+        dilations: Step between the input frames of each block's time-delay layer.
+        kernel: Input frames of a time-delay layer; odd.
         bottleneck: Channels of the bottleneck of a time-delay layer.
         dropout: Dropout rate of channels, in each layer of a block.
-        sparse: Sparse layers in some of the blocks; all are dense when left out.
+        sparse: Sparse layers in some of the blocks; by default all layers are dense.
     """
 
     width: Count = 256

@@ -1,4 +1,4 @@
-"""Loading and validating recipes; errors name the key."""
+"""Loading and validation of recipes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from phoneme_moe.recipe.data import Recipe
 def shipped_recipes() -> dict[str, Path]:
     """Paths of the shipped recipes by name."""
     package = Path(__file__).parents[1]
-    # Beside the modules in an installed wheel, at the top of a checkout.
+    # Inside the package if installed from a wheel, else at the top of the checkout.
     folder = next(f for f in (package / "recipes", package.parent / "recipes") if f.is_dir())
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
@@ -30,7 +30,7 @@ def load_recipe(name_or_path: str | Path, changes: Sequence[str] = ()) -> Recipe
         changes: Settings to change, each ``section.key=value`` with the value in YAML.
 
     Raises:
-        InputError: The recipe is unknown, unreadable, or has a wrong key or value.
+        InputError: The recipe is unknown or unreadable, or a key or value is wrong.
     """
     text = str(name_or_path)
     recipes = shipped_recipes()
@@ -58,10 +58,10 @@ def validate_recipe(data: Any, source: str) -> Recipe:
 
     Args:
         data: Nested dictionaries, from YAML or JSON.
-        source: Origin of the data, for the error message.
+        source: Origin of the data, for error messages.
 
     Raises:
-        InputError: Names the first wrong key with what was found and expected.
+        InputError: A key is wrong; the message names it with what was found and expected.
     """
     try:
         return Recipe.model_validate(data)

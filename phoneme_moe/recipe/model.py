@@ -14,24 +14,24 @@ Combination = Literal["weighted_sum", "product", "maximum", "vote"]
 
 
 class Layers(Section):
-    """A network; its kind determines which sizes apply.
+    """A network; its kind determines which settings apply.
 
     Attributes:
         kind: Architecture. ``tdnn_1989``: two sigmoid layers on a token, each class summed over
             time (Waibel et al. 1989); ``tdnn``: residual layers over an utterance; ``linear`` and
-            ``feed_forward``: a linear map, or layers with ReLU, of a token, or of each frame of an
-            utterance with its neighbours; ``function``: a function without weights
+            ``feed_forward``: a linear map, or layers with ReLU, applied to a token, or to each
+            frame of an utterance with its neighbours; ``function``: a function without weights
             (``phoneme_moe.mixture.networks.functions``).
         hidden: Units of the two layers of a ``tdnn_1989``, or of each hidden layer of a
-            ``feed_forward``, where it is required.
-        windows: Frames that each of the two layers of a ``tdnn_1989`` sees.
+            ``feed_forward`` (required).
+        windows: Input frames of the two layers of a ``tdnn_1989``.
         width: Channels of each layer of a ``tdnn``.
-        dilations: Of each layer of a ``tdnn``, the step between the frames it sees.
-        kernel: Frames that a layer of a ``tdnn`` sees, or the first layer of a ``linear`` or
-            ``feed_forward`` over an utterance.
+        dilations: Step between the input frames of each layer of a ``tdnn``.
+        kernel: Input frames of a layer of a ``tdnn``, or of a ``linear`` or ``feed_forward``
+            network on an utterance.
         dropout: Dropout rate of the channels of a ``tdnn``.
-        bottleneck: Channels of the bottleneck before each layer of a ``tdnn``; none when left out.
-        function: Name of a registered ``function``.
+        bottleneck: Channels of the bottleneck before each layer of a ``tdnn``; none by default.
+        function: Name of the registered function, for kind ``function``.
     """
 
     kind: str = "tdnn"
@@ -46,7 +46,7 @@ class Layers(Section):
 
     @property
     def learns(self) -> bool:
-        """Whether it has trainable weights."""
+        """Whether the network has trainable weights."""
         return self.kind not in {"function", "speaker", "fixed"}
 
     @model_validator(mode="after")
@@ -60,7 +60,7 @@ class Layers(Section):
         if self.kind == "feed_forward" and "hidden" not in self.model_fields_set:
             raise ValueError("a feed_forward network needs hidden, the units of its layers")
         if self.kind == "function" and self.function is None:
-            raise ValueError("kind: function needs function, the name it is registered under")
+            raise ValueError("kind: function needs function, the name of a registered function")
         if self.kind != "function" and self.function is not None:
             raise ValueError(
                 f"function: found {self.function!r}, but the kind is {self.kind}; "
@@ -80,11 +80,12 @@ class Gating(Layers):
 
     Attributes:
         kind: A network or function as for an expert, with one score for each expert; ``speaker``:
-            the expert named after the speaker, which must be known; ``fixed``: constant weights.
-        activation: From scores to weights. ``softmax``: weights sum to 1; ``sigmoid``: independent
-            weights, 0..1, and the mixture is normalised. (The normalisation of Meta-Pi is not
-            known.)
-        weights: Of a ``fixed`` gate, one for each expert in order; only their ratios matter.
+            selects the expert named after the speaker, who must be known; ``fixed``: constant
+            weights.
+        activation: Activation of the scores. ``softmax``: weights sum to 1; ``sigmoid``:
+            independent weights, 0..1, and the mixture is normalised. (The normalisation of Meta-Pi
+            is not known.)
+        weights: Weights of a ``fixed`` gate, one for each expert; only their ratios matter.
     """
 
     kind: Literal["tdnn_1989", "tdnn", "linear", "feed_forward", "function", "speaker", "fixed"] = (
@@ -96,7 +97,7 @@ class Gating(Layers):
     @model_validator(mode="after")
     def _weights_are_of_a_fixed_gate(self) -> Gating:
         if self.kind in {"speaker", "fixed"} and self.activation != "softmax":
-            raise ValueError(f"activation: a {self.kind} gate has no scores to squash")
+            raise ValueError(f"activation: a {self.kind} gate has no scores and no activation")
         if self.kind != "fixed":
             if self.weights is not None:
                 raise ValueError(f"weights are for kind: fixed, found kind: {self.kind}")
@@ -105,7 +106,7 @@ class Gating(Layers):
             raise ValueError("kind: fixed needs weights, one for each expert")
         if any(not math.isfinite(w) or w < 0 for w in self.weights) or not sum(self.weights) > 0:
             raise ValueError(
-                f"weights: found {list(self.weights)}, expected none below 0 and some above"
+                f"weights: found {list(self.weights)}, expected values of at least 0, not all 0"
             )
         return self
 
@@ -114,14 +115,14 @@ class Model(Section):
     """Experts and a gate; or an encoder with sparse layers.
 
     Attributes:
-        num_experts: A number, or ``speakers``: one expert for each training speaker.
+        num_experts: Number of experts; or ``speakers``, one expert for each training speaker.
         expert: The network of every expert.
-        functions: Names of registered functions that are further experts, after the networks.
-        gate: The gate; none for a single expert.
+        functions: Names of registered functions as further experts, after the networks.
+        gate: The gate; none if there is a single expert.
         combine: Combination of the experts (``mixture.combination``): ``weighted_sum`` of their
             probabilities; ``product``, each to the power of its weight; ``maximum``, the expert
-            with the greatest weight; ``vote``, a (weighted) vote of their best outputs.
-        encoder: An encoder in place of all of these.
+            with the greatest weight; ``vote``, a weighted vote of their best outputs.
+        encoder: An encoder in place of experts and gate.
     """
 
     num_experts: Annotated[int, Field(ge=1)] | Literal["speakers"] = 1
@@ -159,10 +160,10 @@ class Model(Section):
     def _functions_differ(self) -> Model:
         if self.expert.kind == "function" and self.num_experts != 1:
             raise ValueError(
-                f"model.num_experts: found {self.num_experts}, but experts of one function are all "
-                "alike; expected 1, and other functions in model.functions"
+                f"model.num_experts: found {self.num_experts}, but experts with the same "
+                "function are identical; expected 1, and other functions in model.functions"
             )
         names = [*self.functions, *([self.expert.function] if self.expert.function else [])]
         if len(set(names)) != len(names):
-            raise ValueError("model.functions names a function twice")
+            raise ValueError("model.functions contains a function twice")
         return self

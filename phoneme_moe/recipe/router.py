@@ -1,4 +1,4 @@
-"""Sections of a recipe for a sparse layer: router and load balancing."""
+"""Sections ``router`` and ``balance`` of the sparse layers of a recipe."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class Router(Section):
             the model input; ``soft``: no selection, slots mix the frames of a window (Soft MoE).
         sees: Input of the router: each ``frame``; a frame with its ``context``; the ``utterance``,
             for one decision about all of its frames; or an external ``embedding`` of it.
-        context_frames: Frames of the context, 5, 9, 13, ...
+        context_frames: Length of the context in frames: 5, 9, 13, ...
         context_width: Channels of the TDNN over the context.
         embedding_size: Length of an external embedding.
-        top_k: Selected experts; with ``segments``, before segmentation.
+        top_k: Number of selected experts, before segmentation.
         score: ``softmax`` over all experts, or an independent ``sigmoid`` for each.
         weigh: Whether weights are normalised ``before`` selection, over all experts, or ``after``
             it, over the selected ones.
@@ -29,13 +29,13 @@ class Router(Section):
             (Sinkhorn); ``expert_choice``: experts select frames, ``top_k`` experts for each frame
             on average, weighted by their probabilities whatever ``weigh`` is.
         noise: ``gaussian`` (learned scale), ``jitter`` or ``gumbel``; in training only.
-        noise_scale: Width of jitter (0.01 if left out) or scale of Gumbel noise (1).
-        straight_through: Equal weights for the selected experts; gradients by the straight-through
-            estimator.
+        noise_scale: Width of the jitter (default 0.01) or scale of the Gumbel noise (default 1).
+        straight_through: Whether selected experts have equal weights, with gradients by the
+            straight-through estimator.
         levels: Branches of a ``tree`` at each level; their product is the number of experts.
-        function: Name of a ``rule`` (``phoneme_moe.register_gate``).
-        slots: Slots of each expert in a window, where the router is ``soft``.
-        window: Frames of a window, where the router is ``soft``.
+        function: Name of the function of a ``rule`` (``phoneme_moe.register_gate``).
+        slots: Slots of each expert in a window, for ``soft``.
+        window: Frames of a window, for ``soft``.
     """
 
     kind: Literal["linear", "tree", "hash", "rule", "soft"] = "linear"
@@ -93,13 +93,13 @@ class Router(Section):
                 )
         if self.kind == "soft" and (self.top_k, self.weigh) != (2, "after"):
             raise ValueError(
-                f"top_k and weigh: found {self.top_k} and {self.weigh}, but a soft router chooses "
+                f"top_k and weigh: found {self.top_k} and {self.weigh}, but a soft router selects "
                 "nothing; expected slots and window"
             )
         if self.selection == "expert_choice":
             if self.sees not in {"frame", "context"}:
                 raise ValueError(
-                    f"selection: expert_choice chooses frames, found sees: {self.sees}"
+                    f"selection: expert_choice selects frames, found sees: {self.sees}"
                 )
             if self.noise != "none" or self.straight_through:
                 raise ValueError("selection: expert_choice has no noise and no straight_through")
@@ -115,12 +115,12 @@ class Balance(Section):
     """Load balancing (``mixture.sparse.balance``).
 
     Attributes:
-        switch: Weight of the load-balancing loss of Switch and GShard; at every level of a tree.
+        switch: Weight of the load-balancing loss of Switch and GShard, at every level of a tree.
         importance: Weight of the importance loss (Shazeer et al. 2017).
         load: Weight of the load loss (Shazeer et al. 2017), for ``noise: gaussian``.
         z: Weight of the router z-loss (ST-MoE, Zoph et al. 2022).
-        bias_rate: Update of the selection biases for balancing without a loss (DeepSeek-V3); 0 for
-            none.
+        bias_rate: Step size of the selection biases, for balancing without a loss (DeepSeek-V3); 0
+            for no biases.
         bias_steps: Training steps between updates of the biases.
     """
 
@@ -136,9 +136,9 @@ NO_BALANCE = Balance(switch=0.0)
 
 
 DEAD_PART = 0.1
-"""An expert is dead below this part of the equal share of the load, 1 / experts."""
+"""An expert is dead if its load is less than this fraction of an equal share, 1 / experts."""
 
 
 def numbered_experts(num_experts: int) -> tuple[str, ...]:
-    """Names of experts that no speaker or cluster names: ``expert_0``, ``expert_1``, ..."""
+    """Default names of experts: ``expert_0``, ``expert_1``, ..."""
     return tuple(f"expert_{index}" for index in range(num_experts))

@@ -17,13 +17,13 @@ class Augmentation(Section):
     """Data augmentation of training utterances.
 
     Attributes:
-        quiet_ends: Share of the utterances whose silent ends are trimmed by a random amount.
-        speed: Largest relative change of speed (time axis of the features stretched).
-        vocal_tract: Largest relative change of vocal tract length (mel axis stretched).
+        quiet_ends: Share of the utterances whose quiet ends are trimmed by a random amount.
+        speed: Maximum relative change of speed (time axis of the features stretched).
+        vocal_tract: Maximum relative change of vocal tract length (mel axis stretched).
         time_masks: Time masks per utterance (SpecAugment, Park et al. 2019).
-        time_mask_ms: Longest time mask in milliseconds.
+        time_mask_ms: Maximum length of a time mask in milliseconds.
         band_masks: Frequency masks per utterance.
-        band_mask_bands: Widest frequency mask in mel bands.
+        band_mask_bands: Maximum width of a frequency mask in mel bands.
     """
 
     quiet_ends: Annotated[float, Field(ge=0, le=1)] = 0.0
@@ -36,39 +36,39 @@ class Augmentation(Section):
 
 
 class Stage(Section):
-    """One stage of training: trained parts, routing, objective, optimiser.
+    """A training stage: trained parts, routing, objective, optimiser.
 
     Attributes:
         name: Name of the stage in logs.
-        train: Trained parts; the rest is frozen.
+        train: Parts to train; the others are frozen.
         route: ``speaker`` routes each utterance to the expert of its speaker, ``gate`` by the gate;
             ``shared`` trains one expert on all data, and all experts start as copies of it.
         objective: Loss function. ``cross_entropy``: negative log-likelihood of the reference (CTC
             for utterances). ``crf``: CTC-CRF, the likelihood with a phoneme trigram, normalised
-            over all phoneme sequences (``decoding.ctc_crf``); for an encoder, which is then decoded
-            by beam search. For tokens also ``mse``, mean squared error of the posteriors, and
-            ``cfm``, the classification figure of merit (Hampshire & Waibel 1990). ``speaker``
-            trains the gate to identify the speaker (SID).
+            over all phoneme sequences (``decoding.ctc_crf``); for an encoder, with decoding by beam
+            search. For tokens also ``mse``, mean squared error of the posteriors, and ``cfm``, the
+            classification figure of merit (Hampshire & Waibel 1990). ``speaker`` trains the gate to
+            identify the speaker (SID).
         optimizer: ``adamw``; or ``em``, expectation maximisation on the whole training set in each
             epoch, for linear experts behind a linear gate (Jordan & Jacobs 1994).
         epochs: Passes over the training data.
         learning_rate: Peak learning rate of AdamW; EM has none.
-        weight_decay: Weight decay of AdamW. For ``em``: the precision of a Gaussian prior around 0,
-            in nats of the whole training set.
-        schedule: Learning rate of AdamW: ``constant``, or ``cosine`` decay to 0 after a short
-            warm-up.
-        keep: Weights at the end of the stage: of the last epoch, or of the best on dev, with the
-            fewest phoneme errors (speaker errors for ``objective: speaker``).
+        weight_decay: Weight decay of AdamW. For ``em``: the precision of a zero-mean Gaussian
+            prior, in nats over the whole training set.
+        schedule: Learning rate schedule of AdamW: ``constant``, or ``cosine`` decay to 0 after a
+            short warm-up.
+        keep: Weights to keep: those of the last epoch, or the best on dev by phoneme errors
+            (speaker errors for ``objective: speaker``).
         augmentation: Augmentation of this stage, in place of that of the whole training. Parts that
-            distinguish speakers are better trained without changed voices.
+            distinguish speakers are better trained without changes of the voice.
         blend: Unit of the mixture in the phoneme objective: the posteriors of each ``frame``, or
             the likelihoods of the whole ``utterance`` (``training.objectives``). Inference always
             mixes frames.
         balance: Weight of a penalty on unequal load of the experts (``mixture.routing.imbalance``),
-            without which the gate may drop an expert early. Sparse layers have
+            which prevents the gate from dropping an expert early. Sparse layers have
             ``model.encoder.sparse.balance`` instead.
-        average: Decay of an exponential moving average of the weights, which is evaluated on dev
-            and kept (Polyak & Juditsky 1992); 0 for none.
+        average: Decay of an exponential moving average of the weights, which is then evaluated on
+            dev and saved (Polyak & Juditsky 1992); 0 for none.
     """
 
     name: str
@@ -88,15 +88,17 @@ class Stage(Section):
 
     @property
     def learns_through_the_mixture(self) -> bool:
-        """Whether the loss is of the mixture of posteriors in each frame."""
+        """Whether the loss is computed on the mixture of posteriors in each frame."""
         return self.route == "gate" and self.objective != "speaker" and self.blend == "frame"
 
     @model_validator(mode="after")
     def _something_learns(self) -> Stage:
         if not self.train:
-            raise ValueError("train must name at least one part")
+            raise ValueError("train: expected at least one part")
         if self.route != "gate" and "gate" in self.train:
-            raise ValueError(f"the gate learns nothing where it is not used (route: {self.route})")
+            raise ValueError(
+                f"train: a gate that is not used cannot be trained (route: {self.route})"
+            )
         if self.route != "gate" and (self.blend == "utterance" or self.balance):
             raise ValueError(f"blend and balance are for a gate (route: {self.route})")
         return self
@@ -134,7 +136,7 @@ class Stage(Section):
             )
         if self.objective != "cross_entropy" or self.blend != "frame" or self.balance:
             raise ValueError(
-                "optimizer: em raises the likelihood and nothing else: expected "
+                "optimizer: em maximises the likelihood only: expected "
                 "objective: cross_entropy, blend: frame and no balance"
             )
         return self
@@ -143,14 +145,14 @@ class Stage(Section):
 class Timing(Section):
     """The timing net, for start and end times of phonemes (``phoneme_moe.model.timing_net``).
 
-    It is trained after the stages, on the same utterances, and has no influence on the recognised
+    It is trained after the stages, on the same utterances, and does not affect the recognised
     phonemes.
 
     Attributes:
         width: Channels.
-        epochs: Passes over the training data; more for a small corpus, for at least 200 steps.
+        epochs: Passes over the training data; increased for small corpora to at least 200 steps.
         learning_rate: Peak learning rate.
-        batch_size: Utterances in a batch.
+        batch_size: Number of utterances in a batch.
         prior_scale: Exponent of the label prior.
     """
 
@@ -165,12 +167,12 @@ class Training(Section):
     """Training of the model.
 
     Attributes:
-        batch_size: Utterances (or tokens) in a batch.
-        precision: Numerical precision of a step; the mixture itself stays in float32.
-        gradient_clip: Largest norm of the gradient.
+        batch_size: Number of utterances (or tokens) in a batch.
+        precision: Numerical precision of training; the mixture itself is computed in float32.
+        gradient_clip: Maximum norm of the gradient.
         augmentation: Data augmentation.
-        stages: The stages in order.
-        timing: The timing net; null for none. Token classifiers have none.
+        stages: The training stages, in order.
+        timing: The timing net; null for none. Token classifiers do not have one.
     """
 
     batch_size: Annotated[int, Field(ge=1)] = 48
@@ -186,7 +188,7 @@ class Training(Section):
 
     @property
     def learns_with_ngram(self) -> bool:
-        """Whether the model is trained together with an n-gram (CTC-CRF)."""
+        """Whether the model is trained with an n-gram (CTC-CRF)."""
         return self.stages[-1].objective == "crf"
 
     @model_validator(mode="after")
