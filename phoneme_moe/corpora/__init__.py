@@ -1,6 +1,6 @@
-"""Speech corpora: published or the user's own, prepared as Lhotse cuts with phonemes.
+"""Speech corpora, published or provided by the user, prepared as Lhotse cuts with phonemes.
 
-Importing this package is fast: Lhotse and torch are imported when cuts are read or written.
+Lhotse and torch are imported only when cuts are read or written.
 """
 
 from phoneme_moe.corpora.prepare import ensure_corpus, is_prepared, prepare_corpus

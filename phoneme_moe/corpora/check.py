@@ -1,4 +1,4 @@
-"""Validation of a prepared corpus: every audio file is read and compared with its labels."""
+"""Validation of prepared corpora: compares every audio file with its labels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _SILENT_BELOW = 1e-5
 """Peak of a silent file, -100 dB of full scale."""
 _TIME_TOLERANCE = 1e-4
-"""Seconds; times are stored with fewer digits than Lhotse computes with."""
+"""Tolerance of times in seconds; they are stored with fewer digits than Lhotse uses."""
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class Problem:
     """A problem with one file or one utterance.
 
     Attributes:
-        where: The audio file, the manifest or the utterance.
-        what: The problem.
+        where: The audio file, manifest or utterance.
+        what: Description of the problem.
     """
 
     where: str
@@ -36,8 +36,8 @@ class CorpusCheck:
     """Result of a check.
 
     Attributes:
-        counts: Speakers, utterances, seconds and phonemes by split.
-        inventory: Count of each phoneme by split.
+        counts: Number of speakers, utterances, seconds and phonemes, by split.
+        inventory: Count of each phoneme, by split.
         problems: All problems; empty for a valid corpus.
     """
 
@@ -61,7 +61,7 @@ def check_corpus(corpus: PreparedCorpus, progress: bool = False) -> CorpusCheck:
 
     result = CorpusCheck()
     seen: dict[str, str] = {}
-    checked: dict[str, list[str]] = {}  # one recording may contain many utterances
+    checked: dict[str, list[str]] = {}  # a recording may contain many utterances
     for split in SPLITS:
         cuts = corpus.cuts(split)
         labelled = [cut for cut in cuts if len(cut.supervisions) == 1]
@@ -95,14 +95,14 @@ def _audio_problems(recording: Any, path: str) -> Iterator[str]:
             samples, sampling_rate = soundfile.read(path, dtype="float32", always_2d=True)
         else:
             samples, sampling_rate = recording.load_audio().T, recording.sampling_rate
-    except Exception as error:  # each audio library raises its own kinds
+    except Exception as error:  # each audio library raises different exceptions
         yield f"is unreadable ({error})"
         return
     if len(samples) == 0:
         yield "is empty"
         return
     if sampling_rate != recording.sampling_rate:
-        yield f"has {sampling_rate} Hz, expected {recording.sampling_rate} Hz by the manifest"
+        yield f"has {sampling_rate} Hz, expected {recording.sampling_rate} Hz as in the manifest"
     elif len(samples) < recording.num_samples:
         yield f"is truncated: has {len(samples)} samples, expected {recording.num_samples}"
     if not np.isfinite(samples).all():

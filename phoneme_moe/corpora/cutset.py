@@ -20,14 +20,14 @@ _SPLITS = ("train", "dev", "test")
 
 
 def settings(job: Preparation) -> dict[str, Any]:
-    """Fingerprint of the manifests."""
+    """Fingerprint of the manifests, which determines the corpus."""
     from phoneme_moe.corpora.manifest import fingerprint
 
     return {"manifests": fingerprint(_manifests(job.source).values())}
 
 
 def prepare(job: Preparation) -> Splits:
-    """Prepares three manifests as splits, or one that is split 80/10/10 within each speaker.
+    """Prepares three manifests as splits, or one, which is split 80/10/10 within each speaker.
 
     Raises:
         InputError: A manifest cannot be read, or a cut has no speaker or no phonemes.
@@ -40,7 +40,7 @@ def prepare(job: Preparation) -> Splits:
 
 
 def _manifests(source: Path | None) -> dict[str, Path]:
-    """Split to manifest; the one key ``"all"`` for a single file."""
+    """Manifest of each split; the key is ``"all"`` for a single file."""
     from phoneme_moe.corpora.tables import contents_of
 
     assert source is not None
@@ -67,7 +67,7 @@ def _read(manifest: Path, progress: bool) -> list[Cut]:
 
     try:
         cuts = list(CutSet.from_dicts(load_jsonl(manifest)))
-    except Exception as error:  # gzip, JSON and Lhotse each raise their own kinds
+    except Exception as error:  # gzip, JSON and Lhotse raise different exceptions
         raise InputError(f"{manifest}: cannot be read as Lhotse cuts ({error})") from error
     cuts = [_normalise(cut, manifest) for cut in track(_named(cuts), "Reading cuts", progress)]
     refuse_words((tuple(cut.supervisions[0].custom["phonemes"]) for cut in cuts), manifest)
@@ -75,7 +75,7 @@ def _read(manifest: Path, progress: bool) -> list[Cut]:
 
 
 def _named(cuts: list[Cut]) -> list[Cut]:
-    """Cuts with speakers: one ``UNLABELLED`` speaker where none of them has one."""
+    """Names the speaker of all cuts ``UNLABELLED`` if none of them has a speaker."""
     from lhotse.utils import fastcopy
 
     if any(s.speaker for cut in cuts for s in cut.supervisions):
@@ -87,7 +87,7 @@ def _named(cuts: list[Cut]) -> list[Cut]:
 
 
 def _normalise(cut: Cut, manifest: Path) -> Cut:
-    """The cut with its phonemes in ``custom["phonemes"]`` and ``alignment["phoneme"]``."""
+    """Stores the phonemes of a cut in ``custom["phonemes"]`` and ``alignment["phoneme"]``."""
     from lhotse.utils import fastcopy
 
     where = f"{manifest}: cut {cut.id!r}"
@@ -98,7 +98,7 @@ def _normalise(cut: Cut, manifest: Path) -> Cut:
     require_file_sources(cut, where)
     supervision = cut.supervisions[0]
     if not supervision.speaker:
-        raise InputError(f"{where} has no speaker, and others have")
+        raise InputError(f"{where} has no speaker, unlike other cuts")
     tiers = supervision.alignment or {}
     tier = next((tiers[name] for name in _TIERS if tiers.get(name)), None)
     items = None if tier is None else [item for item in tier if item.symbol not in _SILENCES]
@@ -114,7 +114,7 @@ def _normalise(cut: Cut, manifest: Path) -> Cut:
             f"{where} has no phonemes: looked for custom['phonemes'], an alignment named "
             "'phoneme' or 'phone', and a text of phonemes"
         )
-    # An alignment of other phonemes than the reference would contradict it.
+    # An alignment with different phonemes would contradict the reference.
     matches = items is not None and [item.symbol for item in items] == phonemes
     return fastcopy(
         cut,
@@ -131,7 +131,7 @@ def _normalise(cut: Cut, manifest: Path) -> Cut:
 
 
 def _with_absolute_paths(recording: Any, folder: Path) -> Any:
-    """Resolves a relative path against the manifest's folder, else the current folder."""
+    """Resolves relative paths against the manifest's folder, else the current folder."""
     path = Path(recording.sources[0].source) if recording.sources[0].type == "file" else None
     if path is None or path.is_absolute():
         return recording

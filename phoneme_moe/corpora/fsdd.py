@@ -1,4 +1,4 @@
-"""Corpus ``fsdd``: the Free Spoken Digit Dataset, six men, ten digits, short files at 8 kHz."""
+"""Corpus ``fsdd``: the Free Spoken Digit Dataset (six male speakers, ten digits, 8 kHz)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from phoneme_moe.corpora.manifest import Splits
     from phoneme_moe.corpora.registry import Preparation
 
-# ARPABET without stress, as CMUdict has the ten words.
+# ARPABET without stress, from CMUdict.
 DIGITS = (
     ("zero", "Z IH R OW"),
     ("one", "W AH N"),
@@ -29,7 +29,7 @@ _FILE_NAME = re.compile(r"(?P<digit>[0-9])_(?P<speaker>[^_]+)_(?P<take>[0-9]+)\.
 
 
 def settings(job: Preparation) -> dict[str, Any]:
-    """Number of files: another number makes another corpus."""
+    """Number of files, which determines the corpus."""
     return {"num_files": len(_recordings(job.source))}
 
 
@@ -37,7 +37,7 @@ def prepare(job: Preparation) -> Splits:
     """Prepares takes 0-4 as test (the published split), 5-9 as dev, all others as train.
 
     Raises:
-        InputError: No file ``{digit}_{speaker}_{take}.wav`` is there, or one is not audio.
+        InputError: There is no file ``{digit}_{speaker}_{take}.wav``, or one is not audio.
     """
     from phoneme_moe.corpora.manifest import Utterance, make_cut, read_header
     from phoneme_moe.progress import track

@@ -17,10 +17,10 @@ _SUBFOLDERS = ("train", "dev", "test")
 
 
 def settings(job: Preparation) -> dict[str, Any]:
-    """Fingerprints of the tables and the lexicon.
+    """Fingerprints of the tables and the lexicon, which determine the corpus.
 
     Raises:
-        InputError: The folder is no Kaldi data folder.
+        InputError: The folder is not a Kaldi data folder.
     """
     from phoneme_moe.corpora.manifest import fingerprint
 
@@ -38,10 +38,11 @@ def settings(job: Preparation) -> dict[str, Any]:
 
 
 def prepare(job: Preparation) -> Splits:
-    """Prepares subfolders train, dev and test, or one folder that is split within each speaker.
+    """Prepares subfolders train, dev and test, or one folder, which is split within each speaker.
 
     Raises:
-        InputError: A table, the lexicon or an audio file cannot be used; names file and line.
+        InputError: A table, the lexicon or an audio file cannot be used; the message names file and
+            line.
     """
     from phoneme_moe.corpora.lexicon import read_lexicon
     from phoneme_moe.corpora.manifest import make_cut
@@ -57,7 +58,7 @@ def prepare(job: Preparation) -> Splits:
 
 
 def _data_folders(source: Path | None) -> dict[str, Path]:
-    """Data folder of each split; of ``"all"`` where the data have no splits."""
+    """Data folder of each split; the key is ``"all"`` for data without splits."""
     from phoneme_moe.corpora.tables import require_files
 
     assert source is not None
@@ -111,7 +112,7 @@ def _read_folder(
 
 
 def _read_audio(folder: Path, progress: bool) -> dict[str, tuple[AudioFile, float, float | None]]:
-    """File of each utterance, with start and end in seconds."""
+    """Audio file of each utterance, with start and end in seconds."""
     from phoneme_moe.corpora.manifest import read_header
     from phoneme_moe.corpora.tables import read_table
     from phoneme_moe.progress import track
@@ -143,10 +144,10 @@ def _read_audio(folder: Path, progress: bool) -> dict[str, tuple[AudioFile, floa
             raise InputError(f"{entry.where}: {recording!r} is not in {folder / 'wav.scp'}")
         file = files[recording]
         duration = file.num_samples / file.sampling_rate
-        # Kaldi rounds times to hundredths, so an end may exceed the file by that much.
+        # Kaldi rounds times to hundredths of a second, so an end may exceed the file by that.
         if not 0 <= times[0] < times[1] <= duration + 0.01 or times[0] >= duration:
             raise InputError(
-                f"{entry.where}: {times[0]} to {times[1]} s does not lie inside {file.path}, "
+                f"{entry.where}: {times[0]} to {times[1]} s is not within {file.path}, "
                 f"which lasts {duration:.3f} s"
             )
         segments[id] = (file, times[0], min(times[1], duration))
@@ -154,9 +155,9 @@ def _read_audio(folder: Path, progress: bool) -> dict[str, tuple[AudioFile, floa
 
 
 def _audio_path(folder: Path, name: str) -> Path:
-    """A path of ``wav.scp``: absolute, or relative to its folder or to the folder above.
+    """Resolves a path of ``wav.scp``, absolute or relative to its folder or to the parent folder.
 
-    The last is for published corpora with one audio folder beside train, dev and test.
+    The latter is for published corpora with an audio folder beside train, dev and test.
     """
     for base in (folder, folder.parent):
         if (base / name).is_file():

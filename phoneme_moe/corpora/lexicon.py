@@ -17,12 +17,12 @@ ARPABET = frozenset(_SYMBOLS.split())
 """The 39 phonemes of CMUdict."""
 _MARKS = re.compile(r"(?P<phoneme>[A-Z]+)[0-2]?(?:_[BIES])?")
 MAX_PHONEMES = 200
-"""Upper bound of the phonemes of a language: text with more symbols must be words."""
+"""Maximum number of phonemes of a language; texts with more symbols must be words."""
 _ALTERNATIVE = re.compile(r"(.+)\([0-9]+\)")
 
 
 def fold_arpabet(symbol: str) -> str:
-    """Removes stress and position marks: ``"IH1_B"`` becomes ``"IH"``; other symbols stay."""
+    """Removes stress and position marks of ARPABET: ``"IH1_B"`` becomes ``"IH"``."""
     match = _MARKS.fullmatch(symbol)
     return match["phoneme"] if match and match["phoneme"] in ARPABET else symbol
 
@@ -31,13 +31,13 @@ def read_lexicon(file: Path) -> dict[str, tuple[str, ...]]:
     """Reads a lexicon with the first pronunciation of each word.
 
     ``;;;`` starts a comment line, `` #`` a comment after the phonemes; stress digits are removed;
-    ``WORD(2)`` lines are alternatives and ignored.
+    alternatives (``WORD(2)``) are ignored.
 
     Returns:
         Phonemes by word in capitals.
 
     Raises:
-        InputError: A line has a word without phonemes, or the file cannot be read.
+        InputError: A word has no phonemes, or the file cannot be read.
     """
     lexicon: dict[str, tuple[str, ...]] = {}
     for word, phonemes, alternative in _pronunciations(file):
@@ -53,7 +53,7 @@ def read_pronunciations(file: Path) -> dict[str, list[tuple[str, ...]]]:
         Pronunciations by word in lower case.
 
     Raises:
-        InputError: As ``read_lexicon``.
+        InputError: As for ``read_lexicon``.
     """
     lexicon: dict[str, list[tuple[str, ...]]] = {}
     for word, phonemes, _ in _pronunciations(file):
@@ -64,7 +64,7 @@ def read_pronunciations(file: Path) -> dict[str, list[tuple[str, ...]]]:
 
 
 def _pronunciations(file: Path) -> Iterator[tuple[str, tuple[str, ...], bool]]:
-    """Each word as written, its phonemes, and whether the entry is an alternative."""
+    """Yields each word as written, its phonemes, and whether the entry is an alternative."""
     for line, where in read_lines(file):
         if line.startswith(";;;"):
             continue
@@ -83,10 +83,10 @@ def pronounce(
     Args:
         texts: Words of each utterance.
         lexicon: Phonemes by word in capitals.
-        file: The file of the texts, for the error message.
+        file: The file with the texts, for error messages.
 
     Raises:
-        InputError: Words are not in the lexicon; names the first ones.
+        InputError: Words are not in the lexicon; the message names the first ones.
     """
     missing: dict[str, str] = {}
     phonemes = {}
@@ -107,7 +107,7 @@ def pronounce(
 
 
 def refuse_words(sequences: Iterable[tuple[str, ...]], file: Path) -> None:
-    """Checks that sequences are of phonemes, not of words.
+    """Checks that sequences consist of phonemes, not of words.
 
     Raises:
         InputError: There are more than ``MAX_PHONEMES`` different symbols.
@@ -115,6 +115,6 @@ def refuse_words(sequences: Iterable[tuple[str, ...]], file: Path) -> None:
     symbols = {symbol for sequence in sequences for symbol in sequence}
     if len(symbols) > MAX_PHONEMES:
         raise InputError(
-            f"{file}: found {len(symbols)} different symbols, which seem to be words; expected "
+            f"{file}: found {len(symbols)} different symbols, which are probably words; expected "
             "phonemes, or for the corpus 'kaldi' a lexicon as well"
         )

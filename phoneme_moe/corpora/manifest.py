@@ -1,4 +1,4 @@
-"""Writing a prepared corpus: utterances to Lhotse cuts, cuts to files."""
+"""Writing a prepared corpus: converts utterances to Lhotse cuts and writes manifests."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ Splits: TypeAlias = "Mapping[str, Sequence[Cut]]"
 
 @dataclass(frozen=True)
 class AudioFile:
-    """An audio file by its header.
+    """An audio file, as described by its header.
 
     Attributes:
         id: Identifier of the recording; unique in the corpus.
-        path: Absolute, or relative to the corpus folder for synthesised audio.
-        sampling_rate: In hertz.
+        path: Absolute path, or for synthesised audio relative to the corpus folder.
+        sampling_rate: Samples per second.
         num_samples: Length of the file in samples.
     """
 
@@ -38,19 +38,19 @@ class AudioFile:
 
 @dataclass(frozen=True)
 class Utterance:
-    """An utterance, to be converted to a cut.
+    """An utterance, before conversion to a cut.
 
     Attributes:
-        id: Unique in the corpus.
+        id: Identifier of the utterance; unique in the corpus.
         speaker: Name of the speaker.
-        sex: ``"M"``, ``"F"`` or None when unknown.
+        sex: ``"M"``, ``"F"``, or None if unknown.
         text: Orthographic transcript.
         phonemes: Phonemic transcript.
         audio: The audio file.
         start: Start in the file, in seconds.
-        end: End in the file, in seconds; None is the end of the file.
+        end: End in the file, in seconds; None for the end of the file.
         times: Start and end of each phoneme in seconds from the utterance's start, if known.
-        extra: Further entries of the supervision's ``custom`` field, such as age.
+        extra: Further entries of the ``custom`` field of the supervision, such as age.
     """
 
     id: str
@@ -66,15 +66,15 @@ class Utterance:
 
 
 def read_header(id: str, path: Path, where: str) -> AudioFile:
-    """Reads the header of an audio file of one channel.
+    """Reads the header of a mono audio file.
 
     Args:
         id: Identifier of the recording.
         path: The file.
-        where: Table and line that name it, for the error message.
+        where: Table and line that name the file, for error messages.
 
     Raises:
-        InputError: The file is missing, is not audio, is empty, or is not mono.
+        InputError: The file is missing, empty, not audio, or not mono.
     """
     import soundfile
 
@@ -118,7 +118,7 @@ def make_cut(utterance: Utterance) -> Cut:
     supervision = SupervisionSegment(
         id=utterance.id,
         recording_id=audio.id,
-        start=0.0,  # in a cut, times count from the start of the cut
+        start=0.0,  # times in a cut are relative to the start of the cut
         duration=duration,
         channel=0,
         text=utterance.text,
@@ -140,7 +140,7 @@ def make_cut(utterance: Utterance) -> Cut:
 def write_corpus(
     folder: Path, name: str, splits: Splits, source: Path | None, settings: Mapping[str, Any]
 ) -> None:
-    """Writes the cuts and, last, ``corpus.json``, which marks the folder as prepared.
+    """Writes the cuts, and finally ``corpus.json``, which marks the folder as prepared.
 
     Raises:
         InputError: A split is empty, or two utterances have the same id.
@@ -181,7 +181,7 @@ def write_corpus(
 
 
 def count(cuts: Iterable[Cut]) -> dict[str, float]:
-    """Number of speakers, utterances, seconds and phonemes of a split."""
+    """Counts the speakers, utterances, seconds and phonemes of a split."""
     speakers: Counter[str] = Counter()
     seconds = 0.0
     phonemes = 0

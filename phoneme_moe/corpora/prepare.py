@@ -1,4 +1,4 @@
-"""Preparing a corpus atomically; a corpus that is up to date is left alone."""
+"""Atomic preparation of corpora; a corpus that is up to date is not prepared again."""
 
 from __future__ import annotations
 
@@ -34,23 +34,23 @@ def prepare_corpus(
     as_name: str | None = None,
     progress: bool = True,
 ) -> Path:
-    """Prepares a corpus under ``data_root()``, unless the same one is there already.
+    """Prepares a corpus under ``data_root()``, unless the same corpus already exists.
 
-    The corpus is built in a hidden folder beside its target and renamed at the end, so an
-    interrupted run leaves no incomplete corpus.
+    The corpus is built in a hidden folder beside its target and finally renamed, so an interruption
+    leaves no incomplete corpus.
 
     Args:
-        name: One of ``CORPORA``.
-        source: The user's folder or file, for a corpus that needs one.
-        lexicon: A pronunciation lexicon in CMUdict format, for ``kaldi`` text in words.
+        name: Name of a corpus in ``CORPORA``.
+        source: Folder or file with the user's data, for a corpus that needs it.
+        lexicon: A pronunciation lexicon in CMUdict format, for ``kaldi`` data with words as text.
         as_name: Name of the corpus in recipes; ``name`` by default.
-        progress: Whether to show a progress bar on stderr, if that is a terminal.
+        progress: Whether to show a progress bar on stderr, if it is a terminal.
 
     Returns:
         The folder of the prepared corpus.
 
     Raises:
-        InputError: The name, the source or something in it cannot be used.
+        InputError: The name, the source or a part of it cannot be used.
     """
     corpus, target, job, settings = _plan(name, source, lexicon, as_name, progress)
     write_prepared(
@@ -65,17 +65,16 @@ def write_prepared(
     make: Callable[[Path], Splits],
     source: Path | None = None,
 ) -> None:
-    """Writes a corpus folder atomically, unless the same corpus is there already.
+    """Writes a corpus folder atomically, unless the same corpus already exists.
 
     Args:
         target: The folder, named after the corpus.
-        settings: Everything that determines the result.
-        make: Returns the cuts of every split; it may write audio to the folder it is given, under
-            ``audio``.
-        source: The user's folder or file, if any.
+        settings: All settings that determine the result.
+        make: Returns the cuts of every split, given a folder; may write audio to ``audio`` in it.
+        source: Folder or file with the user's data, if any.
 
     Raises:
-        InputError: The folder is no prepared corpus, or contains the source.
+        InputError: The folder is not a prepared corpus, or it contains the source.
     """
     if _holds(target, source, settings):
         return
@@ -84,7 +83,7 @@ def write_prepared(
             f"{target}: exists and is not a prepared corpus; move it away or choose another name"
         )
     if source is not None and source.is_relative_to(target.resolve()):
-        raise InputError(f"{source}: lies inside {target}, which would be replaced")
+        raise InputError(f"{source}: is inside {target}, which would be replaced")
     target.parent.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(target)
     folder = target.parent / f".{target.name}.partial-{os.getpid()}"
@@ -105,7 +104,7 @@ def is_prepared(
     lexicon: Path | None = None,
     as_name: str | None = None,
 ) -> bool:
-    """Whether ``prepare_corpus`` with the same arguments would have nothing to do.
+    """Whether the corpus of ``prepare_corpus`` with the same arguments is up to date.
 
     Raises:
         InputError: The name or the source cannot be used.
@@ -115,10 +114,10 @@ def is_prepared(
 
 
 def ensure_corpus(name: str, progress: bool = True) -> PreparedCorpus:
-    """Opens a corpus; prepares it first if it is missing and needs no files of the user.
+    """Opens a corpus; prepares it first if it is missing and needs no user files.
 
     Raises:
-        InputError: It is unknown, or it is not prepared and needs the user's files.
+        InputError: The corpus is unknown, or it is not prepared and needs user files.
     """
     corpus = CORPORA.get(name)
     if corpus is not None and not corpus.needs_source and name not in prepared_names():
@@ -140,14 +139,18 @@ def _plan(
     if target_name != name and target_name in CORPORA:
         raise ArgumentError("as_name", f"the name {target_name!r} belongs to another corpus")
     if corpus.needs_source and source is None:
-        raise ArgumentError("source", f"expected the folder with your copy of corpus {name!r}")
+        raise ArgumentError(
+            "source", f"found none, expected the folder with your copy of corpus {name!r}"
+        )
     if not corpus.needs_source and source is not None:
-        raise ArgumentError("source", f"found {source}, but corpus {name!r} makes its own audio")
+        raise ArgumentError(
+            "source", f"found {source}, but the audio of corpus {name!r} is synthesised"
+        )
     if source is not None and not source.exists():
         raise ArgumentError("source", f"{source}: no such file or folder")
     if lexicon is not None:
         if name != "kaldi":
-            raise ArgumentError("lexicon", f"only the corpus 'kaldi' reads one, not {name!r}")
+            raise ArgumentError("lexicon", f"only the corpus 'kaldi' uses a lexicon, not {name!r}")
         if not lexicon.is_file():
             raise ArgumentError("lexicon", f"{lexicon}: no such file")
     target = data_root() / target_name
@@ -161,7 +164,7 @@ def _plan(
 
 
 def _holds(target: Path, source: Path | None, settings: dict[str, Any]) -> bool:
-    """Whether the folder contains the corpus of these settings."""
+    """Whether the folder contains the corpus with these settings."""
     if not (target / DESCRIPTION_FILE).is_file():
         return False
     description = read_description(target)
@@ -173,7 +176,7 @@ def _holds(target: Path, source: Path | None, settings: dict[str, Any]) -> bool:
 
 
 def _replace(target: Path, finished: Path) -> None:
-    """Moves the finished folder to its target; a former one is moved away first."""
+    """Moves the finished folder to its target and removes the previous one."""
     former = target.with_name(f".{target.name}.former-{os.getpid()}")
     if target.exists():
         target.rename(former)
@@ -182,7 +185,7 @@ def _replace(target: Path, finished: Path) -> None:
 
 
 def _remove_abandoned(target: Path) -> None:
-    """Removes the folders of killed preparations of this corpus."""
+    """Removes temporary folders of killed preparations of this corpus."""
     for pattern in (f".{target.name}.partial-*", f".{target.name}.former-*"):
         for folder in target.parent.glob(pattern):
             pid = folder.name.rpartition("-")[2]

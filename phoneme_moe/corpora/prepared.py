@@ -1,4 +1,4 @@
-"""Prepared corpora on disk: finding and loading them."""
+"""Finding and loading prepared corpora."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 1
 UNLABELLED = "unlabelled"
-"""The speaker of a corpus without speaker labels."""
+"""Speaker name for corpora without speaker labels."""
 
 SPLITS = ("train", "dev", "test")
 DESCRIPTION_FILE = "corpus.json"
@@ -38,11 +38,11 @@ class PreparedCorpus:
     """A prepared corpus.
 
     Attributes:
-        name: Its name in recipes (``corpus.name``).
-        folder: Its folder, which may be moved if its audio is synthesised.
-        phonemes: Every phoneme of every split, sorted.
-        speakers: Every speaker of every split, sorted.
-        description: All of ``corpus.json``: source, settings, counts, the sex of each speaker.
+        name: Name of the corpus in recipes (``corpus.name``).
+        folder: Folder of the corpus, which may be moved if its audio is synthesised.
+        phonemes: All phonemes of all splits, sorted.
+        speakers: All speakers of all splits, sorted.
+        description: Content of ``corpus.json``: source, settings, counts, sex of the speakers.
     """
 
     name: str
@@ -52,14 +52,14 @@ class PreparedCorpus:
     description: dict[str, Any]
 
     def cuts(self, split: str) -> CutSet:
-        """The utterances of a split, in memory, with resolved audio paths.
+        """Loads the utterances of a split into memory, with resolved audio paths.
 
         Args:
             split: ``"train"``, ``"dev"`` or ``"test"``.
 
         Returns:
             A CutSet with one supervision per cut: speaker, gender, text, ``custom["phonemes"]``
-            and, where times are known, ``alignment["phoneme"]`` in seconds.
+            and, if times are known, ``alignment["phoneme"]`` in seconds.
 
         Raises:
             InputError: The split is unknown, or its file is missing or damaged.
@@ -76,27 +76,27 @@ class PreparedCorpus:
             raise InputError(f"{file}: cannot be read as Lhotse cuts ({error})") from error
         for cut in cuts:
             require_file_sources(cut, f"{file}: cut {cut.id!r}")
-        # Absolute paths, which point into the user's own folder, stay as they are.
+        # Absolute paths to user data remain unchanged.
         return CutSet.from_cuts(
             cut.with_recording_path_prefix(self.folder.resolve()) for cut in cuts
         )
 
 
 def require_file_sources(cut: Cut, where: str) -> None:
-    """Refuses recordings that are not files: Lhotse would run a command and fetch a URL.
+    """Rejects recordings that are not files, since Lhotse would run commands and fetch URLs.
 
     Args:
-        cut: One with a recording.
-        where: The manifest and the cut, for the message.
+        cut: A cut with a recording.
+        where: The manifest and the cut, for error messages.
 
     Raises:
-        InputError: Its recording has a source that is neither a file nor in the manifest itself.
+        InputError: A source of the recording is neither a file nor stored in the manifest.
     """
     for source in cut.recording.sources:
         if source.type not in {"file", "memory"}:
             raise InputError(
                 f"{where}: recording.sources: found type {source.type!r} ({source.source}), which "
-                "is not run or fetched; expected type 'file'"
+                "is neither run nor fetched; expected type 'file'"
             )
 
 
@@ -109,7 +109,7 @@ def read_description(folder: Path) -> dict[str, Any]:
     """Reads and validates ``corpus.json``.
 
     Raises:
-        InputError: It is missing, damaged, or written by a newer release.
+        InputError: The file is missing, damaged, or written by a newer release.
     """
     file = folder / DESCRIPTION_FILE
     try:
@@ -134,7 +134,7 @@ def load_corpus(name: str) -> PreparedCorpus:
     """Opens a prepared corpus by name.
 
     Args:
-        name: A corpus of ``CORPORA``, or the name that it was prepared under.
+        name: Name of a corpus in ``CORPORA``, or the name given in its preparation.
 
     Raises:
         InputError: The name is unknown, the corpus is not prepared, or its format is newer.
@@ -150,7 +150,7 @@ def load_corpus(name: str) -> PreparedCorpus:
         source = " --from DIR" if CORPORA[name].needs_source else ""
         raise InputError(
             f"corpus {name!r} is not prepared: no {folder / DESCRIPTION_FILE}; "
-            f"type: phoneme-moe corpora prepare {name}{source}"
+            f"run: phoneme-moe corpora prepare {name}{source}"
         )
     description = read_description(folder)
     return PreparedCorpus(

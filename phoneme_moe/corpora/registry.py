@@ -18,8 +18,8 @@ class Preparation:
 
     Attributes:
         folder: Folder in which the corpus is built; synthesised audio goes to ``folder/audio``.
-        source: The user's folder or file; None for a corpus with synthesised audio.
-        lexicon: A pronunciation lexicon, for a corpus whose text is words.
+        source: Folder or file with the user's data; None for a corpus with synthesised audio.
+        lexicon: Pronunciation lexicon, for a corpus with words as text.
         progress: Whether to show a progress bar.
     """
 
@@ -35,10 +35,10 @@ class CorpusSource:
 
     Attributes:
         name: Name of the corpus.
-        description: Its content in one line.
-        licence: Its licence, and what to cite.
-        needs_source: Whether the user must provide its files.
-        module: The module that prepares it, imported on demand.
+        description: Description in one line.
+        licence: Licence and citation.
+        needs_source: Whether the user must provide the data.
+        module: Module that prepares the corpus, imported on demand.
     """
 
     name: str
@@ -48,12 +48,12 @@ class CorpusSource:
     module: str
 
     def prepare(self, job: Preparation) -> Splits:
-        """Cuts of every split; synthesises the audio if there is no source."""
+        """Creates the cuts of every split, and the audio if the corpus is synthesised."""
         function = import_module(self.module).prepare
         return cast("Callable[[Preparation], Splits]", function)(job)
 
     def settings(self, job: Preparation) -> dict[str, Any]:
-        """Everything that determines the result, besides the folder."""
+        """All settings that determine the result, apart from the folder."""
         function = import_module(self.module).settings
         return cast("Callable[[Preparation], dict[str, Any]]", function)(job)
 

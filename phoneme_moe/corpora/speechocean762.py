@@ -1,7 +1,7 @@
 """Corpus ``speechocean762`` (OpenSLR 101): English read by 250 Mandarin speakers, 16 kHz.
 
-The phonemes are canonical pronunciations, chosen by the publishers. Learners mispronounce some, so
-the error rate cannot reach zero.
+The phonemes are canonical pronunciations from the publishers. The learners mispronounce some of
+them, so the error rate cannot reach zero.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _FILES = (
 
 
 def settings(job: Preparation) -> dict[str, Any]:
-    """Fingerprint of the tables.
+    """Fingerprint of the tables, which determines the corpus.
 
     Raises:
-        InputError: The folder has not the published layout.
+        InputError: The folder does not have the published layout.
     """
     from phoneme_moe.corpora.manifest import fingerprint
     from phoneme_moe.corpora.tables import require_files
@@ -57,7 +57,7 @@ def prepare(job: Preparation) -> Splits:
 
 
 def choose_dev_speakers(sexes: dict[str, str]) -> set[str]:
-    """Five male and five female speakers, selected by a hash of their names."""
+    """Selects five male and five female speakers by a hash of their names."""
     from phoneme_moe.corpora.splits import rank
 
     chosen: set[str] = set()
@@ -70,7 +70,7 @@ def choose_dev_speakers(sexes: dict[str, str]) -> set[str]:
 def _read_part(
     job: Preparation, part: str, phonemes: dict[str, list[str]]
 ) -> tuple[list[Any], dict[str, str]]:
-    """The cuts of the publishers' ``train`` or ``test``, and the sex of each speaker."""
+    """Reads the cuts of the published ``train`` or ``test``, and the sex of each speaker."""
     from phoneme_moe.corpora.manifest import Utterance, make_cut, read_header
     from phoneme_moe.corpora.tables import read_sexes, read_table
     from phoneme_moe.progress import track
@@ -107,7 +107,7 @@ def _read_part(
 
 
 def _read_phonemes(file: Path) -> dict[str, list[str]]:
-    """Phonemes by utterance, from ``UTTERANCE.WORD  P1 P2 ...`` lines joined in word order."""
+    """Reads the phonemes of utterances, joining ``UTTERANCE.WORD P1 P2 ...`` lines by word."""
     from phoneme_moe.corpora.lexicon import ARPABET, fold_arpabet
     from phoneme_moe.corpora.tables import read_table
 

@@ -1,4 +1,4 @@
-"""Splitting and subsampling of utterances, reproducible by a hash."""
+"""Reproducible splitting and subsampling of utterances by a hash."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
 
 def rank(name: str) -> str:
-    """Sort key for a pseudo-random, reproducible order of names."""
+    """Sort key for a reproducible pseudo-random order of names."""
     return hashlib.sha256(name.encode()).hexdigest()
 
 
 def split_within_speakers(cuts: Iterable[Cut]) -> dict[str, list[Cut]]:
     """Splits the utterances of every speaker 80/10/10 by a hash of the utterance id.
 
-    Speakers with fewer than three utterances are in train only.
+    Speakers with fewer than three utterances are only in train.
     """
     speakers: dict[str, list[Cut]] = {}
     for cut in cuts:
@@ -34,9 +34,9 @@ def split_within_speakers(cuts: Iterable[Cut]) -> dict[str, list[Cut]]:
 
 
 def limit_utterances(cuts: Iterable[Cut], most: int) -> list[Cut]:
-    """At most ``most`` cuts of each speaker, in their original order.
+    """Limits the cuts of each speaker to ``most``, in their original order.
 
-    Selected by a hash of the utterance id: the first ones of a corpus may all be of one word.
+    Cuts are selected by a hash of the utterance id, since the first ones may all be of one word.
     """
     cuts = list(cuts)
     counts: dict[str, int] = {}

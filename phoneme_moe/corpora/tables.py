@@ -1,4 +1,4 @@
-"""Text tables in Kaldi format: one entry a line, key first, then value."""
+"""Text tables in Kaldi format, with lines of a key and a value."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from phoneme_moe.errors import InputError
 
 @dataclass(frozen=True)
 class Entry:
-    """The value of a line, and its place (``FILE:LINE``) for error messages."""
+    """A value and its position (``FILE:LINE``) for error messages."""
 
     value: str
     where: str
 
 
 def read_lines(file: Path) -> Iterator[tuple[str, str]]:
-    """The lines that are not blank, each with its place ``FILE:LINE``.
+    """Yields the lines that are not blank, with their positions ``FILE:LINE``.
 
     Raises:
         InputError: The file cannot be read or is not UTF-8.
@@ -35,14 +35,14 @@ def read_lines(file: Path) -> Iterator[tuple[str, str]]:
 
 
 def read_table(file: Path, what: str) -> dict[str, Entry]:
-    """Reads ``KEY VALUE`` lines, tab or spaces between.
+    """Reads lines ``KEY VALUE``, separated by a tab or spaces.
 
     Args:
         file: The table.
-        what: Format of a line for the error message, as ``"UTTERANCE SPEAKER"``.
+        what: Format of a line for error messages, such as ``"UTTERANCE SPEAKER"``.
 
     Raises:
-        InputError: A line has no value, or a key comes twice; the message names the line.
+        InputError: A line has no value, or a key occurs twice; the message names the line.
     """
     table: dict[str, Entry] = {}
     for line, where in read_lines(file):
@@ -51,16 +51,16 @@ def read_table(file: Path, what: str) -> dict[str, Entry]:
             raise InputError(f"{where}: expected '{what}', found {line!r}")
         key, value = parts
         if key in table:
-            raise InputError(f"{where}: {key!r} is there already ({table[key].where})")
+            raise InputError(f"{where}: {key!r} occurs twice ({table[key].where})")
         table[key] = Entry(value, where)
     return table
 
 
 def read_sexes(file: Path) -> dict[str, str]:
-    """Reads ``spk2gender``: ``"M"`` or ``"F"`` by speaker.
+    """Reads ``spk2gender`` as ``"M"`` or ``"F"`` for each speaker.
 
     Raises:
-        InputError: A value is none of m, f, male and female.
+        InputError: A value is not m, f, male or female.
     """
     sexes = {}
     for speaker, entry in read_table(file, "SPEAKER m|f").items():
@@ -74,7 +74,7 @@ def require_files(folder: Path, names: tuple[str, ...], what: str) -> None:
     """Checks that a folder has the files of a corpus.
 
     Raises:
-        InputError: Names the missing files, and what there is instead.
+        InputError: Files are missing; the message names them and the content of the folder.
     """
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:

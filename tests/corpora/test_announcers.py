@@ -144,7 +144,7 @@ def test_renditions_differ(spoken: tuple[Path, dict[str, list]]) -> None:
 
 
 def test_a_sound_without_a_phoneme_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"'ヴ': eSpeak speaks 'v'"):
+    with pytest.raises(InputError, match=r"'ヴ': found eSpeak label 'v'"):
         pronounce_words(["ばら", "ヴ"])
     with pytest.raises(InputError, match="'x'"):
         fold_labels([("x", 0.0, 0.1)], "word")

@@ -1,1 +1,1 @@
-"""The built-in corpus: synthetic announcers who speak Japanese words."""
+"""The built-in corpus of synthetic announcers reading Japanese words."""

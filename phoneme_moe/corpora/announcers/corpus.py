@@ -1,8 +1,8 @@
 """Corpus ``announcers``: isolated Japanese words by six synthetic speakers, for /b, d, g/ tasks.
 
 The words are split into train, dev and test without overlap (homophones count as one word). Every
-announcer speaks every word of a split once, and words with /b/, /d/ or /g/ again in further
-renditions until each of the three occurs often enough.
+announcer reads every word of a split once, and words with /b/, /d/ or /g/ in further renditions
+until there are enough tokens of each.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ STOPS = ("b", "d", "g")
 MIN_TOKENS = 250
 """Minimum tokens of each of /b/, /d/ and /g/ for every speaker, in train and in test."""
 
-# Words are dealt to the splits in turn: 45 %, 9 %, 45 %.
+# Words are assigned to the splits in turn: 45 %, 9 %, 45 %.
 _DEAL = ("train", "test") * 5 + ("dev",)
 
 Pronunciations = Mapping[str, tuple[str, ...]]  # phonemes by word in kana
 
 
 def settings(job: Preparation) -> dict[str, Any]:
-    """Word list, voices and versions."""
+    """Word list, voices and versions, which determine the corpus."""
     from phoneme_moe.corpora.announcers.voices import ANNOUNCERS, SYNTHESIS_VERSION, require_praat
 
     words = "\n".join(read_words(word_list()))
@@ -46,7 +46,7 @@ def settings(job: Preparation) -> dict[str, Any]:
 
 
 def prepare(job: Preparation) -> Splits:
-    """Synthesises the word list of the project.
+    """Synthesises the word list of the package.
 
     Raises:
         InputError: ``praat-parselmouth`` is not installed.
@@ -55,7 +55,7 @@ def prepare(job: Preparation) -> Splits:
 
 
 def word_list() -> Path:
-    """Word list of the project: in the installed package, or beside it in a checkout."""
+    """Path of the word list, in the installed package or at the top of a checkout."""
     package = Path(__file__).parents[2]
     places = [package / "data", package.parent / "data"]
     for place in places:
@@ -65,10 +65,10 @@ def word_list() -> Path:
 
 
 def read_words(file: Path) -> list[str]:
-    """The words, in kana, of a list with lines ``KANA<TAB>GLOSS`` and ``#`` comments.
+    """Reads the words, in kana, of a list with lines ``KANA<TAB>GLOSS`` and ``#`` comments.
 
     Raises:
-        InputError: A word comes twice or a line has no gloss.
+        InputError: A word occurs twice or a line has no gloss.
     """
     from phoneme_moe.corpora.tables import read_lines
 
@@ -87,10 +87,10 @@ def speak_corpus(job: Preparation, words: Sequence[str], min_tokens: int) -> Spl
     """Splits the words, synthesises them with every announcer, and makes the cuts.
 
     Args:
-        job: Folder for the audio.
-        words: In kana.
+        job: The preparation, which specifies the folder for the audio.
+        words: The words in kana.
         min_tokens: Minimum tokens of each of /b/, /d/ and /g/ per speaker in train and in test; in
-            dev every word is spoken once.
+            dev every word occurs once.
     """
     from phoneme_moe.corpora.announcers.synthesis import SAMPLING_RATE, Recital, recite
     from phoneme_moe.corpora.announcers.voices import ANNOUNCERS
@@ -154,7 +154,7 @@ def pronounce_words(words: Sequence[str], progress: bool = False) -> dict[str, t
 
 
 def split_words(pronunciations: Pronunciations) -> dict[str, list[str]]:
-    """Words of each split: homophones together, /b, d, g/ balanced between train and test."""
+    """Splits the words, with homophones together and /b, d, g/ balanced between train and test."""
     from phoneme_moe.corpora.splits import rank
 
     homophones: dict[tuple[str, ...], list[str]] = {}
@@ -165,7 +165,7 @@ def split_words(pronunciations: Pronunciations) -> dict[str, list[str]]:
         stops = "".join(sorted(phoneme for phoneme in phonemes if phoneme in STOPS))
         return stops, rank(" ".join(phonemes))
 
-    # Words with the same stops are adjacent, so dealing them in turn balances the splits.
+    # Words with the same stops are adjacent, so assigning them in turn balances the splits.
     splits: dict[str, list[str]] = {"train": [], "dev": [], "test": []}
     for place, phonemes in enumerate(sorted(homophones, key=stops_first)):
         splits[_DEAL[place % len(_DEAL)]] += homophones[phonemes]
@@ -175,10 +175,10 @@ def split_words(pronunciations: Pronunciations) -> dict[str, list[str]]:
 def plan_renditions(
     words: Sequence[str], pronunciations: Pronunciations, min_tokens: int
 ) -> list[tuple[str, int]]:
-    """Renditions of each word: one, and more while a stop in it is too rare.
+    """Plans the renditions of each word: one, and more while one of its stops is too rare.
 
     Returns:
-        Words with the number of the rendition, from 0, in speaking order.
+        Words with the number of the rendition, from 0, in the order of synthesis.
     """
     from phoneme_moe.corpora.splits import rank
 
@@ -199,7 +199,7 @@ def plan_renditions(
 
 
 def _num_processes() -> int:
-    """One for every processor; the audio does not depend on it."""
+    """One process per CPU; the audio does not depend on it."""
     from phoneme_moe.corpora.announcers.voices import ANNOUNCERS
 
     return min(len(ANNOUNCERS), os.cpu_count() or 1)

@@ -1,8 +1,8 @@
 """Speech synthesis by eSpeak in Praat, with phoneme times.
 
-The synthesiser modulates the pitch of most voices slowly (flutter), and the phase of that is state
-of the process: the same word differs a little after other words. So each list of words is spoken
-from its start in a fresh process, which makes the audio reproducible bit for bit.
+The synthesiser slowly modulates the pitch of most voices (flutter), with a phase that is global
+state of the process, so a word depends slightly on the words before it. Each list of words is
+therefore synthesised in a new process, which makes the audio reproducible bit for bit.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ from phoneme_moe.corpora.announcers.voices import Announcer, fold_labels
 from phoneme_moe.errors import InputError
 
 SAMPLING_RATE = 16_000
-_ESPEAK_SAMPLING_RATE = 22_050  # of eSpeak: resampling in Praat takes longer than synthesis
-# Some voices peak at 1.01: a common gain avoids clipping and keeps their relative levels.
+_ESPEAK_SAMPLING_RATE = (
+    22_050  # native rate of eSpeak: resampling in Praat takes longer than synthesis
+)
+# Some voices peak at 1.01; a common gain avoids clipping and keeps their relative levels.
 _GAIN = 0.7
 
 
@@ -32,7 +34,7 @@ class Recital:
 
     Attributes:
         announcer: The announcer.
-        words: Number of the word, the word in kana, and number of the rendition.
+        words: Number of the word, the word in kana, and number of the rendition, for each.
     """
 
     announcer: Announcer
@@ -45,12 +47,12 @@ class Spoken:
 
     Attributes:
         announcer: The announcer.
-        word: In kana.
-        phonemes: Folded, in order.
+        word: The word in kana.
+        phonemes: Phonemes in order, mapped by ``FOLD``.
         times: Start and end of each phoneme in seconds.
         id: Identifier of the utterance.
         path: Audio file, relative to the corpus folder.
-        num_samples: Length of the file.
+        num_samples: Length of the file in samples.
     """
 
     announcer: Announcer
@@ -63,20 +65,20 @@ class Spoken:
 
 
 def recite(recitals: Sequence[Recital], folder: Path, num_processes: int) -> Iterator[Spoken]:
-    """Synthesises each list in a process of its own and writes the audio files.
+    """Synthesises each list in a separate process and writes the audio files.
 
     Args:
-        recitals: The lists.
-        folder: The corpus folder; files go to ``audio/SPEAKER/ID.flac`` in it.
+        recitals: The lists of words.
+        folder: The corpus folder; files are written to ``audio/SPEAKER/ID.flac`` in it.
         num_processes: Number of parallel processes.
 
     Yields:
-        Words as they are finished, in no particular order.
+        Synthesised words, in no particular order.
 
     Raises:
-        InputError: A word has a sound without a phoneme.
+        InputError: A word contains a sound that has no phoneme.
     """
-    # A spawned process does not inherit the state of this one.
+    # A spawned process does not inherit state.
     context = multiprocessing.get_context("spawn")
     waiting = list(reversed(recitals))
     speaking: dict[Any, Any] = {}
@@ -87,7 +89,7 @@ def recite(recitals: Sequence[Recital], folder: Path, num_processes: int) -> Ite
                 arguments = (waiting.pop(), folder, sender)
                 process = context.Process(target=_recite_alone, args=arguments, daemon=True)
                 process.start()
-                sender.close()  # so that the end of the process is the end of the pipe
+                sender.close()  # so that the pipe ends with the process
                 speaking[receiver] = process
             for receiver in cast("list[Connection[Any, Any]]", wait(list(speaking))):
                 try:
@@ -97,7 +99,7 @@ def recite(recitals: Sequence[Recital], folder: Path, num_processes: int) -> Ite
                     process.join()
                     if process.exitcode != 0:
                         raise RuntimeError(
-                            f"a speaking process ended with {process.exitcode}"
+                            f"a synthesis process ended with exit code {process.exitcode}"
                         ) from None
                     continue
                 if isinstance(message, InputError):
@@ -110,7 +112,7 @@ def recite(recitals: Sequence[Recital], folder: Path, num_processes: int) -> Ite
 
 
 def _recite_alone(recital: Recital, folder: Path, sender: Connection[Any, Any]) -> None:
-    # On Ctrl-C every process gets the signal; this one ends silently.
+    # On Ctrl-C every process receives the signal; this one ends silently.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         for spoken in _speak(recital, folder):
@@ -145,8 +147,7 @@ def _speak(recital: Recital, folder: Path) -> Iterator[Spoken]:
         phonemes, times = fold_labels(labels, word)
         id = f"{announcer.name}-{number:04d}-{''.join(phonemes)}-{rendition}"
         path = f"audio/{announcer.name}/{id}.flac"
-        # Through memory: soundfile waits for the disk after every file, longer than synthesis
-        # takes.
+        # Encoded in memory, since soundfile waits for the disk, which takes longer than synthesis.
         encoded = BytesIO()
         soundfile.write(encoded, samples, SAMPLING_RATE, format="FLAC", subtype="PCM_16")
         (folder / path).write_bytes(encoded.getvalue())
@@ -162,22 +163,22 @@ def _speak(recital: Recital, folder: Path) -> Iterator[Spoken]:
 
 
 def _manner(announcer: Announcer, word: str, rendition: int) -> tuple[float, float, int]:
-    """Pitch, pitch range and rate of a rendition, derived from a hash of its name."""
+    """Pitch, pitch range and speaking rate of a rendition, derived from a hash of its name."""
     digest = hashlib.sha256(f"{announcer.name} {word} {rendition}".encode()).digest()
     x, y, z = (int.from_bytes(digest[4 * i : 4 * i + 4], "big") / 2**32 for i in range(3))
     return (
         announcer.pitch * (0.85 + 0.3 * x),
-        0.6 + 1.4 * y,  # 2.0 is the most Praat allows
+        0.6 + 1.4 * y,  # Praat allows at most 2.0
         round(announcer.words_per_minute * (0.85 + 0.3 * z)),
     )
 
 
 def _labels(table: str, duration: float) -> list[tuple[str, float, float]]:
-    """Phoneme tier of Praat's listing of a TextGrid: ``tmin tier text tmax`` lines."""
+    """Labels of the phoneme tier in Praat's TextGrid table, with lines ``tmin tier text tmax``."""
     labels = []
     for line in table.splitlines()[1:]:
         start, tier, label, end = line.split("\t")
         if tier == "phoneme":
-            # Praat's grid may outlast the last sample by a fraction of one.
+            # Praat's TextGrid may extend beyond the last sample by a fraction of a sample.
             labels.append((label, float(start), min(float(end), duration)))
     return labels

@@ -9,12 +9,12 @@ from importlib.util import find_spec
 from phoneme_moe.errors import InputError
 
 SYNTHESIS_VERSION = 1
-"""Part of the settings of the corpus; to be raised when a change here changes the audio."""
+"""Part of the settings of the corpus; to be incremented when a change here affects the audio."""
 
-# eSpeak labels to plain romanised phonemes. Vowel and consonant length is not marked: eSpeak
-# labels a long vowel like a short one, and the halves of a double consonant, which it
-# labels one by one, are merged. A palatalised consonant is the consonant and y, so that
-# /b, d, g/ are labelled as such. N is the moraic nasal where it is no plain m or n.
+# Maps eSpeak labels to romanised phonemes. Length is not marked: eSpeak labels long vowels like
+# short ones, and the two halves of a geminate are merged. Palatalised consonants are mapped to the
+# consonant and y, so that /b, d, g/ are labelled as such. N is the moraic nasal, if it is not m or
+# n.
 FOLD = {
     "ä": "a", "i": "i", "ɯᵝ": "u", "e̞": "e", "o̞": "o",
     "b": "b", "d": "d", "ɡ": "g", "p": "p", "t": "t", "k": "k",
@@ -32,8 +32,8 @@ class Announcer:
     Attributes:
         name: Name of the speaker in the corpus.
         sex: ``"M"`` or ``"F"``.
-        voice: The eSpeak voice. The six voices differ clearly: between any two, the mean log mel
-            spectra of the same phonemes differ by 1.1 or more (root mean square).
+        voice: The eSpeak voice. The mean log mel spectra of the same phonemes differ by 1.1 or more
+            (root mean square) between any two voices.
         pitch: Factor on the pitch of the voice.
         words_per_minute: Mean speaking rate.
     """
@@ -56,7 +56,7 @@ ANNOUNCERS = (
 
 
 def require_praat() -> str:
-    """Version of Praat.
+    """Returns the version of Praat.
 
     Raises:
         InputError: ``praat-parselmouth`` is not installed.
@@ -74,14 +74,14 @@ def require_praat() -> str:
 def fold_labels(
     labels: Sequence[tuple[str, float, float]], word: str
 ) -> tuple[tuple[str, ...], tuple[tuple[float, float], ...]]:
-    """Phonemes and times from the labels of the synthesiser.
+    """Converts the labels of the synthesiser to phonemes and times.
 
     Args:
-        labels: Label, start and end in seconds; the empty label is silence.
-        word: The word, for the error message.
+        labels: Label, start and end in seconds of each sound; the empty label is silence.
+        word: The word, for error messages.
 
     Raises:
-        InputError: A label is not in ``FOLD``, as for letters that eSpeak spells out.
+        InputError: A label is not in ``FOLD``, for example a letter that eSpeak spells out.
     """
     phonemes: list[str] = []
     times: list[tuple[float, float]] = []
@@ -89,7 +89,9 @@ def fold_labels(
         if not label:
             continue
         if label not in FOLD:
-            raise InputError(f"the word {word!r}: eSpeak speaks {label!r}, which has no phoneme")
+            raise InputError(
+                f"the word {word!r}: found eSpeak label {label!r}, which has no phoneme"
+            )
         if phonemes and phonemes[-1] == FOLD[label] and times[-1][1] == start:
             times[-1] = (times[-1][0], end)
         else:
