@@ -40,7 +40,7 @@ def test_fsdd_takes_make_the_splits(tmp_path: Path, inside: str) -> None:
     assert six.load_audio().shape == (1, 800)
 
 
-def test_fsdd_says_what_it_looked_for(tmp_path: Path) -> None:
+def test_a_folder_without_fsdd_files_is_refused_with_the_expected_names(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "song.mp3").touch()
     with pytest.raises(InputError, match=r"recordings/7_jackson_32.wav, found song.mp3"):

@@ -119,7 +119,7 @@ def test_collating_puts_everything_in_its_row(tones: PreparedCorpus) -> None:
     assert batch.examples == tuple(examples)
 
 
-def test_utterances_are_the_cuts_of_the_speakers_asked_for(tones: PreparedCorpus) -> None:
+def test_utterances_are_the_cuts_of_the_requested_speakers(tones: PreparedCorpus) -> None:
     recipe = recognize_recipe()
     recognizer = build_recognizer(recipe, tones)
     examples = load_examples(recipe, tones, "train", recognizer, ["ann", "bob"])
@@ -259,7 +259,7 @@ def test_names_that_the_corpus_does_not_have_are_refused(
     assert words in str(caught.value)
 
 
-def test_a_split_of_which_nothing_is_left_is_refused(
+def test_an_empty_split_is_refused(
     tones: PreparedCorpus, classified_recognizer: Recognizer
 ) -> None:
     recipe = classify_recipe()

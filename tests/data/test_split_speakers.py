@@ -73,7 +73,7 @@ def test_held_out_speakers_are_tested_and_other_corpora_whole(
     assert split_speakers(few, foreign) == foreign.speakers
 
 
-def test_behind_a_gate_that_is_who_speaks_only_speakers_with_an_expert_are_left(
+def test_a_speaker_gate_keeps_only_speakers_with_an_expert(
     tones: PreparedCorpus, foreign: PreparedCorpus
 ) -> None:
     stages = "training.stages=[{name: experts, train: [experts], route: speaker, epochs: 1, "
@@ -88,12 +88,12 @@ def test_behind_a_gate_that_is_who_speaks_only_speakers_with_an_expert_are_left(
     recognizer = build_recognizer(recipe, tones)
     assert split_speakers(recipe, foreign) == foreign.speakers
     assert split_speakers(recipe, foreign, recognizer) == ("ann", "bob")
-    strangers = replace(foreign, speakers=("eve",))
+    other_speakers = replace(foreign, speakers=("eve",))
     with pytest.raises(InputError, match="no speaker has an expert: found ann, bob"):
-        split_speakers(recipe, strangers, recognizer)
+        split_speakers(recipe, other_speakers, recognizer)
 
 
-def test_a_corpus_that_lost_all_speakers_of_the_recipe_says_so(
+def test_a_corpus_without_speakers_of_the_recipe_is_refused(
     recognize_recipe: Recipe, tones: PreparedCorpus
 ) -> None:
     with pytest.raises(InputError, match=r"none of the speakers .*\(ann, bob, carol\)"):

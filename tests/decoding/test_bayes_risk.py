@@ -37,7 +37,7 @@ def test_what_the_others_agree_on_beats_the_likeliest() -> None:
     assert [hypothesis.outputs for hypothesis in hypotheses] == [(1, 2, 3), (1, 2), (4, 5, 6)]
 
 
-def test_equals_keep_their_order_and_nothing_is_a_reading_too() -> None:
+def test_ties_keep_their_order_and_an_empty_hypothesis_is_allowed() -> None:
     both = [guess((), 0.5), guess((1,), 0.5)]
     assert sort_by_bayes_risk(both) == both
     assert sort_by_bayes_risk(both[::-1]) == both[::-1]
@@ -46,7 +46,7 @@ def test_equals_keep_their_order_and_nothing_is_a_reading_too() -> None:
 
 @pytest.mark.slow
 @given(seed=st.integers(0, 10_000), shape=st.sampled_from([(6, 3), (4, 4)]))
-def test_of_all_readings_it_has_the_fewest_expected_errors(
+def test_the_first_hypothesis_has_the_fewest_expected_errors(
     seed: int, shape: tuple[int, int]
 ) -> None:
     random = np.random.default_rng(seed)
@@ -69,8 +69,8 @@ def test_of_all_readings_it_has_the_fewest_expected_errors(
     assert expected[hypotheses[0].outputs] <= expected[hypotheses[1].outputs] + 1e-4
 
 
-def test_hearings_count_equally_by_hand() -> None:
-    # Scores of a hearing may all be off by a constant: only shares count.
+def test_passes_have_equal_weight_by_hand() -> None:
+    # Scores of a pass may have a constant offset: only their differences matter.
     one = [guess((1, 2), 0.6e-9), guess((1,), 0.4e-9)]
     other = [guess((3,), 0.5), guess((1,), 0.3), guess((), 0.2)]
     hypotheses = average_nbest([one, other])
@@ -81,7 +81,7 @@ def test_hearings_count_equally_by_hand() -> None:
 
 
 @given(seed=st.integers(0, 10_000))
-def test_the_same_hearing_twice_is_one(seed: int) -> None:
+def test_averaging_identical_passes_changes_nothing(seed: int) -> None:
     random = np.random.default_rng(seed)
     shares = random.dirichlet(np.ones(5))
     group = [guess(tuple(random.integers(1, 4, size=n)), p) for n, p in enumerate(shares)]
@@ -100,7 +100,7 @@ def test_what_is_next_to_impossible_keeps_a_score() -> None:
     assert average_nbest([sure, sure])[1].score == pytest.approx(-5000.0)
 
 
-def test_a_search_pools_its_hearings_where_the_fewest_errors_are_wanted() -> None:
+def test_minimum_bayes_risk_search_averages_its_passes() -> None:
     random = np.random.default_rng(0)
     first, second = np.log(random.dirichlet(np.ones(3), (2, 2, 6))).astype(np.float32)
     lengths, later = np.array([6, 4]), np.array([6, 5])

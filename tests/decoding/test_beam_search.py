@@ -37,8 +37,8 @@ def search_one(posteriors: Posteriors, beam: int, *rest: Any) -> list[Hypothesis
     return hypotheses
 
 
-def read_all(posteriors: Posteriors) -> dict[tuple[int, ...], float]:
-    """Log probability of every reading: the sum over the paths that say it."""
+def score_all(posteriors: Posteriors) -> dict[tuple[int, ...], float]:
+    """Log probability of every hypothesis: the sum over its paths."""
     total: dict[tuple[int, ...], float] = {}
     for path in product(range(posteriors.shape[1]), repeat=len(posteriors)):
         outputs = tuple(output for output, _ in groupby(path) if output != BLANK)
@@ -52,10 +52,10 @@ def language_of(outputs: tuple[int, ...]) -> float:
 
 
 @given(seed=st.integers(0, 10_000), shape=st.sampled_from([(6, 3), (4, 4), (5, 2), (1, 4)]))
-def test_a_beam_for_all_prefixes_finds_all_readings(seed: int, shape: tuple[int, int]) -> None:
+def test_a_beam_for_all_prefixes_finds_all_hypotheses(seed: int, shape: tuple[int, int]) -> None:
     posteriors = random_posteriors(seed, *shape, sharpness=2)
     hypotheses = search_one(posteriors, ALL, None, 0.0, 0.0, ALL)
-    expected = read_all(posteriors)
+    expected = score_all(posteriors)
     assert {hypothesis.outputs for hypothesis in hypotheses} == set(expected)
     for hypothesis in hypotheses:
         assert hypothesis.acoustic == pytest.approx(expected[hypothesis.outputs], abs=1e-5)
@@ -72,7 +72,7 @@ def test_a_beam_for_all_prefixes_finds_all_readings(seed: int, shape: tuple[int,
 def test_with_an_ngram_too(seed: int, num_frames: int, weight: float, bonus: float) -> None:
     posteriors = random_posteriors(seed, num_frames, 3, sharpness=2)
     hypotheses = search_one(posteriors, ALL, NGRAM, weight, bonus, ALL)
-    expected = read_all(posteriors)
+    expected = score_all(posteriors)
     assert {hypothesis.outputs for hypothesis in hypotheses} == set(expected)
     for hypothesis in hypotheses:
         language = language_of(hypothesis.outputs)
@@ -86,11 +86,11 @@ def test_with_an_ngram_too(seed: int, num_frames: int, weight: float, bonus: flo
 
 
 @given(seed=st.integers(0, 10_000))
-def test_impossible_outputs_are_in_no_reading(seed: int) -> None:
+def test_impossible_outputs_are_in_no_hypothesis(seed: int) -> None:
     posteriors = random_posteriors(seed, 5, 3)
     possible = np.random.default_rng(seed).random(posteriors.shape) < 0.6
     posteriors = np.where(possible, posteriors, np.float32(-np.inf))
-    expected = {o: p for o, p in read_all(posteriors).items() if p > -np.inf}
+    expected = {o: p for o, p in score_all(posteriors).items() if p > -np.inf}
     hypotheses = search_one(posteriors, 200, None, 0.0, 0.0, 200)
     assert {
         hypothesis.outputs: pytest.approx(hypothesis.acoustic, abs=1e-5)
@@ -118,7 +118,7 @@ def test_acoustic_scores_are_those_of_ctc(seed: int, sharpness: float) -> None:
     outputs=st.integers(2, 8),
     num_frames=st.integers(0, 20),
 )
-def test_readings_are_in_order_and_apart_and_never_too_probable(
+def test_hypotheses_are_sorted_and_distinct_and_never_too_probable(
     seed: int, beam: int, outputs: int, num_frames: int
 ) -> None:
     posteriors = random_posteriors(seed, num_frames, outputs)
@@ -153,7 +153,7 @@ def test_where_a_model_is_sure_it_reads_the_best_path(
     seed=st.integers(0, 10_000),
     beam=st.integers(1, 10),
 )
-def test_neither_company_nor_padding_changes_a_reading(
+def test_neither_batch_nor_padding_changes_a_hypothesis(
     lengths: list[int], seed: int, beam: int
 ) -> None:
     posteriors = random_posteriors(seed, len(lengths), 18, 3)
@@ -179,8 +179,8 @@ def test_an_utterance_without_frames_is_empty() -> None:
     assert beam_search(np.empty((0, 0, 3), np.float32), np.empty(0, np.int64), 4) == []
 
 
-def test_a_reading_of_many_paths_beats_the_best_path() -> None:
-    # Graves 2012, figure 7.5: the best path is all blanks, the best reading is not.
+def test_a_hypothesis_of_many_paths_beats_the_best_path() -> None:
+    # Graves 2012, figure 7.5: the best path is all blanks, the best hypothesis is not.
     posteriors = np.log([[0.6, 0.4], [0.6, 0.4]]).astype(np.float32)
     assert greedy_decode(posteriors)[0] == []
     best, empty = search_one(posteriors, 4, None, 0.0, 0.0, 4)
@@ -189,7 +189,7 @@ def test_a_reading_of_many_paths_beats_the_best_path() -> None:
     assert np.exp(empty.acoustic) == pytest.approx(0.36)
 
 
-def test_a_phoneme_is_said_twice_only_with_a_blank_between() -> None:
+def test_a_phoneme_is_repeated_only_with_a_blank_between() -> None:
     sure = np.log(np.array([[0.01, 0.99], [0.01, 0.99], [0.01, 0.99]], np.float32))
     assert search_one(sure, 4)[0].outputs == (1,)
     parted = np.stack([sure[0], sure[0, ::-1], sure[0]])
@@ -204,7 +204,7 @@ def test_the_ngram_decides_where_the_sound_does_not() -> None:
     assert search_one(even, 8, backwards, 1.0)[0].outputs == (1, 1)
 
 
-def test_a_bonus_makes_readings_longer() -> None:
+def test_a_bonus_makes_hypotheses_longer() -> None:
     posteriors = random_posteriors(0, 12, 5)
     lengths = [
         len(search_one(posteriors, 16, None, 0.0, bonus)[0].outputs) for bonus in (-5.0, 0.0, 5.0)
@@ -212,7 +212,7 @@ def test_a_bonus_makes_readings_longer() -> None:
     assert lengths[0] < lengths[1] < lengths[2]
 
 
-def test_equal_readings_always_come_in_the_same_order() -> None:
+def test_ties_always_have_the_same_order() -> None:
     even = np.full((2, 5), np.log(0.2), np.float32)
     assert [hypothesis.outputs for hypothesis in search_one(even, 3, None, 0.0, 0.0, 3)] == [
         (1,),

@@ -16,8 +16,8 @@ from phoneme_moe.decoding.ngram import PhonemeNgram
 from phoneme_moe.decoding.phonemes import BLANK
 
 SYMBOLS = "abc"
-SAID = ["abba", "ab", "acab", "aa", "bab", "", "cc"]
-NGRAM = PhonemeNgram.estimate(SAID, SYMBOLS, ORDER)
+UTTERANCES = ["abba", "ab", "acab", "aa", "bab", "", "cc"]
+NGRAM = PhonemeNgram.estimate(UTTERANCES, SYMBOLS, ORDER)
 TRIGRAM = Trigram.from_ngram(NGRAM)
 
 
@@ -54,7 +54,7 @@ def test_sum_and_gradient_are_those_of_all_paths(seed: int, num_frames: list[int
 
 
 @given(st.lists(st.text(SYMBOLS, max_size=5), min_size=1, max_size=4))
-def test_the_tables_say_what_the_ngram_says(utterances: list[str]) -> None:
+def test_the_tables_equal_the_ngram(utterances: list[str]) -> None:
     lengths = torch.tensor([len(utterance) for utterance in utterances])
     phonemes = torch.zeros(len(utterances), 5, dtype=torch.long)
     for row, utterance in enumerate(utterances):

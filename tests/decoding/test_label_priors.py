@@ -18,7 +18,7 @@ Case = tuple[Tensor, list[int]]
 
 
 def paths_of(targets: list[int], num_frames: int) -> list[tuple[int, ...]]:
-    """Every sequence of outputs that says the targets: runs joined, blanks out."""
+    """Every sequence of outputs whose CTC labels are the targets."""
     return [
         path
         for path in product(range(OUTPUTS), repeat=num_frames)

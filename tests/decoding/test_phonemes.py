@@ -29,7 +29,7 @@ def test_there_is_one_output_for_each_phoneme_and_the_blank() -> None:
     assert PhonemeSet(("b", "d", "g"), has_blank=True).num_outputs == 4
 
 
-def test_an_unknown_phoneme_is_named_with_what_was_meant() -> None:
+def test_an_unknown_phoneme_is_named_with_a_suggestion() -> None:
     phonemes = PhonemeSet(("sh", "ch", "b"), has_blank=True)
     assert "sh" in phonemes
     assert "zh" not in phonemes

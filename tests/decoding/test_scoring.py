@@ -94,7 +94,7 @@ def test_the_interval_is_ordered_within_what_utterances_show_and_reproducible(
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.3, 0.5])
-def test_the_interval_contains_the_rate_and_is_as_wide_as_a_binomial_says(rate: float) -> None:
+def test_the_interval_contains_the_rate_and_has_binomial_width(rate: float) -> None:
     errors = np.random.default_rng(1).random(400) < rate
     found = errors.mean()
     low, high = bootstrap_interval(errors.astype(int), np.ones(400, dtype=int))
@@ -105,7 +105,7 @@ def test_the_interval_contains_the_rate_and_is_as_wide_as_a_binomial_says(rate: 
 
 
 @pytest.mark.slow
-def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
+def test_the_interval_has_its_nominal_coverage() -> None:
     random = np.random.default_rng(0)
     covered = 0
     for _ in range(200):
@@ -115,7 +115,7 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
     assert 180 <= covered <= 199
 
 
-def test_utterances_of_which_nothing_was_said_do_not_divide_by_zero() -> None:
+def test_empty_utterances_do_not_divide_by_zero() -> None:
     total = total_score([UtteranceScore(0, 2, 0, 0)])
     assert total.error_rate == 2
     assert np.isfinite(total.interval).all()

@@ -70,7 +70,7 @@ def test_ipa_has_the_letters_of_general_american() -> None:
     assert unicodedata.name(to_symbols("G", "ipa")) == "LATIN SMALL LETTER SCRIPT G"
 
 
-def test_stress_tells_reduced_vowels_apart_and_is_taken_off() -> None:
+def test_stress_distinguishes_reduced_vowels_and_is_removed() -> None:
     stressed = "AH0 AH1 AH2 AH ER0 ER1 IY0 OY2"
     assert written(stressed, "ipa") == "ə ʌ ʌ ʌ ɚ ɝ i ɔɪ"
     assert written(stressed, "arpabet") == "AH AH AH AH ER ER IY OY"
@@ -90,7 +90,7 @@ def test_small_letters_of_timit_are_capitals(symbols: str) -> None:
         assert to_symbols(symbol, symbols) == to_symbols(symbol.upper(), symbols)
 
 
-def test_nothing_asked_changes_nothing() -> None:
+def test_without_options_nothing_changes() -> None:
     assert symbol_map(["ä", "AH0"]) == {"ä": "ä", "AH0": "AH0"}
 
 

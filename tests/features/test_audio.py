@@ -160,7 +160,7 @@ def test_noise_has_the_wanted_power(snr_db: float) -> None:
     noise = noise_of(speech, snr_db)
     measured = 10 * np.log10(np.mean(speech**2) / np.mean(noise**2))
     assert measured == pytest.approx(snr_db, abs=0.5)
-    # White: a sample says nothing of the next.
+    # White: successive samples are uncorrelated.
     assert abs(np.corrcoef(noise[1:], noise[:-1])[0, 1]) < 0.03
 
 

@@ -33,7 +33,7 @@ FULL = Augment(
 )
 
 
-def test_nothing_asked_changes_nothing() -> None:
+def test_without_options_nothing_changes() -> None:
     features, mask = padded_batch()
     changed, changed_mask = Augment()(features, mask)
     assert torch.equal(changed, features)
@@ -41,7 +41,7 @@ def test_nothing_asked_changes_nothing() -> None:
 
 
 def word(before: int, loud: int, after: int, padding: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Quiet, loud with a quiet frame in it, quiet; each frame is told by its size."""
+    """Quiet, loud with a quiet frame in it, quiet; each frame is identified by its size."""
     level = [-1.0] * before + [2.0] * loud + [-1.0] * after
     level[before + loud // 2] = -0.5
     frames = torch.tensor(level) * torch.linspace(1, 2, len(level))
@@ -72,7 +72,7 @@ def test_only_quiet_ends_are_cut_and_what_is_left_is_in_order(
     assert not cut[~cut_mask].any()
 
 
-def test_every_amount_of_quiet_is_cut_from_the_share_of_utterances_asked_for() -> None:
+def test_every_amount_of_quiet_is_cut_from_the_given_share_of_utterances() -> None:
     torch.manual_seed(0)
     features, mask = word(4, 5, 3)
     many, many_mask = features.expand(4000, -1, -1), mask.expand(4000, -1)

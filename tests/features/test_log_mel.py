@@ -46,7 +46,7 @@ def test_mel_energies_are_those_of_librosa(
     found = front.mel_energies(torch.from_numpy(noise)[None])[0].numpy()
     left = (front.n_fft - front.hop) // 2
     with warnings.catch_warnings():
-        # At 8 kHz the lowest of 40 bands are narrower than a bin; librosa says so.
+        # At 8 kHz the lowest of 40 bands are narrower than a bin; librosa warns of it.
         warnings.simplefilter("ignore")
         expected = librosa.feature.melspectrogram(
             y=np.pad(noise, (left, front.n_fft - front.hop - left)),

@@ -18,7 +18,7 @@ from phoneme_moe.mixture.sparse.balance import (
     z_loss,
 )
 
-# Three decisions of two experts each among four; nobody chose the last.
+# Three decisions of two experts each among four; the last is not selected.
 EXPERTS = torch.tensor([[0, 1], [0, 2], [1, 0]])
 WEIGHTS = torch.tensor([[0.75, 0.25], [0.5, 0.5], [0.6, 0.4]])
 
@@ -120,7 +120,7 @@ def test_a_bias_goes_against_the_sign_of_the_difference_from_the_mean() -> None:
     assert bias.bias.tolist() == [-0.5, 0.25, 0.25, 0.5]
 
 
-def test_a_bias_waits_for_the_choices_of_several_steps() -> None:
+def test_a_bias_changes_after_a_number_of_steps() -> None:
     bias = SelectionBias(2, rate=0.5, every=3)
     # Expert 1 leads in two steps of three, and yet expert 0 in their sum.
     for counts in ([1, 2], [1, 2], [9, 0]):
@@ -156,7 +156,7 @@ def test_biases_are_kept_with_the_weights_and_counts_are_not() -> None:
 
 
 def test_experts_that_are_held_back_keep_their_bias_and_do_not_move_the_mean() -> None:
-    """They are chosen by nobody because they are not let in yet, not because they are unwanted."""
+    """They are not selected because they are still being introduced, not because they are bad."""
     bias = SelectionBias(4, rate=0.1, every=1)
     bias.bias[3] = 0.5
     # Among the three that are in the mean is 20; with the fourth it would be 15.

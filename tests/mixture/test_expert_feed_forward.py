@@ -27,8 +27,8 @@ def all_experts(tokens: Tensor, assignment: Assignment, *rest: Any) -> Tensor:
     place = assignment.token, assignment.expert
     dense = dense.index_put(place, assignment.weight, accumulate=True)
     hidden = ACTIVATIONS[activation](torch.einsum("nc,ech->neh", tokens, weight_in) + bias_in)
-    said = torch.einsum("neh,ehc->nec", hidden, weight_out) + bias_out
-    return torch.einsum("ne,nec->nc", dense, said)
+    outputs = torch.einsum("neh,ehc->nec", hidden, weight_out) + bias_out
+    return torch.einsum("ne,nec->nc", dense, outputs)
 
 
 def layer(num_experts: int, features: int = 8, hidden: int = 12, **kind: Any) -> list[Tensor]:
@@ -255,7 +255,7 @@ def test_silenced_units_are_silent_for_all_tokens_of_an_expert_in_one_step_only(
         assert experts.weight_out.grad is not None
         gone = (experts.weight_out.grad == 0).all(dim=2)  # (E, H)
         silent.append(gone)
-        # A unit that is silent learns nothing; one that is not has heard all of its tokens.
+        # A dropped unit has no gradient; any other has one from all of its tokens.
         assert experts.weight_in.grad is not None
         assert torch.equal((experts.weight_in.grad == 0).all(dim=1), gone)
         assert 0.3 < gone.float().mean() < 0.5

@@ -126,7 +126,7 @@ def test_splicing_is_what_a_convolution_sees(dilation: int, padding: bool) -> No
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
-def test_each_expert_has_a_linear_map_of_its_own() -> None:
+def test_each_expert_has_a_separate_linear_map() -> None:
     layer = ExpertLinear(3, 4, 5)
     inputs = torch.randn(3, 2, 6, 4)
     expected = torch.stack([inputs[e] @ layer.weight[e] + layer.bias[e] for e in range(3)])
@@ -211,7 +211,7 @@ def test_posteriors_of_experts_and_gate_sum_to_one() -> None:
 
 
 @pytest.mark.parametrize("number", [1, 4])
-def test_a_network_says_how_many_experts_it_holds(number: int) -> None:
+def test_a_network_knows_its_number_of_experts(number: int) -> None:
     features, mask = torch.randn(2, 15, 16), torch.ones(2, 15, dtype=torch.bool)
     function = FunctionNetwork(uniform, 3, token=True)
     for network in (

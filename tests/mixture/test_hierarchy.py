@@ -60,11 +60,11 @@ def test_weights_and_posteriors_worked_by_hand() -> None:
     with torch.no_grad():
         for weights in (mixture.gates, mixture.experts):
             weights.zero_()
-        # Only biases: the root says 3/4 and 1/4, below 1/2 and 1/2, then 1/5 and 4/5.
+        # Only biases: the root has 3/4 and 1/4, below 1/2 and 1/2, then 1/5 and 4/5.
         proportions = torch.tensor([[0.75, 0.25], [0.5, 0.5], [0.2, 0.8]])
         mixture.gates[:, 1] = proportions.log()
-        says = torch.tensor([[0.8, 0.2], [0.4, 0.6], [0.5, 0.5], [0.25, 0.75]])
-        mixture.experts[:, 1] = says.log()
+        posteriors = torch.tensor([[0.8, 0.2], [0.4, 0.6], [0.5, 0.5], [0.25, 0.75]])
+        mixture.experts[:, 1] = posteriors.log()
     inputs, classes = torch.zeros(1, 1, dtype=torch.float64), torch.tensor([0])
     weights = mixture.log_leaf_weights(inputs).exp()[0]
     assert weights.tolist() == pytest.approx([0.375, 0.375, 0.05, 0.2])

@@ -131,13 +131,13 @@ def test_token_choice_by_hand(
     assert choice.experts.tolist() == [experts]
     torch.testing.assert_close(choice.weights[0], torch.tensor(weights))
     sigmoids = settings.get("score") == "sigmoid"
-    said = [[1 / 2, 2 / 3, 5 / 6]] if sigmoids else [[1 / 8, 2 / 8, 5 / 8]]
-    torch.testing.assert_close(choice.probabilities, torch.tensor(said))
+    probabilities = [[1 / 2, 2 / 3, 5 / 6]] if sigmoids else [[1 / 8, 2 / 8, 5 / 8]]
+    torch.testing.assert_close(choice.probabilities, torch.tensor(probabilities))
     assert choice.scores is not None
     assert torch.equal(choice.scores, ODDS)
     ((mean, share),) = choice.levels
     # Shares of the sigmoids: 3/6, 4/6, 5/6 of 12/6.
-    shares = [3 / 12, 4 / 12, 5 / 12] if sigmoids else said[0]
+    shares = [3 / 12, 4 / 12, 5 / 12] if sigmoids else probabilities[0]
     torch.testing.assert_close(mean, torch.tensor(shares))
     expected = [1 / len(experts) if e in experts else 0 for e in range(3)]
     torch.testing.assert_close(share, torch.tensor(expected))
@@ -261,7 +261,7 @@ def test_a_bias_has_no_gradient_and_choosing_leaves_it_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("biased", [False, True])
-def test_an_expert_that_is_not_let_in_yet_is_not_asked_whatever_its_bias(biased: bool) -> None:
+def test_a_new_expert_is_not_selected_whatever_its_bias(biased: bool) -> None:
     bias = SelectionBias(3, rate=0.1, every=1) if biased else None
     if bias is not None:
         bias.bias.copy_(torch.tensor([0.0, 0.0, 9.0]))
@@ -289,7 +289,7 @@ def test_balanced_assignment_shares_frames_out_in_training_and_takes_the_best_af
     torch.testing.assert_close(trained.weights, expected)
 
 
-def test_token_choice_of_nobody_is_empty() -> None:
+def test_token_choice_without_decisions_is_empty() -> None:
     for selection in ("top_k", "balanced"):
         choice: Choice = of_scores(3, 2, selection=selection)(ODDS[:0])
         assert choice.experts.shape == choice.weights.shape == (0, 2)

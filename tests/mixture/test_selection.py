@@ -39,7 +39,7 @@ def random_scores(decisions: int, experts: int, seed: int = 0) -> Tensor:
     return torch.randn(decisions, experts, generator=generator)
 
 
-def test_probabilities_are_shares_of_a_softmax_or_sigmoids_each_of_its_own() -> None:
+def test_probabilities_are_a_softmax_or_independent_sigmoids() -> None:
     shares = torch.tensor([[1 / 8, 2 / 8, 5 / 8]])
     sigmoids = torch.tensor([[1 / 2, 2 / 3, 5 / 6]])
     torch.testing.assert_close(to_probabilities(SCORES, "softmax"), shares)
@@ -84,7 +84,7 @@ def test_a_single_expert_learns_only_if_it_is_weighed_before_selection() -> None
     torch.testing.assert_close(gradients["after"], torch.zeros(1, 3))
 
 
-def test_sigmoids_of_experts_that_nobody_wants_have_finite_shares() -> None:
+def test_sigmoids_of_unlikely_experts_have_finite_shares() -> None:
     scores = torch.full((1, 3), -200.0, requires_grad=True)
     weights = selection_weights(
         scores, to_probabilities(scores, "sigmoid"), BEST_TWO, "sigmoid", "after"
@@ -147,7 +147,7 @@ def test_expected_load_by_hand() -> None:
 
 
 @pytest.mark.parametrize("top_k", [1, 2, 4])
-def test_expected_load_is_how_often_an_expert_is_chosen_when_its_own_noise_is_drawn_again(
+def test_expected_load_is_how_often_an_expert_is_selected_when_its_noise_is_drawn_again(
     top_k: int,
 ) -> None:
     torch.manual_seed(0)
@@ -275,9 +275,9 @@ def test_an_expert_takes_the_ceiling_of_its_exact_share(
 
 
 @given(st.lists(st.integers(0, 4), max_size=30))
-def test_rank_in_expert_is_how_many_earlier_entries_ask_the_same(asked: list[int]) -> None:
-    expected = [asked[:i].count(expert) for i, expert in enumerate(asked)]
-    assert position_in_expert(torch.tensor(asked, dtype=torch.long), 5).tolist() == expected
+def test_position_in_expert_counts_earlier_entries_of_the_expert(experts: list[int]) -> None:
+    expected = [experts[:i].count(expert) for i, expert in enumerate(experts)]
+    assert position_in_expert(torch.tensor(experts, dtype=torch.long), 5).tolist() == expected
 
 
 @pytest.mark.parametrize("columns", [2, 5, 128, 129, 300])
@@ -285,5 +285,5 @@ def test_rank_in_expert_is_how_many_earlier_entries_ask_the_same(asked: list[int
 def test_the_greatest_are_those_that_sorting_finds(columns: int, count: int) -> None:
     values = torch.rand(50, columns, generator=torch.Generator().manual_seed(columns))
     assert torch.equal(top_indices(values, count), values.topk(count, dim=-1).indices)
-    values[:, 0] = -torch.inf  # as experts that may not be asked
+    values[:, 0] = -torch.inf  # as experts that may not be selected
     assert torch.equal(top_indices(values[:, :2], 2)[:, 0], torch.ones(50, dtype=torch.long))

@@ -137,7 +137,7 @@ def decided_on(layer: SparseFeedForward, frames: Tensor) -> Tensor:
 
 
 def weights_by_definition(name: str, layer: SparseFeedForward, frames: Tensor) -> Tensor:
-    """How much each expert counts for each real frame, 0 if not asked, shape (frames, experts)."""
+    """Weight of each expert in each real frame, 0 if not selected, shape (frames, experts)."""
     seen = decided_on(layer, frames)
     if name == "expert_choice":
         probabilities = layer.router(seen).probabilities
@@ -150,8 +150,8 @@ def weights_by_definition(name: str, layer: SparseFeedForward, frames: Tensor) -
             start += length
         return probabilities * taken
     choice = layer.router(seen)
-    nobody = torch.zeros(len(seen), layer.experts.num_experts)
-    return nobody.scatter(1, choice.experts, choice.weights)
+    zeros = torch.zeros(len(seen), layer.experts.num_experts)
+    return zeros.scatter(1, choice.experts, choice.weights)
 
 
 @pytest.mark.parametrize("name", [name for name in varieties() if name != "soft"])
@@ -175,10 +175,10 @@ def test_a_sparse_layer_is_all_experts_weighed_by_the_same_selection(name: str) 
     )
     torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
     assert not found[0][~MASK].any()
-    # What the layer says of itself is what it did.
-    asked = (weights > 0).sum(dim=0)
+    # The reported routing is the routing that was computed.
+    selected = (weights > 0).sum(dim=0)
     if layer.sees not in {"utterance", "embedding"}:
-        assert torch.equal(routing.counts, asked)
+        assert torch.equal(routing.counts, selected)
     torch.testing.assert_close(
         routing.routing().weights[MASK], torch.where(
             weights.sum(dim=-1, keepdim=True) > 0,
@@ -301,9 +301,9 @@ def test_experts_that_agree_make_the_router_moot() -> None:
 def of_scores(
     scores: list[list[float]], top_k: int, **settings: Any
 ) -> tuple[Tensor, LayerRouting]:
-    """Output and routing of a layer that is told the scores of its experts for each frame.
+    """Output and routing of a layer with given scores of its experts for each frame.
 
-    Expert ``e`` answers ``e + 1`` in every channel, whatever it hears.
+    Expert ``e`` outputs ``e + 1`` in every channel, whatever its input.
     """
     table = torch.tensor(scores)
     num_experts = table.shape[1]
@@ -333,7 +333,7 @@ def test_a_layer_by_hand() -> None:
     assert float(routing.entropy) == pytest.approx(entropy)
 
 
-def test_entropy_is_of_what_the_router_said_as_shares() -> None:
+def test_entropy_is_of_the_normalised_probabilities() -> None:
     # Sigmoids 1/2, 1/2 and (almost) 0 are shares of a half each.
     _, routing = of_scores([[0.0, 0.0, -60.0]], 2, router={"score": "sigmoid"})
     assert float(routing.entropy) == pytest.approx(math.log(2))
@@ -347,7 +347,7 @@ def test_entropy_is_of_what_the_router_said_as_shares() -> None:
     torch.testing.assert_close(routing.entropy, expected)
 
 
-def test_who_comes_too_late_is_dropped_and_counted() -> None:
+def test_frames_beyond_the_capacity_are_dropped_and_counted() -> None:
     # Four frames, two experts, capacity 1: two places each. Three frames want the first expert.
     scores = [[9.0, 0], [9.0, 0], [9.0, 0], [0, 9.0]]
     hard = {"weighting": "before", "straight_through": True}
@@ -411,14 +411,14 @@ def test_no_expert_takes_more_than_its_capacity(seed: int, capacity: float, top_
     torch.manual_seed(seed)
     layer = layer_of(router_of(top_k, weighting="before"), capacity=capacity)
     _, routing = run_layer(layer, frames_of(seed))
-    asked = sum(LENGTHS) * top_k
-    most = math.ceil(capacity * asked / EXPERTS)
+    selected = sum(LENGTHS) * top_k
+    most = math.ceil(capacity * selected / EXPERTS)
     taken = torch.bincount(routing.assignment.expert, minlength=EXPERTS)
     assert torch.equal(taken, routing.counts.clamp(max=most))
-    assert float(routing.dropped) == pytest.approx(1 - int(taken.sum()) / asked, abs=1e-6)
+    assert float(routing.dropped) == pytest.approx(1 - int(taken.sum()) / selected, abs=1e-6)
 
 
-def test_a_frame_that_all_its_experts_dropped_is_reported_as_nobodys() -> None:
+def test_a_frame_that_all_its_experts_dropped_has_equal_weights() -> None:
     hard = {"weighting": "before", "straight_through": True}
     _, routing = of_scores([[9.0, 0], [9.0, 0], [9.0, 0]], 1, capacity=0.5, router=hard)
     expected = torch.tensor([[1.0, 0], [0.5, 0.5], [0.5, 0.5]])
@@ -477,7 +477,7 @@ def test_the_loss_of_a_tree_is_of_all_its_levels() -> None:
         BalanceWeights(load=1.0),
     ],
 )
-def test_a_step_down_each_balancing_loss_asks_the_busiest_expert_less(
+def test_a_step_down_each_balancing_loss_relieves_the_busiest_expert(
     weights: BalanceWeights,
 ) -> None:
     torch.manual_seed(0)
@@ -547,7 +547,7 @@ def test_a_soft_mixture_is_what_a_loop_over_windows_gives(slots: int, window: in
         torch.autograd.grad((v * frames_of(seed=1)).sum(), learning) for v in (output, expected)
     )
     torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
-    # Nobody is left out, and all shares are of real frames.
+    # All experts have a share, and all shares are of real frames.
     assert float(routing.counts.sum()) == pytest.approx(sum(LENGTHS))
     assert (routing.counts > 0).all()
     weights = routing.routing().weights[MASK]
@@ -577,8 +577,8 @@ def test_shared_experts_are_added_to_real_frames() -> None:
 def learn(seed: int, weights: BalanceWeights, bias: SelectionBias | None = None) -> Tensor:
     """Load of 8 experts, top-1, that learn a map of each of 8 clusters of frames.
 
-    Expert 0 begins a little ahead in all clusters: what they have in common speaks for it. Asked
-    first, it learns first, and is asked more.
+    Expert 0 begins a little ahead in all clusters: what they have in common favours it.
+    Selected first, it learns first, and is selected more.
     """
     torch.manual_seed(seed)
     clusters, steps = 8, 120

@@ -43,7 +43,7 @@ def test_a_dense_encoder_multiplies_every_weight_of_its_linear_maps_once() -> No
         ({"router": {"selection": "expert_choice"}}, 2, WIDTH * 8),
     ],
 )
-def test_a_sparse_layer_costs_its_router_and_the_experts_that_are_asked(
+def test_a_sparse_layer_costs_its_router_and_the_selected_experts(
     sparse: dict[str, Any], top_k: int, routing: int
 ) -> None:
     encoder = build_encoder(

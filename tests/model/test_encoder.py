@@ -256,7 +256,7 @@ def test_training_never_moves_a_hash() -> None:
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
 
-def test_a_rule_is_asked_about_the_features_of_the_model() -> None:
+def test_a_rule_gets_the_features_of_the_model() -> None:
     def by_sign(features: Tensor, mask: Tensor) -> Tensor:
         # Expert 0 where the first feature is positive, else expert 1; the rest left out.
         sign = features[..., :1]
@@ -296,7 +296,7 @@ def test_a_block_sees_its_frames_and_no_others() -> None:
         assert found == [15 + dilation * step for step in reach]
 
 
-def test_a_block_that_says_nothing_passes_frames_on() -> None:
+def test_a_block_with_zero_output_passes_frames_on() -> None:
     block = Block(8, 4, 3, 1, DenseFeedForward(8, 6), 0.5)
     with torch.no_grad():
         for part in (block.widen, block.feed_forward.reduce):
@@ -312,7 +312,7 @@ def test_dropout_silences_channels_of_an_utterance_for_all_its_frames() -> None:
     dense = DenseFeedForward(64, 6)
     block = Block(64, 4, 3, 1, dense, 0.25)
     with torch.no_grad():
-        # The first part says nothing, the second 1.
+        # The first part outputs 0, the second 1.
         for linear, bias in ((block.widen, 0.0), (dense.reduce, 1.0)):
             linear.weight.zero_()
             linear.bias.fill_(bias)
@@ -354,7 +354,7 @@ def test_segments_cost_the_same_in_finer_grains() -> None:
 
 
 @pytest.mark.parametrize("kind", ["dense", "default", "context"])
-def test_an_answer_looks_exactly_as_far_as_is_said(kind: str) -> None:
+def test_an_output_depends_exactly_on_the_stated_context(kind: str) -> None:
     settings = {"dilations": [1, 3], "dropout": 0.0}
     encoder = encoder_of(None if kind == "dense" else KINDS[kind], **settings).eval()
     reach = encoder.context
@@ -378,5 +378,5 @@ def test_an_answer_looks_exactly_as_far_as_is_said(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["soft", "expert_choice", "utterance"])
-def test_who_looks_at_the_whole_utterance_says_so(kind: str) -> None:
+def test_context_is_none_for_the_whole_utterance(kind: str) -> None:
     assert encoder_of(KINDS[kind]).context is None

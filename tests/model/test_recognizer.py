@@ -90,7 +90,7 @@ def test_padding_changes_no_answer(expert: Tensor | None, padding: int) -> None:
         )
 
 
-def test_routing_to_experts_equals_asking_all_and_choosing() -> None:
+def test_routing_to_experts_equals_computing_all_and_selecting() -> None:
     recognizer = small()
     features, mask = recognizer.log_mel(sounds(), LENGTHS)
     expert = torch.tensor([1, 1, 0])

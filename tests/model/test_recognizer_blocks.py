@@ -70,9 +70,7 @@ TASKS = ["classify", "recognize"]
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("kind", ["linear", "feed_forward"])
 @torch.no_grad()
-def test_each_kind_of_expert_is_the_plain_model_when_it_is_asked_alone(
-    task: str, kind: str
-) -> None:
+def test_each_kind_of_expert_alone_is_the_plain_model(task: str, kind: str) -> None:
     mixture = build(task, expert=kind)
     together = mixture.recognize_waveforms(*sounds(task))
     mask = together.routing.mask
