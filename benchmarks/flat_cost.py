@@ -27,7 +27,8 @@ from phoneme_moe.mixture.sparse.expert_feed_forward import ExpertFeedForward
 from phoneme_moe.mixture.sparse.expert_rows import Assignment
 from phoneme_moe.mixture.sparse.layer import SparseFeedForward
 from phoneme_moe.mixture.sparse.layer_routing import RouterContext
-from phoneme_moe.mixture.sparse.routers import LinearScores, TokenChoice
+from phoneme_moe.mixture.sparse.routers import TokenChoice
+from phoneme_moe.mixture.sparse.scores import LinearScores
 from phoneme_moe.training.stages import keep_freed_memory
 
 UTTERANCES, FRAMES, WIDTH, HIDDEN, TOP_K = 8, 1000, 256, 256, 2

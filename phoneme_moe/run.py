@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, cast
 
 from phoneme_moe.errors import ArgumentError
 from phoneme_moe.run_folder import LoadedRun, load_run
@@ -24,6 +24,21 @@ if TYPE_CHECKING:
     from phoneme_moe.transcription.run_engine import RunEngine
     from phoneme_moe.transcription.transcribe import Failure
     from phoneme_moe.transcription.transcript import Transcript
+
+
+class TranscriptionOptions(TypedDict, total=False):
+    """The keywords of ``Run.transcribe``."""
+
+    beam: int | None
+    nbest: int
+    symbols: Literal["arpabet", "ipa"] | None
+    fold: str | None
+    channel: int | None
+    embeddings: str | Path | None
+    only_expert: str | None
+    without_expert: str | None
+    gate_from: str | None
+    layer: str | None
 
 
 @dataclass(frozen=True)
@@ -82,43 +97,24 @@ class Run(LoadedRun):
         return transcribe_file(engine, _source(audio, sample_rate), options)
 
     def transcribe_files(
-        self,
-        files: Iterable[str | Path],
-        *,
-        beam: int | None = None,
-        nbest: int = 1,
-        symbols: Literal["arpabet", "ipa"] | None = None,
-        fold: str | None = None,
-        channel: int | None = None,
-        embeddings: str | Path | None = None,
-        only_expert: str | None = None,
-        without_expert: str | None = None,
-        gate_from: str | None = None,
-        layer: str | None = None,
+        self, files: Iterable[str | Path], **options: Unpack[TranscriptionOptions]
     ) -> Iterator[Transcript | Failure]:
-        """Transcribes many files in batches, in order; an unusable file gives a ``Failure``.
+        """Transcribes many files in batches, in order; an unusable one gives a ``Failure``.
 
         Args:
-            files: Paths of audio files.
-            beam: As in ``transcribe``.
-            nbest: As in ``transcribe``.
-            symbols: As in ``transcribe``.
-            fold: As in ``transcribe``.
-            channel: As in ``transcribe``.
-            embeddings: As in ``transcribe``.
-            only_expert: As in ``transcribe``.
-            without_expert: As in ``transcribe``.
-            gate_from: As in ``transcribe``.
-            layer: As in ``transcribe``.
+            files: Audio files.
+            options: The keywords of ``transcribe``.
 
         Raises:
             InputError: An option does not fit the run.
         """
         from phoneme_moe.transcription.transcribe import Options, transcribe_files
 
-        engine = self._engine(only_expert, without_expert, gate_from, layer)
-        options = Options(beam, nbest, symbols, fold, channel, embeddings)
-        return transcribe_files(engine, map(Path, files), options)
+        names = ("only_expert", "without_expert", "gate_from", "layer")
+        override = {name: value for name, value in options.items() if name in names}
+        others: dict[str, Any] = {k: v for k, v in options.items() if k not in names}
+        engine = self._engine(*(cast("str | None", override.get(name)) for name in names))
+        return transcribe_files(engine, map(Path, files), Options(**others))
 
     def align(
         self,

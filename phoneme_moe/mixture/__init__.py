@@ -24,14 +24,10 @@ from phoneme_moe.mixture.sparse.balance import (
 from phoneme_moe.mixture.sparse.expert_feed_forward import ExpertFeedForward
 from phoneme_moe.mixture.sparse.layer import BalanceWeights, SparseFeedForward
 from phoneme_moe.mixture.sparse.layer_routing import LayerRouting, RouterContext
-from phoneme_moe.mixture.sparse.routers import (
-    ExpertChoice,
-    HashScores,
-    LinearScores,
-    TokenChoice,
-    TreeChoice,
-)
+from phoneme_moe.mixture.sparse.routers import ExpertChoice, TokenChoice
+from phoneme_moe.mixture.sparse.scores import HashScores, LinearScores
 from phoneme_moe.mixture.sparse.soft import SoftFeedForward
+from phoneme_moe.mixture.sparse.tree_choice import TreeChoice
 from phoneme_moe.mixture.trees.em import em_step
 from phoneme_moe.mixture.trees.hierarchy import HierarchicalMixture, balanced_tree
 

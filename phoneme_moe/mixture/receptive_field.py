@@ -10,7 +10,8 @@ from phoneme_moe.mixture.networks.feed_forward import FeedForward
 from phoneme_moe.mixture.networks.functions import FunctionNetwork
 from phoneme_moe.mixture.networks.tdnn import StackTDNN
 from phoneme_moe.mixture.sparse.layer import SparseFeedForward
-from phoneme_moe.mixture.sparse.routers import ContextWindow, ExpertChoice
+from phoneme_moe.mixture.sparse.routers import ExpertChoice
+from phoneme_moe.mixture.sparse.scores import ContextWindow
 from phoneme_moe.mixture.sparse.soft import SoftFeedForward
 
 

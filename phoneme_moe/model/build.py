@@ -16,18 +16,16 @@ from phoneme_moe.mixture.networks.tdnn_1989 import TokenTDNN
 from phoneme_moe.mixture.sparse.balance import SelectionBias
 from phoneme_moe.mixture.sparse.expert_feed_forward import ExpertFeedForward
 from phoneme_moe.mixture.sparse.layer import BalanceWeights, SparseFeedForward
-from phoneme_moe.mixture.sparse.routers import (
+from phoneme_moe.mixture.sparse.routers import ExpertChoice, Router, TokenChoice
+from phoneme_moe.mixture.sparse.scores import (
     ContextWindow,
-    ExpertChoice,
     GivenScores,
     HashScores,
     LinearScores,
-    Router,
     Scores,
-    TokenChoice,
-    TreeChoice,
 )
 from phoneme_moe.mixture.sparse.soft import SoftFeedForward
+from phoneme_moe.mixture.sparse.tree_choice import TreeChoice
 from phoneme_moe.model.encoder import DenseFeedForward, Encoder, FeedForwardPart
 from phoneme_moe.recipe import Gating, Model, Network
 from phoneme_moe.recipe.encoder import EncoderSection, Sparse

@@ -9,8 +9,10 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from phoneme_moe.mixture.sparse.layer import SparseFeedForward
-from phoneme_moe.mixture.sparse.routers import LinearScores, TokenChoice, TreeChoice
+from phoneme_moe.mixture.sparse.routers import TokenChoice
+from phoneme_moe.mixture.sparse.scores import LinearScores
 from phoneme_moe.mixture.sparse.soft import SoftFeedForward
+from phoneme_moe.mixture.sparse.tree_choice import TreeChoice
 from phoneme_moe.model.encoder import Encoder
 from phoneme_moe.model.recognizer import Recognizer
 

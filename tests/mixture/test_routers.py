@@ -12,17 +12,16 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from phoneme_moe.mixture.sparse.balance import SelectionBias
-from phoneme_moe.mixture.sparse.routers import (
+from phoneme_moe.mixture.sparse.routers import Noise, TokenChoice
+from phoneme_moe.mixture.sparse.scores import (
     ContextWindow,
     GivenScores,
     HashScores,
     LinearScores,
-    Noise,
-    TokenChoice,
-    TreeChoice,
     mean_over_frames,
 )
 from phoneme_moe.mixture.sparse.selection import Choice, Weighting
+from phoneme_moe.mixture.sparse.tree_choice import TreeChoice
 
 # Odds of 1 : 2 : 5, so that probabilities are eighths and sigmoids are 1/2, 2/3 and 5/6.
 ODDS = torch.tensor([[1.0, 2.0, 5.0]]).log()

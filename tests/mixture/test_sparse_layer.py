@@ -20,18 +20,16 @@ from phoneme_moe.mixture.sparse.balance import (
 from phoneme_moe.mixture.sparse.expert_feed_forward import ExpertFeedForward
 from phoneme_moe.mixture.sparse.layer import BalanceWeights, SparseFeedForward
 from phoneme_moe.mixture.sparse.layer_routing import LayerRouting, RouterContext
-from phoneme_moe.mixture.sparse.routers import (
+from phoneme_moe.mixture.sparse.routers import ExpertChoice, Router, TokenChoice
+from phoneme_moe.mixture.sparse.scores import (
     ContextWindow,
-    ExpertChoice,
     GivenScores,
     HashScores,
     LinearScores,
-    Router,
-    TokenChoice,
-    TreeChoice,
     mean_over_frames,
 )
 from phoneme_moe.mixture.sparse.soft import SoftFeedForward
+from phoneme_moe.mixture.sparse.tree_choice import TreeChoice
 
 WIDTH, HIDDEN, EXPERTS = 8, 12, 6
 LENGTHS = [9, 4, 1]

@@ -10,8 +10,10 @@ from phoneme_moe.errors import InputError
 from phoneme_moe.mixture.networks.functions import register_gate
 from phoneme_moe.mixture.sparse.layer import BalanceWeights, SparseFeedForward
 from phoneme_moe.mixture.sparse.layer_routing import LayerRouting, RouterContext
-from phoneme_moe.mixture.sparse.routers import HashScores, LinearScores, TokenChoice, TreeChoice
+from phoneme_moe.mixture.sparse.routers import TokenChoice
+from phoneme_moe.mixture.sparse.scores import HashScores, LinearScores
 from phoneme_moe.mixture.sparse.soft import SoftFeedForward
+from phoneme_moe.mixture.sparse.tree_choice import TreeChoice
 from phoneme_moe.model.build import build_encoder
 from phoneme_moe.model.encoder import Block, DenseFeedForward, Encoder
 from phoneme_moe.recipe import EncoderSection, Router, Sparse

@@ -16,7 +16,8 @@ from phoneme_moe.mixture.sparse.expert_feed_forward import ExpertFeedForward
 from phoneme_moe.mixture.sparse.expert_rows import Assignment
 from phoneme_moe.mixture.sparse.layer import SparseFeedForward
 from phoneme_moe.mixture.sparse.layer_routing import LayerRouting, RouterContext
-from phoneme_moe.mixture.sparse.routers import GivenScores, TokenChoice
+from phoneme_moe.mixture.sparse.routers import TokenChoice
+from phoneme_moe.mixture.sparse.scores import GivenScores
 from phoneme_moe.recipe import Balance, Router, Sparse, load_recipe, validate_recipe
 from phoneme_moe.training.module import StageModule
 from phoneme_moe.training.router_metrics import GRADIENT_STEPS, LayerMetrics, RouterMetrics, advice

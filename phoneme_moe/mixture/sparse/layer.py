@@ -33,12 +33,8 @@ from phoneme_moe.mixture.sparse.balance import (
 from phoneme_moe.mixture.sparse.expert_feed_forward import ExpertFeedForward
 from phoneme_moe.mixture.sparse.expert_rows import Assignment
 from phoneme_moe.mixture.sparse.layer_routing import LayerRouting, RouterContext
-from phoneme_moe.mixture.sparse.routers import (
-    ContextWindow,
-    ExpertChoice,
-    Router,
-    mean_over_frames,
-)
+from phoneme_moe.mixture.sparse.routers import ExpertChoice, Router
+from phoneme_moe.mixture.sparse.scores import ContextWindow, mean_over_frames
 from phoneme_moe.mixture.sparse.selection import Choice, choose_frames, position_in_expert
 
 Sees = Literal["frame", "context", "utterance", "embedding", "rule"]
