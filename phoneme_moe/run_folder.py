@@ -170,7 +170,7 @@ def load_run(folder: str | Path, device: str = "cpu") -> LoadedRun:
     for needed in (path, weights_path):
         if not needed.is_file():
             raise InputError(
-                f"{folder}: the run has no {needed.name}; its training has not ended "
+                f"{folder}: the run has no {needed.name}; its training is incomplete "
                 f"(phoneme-moe train {recipe.name} --out {folder} --resume)"
             )
     document = ModelDocument.parse_json(path.read_bytes(), str(path))

@@ -88,7 +88,7 @@ def test_arrays_that_cannot_be_used_are_refused(
     broken[7] = np.nan
     cases: list[tuple[Any, int | None, str]] = [
         (waveform, None, "sample_rate: found none"),
-        (recording, 8000, "sample_rate: an audio file has its own"),
+        (recording, 8000, "sample_rate: found 8000 for an audio file"),
         (broken, tiny.RATE, "NaN or infinite"),
         (waveform[:100], tiny.RATE, "too short: found 0.013 s"),
         (waveform[None, :, None], tiny.RATE, r"found shape \(1, \d+, 1\)"),

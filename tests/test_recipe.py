@@ -155,7 +155,7 @@ def test_a_missing_key_is_named(key: str) -> None:
         (RECOGNIZE, [("model.gate", ...)], "model.gate is needed"),
         (RECOGNIZE, [("model.num_experts", 1)], "model.gate has a single expert"),
         (RECOGNIZE, [("training.stages.0.train", [])], "at least one part"),
-        (RECOGNIZE, [("training.stages.0.train", ["gate"])], "the gate learns nothing"),
+        (RECOGNIZE, [("training.stages.0.train", ["gate"])], "a gate that is not used"),
         (RECOGNIZE, [("training.stages.0.balance", 0.1)], "blend and balance are for a gate"),
         (RECOGNIZE, [("training.stages.0.blend", "utterance")], "are for a gate (route: speaker)"),
         (RECOGNIZE, [("training.stages.1.name", "experts")], "two stages have the same name"),
@@ -237,7 +237,7 @@ FIXED = {"kind": "fixed", "weights": [1, 1, 1]}
         (RECOGNIZE, [("model.gate.activation", "relu")], "model.gate.activation: found 'relu'"),
         (RECOGNIZE, [("model.gate.weights", [1, 2])], "weights are for kind: fixed, found kind: t"),
         (RECOGNIZE, [("model.gate", {"kind": "fixed"})], "kind: fixed needs weights"),
-        (RECOGNIZE, [("model.gate", FIXED | {"weights": [1, -1]})], "[1.0, -1.0], expected none b"),
+        (RECOGNIZE, [("model.gate", FIXED | {"weights": [1, -1]})], "[1.0, -1.0], expected values"),
         (RECOGNIZE, [("model.gate", FIXED | {"weights": [0, 0]})], "weights: found [0.0, 0.0]"),
         (RECOGNIZE, [("model.gate", FIXED | {"weights": [1, ".inf"]})], "model.gate.weights.1"),
         (

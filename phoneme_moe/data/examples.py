@@ -125,8 +125,8 @@ def load_examples(
         sounds.extend(_cut_examples(recipe, recognizer, cut, cut.supervisions[0]))
     if not sounds:
         raise InputError(
-            f"corpus {corpus.name}: the {split} split has nothing of the speakers "
-            f"{', '.join(sorted(wanted))} that the recipe can use"
+            f"corpus {corpus.name}: the {split} split has no usable utterance of the speakers "
+            f"{', '.join(sorted(wanted))}"
         )
     if embeddings is not None:
         sounds = [

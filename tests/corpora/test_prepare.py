@@ -111,11 +111,11 @@ def test_a_corpus_that_made_its_audio_may_move(
     ("arguments", "message"),
     [
         ({"name": "fsd"}, r"'fsd' is unknown \(did you mean 'fsdd'\?\)"),
-        ({"name": "fsdd"}, r"source: expected the folder with your copy"),
+        ({"name": "fsdd"}, r"source: found none, expected the folder"),
         ({"name": "fsdd", "source": Path("/nowhere")}, r"source: /nowhere: no such"),
         (
             {"name": "announcers", "source": Path("/tmp")},
-            r"source: found /tmp, but corpus 'announcers' makes",
+            r"source: found /tmp, but the audio of corpus 'announcers' is",
         ),
         ({"name": "fsdd", "source": Path("/tmp"), "as_name": "../x"}, r"as_name: found '../x'"),
         ({"name": "fsdd", "source": Path("/tmp"), "as_name": "kaldi"}, r"belongs to another"),

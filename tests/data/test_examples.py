@@ -263,7 +263,9 @@ def test_an_empty_split_is_refused(
     tones: PreparedCorpus, classified_recognizer: Recognizer
 ) -> None:
     recipe = classify_recipe()
-    with pytest.raises(InputError, match="the test split has nothing of the speakers eve"):
+    with pytest.raises(
+        InputError, match="the test split has no usable utterance of the speakers eve"
+    ):
         load_examples(recipe, tones, "test", classified_recognizer, ["eve"])
     with pytest.raises(InputError, match="split 'tests'"):
         load_examples(recipe, tones, "tests", classified_recognizer)

@@ -133,7 +133,7 @@ def test_an_override_excludes_an_expert_and_its_weight_goes_to_the_others() -> N
 
 
 def test_without_a_gate_the_expert_must_be_given() -> None:
-    with pytest.raises(InputError, match="gate: found none, expected one, or the expert"):
+    with pytest.raises(InputError, match="gate: found none; expected a gate, or the expert"):
         mix(mixture_of().experts, None, rows())
 
 
