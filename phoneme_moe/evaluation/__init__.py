@@ -1,1 +1,1 @@
-"""What a run is worth: errors, calibration, quality, the model card."""
+"""Evaluation of a run: errors, calibration, transcript quality and the model card."""

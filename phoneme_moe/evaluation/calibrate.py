@@ -1,4 +1,4 @@
-"""Decoding settings found on dev after training: n-gram weight, insertion bonus, temperature."""
+"""Tuning of decoding settings on dev: n-gram weight, insertion bonus, temperature."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ NGRAM_ORDER = 5
 
 LM_WEIGHTS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 INSERTION_BONUSES = (-0.5, 0.0, 0.5, 1.0, 1.5, 2.0)
-"""Candidates of the coordinate search on dev."""
+"""Candidate values of the coordinate search on dev."""
 
 
 AnyRun = TypeVar("AnyRun", bound=LoadedRun)
 
 
 def calibrate(run: AnyRun, corpus: PreparedCorpus | None = None) -> AnyRun:
-    """Finds the decoding settings of a run on dev and measures its quality on dev and test.
+    """Tunes the decoding settings of a run on dev and measures its quality on dev and test.
 
     Writes ``decoding.json`` and ``quality.json`` into the run folder.
 
     Args:
-        run: Just trained.
-        corpus: Its corpus, if that is loaded already.
+        run: The trained run.
+        corpus: Its corpus, if already loaded.
 
     Returns:
         The same run with its decoding settings.
@@ -70,7 +70,7 @@ def calibrate(run: AnyRun, corpus: PreparedCorpus | None = None) -> AnyRun:
 def _weigh_ngram(dev: SplitOutputs, decoding: Decoding) -> Decoding:
     """Weight and bonus with the fewest errors on dev, by coordinate search.
 
-    Of equally good settings, the current one stays, else the first candidate is taken.
+    Ties are broken in favour of the current setting, then of the first candidate.
     """
 
     @functools.cache
@@ -86,7 +86,7 @@ def _weigh_ngram(dev: SplitOutputs, decoding: Decoding) -> Decoding:
 
 
 def _calibrate_temperature(dev: SplitOutputs) -> float:
-    """Temperature that maximises the likelihood of confidences (Guo et al. 2017)."""
+    """The temperature that minimises the cross-entropy of confidences (Guo et al. 2017)."""
     hypotheses = dev.decode_greedily()
 
     def cross_entropy(temperature: float) -> float:

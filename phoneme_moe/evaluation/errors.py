@@ -30,7 +30,7 @@ from phoneme_moe.run_folder import LoadedRun
 
 
 class Scores(Document):
-    """Errors over utterances; a file has either per or accuracy."""
+    """Errors over utterances; a document has either per or accuracy."""
 
     model_config = ConfigDict(
         json_schema_extra={"oneOf": [{"required": ["per"]}, {"required": ["accuracy"]}]}
@@ -40,19 +40,21 @@ class Scores(Document):
         default=None, description="Phoneme error rate: errors over reference phonemes."
     )
     accuracy: Annotated[float, Field(le=1)] | SkipJsonSchema[None] = Field(
-        default=None, description="Of a token classifier: 1 - errors / tokens."
+        default=None, description="Accuracy of a token classifier: 1 - errors / tokens."
     )
     interval: tuple[float, float] = Field(description="95 % interval of the rate.")
     errors: int = Field(ge=0)
     substitutions: int = Field(ge=0)
     insertions: int = Field(ge=0)
     deletions: int = Field(ge=0)
-    phonemes: int = Field(ge=0, description="Phonemes of the references; for a classifier, tokens.")
+    phonemes: int = Field(
+        ge=0, description="Number of reference phonemes; for a classifier, of tokens."
+    )
     utterances: int = Field(ge=1)
 
     @classmethod
     def of(cls, score: Score, measure: str) -> Scores:
-        """The document of a score.
+        """Converts a score to its document.
 
         Args:
             score: The score.
@@ -76,7 +78,7 @@ class Scores(Document):
 class SpeakerScores(Scores):
     """Errors of one speaker."""
 
-    unseen: bool = Field(description="Not among the speakers that the run was trained on.")
+    unseen: bool = Field(description="Whether the speaker was absent from training.")
 
 
 class Confusion(Document):
@@ -93,7 +95,7 @@ class _EvaluationHeader(Document):
     corpus: str
     split: str = Field(json_schema_extra={"enum": ["train", "dev", "test"]})
     task: Literal["classify", "recognize"]
-    fold: str = Field(description="Folding of phonemes before scoring, and the number of phonemes.")
+    fold: str = Field(description="Phoneme mapping before scoring, and the number of phonemes.")
     beam: int | None = Field(
         default=None,
         ge=1,
@@ -111,7 +113,7 @@ class EvaluationDocument(Scores, _EvaluationHeader):
     model_config = ConfigDict(title="evaluation.json, version 1")
 
     confusions: list[Confusion] = Field(
-        description="The most frequent substitutions, most frequent first."
+        description="The most frequent substitutions, in descending order."
     )
     by_speaker: dict[str, SpeakerScores]
 
@@ -122,11 +124,11 @@ class Evaluation:
 
     Attributes:
         recipe: Name of the run's recipe.
-        corpus: Corpus of the split.
+        corpus: Name of the corpus.
         split: ``train``, ``dev`` or ``test``.
         task: ``classify`` or ``recognize``.
-        phoneme_set: The model's phonemes; none are folded.
-        total: Errors over all utterances (tokens).
+        phoneme_set: The model's phonemes; scoring maps none onto another.
+        total: Errors over all utterances (or tokens).
         by_speaker: Errors of each speaker.
         unseen: Speakers that the run was not trained on.
         beam: Beam width; None for greedy decoding.
@@ -145,7 +147,7 @@ class Evaluation:
     utterances: dict[str, UtteranceScore] = field(default_factory=dict)
 
     def against(self, other: Evaluation) -> PairedDifference:
-        """Error rate of this evaluation less that of another of the same split."""
+        """Error rate of this evaluation minus that of another on the same split."""
         names = list(self.utterances)
         return paired_difference(
             [other.utterances[name] for name in names], [self.utterances[name] for name in names]
@@ -182,7 +184,7 @@ class Evaluation:
         return document.model_dump(mode="json", exclude_unset=True)
 
     def save(self, path: Path) -> None:
-        """Writes the JSON file whole or not at all."""
+        """Writes the JSON file atomically."""
         write_json(path, self.to_json())
 
 
@@ -192,7 +194,7 @@ def score_hypotheses(
     """Errors of each utterance, by its identifier.
 
     Args:
-        hypotheses: Examples and their decoded phonemes.
+        hypotheses: Pairs of an example and its decoded phonemes.
     """
     return {
         example.utterance: score_utterance(example.phonemes, hypothesis)
@@ -213,10 +215,10 @@ def evaluate(
     Args:
         run: The run.
         split: ``train``, ``dev`` or ``test``.
-        corpus: Another prepared corpus than the run's own.
-        expert: Name of an expert that everything is routed to.
-        beam: Beam width of a search with the run's n-gram, 0 for greedy decoding; the run's own
-            setting when left out.
+        corpus: A prepared corpus; by default the run's own.
+        expert: Name of a single expert to route everything to.
+        beam: Beam width of a search with the run's n-gram, 0 for greedy decoding; by default the
+            run's own setting.
         override: Routing to use instead of that of the gate or routers.
 
     Raises:

@@ -16,7 +16,7 @@ from phoneme_moe.transcription.bench import Speed
 from phoneme_moe.transcription.run_engine import spec_of
 
 SPEED = "speed.json"
-"""Written by ``phoneme-moe bench`` into the run folder."""
+"""File that ``phoneme-moe bench`` writes into the run folder."""
 
 
 class DecodingCard(Document):
@@ -32,7 +32,7 @@ class DecodingCard(Document):
 
 
 class ModelCard(Document):
-    """phoneme-moe model --json. What was not measured is null."""
+    """phoneme-moe model --json. Values that were not measured are null."""
 
     model_config = ConfigDict(title="The model card of a run")
 
@@ -41,19 +41,19 @@ class ModelCard(Document):
     description: str
     task: str
     corpus: str
-    licence: str = Field(description="Of the training corpus.")
+    licence: str = Field(description="Licence of the training corpus.")
     phonemes: list[str]
     experts: list[str]
-    parameters: int = Field(description="Without those of the timing net.")
+    parameters: int = Field(description="Number of parameters, excluding the timing net.")
     active_parameters: int
-    multiply_adds_per_second: float | None = Field(description="Per second of sound.")
+    multiply_adds_per_second: float | None = Field(description="Multiply-adds per second of sound.")
     frame_ms: float = Field(description="Length of a frame of posteriors.")
     sample_rate: int
     context_seconds: float | None = Field(
-        description="Receptive field to either side; null if a part of the model sees the whole "
+        description="Receptive field on either side; null if a part of the model sees the whole "
         "utterance."
     )
-    timing: bool = Field(description="Whether it has a timing net.")
+    timing: bool = Field(description="Whether the model has a timing net.")
     decoding: DecodingCard
     quality: Quality | None
     speed: Speed | None
@@ -70,7 +70,7 @@ class ModelCard(Document):
             ("frames", f"{self.frame_ms:.0f} ms, from {self.sample_rate / 1000:g} kHz audio"),
         ]
         if self.quality is None:
-            lines.append(("quality", "not measured: the run is from before quality.json"))
+            lines.append(("quality", "not measured: the run predates quality.json"))
         else:
             lines += self._quality_lines(self.quality)
         return [*lines, ("speed", self._speed())]
@@ -125,7 +125,7 @@ def _times(times: TimeErrors | None) -> str:
     if times is None:
         return "not measured: the corpus has no exact times"
     return "; ".join(
-        f"{name}s off by {edge.median_ms:.0f} ms in the median, "
+        f"{name}s: median error {edge.median_ms:.0f} ms, "
         f"{100 * edge.within_20_ms:.0f} % within 20 ms"
         for name, edge in (("start", times.start), ("end", times.end))
     )
@@ -180,10 +180,10 @@ def model_card(run: LoadedRun) -> ModelCard:
 
 
 def test_recordings(corpus: str) -> list[Path]:
-    """Recordings of a prepared corpus's test split.
+    """Recordings of the test split of a prepared corpus.
 
     Raises:
-        InputError: It is not prepared.
+        InputError: The corpus is not prepared.
     """
     sources = [cut.recording.sources[0].source for cut in load_corpus(corpus).cuts("test")]
     return [Path(source) for source in dict.fromkeys(sources)]

@@ -1,6 +1,6 @@
 """Quality of a run's transcripts: ``quality.json`` in its folder.
 
-Measured on dev and test: phoneme error rate by greedy decoding and by beam search, calibration, and
+Measured on dev and test: phoneme error rate of greedy decoding and of beam search, calibration, and
 errors of phoneme times if the corpus has exact ones.
 """
 
@@ -43,7 +43,9 @@ class EdgeErrors(Document):
     """Errors of the starts or ends of phonemes."""
 
     median_ms: float = Field(ge=0)
-    within_20_ms: float = Field(ge=0, le=1, description="Fraction of the phonemes.")
+    within_20_ms: float = Field(
+        ge=0, le=1, description="Fraction of phonemes with an error of at most 20 ms."
+    )
     within_25_ms: float = Field(ge=0, le=1)
 
 
@@ -62,7 +64,7 @@ class SplitQuality(Document):
     per: float = Field(
         ge=0,
         description="Phoneme error rate of greedy decoding: errors over reference phonemes (over "
-        "tokens for a classifier), nothing folded.",
+        "tokens for a classifier), without phoneme mapping.",
     )
     per_beam: Annotated[float, Field(ge=0)] | SkipJsonSchema[None] = Field(
         default=None, description="The same with a beam search and the run's n-gram."
@@ -92,7 +94,7 @@ class Quality(Document):
     test: SplitQuality
 
     def save(self, folder: Path) -> None:
-        """Writes the file of a run folder whole or not at all."""
+        """Writes the file into a run folder atomically."""
         write_json(folder / QUALITY, self.model_dump(exclude_unset=True))
 
 
@@ -102,8 +104,8 @@ def measure_quality(
     """Measures the quality of a run.
 
     Args:
-        run: With its decoding settings.
-        corpus: Its corpus.
+        run: The run with its decoding settings.
+        corpus: The run's corpus.
         dev: Model outputs of the dev split.
         test: Model outputs of the test split.
     """
@@ -128,8 +130,8 @@ def calibration_error(confidences: NDArray[np.float64], correct: NDArray[np.bool
     Mean distance between confidence and accuracy in bins of equal width, weighted by their counts.
 
     Args:
-        confidences: 0..1, shape (phonemes,).
-        correct: Shape (phonemes,).
+        confidences: Confidences, 0..1, shape (phonemes,).
+        correct: Whether each phoneme is correct, shape (phonemes,).
     """
     if not len(confidences):
         return 0.0
@@ -149,13 +151,13 @@ def time_errors(
 
     Args:
         run: The run.
-        corpus: Its corpus.
+        corpus: The run's corpus.
         split: ``train``, ``dev`` or ``test``.
-        speakers: Speakers to use; as ``split_speakers`` says when left out.
+        speakers: Speakers to use; by default those of ``split_speakers``.
 
     Returns:
-        None if the corpus has no exact times, or the run classifies tokens or needs more than the
-        recording.
+        None if the corpus has no exact times, or if the run classifies tokens or needs more input
+        than the recording.
     """
     recognizer = run.recognizer
     if speakers is None:
@@ -205,11 +207,11 @@ def _record(cut: Any, front_end: FrontEnd) -> Recording:
 def matched_errors(
     reference: Sequence[tuple[str, float, float]], hypothesis: Sequence[tuple[str, float, float]]
 ) -> list[tuple[float, float]]:
-    """Start and end of each correctly recognised phoneme less those of the reference, in seconds.
+    """Errors of start and end of each correctly recognised phoneme, in seconds.
 
     Args:
-        reference: Phoneme, start and end in seconds.
-        hypothesis: The same.
+        reference: Phonemes with start and end in seconds.
+        hypothesis: Likewise.
     """
     pairs = align_phonemes([p for p, _, _ in reference], [p for p, _, _ in hypothesis])
     return [
@@ -220,7 +222,7 @@ def matched_errors(
 
 
 def read_quality(folder: Path) -> Quality | None:
-    """The quality of a run; None if its folder has no such file.
+    """Reads the quality of a run; None if its folder has no such file.
 
     Raises:
         InputError: The file is not valid.

@@ -1,4 +1,4 @@
-"""Model outputs of a split, kept to decode and score them with different settings.
+"""Model outputs for a split, to be decoded and scored with different settings.
 
 Legend: T frames, P outputs with the blank first.
 """
@@ -27,12 +27,12 @@ from phoneme_moe.transcription.segment_times import TimedHypothesis
 
 @dataclass(frozen=True)
 class SplitOutputs:
-    """Model outputs of the utterances (tokens) of a split.
+    """Model outputs for the utterances (or tokens) of a split.
 
     Attributes:
-        spec: The model.
+        spec: Specification of the model.
         examples: The utterances.
-        model_outputs: Of each, batch size 1, without expert weights and timing.
+        model_outputs: Output for each, batch size 1, without expert weights and timing.
     """
 
     spec: ModelSpec
@@ -44,12 +44,12 @@ class SplitOutputs:
 
         Args:
             decoding: Decoding settings.
-            beam: Beam width, 0 for greedy decoding; that of ``decoding`` when left out.
+            beam: Beam width, 0 for greedy decoding; by default that of ``decoding``.
         """
         return decode(self.model_outputs, replace(self.spec, decoding=decoding), beam)
 
     def decode_greedily(self) -> list[TimedHypothesis]:
-        """The greedy hypothesis of each utterance; of a token, its one phoneme."""
+        """The greedy hypothesis of each utterance; for a token, its single phoneme."""
         if not self.spec.tokens:
             return self.decode(Decoding())
         span = np.array([[0, 1]])
@@ -59,7 +59,7 @@ class SplitOutputs:
         ]
 
     def error_rate(self, hypotheses: Sequence[TimedHypothesis]) -> float:
-        """Phoneme error rate (of tokens: error rate) of a hypothesis of each utterance."""
+        """Phoneme error rate of the hypotheses, one per utterance (for tokens: error rate)."""
         phonemes = [self.spec.phonemes.decode(hypothesis.outputs) for hypothesis in hypotheses]
         scores = score_hypotheses(zip(self.examples, phonemes, strict=True))
         return total_score(list(scores.values())).error_rate
@@ -95,11 +95,11 @@ def infer_split(
         run: The run.
         corpus: Its corpus.
         split: ``train``, ``dev`` or ``test``.
-        speakers: Speakers to use; as ``split_speakers`` says when left out.
-        num_shifts: Passes over the input, each shifted by one more feature frame.
+        speakers: Speakers to use; by default those of ``split_speakers``.
+        num_shifts: Number of passes over the input, each shifted by one more feature frame.
 
     Raises:
-        InputError: Nothing of the split can be used.
+        InputError: The split has no usable utterance.
     """
     recognizer = run.recognizer
     if speakers is None:
@@ -114,7 +114,7 @@ def infer_split(
             for shift in (recognition, *recognition.shifted)
         ]
         for row in range(len(batch.examples)):
-            # Copies: views would keep the padding of the whole batch.
+            # Copies, since views would keep the whole padded batch in memory.
             first, *shifted = (array[row : row + 1, : n[row]].copy() for array, n in shifts)
             model_outputs.append(ModelOutput(first, no_weights, None, tuple(shifted)))
         ordered += batch.examples

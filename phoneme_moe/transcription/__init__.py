@@ -1,1 +1,1 @@
-"""Audio files to transcripts."""
+"""Transcription of audio files."""

@@ -28,19 +28,19 @@ from phoneme_moe.transcription.transcript import Transcript
 from phoneme_moe.transcription.windowing import infer
 
 NEIGHBOURS = 4
-"""Phonemes on either side of one that is replaced, whose frames count in its goodness too."""
+"""Neighbours on either side of a phoneme whose frames its goodness also includes."""
 
 PUNCTUATION = ".,;:!?\"'()[]{}<>-–—…¿¡«»“”‘’"
 
 
 @dataclass(frozen=True)
 class Word:
-    """A word of the text.
+    """A word of the text, with its times.
 
     Attributes:
-        word: In lower case, without punctuation.
-        start: In seconds.
-        end: In seconds.
+        word: The word in lower case, without punctuation.
+        start: Start in seconds.
+        end: End in seconds.
     """
 
     word: str
@@ -55,10 +55,10 @@ class Alignment:
     Attributes:
         transcript: The phonemes with times and confidence.
         goodness: Goodness of pronunciation of each phoneme: natural logarithm of the likelihood
-            ratio between it and the best alternative, another phoneme or none, in its place. Above
-            0 where nothing fits better (Witt & Young 2000; with CTC: Cao et al. 2024).
-        best: The phoneme that fits best in its place, itself included; "" where none fits best.
-        words: The words of the text; empty when phonemes were given.
+            ratio between it and the best alternative (another phoneme, or none) in its place.
+            Positive if no alternative fits better (Witt & Young 2000; with CTC: Cao et al. 2024).
+        best: The phoneme that fits best in each place, possibly itself; "" if no phoneme fits best.
+        words: The words of the text; empty if phonemes were given.
     """
 
     transcript: Transcript
@@ -76,14 +76,14 @@ def align_phonemes(
     """Aligns a recording with phonemes.
 
     Args:
-        engine: A model that recognises utterances.
+        engine: Inference engine of a model that recognises utterances.
         path: The audio file, or samples in memory.
-        phonemes: In order, at least one.
+        phonemes: The phonemes spoken, in order; at least one.
         channel: As in ``features.audio.load_waveform``.
 
     Raises:
         InputError: The file cannot be used, a phoneme is not in the model's set, the recording is
-            too short for so many, or the model classifies tokens.
+            too short for that many phonemes, or the model classifies tokens.
     """
     if not phonemes:
         raise ArgumentError("phonemes", "found none, expected at least one")
@@ -101,19 +101,19 @@ def align_text(
     """Aligns a recording with a text; each word gets its most likely pronunciation.
 
     Args:
-        engine: A model that recognises utterances.
+        engine: Inference engine of a model that recognises utterances.
         path: The audio file, or samples in memory.
         text: Words separated by spaces; case and punctuation around words are ignored.
         lexicon: Pronunciations of each word, in lower case.
         channel: As in ``features.audio.load_waveform``.
 
     Raises:
-        InputError: As ``align_phonemes``; or a word is not in the lexicon.
+        InputError: As for ``align_phonemes``; or a word is not in the lexicon.
     """
     words = [word.strip(PUNCTUATION) for word in text.lower().split()]
     words = [word for word in words if word]
     if not words:
-        raise ArgumentError("text", "found no word")
+        raise ArgumentError("text", "found none, expected at least one word")
     for word in words:
         if word not in lexicon:
             raise ArgumentError("text", f"{word!r} is not in the lexicon")
@@ -168,7 +168,7 @@ def _align(
     if needed > num_frames:
         step = spec.feature_seconds * spec.stack
         raise InputError(
-            f"{recording.path}: {len(outputs)} phonemes need at least {needed * step:.2f} s: found "
+            f"{recording.path}: {len(outputs)} phonemes need at least {needed * step:.2f} s, found "
             f"{recording.duration:.2f} s"
         )
     (spans,) = force_align(log_posteriors, [num_frames], [outputs])
@@ -184,18 +184,19 @@ def _align(
 def goodness_of_pronunciation(
     log_posteriors: Tensor, outputs: Sequence[int], spans: Spans
 ) -> tuple[list[float], list[int]]:
-    """How much better each phoneme fits than any other, or none, in its place.
+    """How much better each phoneme fits than any alternative (another phoneme, or none).
 
-    Likelihoods sum over all alignments: ``log P(phonemes) - max log P(phonemes with another)``, in
-    the frames of the phoneme and its nearest neighbours.
+    ``log P(phonemes) - max log P(phonemes with the alternative)``, where likelihoods are summed
+    over all alignments within the frames of the phoneme and its nearest neighbours.
 
     Args:
-        log_posteriors: Shape (frames, outputs).
-        outputs: The phonemes.
-        spans: Frames in which each is emitted, shape (phonemes, 2).
+        log_posteriors: Log posteriors, shape (frames, outputs).
+        outputs: Output indices of the phonemes.
+        spans: First frame of each phoneme and the frame after its last, shape (phonemes, 2).
 
     Returns:
-        The goodness of each, and the output that fits best in its place, the blank for none.
+        The goodness of each phoneme, and the output that fits best in its place (the blank for
+        none).
     """
     goodness, best = [], []
     shared = share_gaps(spans)
@@ -217,7 +218,7 @@ def goodness_of_pronunciation(
 
 
 def _log_likelihoods(log_posteriors: Tensor, sequences: Sequence[Sequence[int]]) -> Tensor:
-    """Of each sequence, summed over its alignments; ``-inf`` if it needs more frames."""
+    """Log likelihood of each sequence over all alignments; ``-inf`` if it needs more frames."""
     lengths = torch.tensor([len(sequence) for sequence in sequences])
     targets = torch.zeros(len(sequences), max(1, int(lengths.max())), dtype=torch.long)
     for row, sequence in enumerate(sequences):

@@ -28,7 +28,7 @@ from phoneme_moe.transcription.transcribe import Failure, Options, transcribe_fi
 from phoneme_moe.transcription.windowing import BATCH_FRAMES, infer
 
 COLD_START_SECONDS = 5.0
-"""Length of the recording of the cold start."""
+"""Length of the recording used to measure the cold start."""
 
 Stage = Literal["read audio", "features", "network", "decode"]
 
@@ -40,10 +40,10 @@ class Speed(Document):
 
     machine: str
     files: int = Field(ge=1)
-    sound_seconds: float = Field(ge=0, description="Length of the recordings together.")
+    sound_seconds: float = Field(ge=0, description="Total length of the recordings.")
     beam: int | None = Field(ge=1, description="Beam width; null for greedy decoding.")
-    stages: dict[Stage, float] = Field(description="Seconds of each stage, one after the other.")
-    all_seconds: float = Field(ge=0, description="Seconds of all stages, overlapped.")
+    stages: dict[Stage, float] = Field(description="Seconds per stage, run one after the other.")
+    all_seconds: float = Field(ge=0, description="Seconds for all stages, overlapped.")
     times_real_time: float = Field(ge=0, description="sound_seconds / all_seconds.")
     memory_mb: float = Field(ge=0, description="Peak resident memory of the process.")
     cold_start_seconds: Annotated[float, Field(ge=0)] | None = Field(
@@ -57,13 +57,13 @@ def bench(
     """Measures the speed of transcription.
 
     Args:
-        engine: A model that recognises utterances.
-        files: Audio files; those that cannot be used are skipped.
+        engine: Inference engine of a model that recognises utterances.
+        files: Audio files; unusable ones are skipped.
         beam: As in ``Options``.
-        cold: Whether to measure a cold start of the command as well.
+        cold: Whether to measure a cold start of the command, too.
 
     Raises:
-        InputError: No file can be used, or the model classifies tokens.
+        InputError: No file is usable, or the model classifies tokens.
     """
     if engine.spec.tokens:
         raise InputError(
@@ -82,7 +82,7 @@ def bench(
         used.append(path)
     read_seconds = time.perf_counter() - began
     if not used:
-        raise InputError(f"none of {len(files)} audio files can be used")
+        raise InputError(f"none of the {len(files)} audio files is usable")
     sound_seconds = sum(map(len, waveforms)) / front_end.sample_rate
     began = time.perf_counter()
     recordings = [
@@ -127,7 +127,7 @@ def bench(
 
 
 def _batches(recordings: Sequence[Recording]) -> Iterator[list[Recording]]:
-    """Recordings of rising length, as many together as a batch may have frames."""
+    """Batches of recordings in order of length, filled up to the limit of frames."""
     batch: list[Recording] = []
     for recording in sorted(recordings, key=lambda recording: recording.num_frames):
         if batch and (len(batch) + 1) * recording.num_frames > BATCH_FRAMES:
@@ -139,12 +139,12 @@ def _batches(recordings: Sequence[Recording]) -> Iterator[list[Recording]]:
 
 
 def _cold_start(model: Path, waveforms: Sequence[Waveform], sample_rate: int) -> float:
-    """Seconds from starting the command to the transcript; of two starts the second counts.
+    """Seconds from starting the command to the transcript, in the second of two starts.
 
     Args:
         model: A run folder or an ONNX file.
-        waveforms: Sound for the file, which is ``COLD_START_SECONDS`` long.
-        sample_rate: Of the waveforms.
+        waveforms: Sound from which the file of ``COLD_START_SECONDS`` is made.
+        sample_rate: Sample rate of the waveforms in Hz.
     """
     length = round(COLD_START_SECONDS * sample_rate)
     sound = np.concatenate([*waveforms[:50], np.zeros(length, np.float32)])[:length]

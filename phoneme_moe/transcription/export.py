@@ -1,12 +1,12 @@
-"""Exporting a run as one ONNX file, which needs neither torch nor the run folder.
+"""Export of a run as one ONNX file, which needs neither torch nor the run folder.
 
 The file holds the network, and the model specification in its ``metadata_props``
 (docs/schemas/onnx.schema.json). ``onnx_engine`` runs it.
 
 Inputs: ``features`` (batch, feature frames, mel bands) as from ``features.log_mel_numpy``, zero
-beyond each utterance's end; ``num_frames`` (batch,); ``embedding`` (batch, size) if routers take
-one. Outputs: ``log_posteriors`` (batch, frames, outputs); ``weights`` (batch, frames, experts);
-``timing`` (batch, feature frames, outputs) with a timing net.
+beyond each utterance's end; ``num_frames`` (batch,); ``embedding`` (batch, size) if the routers
+take one. Outputs: ``log_posteriors`` (batch, frames, outputs); ``weights`` (batch, frames,
+experts); ``timing`` (batch, feature frames, outputs) with a timing net.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class _Network(nn.Module):
     def forward(
         self, features: Tensor, num_frames: Tensor, embedding: Tensor | None = None
     ) -> tuple[Tensor, ...]:
-        """From the file's inputs to its outputs."""
+        """Computes the file's outputs from its inputs."""
         mask = torch.arange(features.shape[1], device=features.device) < num_frames[:, None]
         recognition = self.recognizer(features, mask, embedding=embedding)
         weights = recognition.routing_of(self.layer).weights.float()
@@ -52,15 +52,16 @@ class _Network(nn.Module):
 
 
 def export_onnx(run: LoadedRun, path: Path, int8: bool = False) -> None:
-    """Writes a run as an ONNX file, whole or not at all.
+    """Writes a run as an ONNX file, atomically.
 
     Args:
         run: The run.
         path: The file to write.
-        int8: Weights of matrix products in 8 bits (dynamic quantisation): a quarter of the size.
+        int8: Whether to quantise the weights of matrix products to 8 bits (dynamic quantisation),
+            which makes the file a quarter of the size.
 
     Raises:
-        InputError: The extra ``onnx`` is not installed, the gate is the identity of the speaker, or
+        InputError: The extra ``onnx`` is not installed, the gate takes the speaker's identity, or
             ONNX cannot express a part of the model.
     """
     try:
@@ -83,7 +84,7 @@ def export_onnx(run: LoadedRun, path: Path, int8: bool = False) -> None:
     dynamic |= {"features": {0: "batch", 1: "feature_frames"}, "num_frames": {0: "batch"}}
     if embedding is not None:
         dynamic["embedding"] = {0: "batch"}
-    if spec.tokens:  # tokens all have one length
+    if spec.tokens:  # all tokens have the same length
         dynamic = {name: {0: "batch"} for name in (*inputs, *outputs)}
     arguments = (features, lengths) if embedding is None else (features, lengths, embedding)
     with atomic_path(path) as temporary:
@@ -120,7 +121,7 @@ def _check_layers(run: LoadedRun) -> None:
         if isinstance(layer, SparseFeedForward) and isinstance(layer.router, ExpertChoice):
             raise InputError(
                 f"{run.folder}: model.encoder.sparse.router.selection: found expert_choice, which "
-                "ONNX cannot express; expected frames that choose their experts"
+                "ONNX cannot express; expected top_k or balanced"
             )
 
 
@@ -142,7 +143,7 @@ def _example_inputs(spec: ModelSpec) -> tuple[Tensor, Tensor, Tensor | None]:
 def _quantize(path: Path) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    root = logging.getLogger()  # it recommends preprocessing, which is not needed here
+    root = logging.getLogger()  # onnxruntime recommends preprocessing, which is not needed
     level = root.level
     root.setLevel(logging.ERROR)
     try:

@@ -1,8 +1,8 @@
 """Streaming recognition: a few frames per step, with a short look-ahead.
 
 A step's frames are recognised once their look-ahead has arrived (``LiveSettings.look_ahead``);
-features are normalised over the last seconds. The result depends on the sound alone, not on how it
-was cut into chunks on its way here.
+features are normalised over the last few seconds. The result depends on the sound alone, not on how
+it is divided into chunks.
 
 Legend: T frames of posteriors, F feature frames, M mel bands.
 """
@@ -27,8 +27,9 @@ class LiveSettings:
     """Step size, look-ahead and context of streaming recognition.
 
     Attributes:
-        step: Seconds recognised at a time; rounded to whole frames of posteriors, at least one.
-        look_ahead: Seconds of sound after a step that it waits for; rounded likewise.
+        step: Seconds recognised at a time, rounded to whole frames of posteriors (at least one).
+        look_ahead: Seconds of sound after a step that must arrive before it is recognised, rounded
+            likewise.
         memory: Seconds over which features are normalised.
         context: Seconds before a step that the model sees, if its receptive field is the whole
             utterance.
@@ -42,15 +43,15 @@ class LiveSettings:
 
 @dataclass(frozen=True)
 class LivePhoneme:
-    """A phoneme, as soon as it is recognised.
+    """A phoneme emitted by streaming recognition.
 
     Attributes:
         phoneme: Its symbol.
-        time: Where CTC emits it, in seconds from the start.
-        confidence: In the frame of emission, 0..1.
-        expert: The expert with the greatest weight in that frame; "" with a single expert.
-        latency: Seconds of sound received after ``time`` when it is emitted, without computation
-            (``LiveRecognizer.slowest_step``).
+        time: Time at which CTC emits it, in seconds from the start.
+        confidence: Posterior probability in the frame of emission, 0..1.
+        expert: The expert with the greatest weight in that frame; "" if there is only one.
+        latency: Seconds of sound received after ``time`` before the phoneme is returned, excluding
+            computation (``LiveRecognizer.slowest_step``).
     """
 
     phoneme: str
@@ -61,14 +62,14 @@ class LivePhoneme:
 
 
 class LiveRecognizer:
-    """Takes sound chunk by chunk and gives phonemes as they are recognised."""
+    """Takes sound chunk by chunk and returns phonemes as they are recognised."""
 
     def __init__(self, engine: Engine, settings: LiveSettings | None = None) -> None:
-        """Starts at time 0.
+        """Prepares for sound that starts at time 0.
 
         Args:
-            engine: A model that recognises utterances and takes no embedding.
-            settings: The defaults when left out.
+            engine: Inference engine of a model that recognises utterances without an embedding.
+            settings: Step size, look-ahead and context.
 
         Raises:
             InputError: The model classifies tokens, or takes an embedding.
@@ -78,17 +79,17 @@ class LiveRecognizer:
         self.settings = settings or LiveSettings()
         self.front_end = engine.spec.front_end()
         self.slowest_step = 0.0
-        """Longest computation of a step, in seconds."""
+        """Longest computing time of a step, in seconds."""
         self._schedule = _Schedule(engine.spec, self.settings)
         self._waiting: Waveform = np.zeros(self.front_end.left, np.float32)
         self._energies: Floats = np.empty((0, self.front_end.n_mels), np.float32)
-        self._first = 0  # index of the first feature frame that is kept
+        self._first = 0  # index of the first feature frame kept in memory
         self._steps = 0
         self._samples = 0
         self._last = BLANK
 
     def feed(self, samples: Waveform) -> list[LivePhoneme]:
-        """Takes the next samples and gives the phonemes that they complete.
+        """Takes the next samples and returns the phonemes that they complete.
 
         Args:
             samples: Amplitude -1..1 at the model's rate, shape (samples,); any number of them.
@@ -102,7 +103,7 @@ class LiveRecognizer:
         return list(self._recognize(ended=False))
 
     def finish(self) -> list[LivePhoneme]:
-        """Ends the sound, as at the end of a file, and gives the remaining phonemes."""
+        """Ends the stream and returns the remaining phonemes."""
         missing = self._samples // self.front_end.hop - self._first - len(self._energies)
         if missing > 0:
             needed = (missing - 1) * self.front_end.hop + self.front_end.n_fft
@@ -169,7 +170,7 @@ class _Schedule:
         return step * self.step * self.stack
 
     def needed(self, step: int) -> int:
-        """Feature frames that must have arrived."""
+        """Number of feature frames that must have arrived."""
         return ((step + 1) * self.step + self.ahead) * self.stack
 
     def begin(self, step: int) -> int:
@@ -181,21 +182,21 @@ class _Schedule:
         return min(self.begin(step), max(0, self.needed(step) - self.memory))
 
     def frames(self, step: int, num_frames: int) -> slice:
-        """The frames that the step recognises among those of the posteriors."""
+        """The frames of the posteriors that the step recognises."""
         first = step * self.step - self.begin(step) // self.stack
         return slice(first, min(first + self.step, num_frames))
 
     def features(
         self, energies: Floats, offset: int, step: int, stop: int, front_end: FrontEnd
     ) -> Floats:
-        """Input of the model, normalised over the memory.
+        """The model's input, normalised over the last ``memory`` seconds.
 
         Args:
-            energies: Of feature frames from ``offset`` on, shape (frames, mel bands).
-            offset: Index of the first of them.
-            step: Which step.
-            stop: Feature frames received so far.
-            front_end: Normalises.
+            energies: Mel energies from frame ``offset`` on, shape (frames, mel bands).
+            offset: Index of the first of these frames.
+            step: Index of the step.
+            stop: Number of feature frames received so far.
+            front_end: Front end that normalises them.
         """
         memory = energies[max(0, stop - self.memory) - offset : stop - offset]
         level = front_end.level(lambda: [memory])
@@ -218,18 +219,18 @@ def _check(spec: ModelSpec) -> None:
 def simulate_live(
     engine: Engine, waveform: Waveform, settings: LiveSettings | None = None
 ) -> list[tuple[str, float]]:
-    """What a ``LiveRecognizer`` gives for a whole recording, with all steps in one batch.
+    """The output of a ``LiveRecognizer`` for a whole recording, with all steps in one batch.
 
     Args:
         engine: As for ``LiveRecognizer``.
-        waveform: At the model's rate, shape (samples,).
+        waveform: Waveform at the model's sample rate, shape (samples,).
         settings: As for ``LiveRecognizer``.
 
     Returns:
-        Each phoneme and where it is emitted, in seconds.
+        Each phoneme and the time at which it is emitted, in seconds.
 
     Raises:
-        InputError: As ``LiveRecognizer``.
+        InputError: As for ``LiveRecognizer``.
     """
     spec = engine.spec
     _check(spec)

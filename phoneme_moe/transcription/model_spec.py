@@ -19,10 +19,10 @@ Scores = NDArray[np.float32] | NDArray[np.float16]
 
 
 def pad_rows(rows: Sequence[Scores]) -> Floats:
-    """Arrays of unequal length as one, shape (rows, longest, columns), zero beyond each end.
+    """Stacks arrays of unequal length, padded with zeros to shape (rows, longest, columns).
 
     Args:
-        rows: Shape (frames, columns) each; at least one.
+        rows: At least one array of shape (frames, columns).
     """
     padded = np.zeros((len(rows), max(map(len, rows)), rows[0].shape[1]), np.float32)
     for index, row in enumerate(rows):
@@ -32,10 +32,10 @@ def pad_rows(rows: Sequence[Scores]) -> Floats:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """Everything about a model but its weights.
+    """Everything about a model except its weights.
 
     Attributes:
-        source: The run folder or the ONNX file.
+        source: Run folder or ONNX file of the model.
         recipe: Name of its recipe.
         corpus: Name of its training corpus.
         phonemes: Its phoneme set.
@@ -43,13 +43,14 @@ class ModelSpec:
             ``ModelOutput.weights``.
         features: Arguments of ``FrontEnd``: the recipe's section without ``stack``.
         stack: Feature frames per frame of posteriors.
-        tokens: Whether it classifies excised tokens of one phoneme.
+        tokens: Whether the model classifies excised tokens of one phoneme.
         token_ms: Length of a token in milliseconds.
-        onset_ms: Where in the token its phoneme begins, in milliseconds.
-        context: Receptive field to either side, in frames of posteriors; None if a part of the
+        onset_ms: Onset of the phoneme within the token, in milliseconds.
+        context: Receptive field on either side, in frames of posteriors; None if a part of the
             model sees the whole utterance.
-        embedding_size: Length of the embedding that it takes for each recording; None without.
-        decoding: How its posteriors are decoded.
+        embedding_size: Length of the embedding that the model takes for each recording; None if it
+            takes none.
+        decoding: Settings for decoding its posteriors.
     """
 
     source: str
@@ -74,7 +75,7 @@ class ModelSpec:
         return hop / rate
 
     def front_end(self) -> FrontEnd:
-        """Computes its features."""
+        """The front end that computes the model's features."""
         return FrontEnd(**self.features)
 
 
@@ -83,8 +84,8 @@ class ModelOutput:
     """The output of a model for a batch.
 
     Attributes:
-        log_posteriors: Natural logarithms, shape (batch, frames, outputs).
-        weights: Of the experts, shape (batch, frames, experts).
+        log_posteriors: Natural logarithms of posteriors, shape (batch, frames, outputs).
+        weights: Weights of the experts, shape (batch, frames, experts).
         timing: Scores of the timing net, shape (batch, feature frames, outputs); None without one.
         shifted: Log posteriors of the input shifted by one feature frame, two and so on, for
             test-time augmentation (``Decoding.num_shifts``); shape (batch, frames, outputs) each.
@@ -111,13 +112,13 @@ class Engine(Protocol):
         """Runs the model on a batch of utterances.
 
         Args:
-            features: Shape (batch, feature frames, mel bands), zero beyond each one's end.
-            num_frames: Feature frames of each, shape (batch,).
-            embedding: Of each recording, shape (batch, size), if the model takes one.
+            features: Features, shape (batch, feature frames, mel bands), zero beyond each end.
+            num_frames: Number of feature frames of each utterance, shape (batch,).
+            embedding: Embedding of each recording, shape (batch, size), if the model takes one.
             timed: Whether to run the timing net, if there is one.
         """
         ...
 
     def leave_cores(self, number: int) -> AbstractContextManager[None]:
-        """Within, the model uses that many fewer cores, but at least one: others read files."""
+        """A context in which the model leaves this many cores (but not all) to file readers."""
         ...

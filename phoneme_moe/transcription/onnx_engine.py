@@ -24,7 +24,7 @@ class OnnxFeatures(Document):
     """Arguments of ``FrontEnd``, as in the recipe's section."""
 
     sample_rate: int = Field(
-        ge=4000, le=96_000, description="Samples per second, to which audio is resampled."
+        ge=4000, le=96_000, description="Sample rate in Hz to which audio is resampled."
     )
     n_mels: int = Field(ge=2, le=256, description="Columns of the input features.")
     window_ms: float = Field(gt=1, le=200)
@@ -47,7 +47,7 @@ Names = Annotated[
 
 
 class OnnxSpec(Document):
-    """Everything about the model but its network."""
+    """Everything about the model except its network."""
 
     # Unknown keys are ignored: a file of a later release that adds one can still be read.
     model_config = ConfigDict(extra="ignore")
@@ -61,25 +61,25 @@ class OnnxSpec(Document):
     experts: Names = Field(description="Columns of weights.")
     features: OnnxFeatures
     stack: int = Field(ge=1, le=8, description="Feature frames per frame of log_posteriors.")
-    tokens: bool = Field(description="Whether it classifies excised tokens of one phoneme.")
+    tokens: bool = Field(description="Whether the model classifies excised tokens of one phoneme.")
     token_ms: float = Field(gt=0, lt=10_000, description="Length of a token, in milliseconds.")
     onset_ms: float = Field(
-        ge=0, lt=10_000, description="Where in a token its phoneme begins, in milliseconds."
+        ge=0, lt=10_000, description="Onset of the phoneme within a token, in milliseconds."
     )
     context: int | None = Field(
         ge=0,
         lt=10_000,
-        description="Receptive field to either side, in frames of log_posteriors; null if a part "
+        description="Receptive field on either side, in frames of log_posteriors; null if a part "
         "of the model sees the whole utterance.",
     )
     embedding_size: int | None = Field(
-        gt=0, description="Columns of the input embedding; null without one."
+        gt=0, description="Columns of the input embedding; null if there is none."
     )
     decoding: DecodingDocument
 
     @classmethod
     def of(cls, spec: ModelSpec) -> OnnxSpec:
-        """The document of a specification."""
+        """Converts a specification to its document."""
         return cls(
             version=1,
             recipe=spec.recipe,
@@ -97,7 +97,7 @@ class OnnxSpec(Document):
         )
 
     def model_spec(self, source: str) -> ModelSpec:
-        """The specification that the document holds.
+        """Converts the document to a specification.
 
         Raises:
             InputError: The phoneme n-gram is not valid.
@@ -120,7 +120,7 @@ class OnnxSpec(Document):
 
 
 class OnnxMetadata(Document):
-    """Both entries of metadata_props are strings; card is JSON and shown here as it is parsed."""
+    """Both entries of metadata_props are strings; card is JSON, described here as parsed."""
 
     model_config = ConfigDict(title="metadata_props of an exported ONNX file, version 1")
 
@@ -136,10 +136,10 @@ class OnnxEngine:
 
         Args:
             path: Written by ``transcription.export``.
-            threads: Number of threads; one per core when left out.
+            threads: Number of threads; by default one per core.
 
         Raises:
-            InputError: onnxruntime is not installed, or the file is not such a model.
+            InputError: onnxruntime is not installed, or the file is not an exported model.
         """
         try:
             import onnxruntime
@@ -151,7 +151,7 @@ class OnnxEngine:
             raise InputError(f"{path}: no such file")
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
-        # Threads that spin while they wait would take the cores on which files are read.
+        # Threads that spin while waiting would occupy the cores that read files.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if threads is not None:
             options.intra_op_num_threads = threads
@@ -176,7 +176,7 @@ class OnnxEngine:
         expected_inputs = {"features", "num_frames"}
         if self.spec.embedding_size is not None:
             expected_inputs.add("embedding")
-        # Tokens all have one length: their model may not use num_frames.
+        # All tokens have the same length, so their model may not use num_frames.
         expected_inputs -= {"num_frames"} - set(inputs)
         if set(inputs) != expected_inputs or not {"log_posteriors", "weights"} <= set(outputs):
             raise InputError(
@@ -204,7 +204,7 @@ class OnnxEngine:
         embedding: Floats | None = None,
         timed: bool = True,
     ) -> ModelOutput:
-        """As ``transcription.model_spec.Engine``."""
+        """See ``transcription.model_spec.Engine``."""
         inputs = {"features": features, "num_frames": np.asarray(num_frames, np.int64)}
         if embedding is not None:
             inputs["embedding"] = embedding
@@ -212,11 +212,11 @@ class OnnxEngine:
         try:
             outputs = self._outputs if timed else self._outputs[:2]
             log_posteriors, weights, *timing = self.session.run(outputs, inputs)
-        except Exception as error:  # of a tampered file; onnxruntime raises many kinds
+        except Exception as error:  # from a tampered file; onnxruntime raises many kinds
             problem = str(error).splitlines()[0]
             raise InputError(f"{self.spec.source}: inference failed: {problem}") from error
         return ModelOutput(log_posteriors, weights, timing[0] if timing else None)
 
     def leave_cores(self, number: int) -> AbstractContextManager[None]:
-        """Does nothing: a session cannot change its threads, which do not spin."""
+        """Does nothing: the threads of a session are fixed, but do not spin."""
         return nullcontext()

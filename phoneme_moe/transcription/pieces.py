@@ -1,4 +1,4 @@
-"""Decoding model outputs of any length: cut into pieces at blanks, decoded in batches, joined.
+"""Decoding of model outputs of any length: cut at blanks, decoded in batches, joined.
 
 Legend: T frames of posteriors, U feature frames, P outputs.
 """
@@ -24,15 +24,15 @@ from phoneme_moe.transcription.segment_times import TimedHypothesis, find_times
 from phoneme_moe.transcription.transcript import Alternative
 
 PIECE_SECONDS = 20.0
-"""Longest piece that is decoded at once."""
+"""Length of the longest piece that is decoded at once."""
 
 BATCH_PIECES = 64
-"""Pieces in a batch."""
+"""Number of pieces in a batch."""
 
 
 @dataclass(frozen=True)
 class _Piece:
-    """Frames of posteriors of one recording, from ``first`` up to ``last``."""
+    """Frames of posteriors of one recording, from ``first`` to ``last`` (exclusive)."""
 
     recording: int
     first: int
@@ -49,13 +49,14 @@ def decode(
     """Decodes phonemes and aligns them in time.
 
     Args:
-        model_outputs: Of each recording, batch size 1.
-        spec: The model.
-        beam: Beam width of a search with the run's n-gram, 0 for greedy decoding; the run's own
-            setting when left out.
-        nbest: Hypotheses in the n-best list of a beam search.
-        piece_seconds: Longest piece that is decoded at once; a cut is made at the most probable
-            blank of the second half of a piece.
+        model_outputs: Output for each recording, batch size 1.
+        spec: Specification of the model.
+        beam: Beam width of a search with the run's n-gram, 0 for greedy decoding; by default the
+            run's own setting.
+        nbest: Length of the n-best list of a beam search.
+        piece_seconds: Length of the longest piece that is decoded at once; a cut is made at the
+        most
+            probable blank in the second half of a piece.
 
     Returns:
         The best hypothesis of each recording.
@@ -158,7 +159,7 @@ def _timing_of(
 def _join(
     parts: list[tuple[_Piece, TimedHypothesis]], model_output: ModelOutput, spec: ModelSpec
 ) -> TimedHypothesis:
-    """One hypothesis from those of the pieces of a recording, in order."""
+    """Joins the hypotheses of the pieces of a recording, in order."""
     outputs: list[int] = []
     spans, times = [np.empty((0, 2), np.int64)], [np.empty((0, 2), np.int64)]
     finer = 1 if model_output.timing is None else spec.stack
@@ -172,7 +173,7 @@ def _join(
 
 
 def _join_nbest(lists: Sequence[tuple[Alternative, ...]]) -> tuple[Alternative, ...]:
-    """The n-best list of a recording: the best of every piece, one piece differing at a time."""
+    """The n-best list of a recording: the best of every piece, varying one piece at a time."""
     if not lists or not all(lists):
         return ()
     best = [nbest[0] for nbest in lists]

@@ -1,4 +1,4 @@
-"""Finding recordings, and their features: in memory, or in a temporary file if they are long."""
+"""Recordings: finding files, and computing features (of long ones in a temporary file)."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ LONG_SECONDS = 120.0
 _BLOCK_FRAMES = 6000
 
 SILENCE_SECONDS = 0.15
-"""Shortest silence; closures of stops are shorter."""
+"""Length of the shortest silence; closures of stops are shorter."""
 
 
 class Energies(Protocol):
-    """Mel energies, in memory or in a file, as slices of frames."""
+    """Mel energies in memory or in a file, read by slices of frames."""
 
     def __len__(self) -> int: ...
 
@@ -41,12 +41,12 @@ class Energies(Protocol):
 
 
 class SpooledEnergies:
-    """Mel energies in a file without a name, which the system deletes with the process."""
+    """Mel energies in an unnamed file, which the system deletes with the process."""
 
     def __init__(self, n_mels: int) -> None:
         """Starts with no frames."""
         self.n_mels = n_mels
-        # Open as long as this object lives: no block could close it.
+        # Stays open as long as this object lives.
         self._file = tempfile.TemporaryFile()  # noqa: SIM115
         self._frames = 0
 
@@ -73,10 +73,10 @@ class Recording:
 
     Attributes:
         path: The file.
-        duration: In seconds.
+        duration: Duration in seconds.
         energies: Mel energies, shape (frames, mel bands).
-        level: For their normalisation.
-        front_end: Computed them.
+        level: Level used to normalise the energies.
+        front_end: Front end that computed the energies.
     """
 
     path: Path
@@ -111,7 +111,7 @@ class Recording:
     def _is_quiet(self, energies: Floats) -> NDArray[np.bool_]:
         log_mel = self.front_end.log_mel(energies, self.level.loudest)
         quiet: NDArray[np.bool_] = log_mel.max(axis=1, initial=-np.inf) <= self.level.quiet
-        # In digital silence no frame is quieter than the loudest one.
+        # In digital silence all frames are equally loud.
         return quiet if self.level.loudest > 1e-20 else np.ones_like(quiet)
 
 
@@ -121,7 +121,7 @@ def source_path(audio: Path | Samples) -> Path:
 
 
 def record(waveform: Waveform, path: Path, front_end: FrontEnd) -> Recording:
-    """The recording of a waveform in memory, shape (samples,)."""
+    """Makes a recording from a waveform in memory, shape (samples,)."""
     energies = front_end.energies(waveform)
     duration = len(waveform) / front_end.sample_rate
     return Recording(path, duration, energies, front_end.level(lambda: [energies]), front_end)
@@ -137,12 +137,12 @@ def read_recording(
 
     Args:
         path: As in ``features.audio.load_waveform``.
-        front_end: Computes the features.
+        front_end: Front end that computes the features.
         channel: As in ``load_waveform``.
-        long_seconds: Energies of longer recordings are kept in a temporary file.
+        long_seconds: Length in seconds above which energies are kept in a temporary file.
 
     Raises:
-        InputError: The file is not audio that can be used.
+        InputError: The file is not usable audio.
         OSError: There is no space for the temporary file.
     """
     if isinstance(path, Samples) or audio_seconds(path) <= long_seconds:
@@ -185,16 +185,16 @@ def _blocks(energies: Energies) -> Iterator[Floats]:
 def find_audio(
     inputs: Iterable[Path], on_error: Callable[[InputError], None] | None = None
 ) -> list[Path]:
-    """The audio files that paths stand for.
+    """Expands files, folders and patterns to audio files.
 
     Args:
         inputs: Files, folders (all audio files below them), patterns such as ``*.wav``, or ``-``
             for standard input.
-        on_error: Called for a folder without audio files or a pattern without a match, and the
-            search goes on; such an error is raised when left out.
+        on_error: Called for a folder without audio files or a pattern without a match, after which
+            the search continues; by default the error is raised.
 
     Raises:
-        InputError: As given to ``on_error``.
+        InputError: A folder has no audio files or a pattern no match, and ``on_error`` is None.
     """
     files: list[Path] = []
 
@@ -210,7 +210,7 @@ def find_audio(
             )
             if not matches:
                 known = " ".join(sorted(AUDIO_SUFFIXES))
-                report(f"{path}: the folder holds no audio file ({known})")
+                report(f"{path}: the folder contains no audio files ({known})")
             files.extend(matches)
         elif not path.exists() and any(sign in str(path) for sign in "*?["):
             root = Path(path.anchor) if path.anchor else Path()

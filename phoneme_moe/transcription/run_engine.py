@@ -29,7 +29,7 @@ class RunEngine:
             override: Routing to use instead of that of the gate or routers.
 
         Raises:
-            InputError: The run's gate is the identity of the speaker, unknown for a recording.
+            InputError: The run's gate takes the speaker's identity, which is unknown here.
         """
         recognizer = run.recognizer
         if recognizer.gate_is_speaker and override is None:
@@ -50,7 +50,7 @@ class RunEngine:
         embedding: Floats | None = None,
         timed: bool = True,
     ) -> ModelOutput:
-        """As ``transcription.model_spec.Engine``."""
+        """See ``transcription.model_spec.Engine``."""
         recognizer = self.run.recognizer
         device = recognizer.device
         inputs = torch.from_numpy(features).to(device)
@@ -69,7 +69,7 @@ class RunEngine:
 
     @contextmanager
     def leave_cores(self, number: int) -> Iterator[None]:
-        """As ``transcription.model_spec.Engine``."""
+        """See ``transcription.model_spec.Engine``."""
         threads = torch.get_num_threads()
         torch.set_num_threads(max(1, threads - number))
         try:
@@ -104,9 +104,9 @@ def transcribe(run: LoadedRun, path: str | Path, options: Options | None = None)
     Args:
         run: The run.
         path: An audio file.
-        options: Decoding and symbols.
+        options: Options of decoding and notation.
 
     Raises:
-        InputError: The file is not audio that can be used, or the options do not fit the run.
+        InputError: The file is not usable audio, or the options do not fit the run.
     """
     return transcribe_file(RunEngine(run), path, options)

@@ -1,4 +1,4 @@
-"""Start and end of each phoneme in seconds, and the transcript of a recording built from them.
+"""Start and end of each phoneme in seconds, and the transcript built from them.
 
 Legend: T frames of posteriors, U feature frames, P outputs, E experts.
 """
@@ -22,7 +22,7 @@ MAX_DISTANCE_SECONDS = 0.25
 """A phoneme begins and ends at most this far from the frames in which CTC emits it."""
 
 MIN_PHONEME_SECONDS = 0.03
-"""Shortest phoneme of the timing net's alignment, where there are enough frames."""
+"""Shortest phoneme in the timing net's alignment, if there are enough frames."""
 
 Seconds = NDArray[np.floating[Any]]
 """Start and end of each phoneme, shape (phonemes, 2)."""
@@ -35,8 +35,8 @@ class TimedHypothesis:
     Attributes:
         outputs: Output indices.
         spans: Frames of posteriors in which each is emitted, shape (phonemes, 2).
-        times: First frame of each and the one after its last, shape (phonemes, 2): feature frames
-            with a timing net, frames of posteriors without.
+        times: First frame of each and the frame after its last, shape (phonemes, 2): feature frames
+            with a timing net, frames of posteriors without one.
         alternatives: The n-best list, best first, if one was requested.
     """
 
@@ -52,17 +52,17 @@ def find_times(
     timing: Sequence[Scores] | None,
     spec: ModelSpec,
 ) -> list[Spans]:
-    """Frames of each phoneme, by forced alignment with the timing net where there is one.
+    """Frames of each phoneme, by forced alignment with the timing net if there is one.
 
     Args:
         outputs: Output indices of each utterance.
         spans: Frames of posteriors in which each phoneme is emitted, shape (phonemes, 2) each.
         timing: Scores of the timing net, shape (feature frames, outputs) each.
-        spec: The model.
+        spec: Specification of the model.
 
     Returns:
-        Feature frames (without a timing net: frames of posteriors) of each phoneme, shape
-        (phonemes, 2) each, with the gaps between phonemes shared.
+        First and last feature frame (without a timing net: frame of posteriors) of each phoneme,
+        shape (phonemes, 2) each; gaps are divided between the neighbouring phonemes.
     """
     if timing is None:
         return [share_gaps(emitted) for emitted in spans]
@@ -81,9 +81,9 @@ def build_transcript(
 
     Args:
         recording: The recording.
-        model_output: Of the recording, batch size 1.
-        hypothesis: Decoded from it.
-        spec: The model.
+        model_output: Output of the model for it, batch size 1.
+        hypothesis: Hypothesis decoded from this output.
+        spec: Specification of the model.
     """
     frame = spec.feature_seconds * (1 if model_output.timing is not None else spec.stack)
     step = spec.feature_seconds * spec.stack
@@ -124,7 +124,7 @@ def build_transcript(
 def _limit_distance(times: Seconds, emitted: Seconds) -> Seconds:
     """Times at most ``MAX_DISTANCE_SECONDS`` from the frames of emission, shape (phonemes, 2).
 
-    Otherwise a phoneme would last as long as any noise beside it.
+    Otherwise a phoneme would extend over any adjacent noise.
     """
     starts = np.maximum(times[:, 0], np.minimum(emitted[:, 0], times[:, 1]) - MAX_DISTANCE_SECONDS)
     ends = np.minimum(times[:, 1], np.maximum(emitted[:, 1], starts) + MAX_DISTANCE_SECONDS)
@@ -134,7 +134,7 @@ def _limit_distance(times: Seconds, emitted: Seconds) -> Seconds:
 def _exclude_silences(
     edges: Seconds, silences: Sequence[tuple[float, float]], least: float
 ) -> Seconds:
-    """Takes silences off the ends of phonemes, each of which keeps at least ``least`` seconds."""
+    """Trims silences from the ends of phonemes, each of which keeps ``least`` seconds."""
     trimmed = edges.copy()
     for start, end in silences:
         first = int(np.searchsorted(trimmed[:, 1], start, side="right"))

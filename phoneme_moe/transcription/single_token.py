@@ -1,4 +1,4 @@
-"""Transcribing recordings of a single token, for models that classify tokens."""
+"""Transcription of recordings of a single token, for models that classify tokens."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def transcribe_token(
     """Classifies the token at the steepest rise of energy, such as the burst of a stop.
 
     Args:
-        engine: A model that classifies tokens.
+        engine: Inference engine of a model that classifies tokens.
         path: An audio file, or samples in memory.
         channel: As in ``features.audio.load_waveform``.
 
     Raises:
-        InputError: The file is not audio that can be used.
+        InputError: The file is not usable audio.
     """
     spec, front_end = engine.spec, engine.spec.front_end()
     waveform = load_waveform(path, front_end.sample_rate, channel)
@@ -62,7 +62,7 @@ def _excise(
     rate = front_end.sample_rate
     length = round(spec.token_ms * rate / 1000)
     level = 10 * np.log10(np.maximum(energy, energy.max(initial=0.0) * 1e-6 + 1e-30))
-    # The rise over 30 ms. Silence is put before the file, which may begin with the burst.
+    # The rise over 30 ms. Silence is prepended, since the file may begin with the burst.
     before = np.concatenate([np.full(3, level.min(initial=0.0)), level])[: len(level)]
     onset = int(np.argmax(level - before)) * front_end.hop
     first = onset - round(spec.onset_ms / 1000 * rate)

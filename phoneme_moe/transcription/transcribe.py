@@ -1,6 +1,6 @@
-"""Transcribing audio files: phonemes with times, confidence and routing.
+"""Transcription of audio files: phonemes with times, confidence and routing.
 
-    files --reader threads--> recordings --batches of like length--> model outputs --> transcripts
+    files --reader threads--> recordings --batches by length--> model outputs --> transcripts
 
 Reading files and computing features overlap with the network.
 """
@@ -33,13 +33,13 @@ if TYPE_CHECKING:
     from phoneme_moe.data.embeddings import Embeddings
 
 MAX_LENGTH_RATIO = 1.25
-"""Of the longest recording of a batch to its shortest: limits padding."""
+"""Largest ratio of the longest recording of a batch to its shortest; limits padding."""
 
 FEW_FILES = 4
-"""For so few files or fewer, no cores are reserved for reading."""
+"""Up to this number of files, no cores are reserved for reading."""
 
 READ_AHEAD = 128
-"""Recordings that are read before they are needed."""
+"""Number of recordings that are read ahead."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,12 @@ class Options:
     """How recordings are transcribed.
 
     Attributes:
-        beam: Beam width, 0 for greedy decoding; the run's own setting when left out.
-        nbest: Hypotheses in ``Transcript.alternatives``; more than one needs a beam.
-        symbols: ``arpabet`` or ``ipa``; those of the run when left out.
-        fold: Phoneme set to fold onto (``decoding.symbols``).
-        channel: From 1; the mean of all channels when left out.
-        embeddings: A safetensors file with an embedding for each recording, by its file name
+        beam: Beam width, 0 for greedy decoding; by default the run's own setting.
+        nbest: Number of hypotheses in ``Transcript.alternatives``; more than one needs a beam.
+        symbols: ``arpabet`` or ``ipa``; by default the run's own notation.
+        fold: Smaller phoneme set to map onto (``decoding.symbols``).
+        channel: Channel to use, from 1; by default the mean of all channels.
+        embeddings: A safetensors file with an embedding for each recording, named by its file name
             without suffix, for runs whose routers take one.
     """
 
@@ -66,11 +66,11 @@ class Options:
 
 @dataclass(frozen=True)
 class Failure:
-    """A recording that cannot be used.
+    """A recording that could not be transcribed.
 
     Attributes:
         path: The file.
-        error: Why, in one line that names it.
+        error: The reason, in one line that names the file.
     """
 
     path: Path
@@ -78,28 +78,28 @@ class Failure:
 
 
 ReadResult = Recording | Transcript | Failure
-"""Of reading a file; a token is transcribed right away."""
+"""Result of reading a file; a single token is transcribed at once."""
 
 
 def transcribe_files(
     engine: Engine, files: Iterable[Path | Samples], options: Options | None = None
 ) -> Iterator[Transcript | Failure]:
-    """Transcribes recordings, in the order given, each as soon as it and those before are done.
+    """Transcribes recordings and yields the results in the order given, as soon as possible.
 
     Args:
-        engine: The model.
+        engine: Inference engine of the model.
         files: Audio files of any sample rate and length, ``-`` for standard input; or samples in
             memory.
-        options: Decoding and symbols.
+        options: Options of decoding and notation.
 
     Raises:
-        InputError: The options do not fit the model; a single file never raises.
+        InputError: The options do not fit the model; an unusable file gives a ``Failure``.
     """
     options = options or Options()
     spec = engine.spec
     if options.nbest > 1 and spec.decoding.beam_for(options.beam) is None:
         raise ArgumentError(
-            "nbest", f"found {options.nbest} with greedy decoding; expected a beam too"
+            "nbest", f"found {options.nbest} with greedy decoding; expected a beam search"
         )
     names = symbol_map(spec.phonemes.symbols, options.symbols, options.fold)
     embeddings = _open_embeddings(spec, options)
@@ -116,13 +116,13 @@ def transcribe_files(
         except OSError as error:
             return Failure(path, InputError(f"{path}: {error.strerror or error}"))
 
-    # Reading compressed audio takes about as long as a network: half of the cores each.
+    # Reading compressed audio takes about as long as the network: each gets half of the cores.
     cores = os.cpu_count() or 1
     many_files = not isinstance(files, Sequence) or len(files) > FEW_FILES
     with (
         ThreadPoolExecutor(cores) as readers,
         engine.leave_cores(cores // 2 if many_files else 0),
-        # NumPy's matrix products of features are small; its threads would only wait, spinning.
+        # NumPy's matrix products here are small; more threads would only spin.
         threadpool_limits(1, "blas"),
     ):
         for group in _read_in_groups(readers, read, files):
@@ -138,7 +138,7 @@ def _read_in_groups(
     read: Callable[[Path | Samples], ReadResult],
     files: Iterable[Path | Samples],
 ) -> Iterator[list[ReadResult]]:
-    """Recordings in order: one, then two, then four ... so that results begin soon."""
+    """Groups of one, two, four ... recordings, so that first results appear soon."""
     waiting: deque[Future[ReadResult]] = deque()
     coming = iter(files)
     size = 1
@@ -194,10 +194,10 @@ def transcribe_recordings(
     """Transcribes recordings in a batch, or a single one of any length, in the run's own symbols.
 
     Args:
-        engine: The model.
-        recordings: At least one.
-        options: Decoding.
-        embeddings: Of each recording, shape (recordings, size), if the model takes one.
+        engine: Inference engine of the model.
+        recordings: Recordings, at least one.
+        options: Options of decoding.
+        embeddings: Embedding of each recording, shape (recordings, size), if the model takes one.
     """
     num_shifts = engine.spec.decoding.shifts_for(options.beam)
     model_outputs = infer(engine, recordings, embeddings, num_shifts)
@@ -213,7 +213,7 @@ def transcribe_recordings(
 def _batches(
     recordings: Sequence[tuple[int, Recording]],
 ) -> Iterator[list[tuple[int, Recording]]]:
-    """Recordings of rising length, as many together as a batch may have frames."""
+    """Batches of recordings in order of length, filled up to the limit of frames."""
     batch: list[tuple[int, Recording]] = []
     for item in recordings:
         frames = item[1].num_frames
@@ -246,7 +246,7 @@ def transcribe_file(
     """Transcribes one recording: a file, or samples in memory.
 
     Raises:
-        InputError: The file is not audio that can be used, or the options do not fit the model.
+        InputError: The file is not usable audio, or the options do not fit the model.
     """
     (result,) = transcribe_files(
         engine, [path if isinstance(path, Samples) else Path(path)], options

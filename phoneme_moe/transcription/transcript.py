@@ -18,8 +18,8 @@ class Alternative:
     """A hypothesis of the n-best list of a recording.
 
     Attributes:
-        phonemes: In order.
-        score: Natural logarithm of its probability, model and weighted n-gram together.
+        phonemes: The phonemes in order.
+        score: Natural logarithm of its probability, from the model and the weighted n-gram.
     """
 
     phonemes: tuple[str, ...]
@@ -33,14 +33,14 @@ class Transcript:
     Attributes:
         path: The file.
         duration: Its length in seconds.
-        segments: The phonemes in order; none overlaps the next or ends past the end.
+        segments: The phonemes in order; none overlaps the next or ends after the file.
         silences: Start and end of the stretches without speech, in seconds.
-        routing: Mean weight of each expert over the file, by name; sums to 1. For an encoder, those
-            of its last sparse layer.
+        routing: Mean weight of each expert over the file, by name; sums to 1. For an encoder, the
+            weights of its last sparse layer.
         run: The run folder or the ONNX file of the model.
         recipe: Name of its recipe.
-        fold: Phoneme set that the symbols were folded onto; None for the run's own.
-        symbols: ``arpabet`` or ``ipa``; None for the symbols of the run's corpus.
+        fold: Phoneme set that the symbols were mapped onto; None for the run's own.
+        symbols: ``arpabet`` or ``ipa``; None for the notation of the run's corpus.
         alternatives: The n-best list, best first; empty unless more than one was requested.
     """
 
@@ -57,25 +57,25 @@ class Transcript:
 
     @property
     def phonemes(self) -> tuple[str, ...]:
-        """The phonemes alone."""
+        """The phonemes without times."""
         return tuple(segment.phoneme for segment in self.segments)
 
     def __str__(self) -> str:
         return " ".join(self.phonemes)
 
     def save(self, path: str | Path, format: str | None = None) -> Path:
-        """Writes the transcript to a file, completely or not at all.
+        """Writes the transcript to a file, atomically.
 
         Args:
             path: The file.
-            format: A name of ``phoneme-moe transcribe --format``; by default the suffix of the
-                file decides.
+            format: A format of ``phoneme-moe transcribe --format``; by default inferred from the
+                suffix of the file.
 
         Returns:
             The file.
 
         Raises:
-            InputError: There is no such format, or the suffix is of none.
+            InputError: The format or the suffix is unknown.
         """
         from phoneme_moe.transcription.writers.transcripts import format_of
 
@@ -83,7 +83,7 @@ class Transcript:
         return Path(path)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, as the JSON format has it (docs/schemas/transcript.schema.json)."""
+        """Plain data, as in the JSON format (docs/schemas/transcript.schema.json)."""
         from phoneme_moe.transcription.writers.documents import to_dict
 
         return to_dict(self)
@@ -111,11 +111,11 @@ class Transcript:
 
 
 def with_symbols(transcript: Transcript, names: Mapping[str, str], **changes: Any) -> Transcript:
-    """The same transcript in other symbols.
+    """The same transcript in another notation.
 
     Args:
-        transcript: In the symbols of the run.
-        names: The new symbol of each (``decoding.symbols.symbol_map``).
+        transcript: A transcript in the symbols of the run.
+        names: The new symbol of each phoneme (``decoding.symbols.symbol_map``).
         changes: Other attributes to replace, such as ``fold``.
     """
     return replace(
@@ -132,18 +132,19 @@ def with_symbols(transcript: Transcript, names: Mapping[str, str], **changes: An
 def whole_millisecond_edges(segments: Sequence[Segment], duration: float) -> list[tuple[int, int]]:
     """Start and end of each segment in whole milliseconds: in order, within the file, none empty.
 
-    All written formats share these. A segment shorter than a millisecond, as the last one can be,
-    is widened to one at the cost of its neighbours; all others move by a millisecond at most.
+    All output formats use these edges. A segment shorter than a millisecond, as the last one can
+    be, is widened to one at the expense of its neighbours; all others move by at most a
+    millisecond.
 
     Args:
-        segments: In order, none overlapping the next; no more than the file has milliseconds.
-        duration: Of the file, in seconds.
+        segments: Segments in order without overlap, no more than the file has milliseconds.
+        duration: Duration of the file in seconds.
     """
     last = whole_milliseconds(duration)
     edges: list[tuple[int, int]] = []
     previous_end = 0
     for number, segment in enumerate(segments):
-        limit = last - (len(segments) - number - 1)  # a millisecond for each that follows
+        limit = last - (len(segments) - number - 1)  # leaves a millisecond for each later segment
         start = min(max(previous_end, round(segment.start * 1000)), limit - 1)
         end = min(max(start + 1, round(segment.end * 1000)), limit)
         edges.append((start, end))
@@ -154,5 +155,5 @@ def whole_millisecond_edges(segments: Sequence[Segment], duration: float) -> lis
 def whole_milliseconds(duration: float) -> int:
     """The whole milliseconds that fit into a duration in seconds."""
     nearest = round(duration * 1000)
-    # int(duration * 1000) would make 1000 of 1.001.
+    # int(duration * 1000) would turn 1.001 into 1000.
     return nearest - (nearest / 1000 > duration)

@@ -1,8 +1,8 @@
-"""Running a model on recordings of any length.
+"""Inference on recordings of any length.
 
-Long recordings go through in windows, each with the model's receptive field on either side, so that
-the output is that of the whole recording. If a part of the model sees the whole utterance
-(``ModelSpec.context`` is None), it sees a window with ``CONTEXT_SECONDS`` on either side instead.
+Long recordings are processed in windows, each with the model's receptive field on either side, so
+that the output equals that for the whole recording. If a part of the model sees the whole utterance
+(``ModelSpec.context`` is None), windows have ``CONTEXT_SECONDS`` on either side instead.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from phoneme_moe.transcription.model_spec import Engine, Floats, ModelOutput, Sc
 from phoneme_moe.transcription.recording import Recording
 
 BATCH_FRAMES = 24_000
-"""Feature frames in a batch, padding included: four minutes at 10 ms."""
+"""Most feature frames in a batch, including padding: four minutes at 10 ms."""
 
 WINDOW_SECONDS = 30.0
-"""Length of a window without its context."""
+"""Length of a window, excluding its context."""
 
 CONTEXT_SECONDS = 5.0
 """Context on either side of a window, for models that see whole utterances."""
 
 CLOSURE_SECONDS = 0.05
-"""A phoneme may begin this long before a silence ends: the closure of a stop is silent."""
+"""How long before the end of a silence a phoneme may begin: stop closures are silent."""
 
 SILENCE_PENALTY = 8.0
 """Subtracted from the timing net's score of every phoneme in silent frames."""
@@ -44,12 +44,12 @@ def infer(
     """Runs a model on recordings.
 
     Args:
-        engine: The model.
-        recordings: Together no more than a batch, or a single one of any length.
-        embeddings: Of each recording, shape (recordings, size), if the model takes one.
-        num_shifts: Passes over the input, each shifted by a further feature frame.
-        batch_frames: A single recording with more feature frames goes through in windows.
-        window_seconds: Length of these.
+        engine: Inference engine of the model.
+        recordings: Recordings that fit into one batch, or a single one of any length.
+        embeddings: Embedding of each recording, shape (recordings, size), if the model takes one.
+        num_shifts: Number of passes over the input, each shifted by one more feature frame.
+        batch_frames: Feature frames above which a single recording is processed in windows.
+        window_seconds: Length of these windows in seconds.
 
     Returns:
         The output for each recording, batch size 1.
@@ -82,11 +82,11 @@ def infer(
 
 
 def _shift(features: Floats, frames: int) -> Floats:
-    """The same sound some frames later (``features.log_mel.shift`` for tensors).
+    """Delays the features by some frames (``features.log_mel.shift`` for tensors).
 
     Args:
-        features: Shape (batch, feature frames, mel bands).
-        frames: How much later.
+        features: Features, shape (batch, feature frames, mel bands).
+        frames: Number of frames of delay.
     """
     return np.concatenate([np.repeat(features[:, :1], frames, axis=1), features], axis=1)
 
@@ -94,8 +94,8 @@ def _shift(features: Floats, frames: int) -> Floats:
 def _penalize_silences(timing: Scores, recording: Recording) -> None:
     """Keeps phonemes from beginning early in a silence or lasting through one, in place.
 
-    Label priors take away the blank's advantage, so that the closure of a stop would fill a whole
-    silence.
+    Label priors remove the blank's advantage, so that without the penalty the closure of a stop
+    would fill a whole silence.
     """
     seconds = recording.front_end.frame_seconds
     for start, end in recording.silences():
@@ -134,14 +134,14 @@ def _infer_windows(
             num_frames = np.array([features.shape[1]])
             window = engine.infer(features, num_frames, embeddings, timed=False)
             posteriors[:, first:last] = window.log_posteriors[:, kept]
-        if first >= total:  # only shifted input has this frame
+        if first >= total:  # a frame that only the shifted input has
             break
         features = recording.features(begin * spec.stack, (last + context) * spec.stack)[None]
         window = engine.infer(features, np.array([features.shape[1]]), embeddings)
         log_posteriors[:, first:last] = window.log_posteriors[:, kept]
         weights[:, first:last] = window.weights[:, kept]
         if window.timing is not None:
-            if timing is None:  # half precision does not change an alignment visibly
+            if timing is None:  # half precision hardly changes an alignment
                 timing = np.empty((1, total * spec.stack, outputs), np.float16)
             finer = window.timing[:, kept.start * spec.stack : kept.stop * spec.stack]
             start = first * spec.stack

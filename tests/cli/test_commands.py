@@ -345,16 +345,16 @@ def test_bad_files_are_named_and_the_others_are_done(
     ]
 
 
-@pytest.mark.parametrize("what", ["folder without audio", "file given twice", "unknown format"])
+@pytest.mark.parametrize("what", ["folder without audio", "file listed twice", "unknown format"])
 def test_what_cannot_be_transcribed_is_refused(
     phoneme_moe: Command, recognized: Trained, voices: Path, tmp_path: Path, what: str
 ) -> None:
     run = recognized.run.folder
     if what == "folder without audio":
         assert_one_line(phoneme_moe("transcribe", run, tmp_path), str(tmp_path))
-    elif what == "file given twice":
+    elif what == "file listed twice":
         file = voices / "ann.wav"
-        assert_one_line(phoneme_moe("transcribe", run, file, file), "given twice")
+        assert_one_line(phoneme_moe("transcribe", run, file, file), "listed twice")
     else:
         assert phoneme_moe("transcribe", run, voices, "--format", "doc").code == 2
 

@@ -49,7 +49,7 @@ def test_all_formats_are_written_and_done_ones_left_alone(
     (out / "bob.vtt").unlink()
     again = phoneme_moe("transcribe", run, voices, "--format", "all", "--out", out, "--skip-done")
     assert again.code == 0
-    assert "2 of 3 done before" in again.err
+    assert "2 of 3 already done" in again.err
     assert {Path(line).stem for line in again.out.splitlines()} == {"bob"}
     for path, when in before.items():
         assert path.stem == "bob" or path.stat().st_mtime_ns == when
@@ -307,7 +307,7 @@ def test_a_folder_or_pattern_with_nothing_in_it_does_not_stop_the_others(
     assert result.code == 1
     assert result.out.startswith(f"{good}\t")
     lines = result.err.splitlines()
-    assert lines[0].startswith(f"phoneme-moe: {tmp_path / 'none'}: the folder holds no audio file")
+    assert lines[0].startswith(f"phoneme-moe: {tmp_path / 'none'}: the folder contains no audio files")
     assert lines[1] == f"phoneme-moe: {tmp_path / '*.flac'}: no file matches the pattern"
     assert lines[2:] == ["phoneme-moe: 2 of 3 files failed"]
 

@@ -91,7 +91,7 @@ def test_prepare_and_list(tmp_path: Path, data_folder: Path) -> None:
     assert f"digits: prepared in {data_folder / 'digits'}" in first.stdout
     assert "19 phonemes" in first.stdout
     again = runner.invoke(app, ["prepare", "fsdd", "--from", source, "--as", "digits"])
-    assert "digits: is prepared already" in again.stdout
+    assert "digits: already prepared" in again.stdout
     listed = runner.invoke(app, ["list"], env={"COLUMNS": "200"})
     assert listed.exit_code == 0, listed.output
     assert "digits" in listed.stdout

@@ -97,7 +97,7 @@ def test_a_text_goes_by_its_likeliest_pronunciations(
     )
     with pytest.raises(InputError, match="'mia' is not in the lexicon"):
         align_text(RunEngine(recognized.run), path, "mia", lexicon)
-    with pytest.raises(InputError, match="no word"):
+    with pytest.raises(InputError, match="at least one word"):
         align_text(RunEngine(recognized.run), path, " ... ", lexicon)
 
 
@@ -133,7 +133,7 @@ def test_the_command_writes_what_other_tools_read(
     [
         ([], "either --phonemes or --text"),
         (["--phonemes", "a", "--text", "x", "--lexicon", "y"], "either --phonemes or --text"),
-        (["--text", "ass"], "belong together"),
+        (["--text", "ass"], "expected both"),
         (["--phonemes", " "], "found none"),
         (["--phonemes", "a q"], "'q' is not in the phoneme set"),
         (["--phonemes", "a s " * 100], "need at least"),

@@ -148,4 +148,4 @@ def test_what_is_no_source_is_refused(
 ) -> None:
     outcome = phoneme_moe("listen", recognized.run.folder, "file.wav")
     assert outcome.code == 1
-    assert "transcribe reads files" in outcome.err
+    assert "use transcribe for files" in outcome.err

@@ -185,7 +185,7 @@ def test_no_two_transcripts_share_a_name(files: list[str]) -> None:
 
 
 def test_a_recording_named_twice_is_refused() -> None:
-    with pytest.raises(InputError, match=r"a/x\.wav: given twice"):
+    with pytest.raises(InputError, match=r"a/x\.wav: listed twice"):
         output_names([Path("a/x.wav"), Path("b.wav"), Path("a/x.wav")], ".txt")
 
 
@@ -198,7 +198,7 @@ def test_a_folder_is_the_audio_files_in_it(tmp_path: Path) -> None:
         "notes.txt", "a.FLAC", "b.wav", "sub/c.mp3",
     ]  # fmt: skip
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="empty: the folder holds no audio file"):
+    with pytest.raises(InputError, match="empty: the folder contains no audio files"):
         find_audio([tmp_path / "empty"])
 
 

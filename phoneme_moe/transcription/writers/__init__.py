@@ -1,4 +1,4 @@
-"""Transcripts and alignments in files: the tables of formats."""
+"""Output formats of transcripts and alignments."""
 
 from phoneme_moe.transcription.writers.alignments import ALIGNMENT_FORMATS
 from phoneme_moe.transcription.writers.transcripts import FORMATS, Format, output_names

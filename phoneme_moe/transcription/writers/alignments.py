@@ -1,4 +1,4 @@
-"""Alignments as text: as transcripts, with goodness of pronunciation and words."""
+"""Output formats of alignments: transcripts with goodness of pronunciation and words."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def to_textgrid(alignment: Alignment) -> str:
     edges, tiers = to_textgrid_tiers(transcript)
     tiers["goodness"] = (edges, [f"{goodness:.2f}" for goodness in alignment.goodness])
     if alignment.words:
-        # The edges of words are those of phonemes, which are rounded already.
+        # Words begin and end with phonemes, whose edges are already rounded.
         starts = {round(s.start, 6): e[0] for s, e in zip(transcript.segments, edges, strict=True)}
         stops = {round(s.end, 6): e[1] for s, e in zip(transcript.segments, edges, strict=True)}
         ends = [
@@ -78,4 +78,4 @@ ALIGNMENT_FORMATS: dict[str, Callable[[Alignment], str]] = {
     "srt": _transcript_writer("srt"),
     "vtt": _transcript_writer("vtt"),
 }
-"""By name, as the option ``--format`` takes it."""
+"""Writers by the names that the option ``--format`` takes."""

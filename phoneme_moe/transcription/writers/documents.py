@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from phoneme_moe.transcription.align import Alignment  # imports torch
 
 MIN_WEIGHT = 0.001
-"""Experts with a smaller weight are left out of a segment."""
+"""Segments omit experts with a smaller weight."""
 
 Symbol = Annotated[str, Field(min_length=1)]
 Seconds = Annotated[
@@ -35,7 +35,7 @@ class SegmentDocument(Document):
     end: Seconds
     confidence: Share = Field(description="Probability that the phoneme is correct.")
     experts: dict[str, Share] = Field(
-        description="Mean weight of each expert over the segment, by name, without those below "
+        description="Mean weight of each expert over the segment, by name, omitting those below "
         f"{MIN_WEIGHT}."
     )
 
@@ -45,7 +45,7 @@ class AlternativeDocument(Document):
 
     phonemes: list[Symbol]
     score: float = Field(
-        description="Natural logarithm of its probability, model and weighted n-gram together."
+        description="Natural logarithm of its probability, from the model and the weighted n-gram."
     )
 
 
@@ -58,17 +58,17 @@ class TranscriptDocument(Document):
     model_config = ConfigDict(title="A transcript as JSON, version 2")
 
     version: Literal[2]
-    file: str = Field(description="As it was given; - for standard input.")
+    file: str = Field(description="Path as given by the user; - for standard input.")
     run: str = Field(description="The run folder or the ONNX file of the model.")
     recipe: str
     fold: str | None = Field(
-        description="Phoneme set that the symbols were folded onto; null for the run's own."
+        description="Phoneme set that the symbols were mapped onto; null for the run's own."
     )
     symbols: Literal["arpabet", "ipa"] | None = Field(
         description="Notation of the phonemes; null for that of the run's corpus."
     )
     duration: float = Field(gt=0, description="Seconds.")
-    phonemes: list[Symbol] = Field(description="Those of the segments.")
+    phonemes: list[Symbol] = Field(description="Phonemes of the segments.")
     segments: Sequence[SegmentDocument] = Field(
         description="In order; none overlaps the next, and none is empty."
     )
@@ -77,7 +77,7 @@ class TranscriptDocument(Document):
     )
     routing: dict[str, Share] = Field(
         description="Mean weight of each expert over the file, by name; sums to 1. For an encoder, "
-        "those of its last sparse layer."
+        "the weights of its last sparse layer."
     )
     alternatives: list[AlternativeDocument] = Field(
         description="The n-best list, best first; empty unless more than one was requested."
@@ -92,7 +92,7 @@ class AlignedSegmentDocument(SegmentDocument):
         "alternative, another phoneme or none, in its place."
     )
     best: str = Field(
-        description="The phoneme that fits best in its place, itself included; empty for none."
+        description="The phoneme that fits best in its place, possibly itself; empty for none."
     )
 
 
@@ -116,11 +116,13 @@ class AlignmentDocument(TranscriptDocument):
     segments: Sequence[AlignedSegmentDocument] = Field(
         description="In order; none overlaps the next, and none is empty."
     )
-    words: list[WordDocument] = Field(description="Empty when phonemes were given.")
+    words: list[WordDocument] = Field(
+        description="Words of the text; empty if phonemes were given."
+    )
 
 
 def file_name(path: Path) -> str:
-    """A path as UTF-8 can hold it: on Linux, names may be any bytes."""
+    """A path as valid UTF-8; on Linux, file names may contain any bytes."""
     return os.fsencode(path).decode(errors="replace")
 
 

@@ -1,4 +1,4 @@
-"""Transcripts and model cards in a notebook."""
+"""Notebook views of transcripts and model cards."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def definitions(title: str, lines: Iterable[tuple[str, str]]) -> str:
 
 
 def transcript_html(transcript: Transcript) -> str:
-    """A column for each phoneme: its start, its confidence and the expert of the largest weight.
+    """A column per phoneme: its start, confidence and the expert with the largest weight.
 
-    The stronger a phoneme's colour the surer it is; an expert has the same hue throughout.
+    A stronger colour means higher confidence; an expert has the same hue throughout.
     """
     hues = _hues(transcript.routing)
     columns = [_column(segment, hues) for segment in transcript.segments]

@@ -7,18 +7,18 @@ from collections.abc import Iterable, Sequence
 from phoneme_moe.transcription.transcript import whole_milliseconds
 
 Tiers = dict[str, tuple[list[tuple[int, int]], list[str]]]
-"""Of each tier, by name: start and end of its intervals in milliseconds, and their labels."""
+"""Tiers by name: start and end of the intervals in milliseconds, and their labels."""
 
 
 def textgrid(tiers: Tiers, duration: float) -> str:
     """Interval tiers in Praat's long text format, with empty intervals in the gaps.
 
-    The last millisecond includes the fraction after it: an interval shorter than a sample would
-    keep Praat from cutting the recording by the tier.
+    The last interval includes the fraction of a millisecond at the end: an interval shorter than a
+    sample would prevent Praat from cutting the recording by the tier.
 
     Args:
-        tiers: Intervals in order.
-        duration: Of the recording, in seconds.
+        tiers: Tiers with their intervals in order.
+        duration: Duration of the recording in seconds.
     """
     last = whole_milliseconds(duration)
 

@@ -1,4 +1,4 @@
-"""Transcripts as text and as files of other tools, all with the same whole milliseconds."""
+"""Output formats of transcripts: text and formats of other tools, in whole milliseconds."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from phoneme_moe.transcription.writers.documents import file_name, to_json
 from phoneme_moe.transcription.writers.textgrid import Tiers, textgrid
 
 CUE_PHONEMES, CUE_SECONDS = 8, 3.0
-"""Longest subtitle; a gap between phonemes ends one too."""
+"""Most phonemes in a subtitle; a gap between phonemes also ends one."""
 
 
 @dataclass(frozen=True)
 class Format:
-    """A way to write transcripts.
+    """An output format of transcripts.
 
     Attributes:
-        suffix: Of files.
-        body: Gives the text of one transcript, ended by a newline.
-        header: Once before all transcripts of a stream, and in every file.
-        file_body: Instead of ``body`` in files, if they differ.
+        suffix: File suffix.
+        body: Formats one transcript as text that ends with a newline.
+        header: Text at the start of a stream and of every file.
+        file_body: Used instead of ``body`` in files, if they differ.
     """
 
     suffix: str
@@ -40,11 +40,11 @@ class Format:
     file_body: Callable[[Transcript], str] | None = None
 
     def write(self, transcript: Transcript, stream: TextIO, first: bool = True) -> None:
-        """Writes to a stream of one or more transcripts."""
+        """Writes a transcript to a stream, with the header if it is the first."""
         stream.write((self.header if first else "") + self.body(transcript))
 
     def save(self, transcript: Transcript, path: Path) -> None:
-        """Writes a file whole or not at all."""
+        """Writes a file atomically."""
         write_text(path, self.header + (self.file_body or self.body)(transcript))
 
 
@@ -78,7 +78,7 @@ CSV_HEADER = "file,phoneme,start,end,confidence,expert,weight\n"
 
 
 def leading_expert(segment: Segment) -> tuple[str, float]:
-    """The expert with the greatest weight, and its weight; "" without experts."""
+    """The expert with the greatest weight, and that weight; "" without experts."""
     if not segment.experts:
         return "", 0.0
     return max(segment.experts.items(), key=lambda item: item[1])
@@ -108,7 +108,7 @@ def to_textgrid_tiers(transcript: Transcript) -> tuple[list[tuple[int, int]], Ti
         "phonemes": (edges, [segment.phoneme for segment in segments]),
         "confidence": (edges, [f"{segment.confidence:.2f}" for segment in segments]),
     }
-    # Not decided by the segments: a file without phonemes has the same tiers as the others.
+    # Independent of the segments: a file without phonemes has the same tiers as the others.
     if len(transcript.routing) > 1:
         tiers["expert"] = (edges, [leading_expert(segment)[0] for segment in segments])
     return edges, tiers
@@ -165,18 +165,18 @@ FORMATS = {
     "srt": Format(".srt", to_srt),
     "vtt": Format(".vtt", to_vtt, header="WEBVTT\n\n"),
 }
-"""By name, as the option ``--format`` takes it."""
+"""Formats by the names that the option ``--format`` takes."""
 
 
 def format_of(path: Path, name: str | None = None) -> Format:
-    """The format of a file.
+    """The format of a transcript file.
 
     Args:
         path: The file.
-        name: Name of the format; by default the suffix of the file decides.
+        name: Name of the format; by default inferred from the suffix of the file.
 
     Raises:
-        InputError: There is no such format, or the suffix is of none.
+        InputError: The format or the suffix is unknown.
     """
     if name is not None:
         if name not in FORMATS:
@@ -186,24 +186,25 @@ def format_of(path: Path, name: str | None = None) -> Format:
         if path.suffix.lower() == known.suffix.lower():
             return known
     suffixes = ", ".join(known.suffix for known in FORMATS.values())
-    raise InputError(f"{path}: suffix {path.suffix!r} is of no format; expected one of {suffixes}")
+    raise InputError(f"{path}: found suffix {path.suffix!r}, expected one of {suffixes}")
 
 
 def output_names(files: Sequence[Path], suffix: str) -> list[str]:
     """A unique file name for each transcript.
 
-    The name of the recording with another suffix; the whole path if two recordings share a name.
+    The name is that of the recording with another suffix, or its whole path if two recordings share
+    a name.
 
     Args:
-        files: The recordings.
-        suffix: Of the transcripts, such as ``.json``.
+        files: Paths of the recordings.
+        suffix: Suffix of the transcripts, such as ``.json``.
 
     Raises:
-        InputError: A recording is given twice.
+        InputError: A recording is listed twice.
     """
     repeated = [path for path, count in Counter(files).items() if count > 1]
     if repeated:
-        raise InputError(f"{repeated[0]}: given twice; expected every file once")
+        raise InputError(f"{repeated[0]}: listed twice, expected every file once")
     stems = Counter(path.stem for path in files)
     names: list[str] = []
     taken: set[str] = set()
@@ -212,7 +213,7 @@ def output_names(files: Sequence[Path], suffix: str) -> list[str]:
         stem = path.stem if stems[path.stem] == 1 else whole
         if stem == "-":
             stem = "stdin"
-        # Different paths may still give the same name: a/b.wav and a_b.wav.
+        # Different paths may still give the same name, such as a/b.wav and a_b.wav.
         number = 2
         name = stem + suffix
         while name.lower() in taken:
