@@ -1,1 +1,1 @@
-"""Data, stages and the run folder they fill."""
+"""Training: stages, objectives, adaptation and growing."""

@@ -1,11 +1,10 @@
-"""Speaker adaptation: a run and a few utterances of a new speaker.
+"""Adaptation of a run to a new speaker from a few utterances.
 
-There are two methods, both with the existing experts frozen. Either only the gate is trained, as
-the speaker MHT of 1990 was recognised through the experts of others (Hampshire & Waibel 1990); or
-the speaker also gets an expert: a copy of the one that serves best, trained on the utterances. The
-gate is trained on utterances of old speakers beside the new ones, so that it does not forget them.
-
-Every third utterance is held out; all results are measured on these.
+There are two methods, both with the existing experts frozen. Either only the gate is trained, in
+the way that the speaker MHT was recognised through the experts of other speakers (Hampshire &
+Waibel 1990); or the speaker also gets an expert, which starts as a copy of the best existing one.
+Utterances of the old speakers are replayed in the training of the gate, so that it does not forget
+them. Every third utterance is held out, and all results are measured on these.
 """
 
 from __future__ import annotations
@@ -38,10 +37,10 @@ from phoneme_moe.training.new_speaker import add_speaker_expert, train_gate
 Way = Literal["gate", "expert"]
 
 MAX_REPLAYED = 400
-"""Limit of old speakers' utterances in the training of the gate."""
+"""Most utterances of old speakers in the training of the gate."""
 
 MIN_UTTERANCES = 3
-"""Two to train on, one held out."""
+"""Fewest utterances of the new speaker: two for training, one held out."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +54,11 @@ class Adaptation:
         learned: Number of training utterances.
         held_out: Number of held-out utterances.
         before: Error rate on the held-out utterances before adaptation, a fraction.
-        after: The same after adaptation.
+        after: Error rate on them after adaptation.
         interval: 95 % interval of the change, paired bootstrap over utterances.
         old_before: Error rate of the old speakers on test before adaptation; None if their corpus
             is not prepared.
-        old_after: The same after adaptation.
+        old_after: Error rate on them after adaptation.
         blend: Mean weight of each expert on the held-out utterances, by name.
     """
 
@@ -104,12 +103,12 @@ def adapt(
     """Adapts a run to a speaker and writes a new run folder.
 
     Args:
-        run: A mixture behind a gate that recognises utterances.
-        speaker: Name of the new speaker, and of its expert if it gets one.
-        folder: Recordings, each with a text file of the same name with its phonemes (or words).
-        out: The new run folder; empty or missing.
+        run: A run that recognises utterances by experts behind a gate.
+        speaker: Name of the new speaker, and of the new expert if there is one.
+        folder: Folder of recordings, each with a text file ``NAME.txt`` of its phonemes (or words).
+        out: The new run folder; must be missing or empty.
         way: ``gate`` or ``expert``.
-        lexicon: Pronunciation dictionary, if the text files have words.
+        lexicon: Pronunciation dictionary, if the text files contain words.
 
     Raises:
         InputError: The run has no trainable gate, the folder too few recordings, or ``out`` is not
@@ -127,7 +126,7 @@ def adapt(
     if way == "expert":
         adapted = add_speaker_expert(run, speaker, training)
     else:
-        # A copy, so that the given run does not change.
+        # A copy, so that the argument is not changed.
         adapted = load_run(run.folder).recognizer
     train_gate(adapted, training, old_train, run.recipe.seed)
     after, blend = _scores(adapted, held_out)
@@ -156,16 +155,16 @@ def adapt(
 def labelled_examples(
     recognizer: Recognizer, folder: Path, speaker: str, lexicon: Path | None = None
 ) -> list[Example]:
-    """Recordings with their transcripts, as examples.
+    """Loads recordings with their transcripts as examples.
 
     Args:
-        recognizer: The model whose features are computed.
-        folder: Recordings, each beside ``NAME.txt`` with its phonemes, or words with a lexicon.
-        speaker: The speaker.
+        recognizer: The model for which features are computed.
+        folder: Folder of recordings, each with ``NAME.txt`` of its phonemes (or words).
+        speaker: Name of the speaker.
         lexicon: Pronunciation dictionary; the first pronunciation of each word is used.
 
     Raises:
-        InputError: There are too few, a text is missing, or has a phoneme that the model lacks.
+        InputError: There are too few recordings, or a text is missing or has an unknown phoneme.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
@@ -180,7 +179,9 @@ def labelled_examples(
     for path in files:
         text = path.with_suffix(".txt")
         if not text.is_file():
-            raise InputError(f"{text}: no such file; expected the phonemes of {path.name}")
+            raise InputError(
+                f"{text}: no such file; expected a file with the phonemes of {path.name}"
+            )
         phonemes = text.read_text(encoding="utf-8").split()
         if words is not None:
             for word in phonemes:
@@ -205,11 +206,11 @@ def _check(run: LoadedRun, speaker: str, out: Path) -> None:
     if recognizer.task.kind != "recognize" or recognizer.gate is None or not model.gate:
         raise InputError(
             f"{run.folder}: expected a run that recognises utterances by experts behind a gate "
-            "(six_speakers_digits); a sparse one can be given more experts with grow"
+            "(such as six_speakers_digits); for sparse layers, use grow"
         )
     if not model.gate.learns or model.functions or model.expert.kind == "function":
         raise InputError(
-            f"{run.folder}: its gate or its experts are functions, which cannot be trained"
+            f"{run.folder}: its gate or experts are registered functions, which cannot be trained"
         )
     if speaker in recognizer.expert_names:
         raise ArgumentError("speaker", f"{run.folder} already has an expert {speaker!r}")
@@ -233,7 +234,7 @@ def _old_examples(run: LoadedRun) -> tuple[list[Example], list[Example]]:
 def _scores(
     recognizer: Recognizer, examples: Sequence[Example]
 ) -> tuple[list[UtteranceScore], dict[str, float]]:
-    """Errors of each utterance in order, and the mean gate weight of each expert."""
+    """Errors of each utterance, and the mean gate weight of each expert."""
     if not examples:
         return [], {}
     scores: dict[str, UtteranceScore] = {}

@@ -1,7 +1,7 @@
-"""Posteriors of frozen experts, computed once.
+"""Caching of the posteriors of frozen experts.
 
 A stage that trains only the gate, without augmentation, would compute the same expert posteriors in
-every epoch. They are computed once instead and travel with the example.
+every epoch. They are computed once instead and kept with the example.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.recipe import Augmentation, Recipe, Stage
 
 LARGEST_BYTES = 2 << 30
-"""Limit of memory for cached posteriors; above it experts are computed in every step."""
+"""Memory limit of cached posteriors; above it, experts are computed in every step."""
 
 
 def expert_posteriors_are_constant(stage: Stage, recipe: Recipe) -> bool:
-    """Whether a stage's experts give the same posteriors of an utterance in every epoch."""
+    """Whether a stage's experts give an utterance the same posteriors in every epoch."""
     augmented = recipe.training.augmentation_of(stage) != Augmentation()
     return stage.train == ("gate",) and not augmented
 
@@ -41,8 +41,8 @@ def with_expert_posteriors(
     """The same examples with the log posteriors of every expert.
 
     Args:
-        examples: At least one.
-        recognizer: Its experts are frozen. Its mode (training or evaluation) is restored.
+        examples: Examples, at least one.
+        recognizer: Model with frozen experts; its mode (training or evaluation) is restored.
     """
     was_training = recognizer.training
     recognizer.eval()
@@ -52,7 +52,7 @@ def with_expert_posteriors(
         lengths = recognition.routing.mask.sum(dim=1).tolist()
         for row, example in enumerate(batch.examples):
             posteriors = recognition.expert_log_posteriors[row, : lengths[row]]
-            # Cloned: a view would keep the whole padded batch alive.
+            # Cloned, since a view would keep the whole padded batch in memory.
             cached[example.utterance] = replace(
                 example, expert_log_posteriors=posteriors.to("cpu", torch.float32).clone()
             )

@@ -25,32 +25,33 @@ from phoneme_moe.training.router_metrics import advice
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Checkpoints that are complete or absent, whenever the process is killed.
+    """Checkpoints that are complete or absent, even if the process is killed.
 
-    Lightning's own goes through the system's temporary folder, from which a move is a copy, and
-    not atomic, when that is another file system.
+    Lightning's own writes to the system's temporary folder first; if that is on another file
+    system, moving the file is a copy and not atomic.
     """
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
     ) -> None:
-        """Writes beside the target, then renames."""
+        """Writes to a temporary file beside the target, then renames it."""
         with atomic_path(Path(path)) as temporary:
             torch.save(checkpoint, temporary)
 
 
 class MetricsFile(Callback):
-    """Writes ``metrics.csv``, a row for each epoch of every stage, and ``seconds.csv`` beside it.
+    """Writes ``metrics.csv`` (a row per epoch of every stage) and ``seconds.csv``.
 
-    The rows are part of the checkpoint and the files are rewritten each time, so that after a
-    resume they hold every epoch once. Times have a file of their own, since they vary.
+    The rows are part of the checkpoint and the files are rewritten each time, so that after
+    resuming they contain every epoch once. Times are kept in a separate file, since they are not
+    reproducible.
     """
 
     def __init__(self, path: Path, stage: str, earlier_rows: list[dict[str, Any]]) -> None:
         """Continues after earlier stages.
 
         Args:
-            path: The file.
+            path: Path of ``metrics.csv``.
             stage: Name of this stage.
             earlier_rows: Rows of the stages before.
         """
@@ -62,7 +63,7 @@ class MetricsFile(Callback):
         self.began = time.monotonic()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Starts the clock."""
+        """Starts timing the epoch."""
         self.began = time.monotonic()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -84,7 +85,7 @@ class MetricsFile(Callback):
         self.began = time.monotonic()
 
     def state_dict(self) -> dict[str, Any]:
-        """The rows, in plain types."""
+        """The rows as plain types."""
         return {"rows": self.rows, "times": self.times}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -94,7 +95,7 @@ class MetricsFile(Callback):
 
 
 def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Writes rows as CSV; columns in the order in which they first occur."""
+    """Writes rows as CSV, with columns in the order in which they first occur."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
@@ -104,7 +105,7 @@ def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Reads rows back; numbers as numbers, so that they are written back the same."""
+    """Reads rows and parses numbers, so that rewriting them gives the same file."""
     if not path.is_file():
         return []
     with path.open(newline="", encoding="utf-8") as file:
@@ -119,10 +120,10 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def weight_averaging(decay: float) -> WeightAveraging:
-    """An exponential moving average of the weights, evaluated on dev and kept by the stage.
+    """An exponential moving average of the weights, which dev evaluates and the stage keeps.
 
     The decay is lower in the first steps (as in TensorFlow's ``ExponentialMovingAverage``), so that
-    the initial, random weights do not persist.
+    the random initial weights do not persist.
 
     Args:
         decay: Decay per step after many steps, 0..1.
@@ -152,7 +153,7 @@ class RouterWarning(Callback):
         self.warned = False
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Checks the metrics of the epoch."""
+        """Checks the router metrics of the epoch."""
         assert isinstance(pl_module, StageModule)
         if self.warned or trainer.current_epoch < self.FIRST_EPOCH:
             return
@@ -166,20 +167,20 @@ class RouterWarning(Callback):
         return {"warned": self.warned}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restores it."""
+        """Restores whether the warning was printed."""
         # Checkpoints of version 0.1 call it "said".
         self.warned = state_dict.get("warned", state_dict.get("said", False))
 
 
 class StageProgressBar(Callback):
-    """One line on stderr per stage: progress, time left, loss, dev error, expert load."""
+    """One line on stderr per stage: progress, remaining time, loss, dev error, expert load."""
 
     SECONDS_BETWEEN_UPDATES = 0.2
     MAX_LOADS = 6
-    """With more experts only the smallest and the largest load are shown."""
+    """Above this number of experts, only the smallest and the largest load are shown."""
 
     def __init__(self, stage: str, console: Console | None = None) -> None:
-        """Builds the line; nothing is shown yet.
+        """Builds the line without showing it.
 
         Args:
             stage: Name of the stage.
@@ -199,7 +200,7 @@ class StageProgressBar(Callback):
         self.updated = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Starts at the epoch where training starts."""
+        """Shows the line, from the epoch at which training starts."""
         total = int(trainer.num_training_batches) * (trainer.max_epochs or 0)
         self.progress.update(self.task, total=total)
         self._show(trainer, pl_module)
@@ -213,7 +214,7 @@ class StageProgressBar(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Updates a few times a second at most: the figures come from the device."""
+        """Updates at most a few times a second, since metrics are copied from the device."""
         if time.monotonic() - self.updated > self.SECONDS_BETWEEN_UPDATES:
             self._show(trainer, pl_module)
 
@@ -256,12 +257,12 @@ class StageProgressBar(Callback):
             text += f" load {' '.join(map(str, shares))} %"
         layers = module.router_metrics.measure()
         if layers:
-            # The worst layer: variation of its load and number of dead experts.
+            # Of the worst layer: coefficient of variation of the load, number of dead experts.
             worst = max(layers, key=lambda layer: (len(layer.dead), layer.variation))
             text += f" load cv {worst.variation:.2f}"
             if worst.dead:
                 text += f" dead {len(worst.dead)}/{len(worst.load)}"
-            # Both would not fit into 80 columns.
+            # Only one of the two fits into 80 columns.
             if worst.dropped:
                 text += f" dropped {100 * worst.dropped:.0f} %"
             else:

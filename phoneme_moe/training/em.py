@@ -1,8 +1,8 @@
-"""Expectation maximisation as a stage: linear experts behind a linear gate (Jordan & Jacobs 1994).
+"""EM as a training stage: linear experts behind a linear gate (Jordan & Jacobs 1994).
 
-A recognizer of such parts is a tree of one level (``mixture.trees.hierarchy``). Its weights become
-that tree's, in float64; each epoch is one EM step on all tokens, after which they are copied back.
-Nothing is random, so a stage that was killed is repeated.
+Such a recognizer is a tree of one level (``mixture.trees.hierarchy``). Its weights are copied to
+that tree in float64; each epoch is one EM step on all tokens, after which they are copied back. EM
+is deterministic, so an interrupted stage is simply repeated.
 
 Legend: C cases (tokens), F inputs, E experts, P classes.
 """
@@ -26,7 +26,7 @@ from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.recipe import Stage
 
 LARGEST_BYTES = 4 << 30
-"""Limit of memory for the outer products of the inputs of all tokens."""
+"""Memory limit of the outer products of the inputs of all tokens."""
 
 
 def em_epochs(
@@ -35,18 +35,19 @@ def em_epochs(
     """Trains a recognizer in place, one EM step per epoch.
 
     Args:
-        recognizer: For tokens, with linear experts and a linear softmax gate.
-        stage: Number of epochs, and the precision of the prior (``weight_decay``).
+        recognizer: A token classifier with linear experts and a linear softmax gate.
+        stage: The stage, with the number of epochs and the precision of the prior
+            (``weight_decay``).
         train: Training tokens.
-        dev: Tokens that each epoch is evaluated on.
+        dev: Tokens for evaluation after each epoch.
 
     Yields:
-        After each epoch: ``dev_error``; ``loss`` before its step, nats per token; and the ``load/``
-        of each expert after it. The loss, which leaves the prior out, can rise only by the
-        effect of the prior.
+        Metrics of each epoch: ``dev_error``; ``loss`` before the step in nats per token; and the
+        ``load/`` of each expert after it. The loss excludes the prior, so it can rise only because
+        of the prior.
 
     Raises:
-        InputError: Too many tokens for their number of features.
+        InputError: The outer products of the inputs would exceed the memory limit.
     """
     batch = collate(train, recognizer, {}).to(recognizer.device)
     network, gate = _linear_parts(recognizer)
@@ -56,8 +57,9 @@ def em_epochs(
     if num_bytes > LARGEST_BYTES:
         raise InputError(
             f"training.stages.{stage.name}: optimizer: em on {num_cases} tokens of {num_inputs} "
-            f"features needs {num_bytes / 2**30:.1f} GiB, expected {LARGEST_BYTES / 2**30:.0f} at "
-            "most; take fewer mel bands or a longer hop, or corpus.max_utterances"
+            f"features needs {num_bytes / 2**30:.1f} GiB, expected at most "
+            f"{LARGEST_BYTES / 2**30:.0f} GiB; use fewer mel bands, a longer hop or "
+            "corpus.max_utterances"
         )
     classes = batch.targets[:, 0]
     mixture = as_tree(recognizer)
@@ -74,10 +76,10 @@ def em_epochs(
 
 
 def as_tree(recognizer: Recognizer) -> HierarchicalMixture:
-    """The same mixture as a tree of one gate, in float64.
+    """Converts a recognizer to a tree with one gate, in float64.
 
     Args:
-        recognizer: With linear experts and a linear softmax gate.
+        recognizer: A model with linear experts and a linear softmax gate.
     """
     network, gate = _linear_parts(recognizer)
     experts, gates = _with_bias(_layer(network)), _with_bias(_layer(gate))
@@ -90,7 +92,7 @@ def as_tree(recognizer: Recognizer) -> HierarchicalMixture:
 
 
 def _linear_parts(recognizer: Recognizer) -> tuple[FeedForward, FeedForward]:
-    """Experts and gate; that they are linear is checked by ``recipe.cross_checks``."""
+    """Experts and gate, which are linear as checked by ``recipe.cross_checks``."""
     assert recognizer.experts is not None
     assert recognizer.gate is not None
     network, gate = recognizer.experts.network, recognizer.gate.network
@@ -106,7 +108,7 @@ def _layer(network: FeedForward) -> ExpertLinear:
 
 
 def _with_bias(layer: ExpertLinear) -> Tensor:
-    """Weights with the bias as their last row, shape (copies, inputs + 1, outputs)."""
+    """Weights with the bias as the last row, shape (copies, inputs + 1, outputs)."""
     return torch.cat([layer.weight, layer.bias], dim=1).detach().double()
 
 
@@ -117,7 +119,7 @@ def _copy_back(weights: Tensor, layer: ExpertLinear) -> None:
 
 
 def _error_rate(recognizer: Recognizer, examples: Sequence[Example]) -> float:
-    """Fraction of the tokens that are classified wrongly."""
+    """Fraction of tokens that are misclassified."""
     wrong = sum(
         int((recognition.log_posteriors[:, 0].argmax(dim=-1).cpu() != batch.targets[:, 0]).sum())
         for batch, recognition in recognize_examples(recognizer, examples)

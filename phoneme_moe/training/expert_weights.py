@@ -1,7 +1,7 @@
-"""Copying and widening experts: one expert out of a model, copies of it, one expert more.
+"""Extracting, duplicating and adding experts of a model.
 
-All experts of a part are one tensor whose first dimension counts them (``mixture.networks``), so an
-expert is a row of every parameter.
+The experts of a part share parameter tensors whose first dimension is the expert
+(``mixture.networks``), so an expert is a row of every parameter.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from phoneme_moe.recipe import Model, Recipe, Router, Sparse
 def single_expert(
     recognizer: Recognizer, recipe: Recipe, index: int = 0, name: str = "shared"
 ) -> Recognizer:
-    """A model of one expert and no gate, with a copy of that expert's weights.
+    """A model of a single expert without a gate, with a copy of that expert's weights.
 
-    Of an encoder, every sparse layer has one expert.
+    In an encoder, every sparse layer then has one expert.
 
     Args:
         recognizer: The model with all experts.
         recipe: Its recipe.
-        index: The expert to copy.
+        index: Index of the expert to copy.
         name: Name of the copy.
     """
     model = Model(expert=recipe.model.expert)
@@ -48,10 +48,10 @@ def single_expert(
 
 @torch.no_grad()
 def copy_to_all_experts(single: Recognizer, recognizer: Recognizer) -> None:
-    """Makes every expert a copy of the single one; other parameters are copied as they are.
+    """Makes every expert a copy of the single one, and copies the other parameters.
 
-    Routers keep their weights: the single expert has none (sparse upcycling: Komatsuzaki et al.
-    2023).
+    Routers keep their weights, since the single-expert model has none (sparse upcycling:
+    Komatsuzaki et al. 2023).
     """
     target = dict(recognizer.named_parameters())
     for name, weight in single.named_parameters():
@@ -62,14 +62,14 @@ def copy_to_all_experts(single: Recognizer, recognizer: Recognizer) -> None:
 def append_expert(
     old: Recognizer, single: Recognizer, new: Recognizer, like: int, offset: float
 ) -> None:
-    """Fills a model that has one expert more behind its gate, in place.
+    """Fills a model that has one more expert behind its gate, in place.
 
     Args:
-        old: The model before.
-        single: The new expert, as ``single_expert`` gives it.
-        new: The model to fill; the new expert is its last.
-        like: The expert whose gate output the new one starts with a copy of.
-        offset: Subtracted from the bias of that output.
+        old: The model without the new expert.
+        single: The new expert, as returned by ``single_expert``.
+        new: The model to fill; the new expert is the last.
+        like: Index of the expert whose gate output is copied for the new one.
+        offset: Value subtracted from the bias of that output.
     """
     before, added = dict(old.named_parameters()), dict(single.named_parameters())
     for name, weight in new.named_parameters():
@@ -77,7 +77,7 @@ def append_expert(
             weight.copy_(torch.cat([before[name], added[name]]))
         elif weight.shape == before[name].shape:
             weight.copy_(before[name])
-        else:  # the gate's last layer: a column for each expert
+        else:  # the gate's last layer has a column for each expert
             column = before[name][..., like : like + 1]
             weight.copy_(torch.cat([before[name], column], dim=-1))
             if name.endswith("bias"):

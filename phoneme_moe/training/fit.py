@@ -1,4 +1,4 @@
-"""Runs one stage, by gradient descent in Lightning or by EM, resumably."""
+"""Training of one stage by gradient descent (Lightning) or EM, with resuming."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ from phoneme_moe.training.module import StageModule
 from phoneme_moe.training.sampler import BalancedBatches
 
 EVALUATION_BATCH = 128
-"""Examples of a batch on dev."""
+"""Batch size on dev."""
 
 
 class ExampleBatches(Dataset[Batch]):
-    """Collated batches, by the list of indices of their examples."""
+    """A dataset of collated batches, indexed by lists of example indices."""
 
     def __init__(self, examples: Sequence[Example], recognizer: Recognizer) -> None:
         self.examples = examples
@@ -69,22 +69,22 @@ class StageFolder:
 
     @classmethod
     def of(cls, run: Path, index: int, stage: Stage) -> StageFolder:
-        """The folder of a stage; folders are numbered in order."""
+        """The folder of a stage, numbered by its position."""
         return cls(run / "checkpoints" / f"{index + 1}_{stage.name}")
 
     @property
     def last(self) -> Path:
-        """State after the last complete epoch."""
+        """Checkpoint after the last complete epoch."""
         return self.path / "last.ckpt"
 
     @property
     def best(self) -> Path:
-        """State after the epoch with the fewest errors on dev."""
+        """Checkpoint after the epoch with the fewest errors on dev."""
         return self.path / "best.ckpt"
 
     @property
     def final(self) -> Path:
-        """Final weights of the stage; exists only when the stage has ended."""
+        """Final weights of the stage; exists only once the stage has ended."""
         return self.path / "final.safetensors"
 
 
@@ -100,17 +100,17 @@ def fit_stage(
     """Trains a stage and writes its metrics and final weights.
 
     Args:
-        recognizer: Trained in place.
-        recipe: The recipe of the stage.
-        index: Index of the stage in it.
+        recognizer: Model to train in place.
+        recipe: The recipe that contains the stage.
+        index: Index of the stage.
         train: Training examples.
-        dev: Examples that every epoch is evaluated on.
-        folder: The run folder; what an earlier attempt at the stage left in it is resumed.
+        dev: Examples for evaluation after each epoch.
+        folder: The run folder; an interrupted attempt at the stage is resumed.
         device: ``cpu``, ``cuda`` or ``auto``.
 
     Raises:
-        InputError: The stage cannot be trained on that much data.
-        TrainingInterruptedError: Stopped from the keyboard.
+        InputError: The data need too much memory for EM.
+        TrainingInterruptedError: The user pressed Ctrl-C.
     """
     stage = recipe.training.stages[index]
     earlier = [s.name for s in recipe.training.stages[:index]]
@@ -129,7 +129,7 @@ def fit_stage(
                 recognizer, recipe, index, train, dev, metrics, logger, folder, device
             )
     except (SystemExit, KeyboardInterrupt) as error:
-        # Lightning turns Ctrl-C into an exit of its own.
+        # Lightning converts Ctrl-C into its own exit.
         raise TrainingInterruptedError from error
     with atomic_path(StageFolder.of(folder, index, stage).final) as temporary:
         save_file({name: w.contiguous() for name, w in weights.items()}, temporary)
@@ -219,8 +219,8 @@ def _fit_by_gradient(
             ExampleBatches(train, recognizer),
             sampler=batches,
             batch_size=None,
-            # A separate generator: a loader draws a number whenever it starts, and in the first
-            # epoch after a resume it starts before the epoch is seeded, not after.
+            # A separate generator: a loader draws a number whenever it starts; in the first
+            # epoch after resuming it starts before the epoch is seeded, otherwise after.
             generator=torch.Generator(),
         ),
         DataLoader(ExampleBatches(dev, recognizer), sampler=dev_batches, batch_size=None),
@@ -234,7 +234,7 @@ def _fit_by_gradient(
 
 
 def _checkpoint(path: Path, monitor: str | None) -> ModelCheckpoint:
-    """Saves at the end of an epoch: the best by the monitored metric, or else the latest."""
+    """Saves the best epoch by the monitored metric, or without one the latest."""
     return ModelCheckpoint(
         dirpath=path.parent,
         filename=path.stem,

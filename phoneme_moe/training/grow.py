@@ -1,10 +1,9 @@
 """Growing: adding experts to the sparse layers of a trained run.
 
-A new expert is a perturbed copy of one with a high load, and so are its router scores. A new
-expert's router score starts ``OFFSET`` lower, so nothing is routed to it and the output is
-unchanged; over the first epoch the offset goes to 0 (``training.module``). Expert upcycling
-duplicates experts the same way; Waterhouse & Robinson (1996) grow a tree by copies with small
-noise.
+A new expert and its router weights are perturbed copies of those of an expert with a high load. Its
+router score starts ``OFFSET`` lower, so that nothing is routed to it and the output is unchanged;
+during the first epoch the offset decreases to 0 (``training.module``). Expert upcycling duplicates
+experts in the same way; Waterhouse & Robinson (1996) grow a tree by copies with a little noise.
 """
 
 from __future__ import annotations
@@ -26,16 +25,16 @@ from phoneme_moe.recipe import Recipe
 from phoneme_moe.run_folder import LoadedRun, save_recipe
 
 START = "start.safetensors"
-"""Initial weights of a grown run, in its folder."""
+"""File with the initial weights of a grown run, in its folder."""
 
 OFFSET = 30.0
-"""Subtracted from a new expert's router scores: its weight is then below 1e-9 of the others'."""
+"""Subtracted from a new expert's router scores, so that its relative weight is below 1e-9."""
 
 EXPERT_NOISE = 0.02
 """Noise added to a copied weight, relative to the standard deviation of the weights."""
 
 ROUTER_NOISE = 0.3
-"""The same for router weights; larger, so that a copy gets other frames than its original."""
+"""Likewise for router weights; larger, so that a copy gets different frames."""
 
 
 def grown_recipe(recipe: Recipe, experts: int, epochs: int, learning_rate: float | None) -> Recipe:
@@ -43,12 +42,12 @@ def grown_recipe(recipe: Recipe, experts: int, epochs: int, learning_rate: float
 
     Args:
         recipe: The recipe of the trained run.
-        experts: Number of experts added to each sparse layer (before segmentation).
-        epochs: Epochs of further training.
-        learning_rate: Its peak; by default half of the last stage's.
+        experts: Number of experts to add to each sparse layer (before segmentation).
+        epochs: Number of epochs of further training.
+        learning_rate: Peak learning rate; by default half of that of the last stage.
 
     Raises:
-        InputError: The run has no sparse layers, or none that can grow.
+        InputError: The run has no sparse layers, or their routing does not allow growing.
     """
     sparse = None if recipe.model.encoder is None else recipe.model.encoder.sparse
     if sparse is None:
@@ -64,7 +63,7 @@ def grown_recipe(recipe: Recipe, experts: int, epochs: int, learning_rate: float
     if router.selection == "expert_choice":
         raise InputError(
             "grow: found model.encoder.sparse.router.selection: expert_choice, in which new "
-            "experts take their share of frames at once; expected top_k or balanced"
+            "experts would immediately select frames; expected top_k or balanced"
         )
     if experts < 1:
         raise ArgumentError("experts", f"found {experts}, expected at least 1")
@@ -88,7 +87,7 @@ def grown_recipe(recipe: Recipe, experts: int, epochs: int, learning_rate: float
 
 
 def count_assignments(run: LoadedRun) -> dict[str, Tensor]:
-    """Assignments of each expert of each sparse layer on dev, shape (experts,)."""
+    """Number of assignments to each expert of each sparse layer on dev, shape (experts,)."""
     corpus = load_corpus(run.recipe.corpus.name)
     speakers = corpus_speakers(run.recipe, corpus)
     examples = load_examples(run.recipe, corpus, "dev", run.recognizer, speakers)
@@ -101,26 +100,26 @@ def count_assignments(run: LoadedRun) -> dict[str, Tensor]:
 
 
 def grow_weights(old: Recognizer, new: Recognizer, counts: Mapping[str, Tensor], seed: int) -> None:
-    """Fills the larger model from the smaller one, with the same output.
+    """Fills the larger model from the smaller one, without changing the output.
 
     Args:
         old: The trained model.
         new: The model with more experts; filled in place.
-        counts: Assignments of each expert of ``old``, by layer.
-        seed: Seed of the perturbation.
+        counts: Number of assignments to each expert of ``old``, by layer.
+        seed: Random seed of the perturbation.
     """
     assert old.encoder is not None
     assert new.encoder is not None
     generator = torch.Generator().manual_seed(seed)
     grown = new.encoder.sparse_layers
-    # The timing net is trained again at the end.
+    # The timing net is retrained at the end.
     filled = {k: w for k, w in old.state_dict().items() if not k.startswith("timing.")}
     for layer, target in zip(old.encoder.sparse_layers, grown, strict=True):
         number, wanted = layer.experts.num_experts, target.experts.num_experts
         busiest = counts[layer.name].argsort(descending=True, stable=True)
         parents = busiest.repeat(-(-wanted // number))[: wanted - number]
         prefix = next(name for name, part in old.named_modules() if part is layer)
-        # A soft router's directions have a column for each slot of each expert.
+        # The directions of a soft router have a column for each slot of each expert.
         columns = f"{prefix}.directions"
         for name, value in list(filled.items()):
             if not name.startswith(f"{prefix}.") or name.startswith(f"{prefix}.shared."):
@@ -152,14 +151,14 @@ def prepare_grown(
     epochs: int = 10,
     learning_rate: float | None = None,
 ) -> Recipe:
-    """Makes a run folder in which training continues (``train`` with ``resume``).
+    """Creates a run folder in which training can continue (``train`` with ``resume``).
 
     Args:
-        run: The trained run; it is not changed.
+        run: The trained run, which is not changed.
         out: The new run folder; must be missing or empty.
-        experts: As in ``grown_recipe``.
-        epochs: As in ``grown_recipe``.
-        learning_rate: As in ``grown_recipe``.
+        experts: See ``grown_recipe``.
+        epochs: See ``grown_recipe``.
+        learning_rate: See ``grown_recipe``.
 
     Returns:
         The new recipe; its training starts from ``start.safetensors``.
@@ -182,7 +181,7 @@ def prepare_grown(
         recipe.features, recipe.task, recipe.model, old.phonemes.symbols, old.expert_names
     )
     grow_weights(old, new, count_assignments(run), recipe.seed)
-    # The weights first: a folder without a recipe is not a run.
+    # Weights are written first, since a folder without a recipe is not a run.
     with atomic_path(out / START) as temporary:
         weights = {name: w.contiguous() for name, w in new.state_dict().items()}
         save_file(weights, temporary)

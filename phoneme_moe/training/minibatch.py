@@ -1,4 +1,4 @@
-"""A plain minibatch loop: AdamW on a one-cycle schedule, for many nets in parallel."""
+"""A plain minibatch loop: AdamW with a one-cycle schedule, for many nets in parallel."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ class Schedule:
     """Training schedule (the papers do not give theirs).
 
     Attributes:
-        epochs: Passes over the tokens.
-        learning_rate: The peak; a tenth of the steps warms up to it, the rest decays to 0.
-        batch_size: Tokens (or utterances) of each group in a batch.
-        weight_decay: Of AdamW.
+        epochs: Number of passes over the tokens.
+        learning_rate: Peak learning rate, after a warm-up of a tenth of the steps; decays to 0.
+        batch_size: Number of tokens (or utterances) of each group in a batch.
+        weight_decay: Weight decay of AdamW.
     """
 
     epochs: int
@@ -27,9 +27,9 @@ class Schedule:
 
 
 def warmup_fraction(num_steps: int) -> float:
-    """Fraction of the steps in which a one-cycle schedule warms up.
+    """Fraction of the steps of a one-cycle schedule that are warm-up.
 
-    A tenth; a little more of exactly 10 steps, of which torch's ``OneCycleLR`` would divide by 0.
+    A tenth; slightly more for exactly 10 steps, where torch's ``OneCycleLR`` would divide by 0.
     """
     return 0.11 if num_steps == 10 else 0.1
 
@@ -40,12 +40,12 @@ def shuffled(
     """One pass over groups of tokens in parallel, in random order.
 
     Args:
-        groups: Indices of the tokens (or utterances) of each group; smaller groups repeat.
-        batch_size: Items of each group in a batch.
-        generator: Draws the order.
+        groups: Indices of the tokens (or utterances) of each group; smaller groups are repeated.
+        batch_size: Number of items of each group in a batch.
+        generator: Random generator of the order.
 
     Yields:
-        Indices, shape (groups, up to batch_size).
+        Indices of a batch, shape (groups, up to batch_size).
     """
     longest = max(len(group) for group in groups)
     orders = []
@@ -65,11 +65,11 @@ def fit(
     """Minimises a loss over batches of tokens.
 
     Args:
-        parameters: Trained parameters; AdamW is elementwise, so parallel nets are independent.
-        groups: As in ``shuffled``.
-        loss: Loss of a batch of indices, shape (groups, batch): a sum over the nets.
+        parameters: Parameters to train; AdamW is elementwise, so parallel nets are independent.
+        groups: See ``shuffled``.
+        loss: Maps a batch of indices, shape (groups, batch), to the loss summed over the nets.
         schedule: The training schedule.
-        seed: Seed of the order.
+        seed: Random seed of the order.
     """
     generator = torch.Generator().manual_seed(seed)
     steps = schedule.epochs * -(-max(len(g) for g in groups) // schedule.batch_size)

@@ -22,24 +22,24 @@ from phoneme_moe.training.objectives import stage_loss
 from phoneme_moe.training.router_metrics import RouterMetrics
 
 DEV_BEAM = 4
-"""Beam on dev after every epoch, where training is with an n-gram."""
+"""Beam width on dev after every epoch when training with an n-gram."""
 
 
 def remaining_offset(step: int, num_steps: int) -> float:
-    """Fraction of a new expert's offset that remains at a step of its first epoch, from 1 to 0.
+    """Remaining fraction of a new expert's offset at a step of its first epoch, 1..0.
 
-    A fourth power: most of an offset that hides an expert completely makes no difference, and the
-    part that does should last for half of the epoch (``training.grow``).
+    A fourth power, since the expert stays unused over most of the offset's range
+    (``training.grow``); the part that makes a difference should last for half of the epoch.
 
     Args:
-        step: From 0.
-        num_steps: Steps of the epoch; at the last one the offset is 0.
+        step: Index of the step, from 0.
+        num_steps: Number of steps of the epoch; the offset is 0 at the last one.
     """
     return max(0.0, 1 - step / max(num_steps - 1, 1)) ** 4
 
 
 class StageModule(pl.LightningModule):
-    """Trains the parts that a stage names, with the routing that it names."""
+    """Trains the parts that a stage specifies, with the routing that it specifies."""
 
     def __init__(
         self,
@@ -48,12 +48,12 @@ class StageModule(pl.LightningModule):
         stage_index: int,
         ngram: PhonemeNgram | None = None,
     ) -> None:
-        """Freezes what the stage does not train.
+        """Freezes the parts that the stage does not train.
 
         Args:
-            recognizer: The model; its weights change in place.
-            recipe: The recipe of the stage.
-            stage_index: Index of the stage in it.
+            recognizer: The model to train in place.
+            recipe: The recipe that contains the stage.
+            stage_index: Index of the stage.
             ngram: N-gram of the training phonemes, for the objective ``crf``.
         """
         super().__init__()
@@ -74,7 +74,7 @@ class StageModule(pl.LightningModule):
             if part is not None:
                 part.requires_grad_(name in self.stage.train)
         self.trigram: Trigram | None = None
-        # Greedy decoding on dev, whatever the run uses: dev is decoded after every epoch.
+        # Greedy decoding regardless of the run's setting, since dev is decoded after every epoch.
         self.decoding = Decoding()
         if self.stage.objective == "crf":
             assert ngram is not None
@@ -89,11 +89,11 @@ class StageModule(pl.LightningModule):
 
     @property
     def monitored(self) -> str:
-        """The metric on dev by which epochs are compared; lower is better."""
+        """Name of the dev metric by which epochs are compared; lower is better."""
         return "dev_speaker_error" if self.stage.objective == "speaker" else "dev_error"
 
     def on_train_epoch_start(self) -> None:
-        """Seeds the epoch, so that it is the same whether or not training was resumed."""
+        """Seeds the epoch, so that a resumed run equals an uninterrupted one."""
         seed, stage_index = self.seeds
         torch.manual_seed((seed * 1000 + stage_index) * 100_000 + self.current_epoch)
         self.freeze_parts()
@@ -105,7 +105,7 @@ class StageModule(pl.LightningModule):
             layer.reset_counts()
 
     def on_train_start(self) -> None:
-        """Finds the offsets of new experts: after a checkpoint is loaded, on the device."""
+        """Reads the offsets of new experts, after the checkpoint is loaded to the device."""
         if self.trigram is not None:
             self.trigram = self.trigram.to(self.device)
         self._offsets = [
@@ -165,16 +165,16 @@ class StageModule(pl.LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clips here: Lightning refuses to beside a fused step in mixed precision.
+        """Clips gradients, which Lightning refuses for a fused step in mixed precision.
 
-        Our gradients are float32 in any precision and bfloat16 needs no scaling, so there is
-        nothing to undo before. Router metrics see the gradients before they are clipped.
+        Gradients are float32 in any precision and bfloat16 needs no loss scaling, so there is
+        nothing to unscale. Router metrics are computed before clipping.
         """
         self.router_metrics.add_gradients()
         torch.nn.utils.clip_grad_norm_(self.parameters(), self.gradient_clip)
 
     def on_validation_epoch_start(self) -> None:
-        """Starts counting errors."""
+        """Resets the error counts."""
         self._errors = self._phonemes = 0
         self._wrong_speakers = self._utterances = 0
 
@@ -191,9 +191,9 @@ class StageModule(pl.LightningModule):
         self._utterances += len(loads)
 
     def on_validation_epoch_end(self) -> None:
-        """Logs the epoch: error rate on dev, mean loss, load of every expert.
+        """Logs metrics of the epoch: error rate on dev, mean loss, load of every expert.
 
-        Validation ends the epoch, before callbacks read what was logged.
+        Validation comes last in an epoch, before callbacks read the logged metrics.
         """
         self.log("dev_error", self._errors / max(self._phonemes, 1))
         if self.stage.objective == "speaker":
@@ -223,7 +223,7 @@ class StageModule(pl.LightningModule):
             [p for p in self.recognizer.parameters() if p.requires_grad],
             lr=stage.learning_rate,
             weight_decay=stage.weight_decay,
-            # All experts are one tensor, so one fused step serves them all.
+            # Experts share their tensors, so one fused step updates all of them.
             fused=True,
         )
         if stage.schedule == "constant":

@@ -1,4 +1,4 @@
-"""Training a mixture on a new speaker: an expert for the speaker, and the gate."""
+"""Training of a new speaker's expert, and of the gate."""
 
 from __future__ import annotations
 
@@ -19,19 +19,17 @@ from phoneme_moe.training.minibatch import Schedule, fit
 from phoneme_moe.training.objectives import phoneme_loss
 
 INITIAL_OFFSET = 4.0
-"""Subtracted from the gate's logit of a new expert: it starts at 1/55 of the weight of the expert
-it
-is a copy of."""
+"""Subtracted from a new expert's gate logit: it starts at 1/55 of the copied expert's weight."""
 
 EXPERT_STEPS, GATE_STEPS = 300, 400
-"""Training steps of a new expert and of the gate, for any number of utterances."""
+"""Training steps of a new expert and of the gate, whatever the number of utterances."""
 
 BATCH_SIZE = 12
-"""Utterances of the new speaker in a batch; the gate gets as many of old speakers besides."""
+"""Utterances of the new speaker in a batch; the gate gets as many again of old speakers."""
 
 
 def add_speaker_expert(run: LoadedRun, speaker: str, examples: Sequence[Example]) -> Recognizer:
-    """The recognizer with a trained expert for the speaker, whose gate weight is still small."""
+    """Adds a trained expert for the speaker, whose gate weight is still small."""
     old = run.recognizer
     errors = [
         sum(score.errors for score in _scores_of_expert(old, examples, index))
@@ -63,7 +61,7 @@ def _scores_of_expert(
 
 def _train_expert(single: Recognizer, examples: Sequence[Example], run: LoadedRun) -> None:
     """Trains the new expert on its speaker's utterances."""
-    # With the augmentation that the recipe's experts are trained with.
+    # With the augmentation of the recipe's experts.
     stage = next((s for s in run.recipe.training.stages if s.route == "speaker"), None)
     stage = stage or run.recipe.training.stages[-1]
     augment = build_augment(run.recipe, stage)
@@ -82,7 +80,7 @@ def _train_expert(single: Recognizer, examples: Sequence[Example], run: LoadedRu
 def train_gate(
     recognizer: Recognizer, examples: Sequence[Example], replayed: Sequence[Example], seed: int
 ) -> None:
-    """Trains the gate on the new speaker and on replayed utterances of old ones; experts frozen."""
+    """Trains the gate on the new and (replayed) old speakers, with frozen experts."""
     assert recognizer.gate is not None
     new = [replace(e, expert_log_posteriors=_expert_posteriors(recognizer, e)) for e in examples]
     old = [replace(e, expert_log_posteriors=_expert_posteriors(recognizer, e)) for e in replayed]

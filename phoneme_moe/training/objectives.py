@@ -1,10 +1,10 @@
-"""Training objectives: phoneme losses, and speaker identity.
+"""Training objectives: phoneme losses and speaker identification.
 
 A Meta-Pi gate is trained through the mixture of the experts' probabilities (Hampshire & Waibel
 1989), never on speaker labels. A stage sets what is blended (``blend``): the experts' posteriors in
-every frame, or the probabilities that they give a whole utterance. A token is one frame, so for
-tokens the two are the same. A gate may be trained on speaker identity instead (SID, their
-comparison), and tokens have the paper's other two objectives.
+every frame, or their probabilities of the whole utterance. For tokens, which have one frame, the
+two are the same. Alternatively a gate is trained on speaker identification (SID, the paper's
+baseline), and token classifiers on the paper's other two objectives, MSE and CFM.
 
 Legend: B batch, T frames (1 for a token), E experts, P outputs.
 """
@@ -32,10 +32,10 @@ def token_log_probability(
     """Log probability of each token's phoneme, shape (batch,).
 
     Args:
-        log_posteriors: Shape (batch, 1, outputs).
-        num_frames: One for each token, shape (batch,).
-        targets: The phoneme, shape (batch, 1).
-        target_lengths: One for each token, shape (batch,).
+        log_posteriors: Log posteriors, shape (batch, 1, outputs).
+        num_frames: Number of frames, 1 for each token, shape (batch,).
+        targets: Output index of the phoneme, shape (batch, 1).
+        target_lengths: Number of phonemes, 1 for each token, shape (batch,).
     """
     return log_posteriors[:, 0].gather(-1, targets[:, :1])[:, 0]
 
@@ -46,13 +46,13 @@ def sequence_log_probability(
     """Log probability of each utterance's phonemes over all alignments (CTC: Graves et al. 2006).
 
     Args:
-        log_posteriors: Shape (batch, frames, outputs), blank first.
-        num_frames: Real frames of each, shape (batch,).
-        targets: Phonemes, shape (batch, longest).
-        target_lengths: How many of them are real, shape (batch,).
+        log_posteriors: Log posteriors, shape (batch, frames, outputs), blank first.
+        num_frames: Number of frames of each utterance, shape (batch,).
+        targets: Output indices of the phonemes, shape (batch, longest).
+        target_lengths: Number of phonemes of each utterance, shape (batch,).
 
     Returns:
-        Shape (batch,); 0 without a gradient where there are too few frames for the phonemes.
+        Log probabilities, shape (batch,); 0 without a gradient where there are too few frames.
     """
     return -functional.ctc_loss(
         log_posteriors.transpose(0, 1),
@@ -81,10 +81,10 @@ def stage_loss(
     """The loss of a stage.
 
     Args:
-        recognition: Output of the model.
+        recognition: The model's output.
         batch: References and speakers.
         kind: The task.
-        stage: The stage, which names the objective.
+        stage: The stage, which specifies the objective.
         trigram: Trigram of the training phonemes, for the objective ``crf``.
     """
     if stage.objective == "crf":
@@ -100,11 +100,11 @@ def stage_loss(
 def crf_loss(recognition: Recognition, batch: Batch, trigram: Trigram) -> Tensor:
     """CTC-CRF (Xiang & Ou 2019) with a little plain CTC: mean loss per phoneme in nats.
 
-    ``-log P(reference)``, where P is the posteriors times a phoneme trigram, normalised over all
-    phoneme sequences. An utterance with too few frames for its phonemes has no gradient.
+    ``-log P(reference)``, where P is the product of posteriors and a phoneme trigram, normalised
+    over all phoneme sequences. An utterance with too few frames for its phonemes has no gradient.
 
     Args:
-        recognition: Output of the model.
+        recognition: The model's output.
         batch: References.
         trigram: Trigram of the training phonemes.
     """
@@ -121,11 +121,11 @@ def crf_loss(recognition: Recognition, batch: Batch, trigram: Trigram) -> Tensor
 
 
 def speaker_loss(routing: Routing, speaker: Tensor) -> Tensor:
-    """Mean negative log weight of the speaker's own expert over real frames, in nats.
+    """Mean negative log weight of the speaker's own expert, without padding, in nats.
 
     Args:
-        routing: Weights of shape (batch, frames, experts).
-        speaker: Index of the expert that bears the speaker's name, shape (batch,).
+        routing: Routing with weights of shape (batch, frames, experts).
+        speaker: Index of each speaker's own expert, shape (batch,).
     """
     log_weight = routing.log_weights.take_along_dim(speaker[:, None, None], dim=-1)[..., 0]
     return -log_weight[routing.mask].mean()
@@ -137,9 +137,9 @@ def token_error(
     """Mean error of the tokens' posteriors (``training.token_objectives.NET_OBJECTIVES``).
 
     Args:
-        log_posteriors: Shape (batch, 1, outputs).
-        targets: The phoneme, shape (batch, 1).
-        objective: Squared error, or the negated classification figure of merit.
+        log_posteriors: Log posteriors, shape (batch, 1, outputs).
+        targets: Output index of the phoneme, shape (batch, 1).
+        objective: Squared error, or negated classification figure of merit.
     """
     posteriors = log_posteriors[:, 0].exp()
     one_hot = functional.one_hot(targets[:, 0], posteriors.shape[-1]).to(posteriors.dtype)
@@ -152,15 +152,15 @@ def phoneme_loss(
     kind: Literal["classify", "recognize"],
     blend: Literal["frame", "utterance"] = "frame",
 ) -> Tensor:
-    """Mean negative log probability of the phonemes, per phoneme (nats).
+    """Mean negative log probability of the phonemes, in nats per phoneme.
 
-    With ``blend="utterance"`` it is the likelihood of a mixture that uses one expert for the whole
-    utterance, ``-log sum_e g_e P_e(phonemes)`` with the gate's mean weight ``g_e`` (Jacobs et al.
-    1991, eq. 3, for sequences): the experts compete for utterances, and the gate learns
-    which recognises the whole of one best, not only the few frames in which CTC emits a phoneme.
+    With ``blend="utterance"`` it is that of a mixture that uses one expert for the whole utterance,
+    ``-log sum_e g_e P_e(phonemes)`` with the gate's mean weight ``g_e`` (Jacobs et al. 1991, eq. 3,
+    for sequences): the experts compete for utterances, and the gate learns which expert recognises
+    a whole utterance best, not only the few frames in which CTC emits a phoneme.
 
     Args:
-        recognition: Output of the model; with that of every expert for ``blend="utterance"``.
+        recognition: The model's output, including every expert's for ``blend="utterance"``.
         batch: References.
         kind: The task.
         blend: The unit over which the gate blends experts.

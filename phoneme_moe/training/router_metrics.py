@@ -1,4 +1,4 @@
-"""Metrics of the routers of sparse layers in an epoch: load, gradients, entropy, dead experts.
+"""Router metrics of sparse layers in an epoch: load, gradients, entropy, dead experts.
 
 Legend: E experts of a layer.
 """
@@ -19,7 +19,7 @@ from phoneme_moe.recipe import Sparse
 from phoneme_moe.recipe.router import DEAD_PART
 
 GRADIENT_STEPS = 8
-"""Gradients are measured every N steps, since it reads all of them once more."""
+"""Steps between measurements of the gradients, each of which reads all of them."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,10 @@ class LayerMetrics:
 
     Attributes:
         layer: Name of the layer.
-        load: Fraction of the assignments of each expert, sum 1, length experts.
-        gradient: Fraction of the sum of the experts' gradient norms, sum 1, length experts.
+        load: Each expert's fraction of the assignments; sums to 1.
+        gradient: Each expert's fraction of the sum of gradient norms; sums to 1.
         entropy: Mean entropy of the router's decisions in nats, 0..log(experts).
-        dropped: Fraction of the assignments beyond their expert's capacity, 0..1.
+        dropped: Fraction of the assignments dropped for lack of capacity, 0..1.
     """
 
     layer: str
@@ -42,17 +42,17 @@ class LayerMetrics:
 
     @property
     def variation(self) -> float:
-        """Coefficient of variation of the load: 0 when even, ``sqrt(E - 1)`` when one has all."""
+        """Coefficient of variation of the load: 0 if even, ``sqrt(E - 1)`` for one expert."""
         return float(squared_variation(torch.tensor(self.load, dtype=torch.float64)).sqrt())
 
     @property
     def dead(self) -> tuple[int, ...]:
-        """Experts that get less than ``DEAD_PART`` of an equal share."""
+        """Experts with less than ``DEAD_PART`` of an equal share of the load."""
         least = DEAD_PART / len(self.load)
         return tuple(i for i, share in enumerate(self.load) if share < least)
 
     def by_name(self) -> dict[str, float]:
-        """The metrics by name, as ``metrics.csv`` and TensorBoard have it."""
+        """The metrics by their names in ``metrics.csv`` and TensorBoard."""
         layer = self.layer
         return {
             f"{layer}/variation": self.variation,
@@ -72,7 +72,7 @@ class RouterMetrics:
         self.reset()
 
     def reset(self) -> None:
-        """Begins an epoch."""
+        """Starts an epoch."""
         self.steps = 0
         self.counts: dict[str, Tensor] = {}
         self.gradients: dict[str, Tensor] = {}
@@ -80,7 +80,7 @@ class RouterMetrics:
         self.dropped: dict[str, Tensor] = {}
 
     def add(self, routings: Sequence[LayerRouting]) -> None:
-        """Adds a training step; nothing is moved off the device."""
+        """Adds a training step without copying from the device."""
         self.steps += 1
         for routing in routings:
             name = routing.layer
@@ -108,7 +108,7 @@ class RouterMetrics:
                 self.gradients[name] = norms if total is None else total + norms
 
     def measure(self) -> list[LayerMetrics]:
-        """The metrics of each layer so far in this epoch."""
+        """The metrics of each layer in this epoch so far."""
         measured = []
         for name, counts in self.counts.items():
             gradients = self.gradients.get(name, torch.zeros_like(counts))
@@ -125,11 +125,11 @@ class RouterMetrics:
 
 
 def advice(sparse: Sparse, layers: Sequence[LayerMetrics]) -> str | None:
-    """One line if experts are dead, naming the setting to change; None otherwise.
+    """A warning that names the setting to change if experts are dead, else None.
 
     Args:
-        sparse: Section of the recipe.
-        layers: Metrics of an epoch.
+        sparse: The recipe's section of sparse layers.
+        layers: Metrics of each layer in an epoch.
     """
     affected = [layer for layer in layers if layer.dead]
     if not affected:

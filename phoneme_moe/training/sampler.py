@@ -1,4 +1,4 @@
-"""Sampling of batches: equally many utterances of each speaker, of similar length."""
+"""Sampling of batches with equally many utterances of each speaker, of similar length."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from phoneme_moe.data.examples import Example
 class BalancedBatches(Sampler[list[int]]):
     """Batches of similar length in which every speaker has equally many utterances.
 
-    Balanced batches leave no empty slot when each speaker has an expert
-    (``mixture.networks.speaker_dispatch``), and similar lengths leave little padding. The order
-    follows from the seed and the epoch alone, so a resumed run sees the same batches as an
-    uninterrupted one.
+    When each speaker has an expert, balanced batches leave no empty slot
+    (``mixture.networks.speaker_dispatch``); similar lengths need little padding. The order depends
+    only on the seed and the epoch, so a resumed run sees the same batches as an uninterrupted one.
     """
 
     def __init__(self, examples: Sequence[Example], batch_size: int, seed: int) -> None:
@@ -26,14 +25,14 @@ class BalancedBatches(Sampler[list[int]]):
             np.flatnonzero([e.speaker == speaker for e in examples]) for speaker in speakers
         ]
         if len(speakers) > batch_size // 2:
-            # More speakers than fit into a batch have no experts each, so balance does not matter.
+            # With more speakers than fit into a batch there are no speaker experts to balance.
             self.by_speaker = [np.arange(len(examples))]
         self.per_speaker = max(1, batch_size // len(self.by_speaker))
         self.seed = seed
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Chooses the order of this epoch; Lightning calls it."""
+        """Sets the epoch, on which the order depends; called by Lightning."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -43,7 +42,7 @@ class BalancedBatches(Sampler[list[int]]):
         generator = np.random.default_rng([self.seed, self.epoch])
         batches: list[list[int]] = [[] for _ in range(len(self))]
         for indices in self.by_speaker:
-            # Nearly sorted by length: the composition of batches still varies between epochs.
+            # Only nearly sorted by length, so that batches differ between epochs.
             jitter = generator.uniform(0.85, 1.15, size=len(indices))
             ordered = indices[np.argsort(self.lengths[indices] * jitter, kind="stable")]
             for batch, chosen in zip(batches, np.array_split(ordered, len(batches)), strict=True):

@@ -1,4 +1,4 @@
-"""Runs the stages of a recipe into a run folder, resuming where an earlier attempt stopped."""
+"""Training of all stages of a recipe into a run folder, with resuming."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ from phoneme_moe.training.minibatch import Schedule
 from phoneme_moe.training.timing_net import fit_timing_net
 
 FEWEST_TIMING_STEPS = 200
-"""Training steps of the timing net at least: a small corpus gets more epochs."""
+"""Fewest training steps of the timing net; a small corpus gets more epochs."""
 
 ENCODER = "encoder"
 """The expert name of a model without speaker experts."""
 
 
 def build_recognizer(recipe: Recipe, corpus: PreparedCorpus) -> Recognizer:
-    """The recipe's model with fresh weights that follow from its seed.
+    """Builds the recipe's model with initial weights that depend on its seed.
 
     Raises:
-        InputError: The recipe does not fit the corpus, or names a function that is not registered.
+        InputError: The recipe does not fit the corpus, or a function in it is not registered.
     """
     model = recipe.model
     speakers = corpus_speakers(recipe, corpus)
@@ -69,12 +69,12 @@ def build_recognizer(recipe: Recipe, corpus: PreparedCorpus) -> Recognizer:
 def train_stages(
     recipe: Recipe, corpus: PreparedCorpus, folder: Path, device: str = "auto"
 ) -> Recognizer:
-    """Trains every stage that is not finished yet and leaves a usable run folder.
+    """Trains every unfinished stage and completes the run folder.
 
     Args:
-        recipe: What to train.
-        corpus: The recipe's corpus, prepared.
-        folder: The run folder; what an earlier attempt left in it is resumed.
+        recipe: The recipe.
+        corpus: The recipe's prepared corpus.
+        folder: The run folder; an interrupted training in it is resumed.
         device: ``cpu``, ``cuda`` or ``auto``.
 
     Returns:
@@ -82,7 +82,7 @@ def train_stages(
 
     Raises:
         InputError: The recipe does not fit the corpus.
-        TrainingInterruptedError: Stopped from the keyboard.
+        TrainingInterruptedError: The user pressed Ctrl-C.
     """
     _quieten_lightning()
     keep_freed_memory()
@@ -115,7 +115,7 @@ def train_stages(
 def _fit_timing(
     recognizer: Recognizer, recipe: Recipe, timing: Timing, train: Sequence[Example]
 ) -> TimingNet:
-    """Trains the timing net; fast enough to be repeated after an interruption."""
+    """Trains the timing net, from the beginning after an interruption: it is fast."""
     steps = -(-len(train) // timing.batch_size)
     epochs = max(timing.epochs, -(-FEWEST_TIMING_STEPS // steps))
     return fit_timing_net(
@@ -130,7 +130,7 @@ def _fit_timing(
 
 
 def _quieten_lightning() -> None:
-    """Silences Lightning's lines about hardware and workers, which a user cannot act on."""
+    """Silences Lightning's messages about hardware and workers, which users cannot act on."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning.*")
@@ -139,8 +139,8 @@ def _quieten_lightning() -> None:
 def keep_freed_memory() -> None:
     """Makes glibc keep freed memory instead of returning it to the system.
 
-    By default every tensor above 128 KiB is mapped anew and its pages are faulted in again: 15 % of
-    a training step of the FSDD mixture. Does nothing without glibc.
+    By default every tensor above 128 KiB is mapped anew, and its page faults take 15 % of a
+    training step of the FSDD mixture. Does nothing without glibc.
     """
     trim_threshold, mmap_threshold = -1, -3
     with contextlib.suppress(OSError, AttributeError):

@@ -1,4 +1,4 @@
-"""Training of the timing net (``phoneme_moe.model.timing_net``)."""
+"""Training of the timing net (``model.timing_net``)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from phoneme_moe.model.timing_net import TimingNet
 from phoneme_moe.training.minibatch import Schedule, fit
 
 PRIOR_MEMORY = 0.99
-"""Decay of the running label prior per step."""
+"""Decay per step of the running label prior."""
 
 
 def fit_timing_net(
@@ -27,17 +27,18 @@ def fit_timing_net(
     prior_scale: float = 1.0,
     prior_memory: float = PRIOR_MEMORY,
 ) -> TimingNet:
-    """CTC with label priors over single frames (Zeyer et al. 2021; Huang et al. 2024).
+    """Trains a timing net by CTC with label priors (Zeyer et al. 2021; Huang et al. 2024).
 
     Args:
         features: Features of each utterance, shape (frames, features).
-        targets: Its phonemes, shape (phonemes,); an utterance with too few frames is left out.
-        num_outputs: Phonemes and the blank.
+        targets: Phonemes of each utterance, shape (phonemes,); an utterance with too few frames is
+            skipped.
+        num_outputs: Number of outputs: phonemes and the blank.
         schedule: The training schedule.
-        seed: Seed of weights and order.
-        width: Channels.
-        prior_scale: Power of the label prior.
-        prior_memory: Decay of the running label prior per step.
+        seed: Random seed of weights and order.
+        width: Number of channels.
+        prior_scale: Exponent of the label prior.
+        prior_memory: Decay per step of the running label prior.
     """
     torch.manual_seed(seed)
     net = TimingNet(features[0].shape[1], num_outputs, width, prior_scale)
