@@ -1,4 +1,4 @@
-"""The command line: one small file per command; heavy imports live inside the commands."""
+"""The command line: one module per command, with heavy imports inside the commands."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ app.add_typer(corpora.app, name="corpora")
 
 
 def main() -> None:
-    """Runs the application; turns errors of the user's input into one line and exit status 1."""
+    """Runs the application; an error in the user's input becomes one line and exit status 1."""
     try:
         app()
     except InputError as error:
         print(error_line(error), file=sys.stderr)
         sys.exit(1)
     except BrokenPipeError:
-        # The reader of the output has ended, as head does.
+        # The reader of the pipe has exited, such as head.
         sys.stderr.close()
         sys.exit(1)
     except OSError as error:

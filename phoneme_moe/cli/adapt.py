@@ -9,23 +9,25 @@ import typer
 
 
 def adapt(
-    run: Annotated[Path, typer.Argument(help="A run folder with a gate.")],
-    folder: Annotated[Path, typer.Argument(help="Recordings, each with its phonemes in NAME.txt.")],
+    run: Annotated[Path, typer.Argument(help="Run folder of a model with a gate.")],
+    folder: Annotated[
+        Path, typer.Argument(help="Folder of recordings, with phonemes in NAME.txt.")
+    ],
     speaker: Annotated[str, typer.Option(help="Name of the new speaker.")],
-    out: Annotated[Path, typer.Option(help="The new run folder.")],
+    out: Annotated[Path, typer.Option(help="New run folder.")],
     gate_only: Annotated[
-        bool, typer.Option("--gate-only", help="Train the gate only (default).")
+        bool, typer.Option("--gate-only", help="Train only the gate (default).")
     ] = False,
     new_expert: Annotated[
-        bool, typer.Option("--new-expert", help="Train a new expert for the speaker too.")
+        bool, typer.Option("--new-expert", help="Also train a new expert for the speaker.")
     ] = False,
     lexicon: Annotated[
-        Path | None, typer.Option(help="Pronunciations, if the text files hold words.")
+        Path | None, typer.Option(help="Pronunciations, if the text files contain words.")
     ] = None,
 ) -> None:
     """Adapt a run to a new speaker from a few utterances.
 
-    A third of the utterances is held out to measure the gain.
+    A third of the utterances are held out to measure the improvement.
     """
     from rich.console import Console
 
@@ -42,7 +44,7 @@ def adapt(
     console = Console(highlight=False, soft_wrap=True)
     console.print(
         f"{speaker}: adapted on {adaptation.learned} utterances, evaluated on "
-        f"{adaptation.held_out} others"
+        f"{adaptation.held_out} held-out ones"
     )
     console.print(
         f"PER before {100 * adaptation.before:.2f} %, after {100 * adaptation.after:.2f} %, change "
@@ -57,5 +59,5 @@ def adapt(
     shown = ", ".join(f"{name} {100 * weight:.0f} %" for name, weight in blend if weight >= 0.01)
     console.print(f"mean expert weights: {shown}")
     if not adaptation.pays:
-        console.print(f"No gain: {run} is at least as good for {speaker}.")
+        console.print(f"No improvement: {run} is at least as good for {speaker}.")
     console.print(f"run: {out}")

@@ -14,7 +14,7 @@ from phoneme_moe.errors import InputError
 
 
 class AlignmentFormat(StrEnum):
-    """How an alignment is written."""
+    """Output formats of an alignment."""
 
     TABLE = "table"
     JSON = "json"
@@ -29,17 +29,17 @@ def align(
     run: RunOrOnnx,
     audio: Annotated[Path, typer.Argument(help="An audio file, or - for stdin.")],
     phonemes: Annotated[
-        str | None, typer.Option(help="The phonemes spoken, such as 'P EH N'.")
+        str | None, typer.Option(help="Phonemes that were spoken, such as 'P EH N'.")
     ] = None,
     text: Annotated[
-        str | None, typer.Option(help="The words spoken instead (needs --lexicon).")
+        str | None, typer.Option(help="Words that were spoken (needs --lexicon).")
     ] = None,
     lexicon: Annotated[
         Path | None,
         typer.Option(help="Pronunciations, one per line as in CMUdict: WORD  P1 P2 ..."),
     ] = None,
     format: Annotated[
-        AlignmentFormat, typer.Option(help="Output format; table is to read in the terminal.")
+        AlignmentFormat, typer.Option(help="Output format; table is for the terminal.")
     ] = AlignmentFormat.TABLE,
     out: Annotated[
         Path | None, typer.Option(help="Write to this file.", show_default="stdout")
@@ -49,14 +49,14 @@ def align(
 ) -> None:
     """Align a recording with known phonemes or words, and score the pronunciation.
 
-    goodness: log likelihood ratio between a phoneme and the best alternative,
-    another phoneme or none, in its place. Below 0, the alternative fits better;
-    column best shows it.
+    goodness: log likelihood ratio between a phoneme and the best alternative
+    (another phoneme, or none) in its place. If negative, the alternative in
+    column best fits better.
     """
     if (phonemes is None) == (text is None):
-        raise InputError("align: expected either --phonemes or --text (with --lexicon)")
+        raise InputError("align: expected either --phonemes or --text with --lexicon")
     if (text is None) != (lexicon is None):
-        raise InputError("align: --text and --lexicon belong together")
+        raise InputError("align: expected both --text and --lexicon, found only one of them")
     from phoneme_moe.cli.transcribe import open_engine
     from phoneme_moe.corpora.lexicon import read_pronunciations
     from phoneme_moe.files import write_text

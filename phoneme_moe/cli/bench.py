@@ -26,7 +26,7 @@ def bench(
 ) -> None:
     """Measure the speed of transcription: each stage, memory, cold start.
 
-    A run folder keeps the figures for its model card (phoneme-moe model).
+    The results are saved in the run folder for its model card (phoneme-moe model).
     """
     from phoneme_moe.cli.transcribe import open_engine
     from phoneme_moe.evaluation.model_card import SPEED, test_recordings

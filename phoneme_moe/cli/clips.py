@@ -12,25 +12,24 @@ from phoneme_moe.cli.options import Device, Layer, OtherCorpus, RunFolder, Split
 
 def clips(
     run: RunFolder,
-    speaker: Annotated[str | None, typer.Option(help="Only of this speaker.")] = None,
+    speaker: Annotated[str | None, typer.Option(help="Only phonemes of this speaker.")] = None,
     expert: Annotated[
-        str | None, typer.Option(help="Only where this expert has the greatest mean weight.")
+        str | None,
+        typer.Option(help="Only phonemes where this expert has the greatest mean weight."),
     ] = None,
-    phoneme: Annotated[str | None, typer.Option(help="Only of this phoneme.")] = None,
-    wrong: Annotated[
-        bool, typer.Option("--wrong", help="Only phonemes recognised wrongly.")
-    ] = False,
+    phoneme: Annotated[str | None, typer.Option(help="Only this phoneme.")] = None,
+    wrong: Annotated[bool, typer.Option("--wrong", help="Only misrecognised phonemes.")] = False,
     split: Split = "test",
     corpus: OtherCorpus = None,
     layer: Layer = None,
     limit: Annotated[
-        int, typer.Option(min=1, help="Maximum number of clips; of more, a sample.")
+        int, typer.Option(min=1, help="Maximum number of clips, sampled if there are more.")
     ] = 200,
     context: Annotated[
         float, typer.Option(min=0, max=10_000, help="Milliseconds before and after each phoneme.")
     ] = 100.0,
     out: Annotated[
-        Path | None, typer.Option(help="Folder to write to.", show_default="RUN/clips")
+        Path | None, typer.Option(help="Output folder.", show_default="RUN/clips")
     ] = None,
     device: Device = "auto",
 ) -> None:

@@ -11,8 +11,8 @@ from phoneme_moe.cli.options import Device, OtherCorpus, Split
 
 
 def compare(
-    run_a: Annotated[Path, typer.Argument(help="The first run folder.")],
-    run_b: Annotated[Path, typer.Argument(help="The second run folder.")],
+    run_a: Annotated[Path, typer.Argument(help="First run folder.")],
+    run_b: Annotated[Path, typer.Argument(help="Second run folder.")],
     split: Split = "test",
     corpus: OtherCorpus = None,
     layer: Annotated[
@@ -23,14 +23,14 @@ def compare(
     ] = None,
     layer_b: Annotated[
         str | None,
-        typer.Option(help="The layer of RUN_B, if it differs.", show_default="as --layer"),
+        typer.Option(help="Layer of RUN_B, if different.", show_default="as --layer"),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder to write to.", show_default="RUN_B/compare/RUN_A")
+        Path | None, typer.Option(help="Output folder.", show_default="RUN_B/compare/RUN_A")
     ] = None,
     device: Device = "auto",
 ) -> None:
-    """Compare two runs: experts matched by their routing, errors, and differing utterances."""
+    """Compare two runs: matching experts, error rates, utterances that differ."""
     from rich.console import Console
 
     from phoneme_moe.cli.tables import print_files

@@ -21,7 +21,7 @@ app = typer.Typer(
 
 @app.command("list")
 def list_corpora() -> None:
-    """List corpora: description, folder if prepared, else the command that prepares it."""
+    """List corpora, with the folder of each or the command that prepares it."""
     from rich.text import Text
 
     from phoneme_moe.corpora import CORPORA, data_root, prepared_names
@@ -37,7 +37,7 @@ def list_corpora() -> None:
             table.add_row(Text(name), Text(str(data_root() / name)), "your own")
     _print(table)
     if missing:
-        typer.echo("To prepare one of the others:")
+        typer.echo("To prepare another corpus:")
     for source in missing:
         option = " --from DIR" if source.needs_source else ""
         typer.echo(f"  phoneme-moe corpora prepare {source.name}{option}")
@@ -48,28 +48,32 @@ def prepare(
     name: Annotated[str, typer.Argument(help="Name of a corpus (phoneme-moe corpora list).")],
     source: Annotated[
         Path | None,
-        typer.Option("--from", metavar="DIR", help="Folder with the corpus; it is not changed."),
+        typer.Option("--from", metavar="DIR", help="Source folder of the corpus; not changed."),
     ] = None,
     lexicon: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="For kaldi with text in words: pronunciations as in CMUdict."
+            metavar="FILE",
+            help="Pronunciations as in CMUdict, for kaldi folders whose text is words.",
         ),
     ] = None,
     as_name: Annotated[
         str | None,
         typer.Option(
-            "--as", metavar="NAME", help="Name under which recipes use it.", show_default="its own"
+            "--as",
+            metavar="NAME",
+            help="Name by which recipes refer to it.",
+            show_default="its own",
         ),
     ] = None,
 ) -> None:
-    """Prepare a corpus for training; does nothing if it is prepared already."""
+    """Prepare a corpus for training; does nothing if it is already prepared."""
     from phoneme_moe.corpora import is_prepared, load_corpus, prepare_corpus
 
     done_before = is_prepared(name, source, lexicon=lexicon, as_name=as_name)
     folder = prepare_corpus(name, source, lexicon=lexicon, as_name=as_name)
     corpus = load_corpus(folder.name)
-    state = "is prepared already" if done_before else "prepared"
+    state = "already prepared" if done_before else "prepared"
     typer.echo(f"{corpus.name}: {state} in {folder}")
     _print(_counts_table(corpus.description["splits"]))
     typer.echo(f"{len(corpus.phonemes)} phonemes: {' '.join(corpus.phonemes)}")
@@ -79,7 +83,7 @@ def prepare(
 def check(
     name: Annotated[str, typer.Argument(help="A prepared corpus.")],
 ) -> None:
-    """Read every audio file and label, and list all problems; the exit status is 1 if any."""
+    """Read every audio file and label and list all problems (exit status 1 if any)."""
     from phoneme_moe.corpora import load_corpus
     from phoneme_moe.corpora.check import check_corpus
 
@@ -117,7 +121,7 @@ def _inventory_table(result: CorpusCheck) -> Table:
 
 
 def _table(*columns: str, num_text: int | None = None) -> Table:
-    """A table whose first ``num_text`` columns are text and whose others are numbers."""
+    """A table with ``num_text`` columns of text (by default all), then numbers."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 

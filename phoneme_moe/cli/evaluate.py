@@ -30,8 +30,8 @@ def evaluate(
 ) -> None:
     """Evaluate a run: phoneme error rate (for tokens, accuracy), overall and by speaker.
 
-    With --beam or options that override the routing, the change from the run
-    without them follows the table, with its 95 % interval.
+    With --beam or options that override the routing, also prints the change
+    from the run without them, with its 95 % interval.
     """
     from rich.console import Console
 

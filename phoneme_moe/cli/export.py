@@ -12,10 +12,10 @@ from phoneme_moe.cli.options import RunFolder
 
 def export(
     run: RunFolder,
-    onnx: Annotated[Path, typer.Option(help="The file to write; its name ends in .onnx.")],
+    onnx: Annotated[Path, typer.Option(help="File to write; its name must end in .onnx.")],
     int8: Annotated[bool, typer.Option("--int8", help="Quantise weights to 8 bits.")] = False,
 ) -> None:
-    """Export a run as one ONNX file, with which transcribe needs no torch."""
+    """Export a run as one ONNX file, which transcribe runs without torch."""
     from phoneme_moe.errors import InputError
     from phoneme_moe.run_folder import load_run
     from phoneme_moe.transcription.export import export_onnx

@@ -11,19 +11,19 @@ from phoneme_moe.cli.options import Device
 
 
 def grow(
-    run: Annotated[Path, typer.Argument(help="A run folder with sparse layers.")],
+    run: Annotated[Path, typer.Argument(help="Run folder of a model with sparse layers.")],
     experts: Annotated[int, typer.Option(help="Number of experts to add to each sparse layer.")],
     out: Annotated[
-        Path | None, typer.Option(help="The new run folder.", show_default="RUN_grown")
+        Path | None, typer.Option(help="New run folder.", show_default="RUN_grown")
     ] = None,
-    epochs: Annotated[int, typer.Option(min=1, help="Epochs of further training.")] = 10,
+    epochs: Annotated[int, typer.Option(min=1, help="Number of epochs of further training.")] = 10,
     learning_rate: Annotated[
         float | None,
         typer.Option(help="Peak learning rate.", show_default="half of the last stage's"),
     ] = None,
     device: Device = "auto",
 ) -> None:
-    """Add experts, copies of those with the greatest load, and continue training."""
+    """Add experts (copies of those with the greatest load) and continue training."""
     from phoneme_moe.cli.train import run_training
     from phoneme_moe.run_folder import load_run
     from phoneme_moe.training.grow import prepare_grown

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class SampleFormat(StrEnum):
-    """Formats of samples on standard input."""
+    """Sample formats of standard input."""
 
     S16LE = "s16le"
     F32LE = "f32le"
@@ -46,7 +46,7 @@ def listen(
         SampleFormat, typer.Option(help="Sample format of stdin, which has one channel.")
     ] = SampleFormat.S16LE,
     look_ahead: Annotated[
-        float, typer.Option(min=0, max=5, help="Seconds of sound after a step that it waits for.")
+        float, typer.Option(min=0, max=5, help="Seconds of sound to wait for after each step.")
     ] = 0.44,
     step: Annotated[
         float, typer.Option(min=0.01, max=5, help="Seconds recognised at a time.")
@@ -56,13 +56,15 @@ def listen(
     ] = LiveFormat.TXT,
     device: Device = "auto",
 ) -> None:
-    """Recognise speech live: phonemes and their leading experts as they are spoken.
+    """Recognise live speech: print phonemes and their leading experts as they are spoken.
 
-    A phoneme is printed within --step plus --look-ahead plus the computing time
-    of a step, which is printed at the end. Ctrl-C ends.
+    The latency of a phoneme is at most --step plus --look-ahead plus the computing
+    time of a step, which is printed at the end. Press Ctrl-C to stop.
     """
     if source not in {None, "-"}:
-        raise InputError(f"listen: found {source!r}, expected - or nothing; transcribe reads files")
+        raise InputError(
+            f"listen: found {source!r}, expected - or nothing; use transcribe for files"
+        )
     from phoneme_moe.cli.transcribe import open_engine
     from phoneme_moe.transcription.live import LiveRecognizer, LiveSettings
 
@@ -123,7 +125,9 @@ def _standard_input(
         resampler = soxr.ResampleStream(rate, model_rate, 1, "float32", quality="HQ")
     rest = b""
     while True:
-        data = os.read(sys.stdin.fileno(), 1 << 15)  # what is there, without waiting for more
+        data = os.read(
+            sys.stdin.fileno(), 1 << 15
+        )  # whatever is available, without waiting for more
         usable = len(rest + data) // dtype.itemsize * dtype.itemsize
         raw, rest = (rest + data)[:usable], (rest + data)[usable:]
         samples = np.frombuffer(raw, dtype).astype(np.float32) / np.float32(full_scale)

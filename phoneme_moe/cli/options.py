@@ -1,4 +1,4 @@
-"""Arguments and options that several commands take, and errors in terms of options."""
+"""Arguments and options shared by several commands, and error messages that name options."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import typer
 
 from phoneme_moe.errors import ArgumentError, InputError
 
-RunFolder = Annotated[Path, typer.Argument(help="A run folder.")]
-RunOrOnnx = Annotated[Path, typer.Argument(help="A run folder, or a model exported as .onnx.")]
+RunFolder = Annotated[Path, typer.Argument(help="Run folder.")]
+RunOrOnnx = Annotated[Path, typer.Argument(help="Run folder, or a model exported as .onnx.")]
 Split = Annotated[str, typer.Option(help="train, dev or test.")]
 OtherCorpus = Annotated[
     str | None,
@@ -28,12 +28,12 @@ Channel = Annotated[
     int | None,
     typer.Option(min=1, help="Use this channel, from 1.", show_default="the mean of all"),
 ]
-FiguresFile = Annotated[Path | None, typer.Option(help="Also write the figures to this file.")]
+FiguresFile = Annotated[Path | None, typer.Option(help="Also write the results to this file.")]
 Beam = Annotated[
     int | None,
     typer.Option(
         min=0,
-        help="Beam width of a search with the run's n-gram; 0: greedy decoding.",
+        help="Beam width of a search with the run's n-gram; 0 for greedy decoding.",
         show_default="the run's",
     ),
 ]
@@ -41,11 +41,11 @@ OnlyExpert = Annotated[
     str | None, typer.Option(help="Route to these experts only (names separated by commas).")
 ]
 WithoutExpert = Annotated[
-    str | None, typer.Option(help="Leave out these experts (names separated by commas).")
+    str | None, typer.Option(help="Exclude these experts (names separated by commas).")
 ]
 GateFrom = Annotated[
     str | None,
-    typer.Option(help="Fixed expert weights: the mean of this speaker's, or uniform."),
+    typer.Option(help="Fix expert weights to this speaker's mean, or to uniform."),
 ]
 OverrideLayer = Annotated[
     str | None,
@@ -56,10 +56,10 @@ OverrideLayer = Annotated[
 
 
 def named_path(text: str) -> Path:
-    """A path that is not empty: that of an unset variable would mean the current folder.
+    """A non-empty path: an unset shell variable would otherwise mean the current folder.
 
     Raises:
-        typer.BadParameter: It is empty.
+        typer.BadParameter: The path is empty.
     """
     if not text:
         raise typer.BadParameter(
@@ -69,14 +69,14 @@ def named_path(text: str) -> Path:
 
 
 def error_line(error: InputError) -> str:
-    """The line that the user reads, with the option in place of the argument."""
+    """The message to print, with options in place of arguments."""
     if isinstance(error, ArgumentError):
         return f"phoneme-moe: {_option(error.argument)}: {_options(error.problem)}"
     return f"phoneme-moe: {error}"
 
 
 _OPTIONS = {"changes": "set", "source": "from", "as_name": "as"}
-"""Options whose names Python reserves or uses otherwise, by argument."""
+"""Options by argument, where their names differ because Python reserves or shadows them."""
 
 
 def _option(argument: str) -> str:
@@ -85,7 +85,7 @@ def _option(argument: str) -> str:
 
 
 def _options(problem: str) -> str:
-    """A library's message with ``resume=True`` as ``--resume`` and ``beam=N`` as ``--beam N``."""
+    """Converts ``resume=True`` in a message to ``--resume`` and ``beam=N`` to ``--beam N``."""
     return re.sub(
         r"\b([a-z_]+)=(True|[A-Z]+)\b",
         lambda named: _option(named[1]) + ("" if named[2] == "True" else f" {named[2]}"),

@@ -17,17 +17,17 @@ def report(
     layer: Layer = None,
     utterance: Annotated[
         list[str] | None,
-        typer.Option(help="Also show this utterance over time; repeat for more."),
+        typer.Option(help="Also show this utterance over time (repeatable)."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder to write to.", show_default="RUN/report")
+        Path | None, typer.Option(help="Output folder.", show_default="RUN/report")
     ] = None,
     device: Device = "auto",
 ) -> None:
     """Report how experts specialise by speaker and phoneme, and how much they contribute.
 
-    Writes an interactive page (report.html), all numbers (routing.json), all
-    frames (routing.parquet), means (routing.csv) and a figure (routing.svg,
+    Writes an interactive page (report.html), the statistics (routing.json), all
+    frames (routing.parquet), mean weights (routing.csv) and a figure (routing.svg,
     routing.png).
     """
     from rich.console import Console

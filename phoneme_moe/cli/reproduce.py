@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def reproduce(
-    name: Annotated[str, typer.Argument(help="Name of an experiment; list shows all.")],
+    name: Annotated[str, typer.Argument(help="Name of an experiment, or list to show all.")],
     seeds: Annotated[
         int | None,
         typer.Option(help="Number of runs of each system.", show_default="the experiment's"),
@@ -26,13 +26,13 @@ def reproduce(
         int | None, typer.Option(help="Number of processes.", show_default="one per processor")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder to write to.", show_default="reproductions/NAME")
+        Path | None, typer.Option(help="Output folder.", show_default="reproductions/NAME")
     ] = None,
     quick: Annotated[
-        bool, typer.Option("--quick", help="A short version, under a minute.")
+        bool, typer.Option("--quick", help="Run a short version, in under a minute.")
     ] = False,
 ) -> None:
-    """Reproduce a published experiment; print published and reproduced figures."""
+    """Reproduce a published experiment and print published and reproduced results."""
     from phoneme_moe_reproductions import EXPERIMENTS, load_experiment
 
     if name == "list":
@@ -61,7 +61,7 @@ def reproduce(
         except KeyboardInterrupt:
             bar.stop()
             again = shlex.join(["phoneme-moe", *sys.argv[1:]])
-            print(f"interrupted; finished runs are kept; continue with: {again}", file=sys.stderr)
+            print(f"interrupted; finished runs are kept; resume with: {again}", file=sys.stderr)
             raise typer.Exit(130) from None
     _print(reproduction)
 
@@ -90,7 +90,7 @@ def _print(reproduction: Reproduction) -> None:
 
 
 def _print_table(console: Console, table: Table) -> None:
-    """Prints as many columns side by side as fit the terminal, and the others below."""
+    """Prints as many columns as fit the terminal side by side, and the rest below."""
     from rich import box
     from rich.table import Table as Grid
 
@@ -100,7 +100,7 @@ def _print_table(console: Console, table: Table) -> None:
         [cell_text(row[i], table.digits).replace(" ± ", "±") for row in table.rows]
         for i in range(len(table.columns))
     ]
-    # A heading may break between words, a cell may not; the first heading may not either.
+    # Headings may break between words; cells and the first heading may not.
     widths = [
         max(len(part) for part in (*heading.split(), *cells))
         for heading, cells in zip(table.columns, columns, strict=True)

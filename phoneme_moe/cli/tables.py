@@ -1,4 +1,4 @@
-"""Tables and lines that commands print."""
+"""Printing of tables and result lines."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def print_evaluation(console: Console, evaluation: Evaluation) -> None:
 
 
 def print_change(console: Console, evaluation: Evaluation, plain: Evaluation) -> None:
-    """Prints how the error rate differs from that of the run without options."""
+    """Prints the change of the error rate from the run without options."""
     change = evaluation.against(plain)
     low, high = (100 * value for value in change.interval)
     before, after = (100 * e.total.error_rate for e in (plain, evaluation))
@@ -77,7 +77,7 @@ def print_routing(console: Console, report: RoutingReport) -> None:
 
 
 def print_verdict(console: Console, document: RoutingDocument) -> None:
-    """Prints the findings of a report in sentences, and the parts that it lacks."""
+    """Prints the findings of a report in sentences, and which parts are missing."""
     for sentence in document.verdict:
         console.print(sentence, highlight=False, markup=False)
     for sentence in document.missing:
@@ -85,7 +85,7 @@ def print_verdict(console: Console, document: RoutingDocument) -> None:
 
 
 def print_files(console: Console, files: Mapping[str, Path]) -> None:
-    """Prints the paths of written files, one per line, never wrapped."""
+    """Prints the paths of written files, one per line, without wrapping."""
     console.print()
     width = max(12, *(len(name) + 2 for name in files))
     for name, path in files.items():
@@ -93,5 +93,5 @@ def print_files(console: Console, files: Mapping[str, Path]) -> None:
 
 
 def progress_console() -> Console:
-    """The console of progress bars: stderr if it is a terminal, else none."""
+    """The console of progress bars: stderr if it is a terminal, else None."""
     return Console(stderr=True, quiet=not sys.stderr.isatty())

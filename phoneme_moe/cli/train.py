@@ -17,10 +17,8 @@ if TYPE_CHECKING:
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(help="Name of a shipped recipe, or a YAML file.")],
-    out: Annotated[
-        Path | None, typer.Option(help="The run folder.", show_default="runs/NAME")
-    ] = None,
+    recipe: Annotated[str, typer.Argument(help="Name of a built-in recipe, or a YAML file.")],
+    out: Annotated[Path | None, typer.Option(help="Run folder.", show_default="runs/NAME")] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue an interrupted training.")
     ] = False,
@@ -33,7 +31,7 @@ def train(
     """Train a recipe into a run folder, evaluate it and report its routing."""
     from phoneme_moe.recipe import load_recipe
 
-    # Before the slow imports: a misspelt key should be reported at once.
+    # Before the slow imports, so that a misspelt key is reported at once.
     resolved = load_recipe(recipe, changes or [])
     run_training(resolved, recipe, out, resume, device, changes or [])
 
@@ -46,15 +44,15 @@ def run_training(
     device: str,
     changes: list[str],
 ) -> None:
-    """Trains and prints the results; when interrupted, prints the command that continues.
+    """Trains and prints the results; when interrupted, prints the command that resumes.
 
     Args:
         recipe: The recipe with all changes.
-        name: Its name or path, for that command.
-        out: The run folder; ``runs/NAME`` when left out.
+        name: Name or path of the recipe, for that command.
+        out: The run folder; by default ``runs/NAME``.
         resume: Whether to continue an interrupted training.
         device: ``cpu``, ``cuda`` or ``auto``.
-        changes: Settings that were changed, for that command.
+        changes: Changed settings, for that command.
     """
     from phoneme_moe.errors import TrainingInterruptedError
     from phoneme_moe.pipeline import train as train_recipe
@@ -66,7 +64,7 @@ def run_training(
         command += [part for change in changes for part in ("--set", change)]
         command += ["--device", device] if device != "auto" else []
         command += ["--resume"]
-        print(f"interrupted; continue with: {shlex.join(command)}", file=sys.stderr)
+        print(f"interrupted; resume with: {shlex.join(command)}", file=sys.stderr)
         raise typer.Exit(130) from None
     _print(trained)
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class TranscriptFormat(StrEnum):
-    """How a transcript is written."""
+    """Output formats of a transcript."""
 
     TXT = "txt"
     JSON = "json"
@@ -57,7 +57,7 @@ def transcribe(
     run: RunOrOnnx,
     audio: Annotated[
         list[Path],
-        # Not opened here: a file that cannot be read must not stop the others.
+        # Not opened here, so that an unreadable file does not stop the others.
         typer.Argument(
             help="Audio files, folders, patterns, or - for stdin.",
             parser=named_path,
@@ -69,18 +69,18 @@ def transcribe(
     ] = TranscriptFormat.TXT,
     out: Annotated[
         Path | None,
-        typer.Option(help="Write a file per recording to this folder.", show_default="stdout"),
+        typer.Option(help="Write one file per recording to this folder.", show_default="stdout"),
     ] = None,
     symbols: Annotated[
         Symbols | None,
         typer.Option(help="Notation of the phonemes.", show_default="that of the corpus"),
     ] = None,
     fold: Annotated[
-        str | None, typer.Option(help="Fold onto a smaller phoneme set, such as timit39.")
+        str | None, typer.Option(help="Map onto a smaller phoneme set, such as timit39.")
     ] = None,
     beam: Beam = None,
     nbest: Annotated[
-        int, typer.Option(min=1, help="Write the N best hypotheses (needs a beam).")
+        int, typer.Option(min=1, help="Write the N best hypotheses (needs a beam search).")
     ] = 1,
     channel: Channel = None,
     only_expert: OnlyExpert = None,
@@ -101,17 +101,16 @@ def transcribe(
 ) -> None:
     """Transcribe audio files to phonemes with times, confidence and experts.
 
-    Files that cannot be used are named on stderr and skipped; the exit status
-    is then 1.
+    Unusable files are reported on stderr and skipped; the exit status is then 1.
     """
     from phoneme_moe.transcription.recording import find_audio
     from phoneme_moe.transcription.transcribe import Options
     from phoneme_moe.transcription.writers import FORMATS, output_names
 
     if format == "all" and out is None:
-        raise InputError("--format all: expected --out FOLDER too, for one file per format")
+        raise InputError("--format all: writes one file per format, expected --out FOLDER")
     if skip_done and out is None:
-        raise InputError("--skip-done: expected --out FOLDER too, where the output is")
+        raise InputError("--skip-done: looks for earlier output, expected --out FOLDER")
     not_usable: list[InputError] = []
     files = find_audio(audio, not_usable.append)
     for error in not_usable:
@@ -124,14 +123,14 @@ def transcribe(
         folder_writer = writer = _FolderWriter(out, formats, names)
         if skip_done:
             remaining = [path for path in files if not folder_writer.is_done(path)]
-            print(f"{len(files) - len(remaining)} of {len(files)} done before", file=sys.stderr)
+            print(f"{len(files) - len(remaining)} of {len(files)} already done", file=sys.stderr)
     override = (only_expert, without_expert, gate_from, layer)
     engine = open_engine(run, device, threads, override)
     options = Options(beam, nbest, symbols, fold, channel, embeddings)
     num_failed = len(not_usable) + _transcribe_all(engine, remaining, options, writer)
     if num_failed:
         total = len(files) + len(not_usable)
-        if total > 1:  # the line of a single file is enough
+        if total > 1:  # for a single file, its own error line is enough
             print(f"phoneme-moe: {num_failed} of {total} files failed", file=sys.stderr)
         raise typer.Exit(1)
 
@@ -183,7 +182,7 @@ class _FolderWriter:
 def _transcribe_all(
     engine: Engine, files: Sequence[Path], options: Options, writer: _Writer
 ) -> int:
-    """Writes transcripts and prints what fails; gives the number of failures."""
+    """Writes transcripts and prints failures; returns their number."""
     from phoneme_moe.progress import progress_bar
     from phoneme_moe.transcription.transcribe import Failure, transcribe_files
 
@@ -210,8 +209,8 @@ def open_engine(
     Args:
         run: The folder or the file.
         device: ``cpu``, ``cuda`` or ``auto``.
-        threads: Number of threads; one per core when left out.
-        override: ``--only-expert``, ``--without-expert``, ``--gate-from`` and ``--layer``.
+        threads: Number of threads; by default one per core.
+        override: Routing to use instead of that of the gate or routers.
 
     Raises:
         InputError: It cannot be opened, or the override does not fit.
