@@ -331,7 +331,7 @@ def _source(audio: str | Path | ArrayLike, sample_rate: int | None) -> Path | Sa
     if isinstance(audio, str | Path):
         if sample_rate is not None:
             raise ArgumentError(
-                "sample_rate", "found {sample_rate} for an audio file; expected only for an array"
+                "sample_rate", f"found {sample_rate} for an audio file; expected only for an array"
             )
         return Path(audio)
     if sample_rate is None:
