@@ -307,7 +307,9 @@ def test_a_folder_or_pattern_with_nothing_in_it_does_not_stop_the_others(
     assert result.code == 1
     assert result.out.startswith(f"{good}\t")
     lines = result.err.splitlines()
-    assert lines[0].startswith(f"phoneme-moe: {tmp_path / 'none'}: the folder contains no audio files")
+    assert lines[0].startswith(
+        f"phoneme-moe: {tmp_path / 'none'}: the folder contains no audio files"
+    )
     assert lines[1] == f"phoneme-moe: {tmp_path / '*.flac'}: no file matches the pattern"
     assert lines[2:] == ["phoneme-moe: 2 of 3 files failed"]
 
