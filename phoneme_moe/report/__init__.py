@@ -1,6 +1,6 @@
-"""Routing reports: what the experts of a run do for which speakers and phonemes.
+"""Routing reports: which experts of a run serve which speakers and phonemes.
 
-The names here describe any routing table, also one of data that are not speech
+The names exported here describe any routing table, including one of data other than speech
 (``RoutingTable.of_labels``); ``report.run`` reports on a run folder.
 """
 

@@ -1,4 +1,4 @@
-"""From the numbers of a report to its document."""
+"""Assembly of the report's document from its statistics."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ def build_document(
     training: TrainingHistory | None = None,
     layers: SparseLayers | None = None,
 ) -> RoutingDocument:
-    """The document without its sentences.
+    """Builds the document without its sentences.
 
     Args:
-        report: Means and counts.
+        report: Mean weights and counts.
         specialisation: Intervals, clusters and tests.
         ablations: Error rates without experts.
-        cost: Of the model.
-        title: Heading of page and figure.
-        facts: What the report is about (recipe, corpus, split ...), name to value.
-        utterances: Shown in time.
-        training: The epochs.
-        layers: All sparse layers of an encoder.
+        cost: Cost of the model.
+        title: Heading of the page and the figure.
+        facts: Properties of the report (recipe, corpus, split ...), name to value.
+        utterances: Utterances shown over time.
+        training: Routing over the epochs of training.
+        layers: Comparison of all sparse layers of an encoder.
     """
     adjusted, credit = specialisation.adjusted_weights, specialisation.credit
     phonemes = specialisation.adjusted_phonemes

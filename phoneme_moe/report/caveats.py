@@ -1,4 +1,4 @@
-"""What a report does not have, and why: one sentence each."""
+"""Sentences on what a report lacks, and why."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ def caveats(
     examples: Sequence[Example],
     refusal: str | None,
 ) -> list[str]:
-    """Sentences for a person.
+    """Lists what the report lacks, one sentence each.
 
     Args:
         document: The report so far.
         recognizer: The model.
-        examples: Of the split.
-        refusal: Why experts could not be ablated; None where they were.
+        examples: Examples of the split.
+        refusal: Reason why experts could not be ablated; None if they were.
     """
     return [
         *_routing(document, refusal),
@@ -35,8 +35,8 @@ def caveats(
 def _routing(document: RoutingDocument, refusal: str | None) -> list[str]:
     if len(document.experts) < 2:
         return [
-            "The run has one expert and no gate, so there is no routing: the report is left with "
-            "the model's cost and utterances in time."
+            "The run has one expert and no gate, so there is no routing: the report has only "
+            "the model's cost and utterances over time."
         ]
     return [] if refusal is None else [f"Experts were not ablated: {refusal}."]
 
@@ -44,7 +44,7 @@ def _routing(document: RoutingDocument, refusal: str | None) -> list[str]:
 def _speakers(speakers: Sequence[str]) -> list[str]:
     without = "so there is no clustering and no test of speakers."
     if speakers == [UNLABELLED]:
-        return [f"The corpus has no speaker labels: all of it counts as one speaker, {without}"]
+        return [f"The corpus has no speaker labels and is treated as a single speaker, {without}"]
     if len(speakers) == 1:
         return [f"There is only one speaker, {speakers[0]}, {without}"]
     return []
@@ -56,12 +56,12 @@ def _phonemes(
     lines = []
     if not document.phonemes:
         lines.append(
-            f"No {document.unit} has a phoneme: sections on phonemes, and weights adjusted for the "
-            "phoneme mix, are left out."
+            f"No {document.unit} has a phoneme label: there are no sections on phonemes and no "
+            "weights adjusted for the phoneme mix."
         )
     elif document.adjusted_weights is None and len(document.speakers) > 1:
         lines.append(
-            "No phoneme occurs for all speakers: weights are not adjusted for the phoneme mix."
+            "No phoneme occurs for every speaker, so weights are not adjusted for the phoneme mix."
         )
     unlabelled = sum(not example.phonemes for example in examples)
     if unlabelled:
@@ -71,7 +71,7 @@ def _phonemes(
         )
     unknown = sorted({p for e in examples for p in e.phonemes} - set(recognizer.phonemes.symbols))
     if unknown:
-        lines.append(f"Phonemes that the model does not have: {', '.join(unknown)}.")
+        lines.append(f"Phonemes unknown to the model: {', '.join(unknown)}.")
     return lines
 
 
@@ -80,13 +80,13 @@ def _sections(document: RoutingDocument) -> list[str]:
     routed = len(document.experts) > 1
     if routed and document.contribution.credit is None:
         lines.append(
-            "Experts inside an encoder have no posteriors, so none gets credit for the spoken "
-            "phonemes; ablation shows what each contributes."
+            "Experts inside an encoder have no posteriors, so credit for the spoken phonemes is "
+            "undefined; ablation shows what each contributes."
         )
     if routed and document.training is None:
         lines.append(
-            "The run folder has no metrics.csv with loads, so routing is not shown over training."
+            "The run folder has no metrics.csv with loads, so routing over training is not shown."
         )
     if not document.utterances:
-        lines.append("No utterance could be shown in time.")
+        lines.append("No utterance could be shown over time.")
     return lines

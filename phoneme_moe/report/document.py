@@ -1,6 +1,6 @@
 """The routing report as one typed value: ``routing.json``, version 2.
 
-Lists over speakers, experts or phonemes run parallel to the lists of their names. The fields stand
+Lists over speakers, experts or phonemes have the order of the lists of their names. The fields are
 in the order of the file; docs/routing.md explains every number.
 """
 
@@ -15,7 +15,7 @@ from phoneme_moe.documents import Document
 
 Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
-#: Weights sum to 1 as exactly as the model's float32 does.
+#: Tolerance of sums of weights, which are float32 in the model.
 Weight = Annotated[float, Field(ge=0, le=1.000001)]
 Weights = Annotated[list[Weight], Field(min_length=1)]
 Shares = list[Share]
@@ -23,28 +23,28 @@ Interval = tuple[float, float]
 
 
 class Part(Document):
-    """A part of the document, which can be built from an object with the same attributes."""
+    """A part of the document, which can be created from an object with the same attributes."""
 
-    # Not strict: indices of scipy's linkage are floats, and pairs are lists in JSON.
+    # Not strict, since scipy's linkage has float indices and pairs are lists in JSON.
     model_config = ConfigDict(strict=False, from_attributes=True)
 
 
 class Counts(Part):
-    """Rows and utterances behind each mean."""
+    """Numbers of rows and utterances behind each mean."""
 
     rows: list[Annotated[int, Field(ge=1)]]
     utterances: list[Annotated[int, Field(ge=1)]]
 
 
 class Clustering(Part):
-    """Orders in which neighbours are alike, as indices."""
+    """Orders of speakers and experts, as indices, in which neighbours are similar."""
 
     speaker_order: list[Count]
-    """The speakers as leaves of the tree."""
+    """Indices of the speakers in the order of the leaves."""
     expert_order: list[Count]
-    """The experts by where in that order their users are; those that nobody uses last."""
+    """Indices of the experts by the position of their speakers; unused experts last."""
     linkage: list[tuple[Count, Count, float, Count]]
-    """As in scipy.cluster.hierarchy: two clusters, their Hellinger distance, speakers in them."""
+    """As in scipy.cluster.hierarchy: two clusters, Hellinger distance, number of speakers."""
 
 
 class PermutationTest(Part):
@@ -59,16 +59,16 @@ class PermutationTest(Part):
         "own_share",
     ]
     scope: str | None
-    """The speaker that the test is about; null for all."""
+    """The speaker to which the test applies; null for all."""
     value: float
     chance: float
     """Mean under permutation."""
     corrected: float
-    """The value less chance."""
+    """The value minus chance."""
     unit: Literal["bits", ""]
     p: Share
     q: Share
-    """False-discovery rate of Benjamini and Hochberg over all tests of the report."""
+    """False discovery rate (Benjamini and Hochberg) over all tests of the report."""
     significant: bool
     """Whether q is at most 0.05."""
     draws: Count
@@ -102,11 +102,11 @@ class Removal(Part):
     expert: Count
     error_rate: float
     change: float
-    """From the error rate with it, on the same utterances."""
+    """Change from the error rate with the expert, on the same utterances."""
     interval: Interval
-    """95 %, paired bootstrap over utterances."""
+    """95 % interval, paired bootstrap over utterances."""
     by_speaker: list[float | None]
-    """Change of each speaker's error rate; null without an utterance in the sample."""
+    """Change of each speaker's error rate; null if the sample has none of its utterances."""
 
 
 class Uniform(Part):
@@ -121,17 +121,17 @@ class Contribution(Part):
     """What the experts contribute to recognition."""
 
     credit: list[list[Share] | None] | None
-    """Each expert's share of the probability given to the spoken phonemes, speakers x experts."""
+    """Each expert's share of the probability of the spoken phonemes, speakers x experts."""
     base_error_rate: Annotated[float, Field(ge=0)]
-    """Errors over phonemes (tokens) of the whole split, as the run decodes."""
+    """Error rate on the whole split with the run's decoding settings."""
     removal: list[Removal] | None
     uniform: Uniform | None
     removal_utterances: Count
-    """Utterances (tokens) behind removal and uniform: a sample of a large split."""
+    """Number of utterances (tokens) behind removal and uniform: a sample of a large split."""
 
 
 class Envelope(Part):
-    """Lowest and highest sample of each piece of a waveform, the loudest being 1."""
+    """Lowest and highest sample of each piece of a waveform, normalised to a peak of 1."""
 
     seconds_per_point: float
     low: list[float]
@@ -139,7 +139,7 @@ class Envelope(Part):
 
 
 class Spectrogram(Part):
-    """Mel energies as bytes, band by band: 0 quiet, 255 the loudest."""
+    """Mel energies as bytes, band by band: 0 is quiet, 255 the maximum."""
 
     seconds_per_column: float
     bands: Count
@@ -148,7 +148,7 @@ class Spectrogram(Part):
 
 
 class Segment(Part):
-    """A phoneme in time, in seconds."""
+    """A phoneme with its times in seconds."""
 
     phoneme: str
     start: Annotated[float, Field(ge=0)]
@@ -156,12 +156,12 @@ class Segment(Part):
 
 
 class UtteranceView(Part):
-    """One utterance in time."""
+    """One utterance over time."""
 
     utterance: str
     speaker: str
     why: Literal["typical", "uncertain", "worst", "asked"]
-    """Why it is shown; ``asked``: by its name."""
+    """Reason why it is shown; ``asked``: requested by name."""
     seconds: float
     frame_seconds: float
     error_rate: float | None
@@ -170,13 +170,13 @@ class UtteranceView(Part):
     reference: list[Segment]
     hypothesis: list[Segment]
     weights: list[list[Share]]
-    """Rows x experts, to four decimals."""
+    """Weights, rows x experts, to four decimals."""
     entropy: list[Annotated[float, Field(ge=0)]]
-    """Of each row's weights, bits."""
+    """Entropy of each row's weights in bits."""
 
 
 class LayerHistory(Part):
-    """One router over the epochs; null where an epoch did not train it."""
+    """One router over the epochs; null for epochs that did not train it."""
 
     layer: str
     experts: list[str]
@@ -193,70 +193,70 @@ class TrainingHistory(Part):
     """Routing epoch by epoch."""
 
     epochs: list[str]
-    """Stage and number."""
+    """Stage and number of each epoch."""
     layers: list[LayerHistory]
 
 
 class SparseLayers(Part):
-    """The sparse layers of an encoder side by side."""
+    """Comparison of the sparse layers of an encoder."""
 
     names: list[str]
     experts: list[Count]
     load: list[list[Share]]
     effective: list[float]
-    """Effective number of experts of the load."""
+    """Effective number of experts of each layer's load."""
     dead: list[list[Count]]
     agreement: list[list[Share]]
-    """Normalised mutual information of the layers' heaviest experts in the same row."""
+    """Normalised mutual information of two layers' first experts in the same row."""
 
 
 class Cost(Part):
-    """Of the whole model."""
+    """Number of parameters of the whole model."""
 
     parameters: Count
     active_parameters: Count
-    """Those that take part in one frame."""
+    """Number of parameters used for one frame."""
     multiply_adds_per_frame: Count | None
     frame_ms: float
     weight_bytes: Count
 
 
 class RoutingDocument(Part):
-    """``routing.json``: which experts each speaker and phoneme is routed to, and what it is worth.
+    """``routing.json``: routing of speakers and phonemes to experts, and its effect on errors.
 
-    Lists over speakers, experts or phonemes run parallel to the lists of their names.
+    Lists over speakers, experts or phonemes have the order of the lists of their names.
     docs/routing.md explains every number.
     """
 
     version: Literal[2]
-    """Version of this format; grows when a key changes its meaning or goes away."""
+    """Version of this format; increases when a key changes its meaning or is removed."""
     title: str
     """Heading of the report."""
     facts: dict[str, str]
-    """What was measured (recipe, corpus, split ...), name to value."""
+    """Recipe, corpus, split and other properties, name to value."""
     unit: Literal["frame", "token"]
-    """What one row is: a frame of posteriors, or a token."""
+    """Kind of row: a frame of posteriors, or a token."""
     num_rows: Annotated[int, Field(ge=1)]
     num_utterances: Annotated[int, Field(ge=1)]
     speakers: Annotated[list[str], Field(min_length=1)]
     """Names of the speakers with rows."""
     experts: Annotated[list[str], Field(min_length=1)]
     phonemes: list[str]
-    """Names of the phonemes with rows; empty where no row has one."""
+    """Names of the phonemes with rows; empty if no row has a phoneme."""
     weights: list[Weights]
     """Mean weights, speakers x experts."""
     counts: Counts
-    """Behind each speaker."""
+    """Numbers of rows and utterances of each speaker."""
     most_used: list[str]
     """Each speaker's most used expert."""
     effective_experts: list[Annotated[float, Field(ge=1)]]
     """Effective number of experts of each speaker's mean weights: exp of their entropy."""
     effective_per_row: list[Annotated[float, Field(ge=1)]]
-    """Effective number of experts inside one row, geometric mean over the speaker's rows."""
+    """Effective number of experts within one row, geometric mean over the speaker's rows."""
     own_share: list[Weight | None]
-    """Weight of the expert that bears the speaker's name; null where none does."""
+    """Weight of the speaker's own expert (of the same name); null if there is none."""
     borrowed_from: list[str | None]
-    """The expert that serves a speaker although it has its own; null where its own does."""
+    """The other expert that serves a speaker who has an own expert; null otherwise."""
     blended: list[bool]
     """Whether no expert has half of the speaker's weight."""
     load: Weights
@@ -264,38 +264,38 @@ class RoutingDocument(Part):
     users: list[list[str]]
     """For each expert, the speakers whose most used expert it is, largest weight first."""
     dead: list[str]
-    """Experts below a tenth of an equal share of the load that are no speaker's most used one."""
+    """Experts with less than a tenth of an equal load that no speaker uses most."""
     phoneme_weights: list[Weights]
     """Mean weights, phonemes x experts."""
     phoneme_counts: Counts
-    """Behind each phoneme."""
+    """Numbers of rows and utterances of each phoneme."""
     speaker_phoneme_weights: list[list[Weights | None]]
     """Mean weights, speakers x phonemes x experts, to six decimals; null without a row."""
     speaker_phoneme_rows: list[list[Count]]
-    """Rows behind them, speakers x phonemes."""
+    """Number of rows, speakers x phonemes."""
     weight_intervals: list[list[Interval]]
     """95 % interval of each mean weight: bootstrap over each speaker's utterances."""
     adjusted_weights: list[Shares] | None
     """Mean weights with every speaker reweighted to the same phoneme mix, speakers x experts."""
     adjusted_phonemes: list[str] | None
-    """The phonemes of that mix: those that all speakers say."""
+    """The phonemes of that mix: those that occur for all speakers."""
     clustering: Clustering | None
     mixing: list[Share | None]
-    """Entropy within a row over the entropy of the speaker's mean weights: 1 mixes experts in every
-    row, 0 switches between rows; null where one expert has all."""
+    """Entropy within rows divided by the entropy of the speaker's mean weights: 1 if experts are
+    mixed in every row, 0 if they alternate between rows; null if one expert has all the weight."""
     tests: list[PermutationTest]
     edges: Edges | None
     correctness: Correctness | None
     contribution: Contribution
     utterances: list[UtteranceView]
-    """A few utterances in time."""
+    """Selected utterances over time."""
     training: TrainingHistory | None
     layers: SparseLayers | None
     cost: Cost
     missing: list[str]
-    """What this report does not have, and why."""
+    """What this report lacks, and why."""
     verdict: list[str]
-    """The numbers in sentences, the most telling first."""
+    """Findings as sentences, the most important first."""
 
 
 def json_text(document: RoutingDocument) -> str:

@@ -1,4 +1,4 @@
-"""The error rate without each expert, and with all experts weighted alike."""
+"""Ablation: the error rate without each expert, and with uniform weights."""
 
 from __future__ import annotations
 
@@ -24,23 +24,22 @@ from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.report.document import Removal, Uniform
 
 FRAMES = 1_500_000
-"""Feature frames of all recognitions without an expert together: four hours of speech."""
+"""Limit of feature frames over all ablations together: four hours of speech."""
 
 Scores = Mapping[str, UtteranceScore]
-"""Errors of each utterance, by identifier."""
+"""Errors of each utterance by identifier."""
 
 
 @dataclass(frozen=True)
 class Ablation:
-    """The error without one expert.
+    """The error rate without one expert.
 
     Attributes:
-        expert: Its index.
-        error_rate: Without it, a fraction.
-        change: From the error rate with it, on the same utterances.
+        expert: Index of the expert.
+        error_rate: Error rate without it, a fraction.
+        change: Change from the error rate with it, on the same utterances.
         interval: 95 % interval of the change, paired bootstrap over utterances.
-        by_speaker: The change of each speaker's error rate; speakers without an utterance in the
-            sample are left out.
+        by_speaker: Change of each speaker's error rate, for speakers with utterances in the sample.
     """
 
     expert: int
@@ -55,11 +54,11 @@ class Ablations:
     """Error rates with the experts and without them.
 
     Attributes:
-        base_error_rate: Of the whole split as it is, a fraction.
-        experts: Without each expert; None where that cannot be measured.
-        uniform: The change when every expert has the same weight in every row; None likewise.
-        num_utterances: In the sample on which the two were measured.
-        refusal: Why they could not be measured.
+        base_error_rate: Error rate on the whole split without ablation, a fraction.
+        experts: Ablation of each expert; None if it cannot be measured.
+        uniform: Change when every expert has the same weight in every row; None likewise.
+        num_utterances: Number of utterances in the sample on which these were measured.
+        refusal: Reason why they could not be measured.
     """
 
     base_error_rate: float
@@ -69,7 +68,7 @@ class Ablations:
     refusal: str | None = None
 
     def removal_of(self, speakers: Sequence[str]) -> list[Removal] | None:
-        """The ablations as in the document, speakers in this order."""
+        """Converts the ablations for the document, with speakers in this order."""
         if self.experts is None:
             return None
         return [
@@ -93,17 +92,17 @@ def ablate_experts(
     """Recognises a sample without each expert, and once with uniform weights.
 
     Args:
-        recognizer: In evaluation mode.
-        examples: Of a split.
+        recognizer: The model in evaluation mode.
+        examples: Examples of a split.
         scores: Errors of each utterance with the run's routing.
-        layer: The sparse layer whose experts are ablated; the last one when left out.
+        layer: The sparse layer whose experts are ablated; by default the last one.
     """
     layer, experts = recognizer.routed_layer(layer)
     base = total_score(list(scores.values())).error_rate
     if len(experts) < 2:
         return Ablations(base, refusal="there is one expert")
     if recognizer.gate_is_speaker:
-        return Ablations(base, refusal="the gate is the speaker's identity")
+        return Ablations(base, refusal="the gate takes the speaker's identity")
     chosen = sample(examples, len(experts) + 1)
     try:
         ablations = _each_ablation(recognizer, chosen, scores, layer)
@@ -126,15 +125,15 @@ def ablate_experts(
 
 
 def sample(examples: Sequence[Example], num_passes: int, frames: int = FRAMES) -> list[Example]:
-    """As many examples as can be recognised so often within a number of frames.
+    """Samples examples so that all passes over them stay within a number of frames.
 
-    All of them where they fit; else an evenly spaced subset of each speaker's utterances, at least
-    one of each speaker.
+    Returns all examples if they fit; otherwise an evenly spaced subset of each speaker's
+    utterances, at least one per speaker.
 
     Args:
-        examples: Of a split.
-        num_passes: How often each is recognised.
-        frames: Feature frames in all.
+        examples: Examples of a split.
+        num_passes: Number of times that each is recognised.
+        frames: Limit of feature frames over all passes.
     """
     total = num_passes * sum(len(example.features) for example in examples)
     step = max(1, -(-total // frames))
@@ -150,7 +149,7 @@ def sample(examples: Sequence[Example], num_passes: int, frames: int = FRAMES) -
 def _each_ablation(
     recognizer: Recognizer, examples: Sequence[Example], scores: Scores, layer: str | None
 ) -> list[Ablation]:
-    """Recognises the examples without each expert in turn; the others share its weight."""
+    """Recognises the examples without each expert in turn, renormalising the weights."""
     layer, experts = recognizer.routed_layer(layer)
     names = [example.utterance for example in examples]
     speakers = np.array([example.speaker for example in examples])
@@ -181,7 +180,7 @@ def _each_ablation(
 
 
 def _intervals(added: NDArray[np.int64], phonemes: NDArray[np.int64]) -> list[tuple[float, float]]:
-    """95 % interval of the change without each expert, from the same draws of utterances."""
+    """95 % interval of the change without each expert, with the same bootstrap draws."""
     generator = np.random.default_rng(0)
     equal = np.full(len(added), 1 / len(added))
     counts = generator.multinomial(len(added), equal, size=BOOTSTRAP_DRAWS)
@@ -193,7 +192,7 @@ def _intervals(added: NDArray[np.int64], phonemes: NDArray[np.int64]) -> list[tu
 def _scores_with(
     recognizer: Recognizer, examples: Sequence[Example], override: RoutingOverride
 ) -> dict[str, UtteranceScore]:
-    """Errors of each utterance, by identifier, under a routing override."""
+    """Errors of each utterance by identifier, with a routing override."""
     return {
         recognized.example.utterance: score_utterance(
             recognized.example.phonemes, recognized.hypothesis

@@ -1,4 +1,4 @@
-"""A report as files: data for programs, a page for people, a picture for papers."""
+"""Writing a report to files: data, an interactive page and a figure."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ def write_report(
     folder: Path,
     audio: Mapping[str, bytes] | None = None,
 ) -> list[Path]:
-    """Write ``routing.json``, ``routing.csv``, ``routing.svg``, ``routing.png``, ``report.html``.
+    """Writes ``routing.json``, ``routing.csv``, ``routing.svg``, ``routing.png``, ``report.html``.
 
-    An older report in the folder is replaced, each file atomically.
+    Existing files are replaced, each atomically.
 
     Args:
-        report: The means.
+        report: The statistics.
         document: The whole report.
-        folder: Where to write; made when it is not there.
-        audio: Sound files of the utterances shown in time, by identifier; for the page.
+        folder: Output folder, created if missing.
+        audio: Audio files for the page of the utterances shown over time, by identifier.
 
     Returns:
-        The files written.
+        The written files by name.
     """
-    # Here and not above: matplotlib, jinja2 and Bokeh are slow to import and only files need them.
+    # Imported here, since matplotlib, jinja2 and Bokeh are slow to import.
     from phoneme_moe.report.page.picture import figure_bytes, heat_map
     from phoneme_moe.report.page.render import render_page
 
     title = document.title
     figure = heat_map(report, title)
-    # Everything is rendered before anything is replaced.
+    # Everything is rendered before any file is replaced.
     contents = {
         "routing.json": json_text(document).encode(),
         "routing.csv": csv_text(report, document).encode(),
@@ -52,10 +52,9 @@ def write_report(
 
 
 def csv_text(report: RoutingReport, document: RoutingDocument) -> str:
-    """Mean weights as a tidy table: kind (speaker, phoneme), name, expert, weight, its interval.
+    """Mean weights as tidy CSV: kind (speaker, phoneme), name, expert, weight, interval.
 
-    A speaker's weights adjusted for the phoneme mix are in ``adjusted``; cells of what was not
-    measured are empty.
+    Weights adjusted for the phoneme mix are in ``adjusted``; cells without a measurement are empty.
     """
     content = io.StringIO()
     table = csv.writer(content, lineterminator="\n")

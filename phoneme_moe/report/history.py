@@ -1,4 +1,4 @@
-"""Load, its variation, dead experts and router entropy over the epochs of training."""
+"""Load, its variation, dead experts and router entropy over the training epochs."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from phoneme_moe.report.document import LayerHistory, TrainingHistory
 
 
 def training_history(path: Path) -> TrainingHistory | None:
-    """The routing of a run epoch by epoch, from its ``metrics.csv``.
+    """Reads the routing of a run over the epochs from its ``metrics.csv``.
 
-    Epochs of all stages follow each other. A gate has its load alone; sparse layers have entropy
-    and dead experts too.
+    The epochs of all stages are concatenated. A gate has only its load; sparse layers also have
+    entropy and dead experts.
 
     Args:
-        path: The file.
+        path: Path of the file.
 
     Returns:
-        None where there is no file, or no load of two experts or more in it.
+        The history; None if there is no file or no load of at least two experts in it.
 
     Raises:
-        InputError: The file is not what training writes.
+        InputError: The file is not a valid metrics file.
     """
     if not path.is_file():
         return None
@@ -44,7 +44,7 @@ def training_history(path: Path) -> TrainingHistory | None:
 
 
 def _layers(columns: list[str]) -> list[str]:
-    """Names of the routers with loads; columns without a layer are the gate's."""
+    """Names of the routers with loads; columns without a layer belong to the gate."""
     names = [
         column.rsplit("/load/", 1)[0] if "/load/" in column else "gate"
         for column in columns

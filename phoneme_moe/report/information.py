@@ -1,10 +1,10 @@
 """Mutual information between routing and speaker, and between routing and phoneme, in bits.
 
-An expert is drawn by its weight in a row, so that a row with two experts counts as a share of
-each: everything is computed from masses, sums of weights over rows. What chance alone would give,
-about ``(labels - 1)(experts - 1) / (2 n ln 2)`` bits for n independent rows (Miller, "Note on the
-bias of information estimates", 1955), is not taken off here: frames are not independent, and
-``significance`` measures it with whole utterances instead.
+A row with two experts counts partly for each, according to their weights: everything is computed
+from masses, sums of weights over rows. The bias of about ``(labels - 1)(experts - 1) / (2 n ln 2)``
+bits for n independent rows (Miller, "Note on the bias of information estimates", 1955) is not
+subtracted here: frames are not independent, and ``significance`` estimates it with whole utterances
+instead.
 
 Legend: E experts, S speakers, P phonemes.
 """
@@ -21,7 +21,7 @@ from phoneme_moe.report.collect.table import RoutingTable
 from phoneme_moe.report.routing_sums import RoutingSums, sum_table
 
 Floats = NDArray[np.float64]
-#: Masses as sums of float32 or float64.
+#: Masses in float32 or float64.
 Masses = NDArray[np.floating[Any]]
 
 _AT_ONCE = 2**15
@@ -31,10 +31,10 @@ def mutual_information(joint: Masses) -> float:
     """Mutual information of the rows and columns of a table of masses, in bits.
 
     Args:
-        joint: At least 0, shape (labels, experts); its sum need not be 1.
+        joint: Masses, at least 0, shape (labels, experts); need not sum to 1.
 
     Returns:
-        At least 0; 0 where there is no mass.
+        Bits, at least 0; 0 without mass.
     """
     return conditional_information(joint[:, None])
 
@@ -42,14 +42,14 @@ def mutual_information(joint: Masses) -> float:
 def conditional_information(joint: Masses) -> float:
     """Conditional mutual information I(label; expert | condition), in bits.
 
-    With speakers as labels and phonemes as conditions: what the expert says about the speaker when
-    the phoneme is known (Cover and Thomas, *Elements of Information Theory*, 2.5).
+    With speakers as labels and phonemes as conditions, this is the information about the speaker
+    when the phoneme is known (Cover and Thomas, *Elements of Information Theory*, 2.5).
 
     Args:
-        joint: At least 0, shape (labels, conditions, experts); its sum need not be 1.
+        joint: Masses, at least 0, shape (labels, conditions, experts); need not sum to 1.
 
     Returns:
-        At least 0; 0 where there is no mass.
+        Bits, at least 0; 0 without mass.
     """
     labels = joint.sum(axis=2, dtype=np.float64)
     experts = joint.sum(axis=0, dtype=np.float64)
@@ -64,14 +64,14 @@ def conditional_information(joint: Masses) -> float:
 def cramers_v(joint: Masses) -> float:
     """Cramer's V of the rows and columns of a table of masses, from 0 (unrelated) to 1.
 
-    Masses enter as shares, so V does not depend on how many rows there were. Labels and experts
-    without mass do not count (Cramer, *Mathematical Methods of Statistics*, 1946).
+    Masses are normalised, so V does not depend on the number of rows. Labels and experts without
+    mass are ignored (Cramer, *Mathematical Methods of Statistics*, 1946).
 
     Args:
-        joint: At least 0, shape (labels, experts).
+        joint: Masses, at least 0, shape (labels, experts).
 
     Returns:
-        0 also where fewer than two labels or two experts have mass.
+        V; 0 if fewer than two labels or two experts have mass.
     """
     joint = joint[joint.sum(axis=1) > 0][:, joint.sum(axis=0) > 0].astype(np.float64)
     fewer = min(joint.shape) - 1
@@ -84,12 +84,12 @@ def cramers_v(joint: Masses) -> float:
 
 
 def information_about(routing: RoutingTable | RoutingSums) -> tuple[float, float]:
-    """Mutual information of the expert and the speaker, and of the expert and the phoneme, in bits.
+    """Mutual information of expert and speaker, and of expert and phoneme, in bits.
 
     Rows without a phoneme (silence, blank) count for speakers only.
 
     Args:
-        routing: The routing of a split, row by row or summed.
+        routing: The routing of a split, by row or summed.
     """
     sums = sum_table(routing) if isinstance(routing, RoutingTable) else routing
     masses = sums.by_speaker()
@@ -100,8 +100,8 @@ def information_about(routing: RoutingTable | RoutingSums) -> tuple[float, float
 
 
 def _log_sum(masses: Masses) -> float:
-    """Sum of m ln m over all masses, 0 where a mass is 0."""
-    # In pieces that stay in the cache: ten times as fast as all at once for millions of masses.
+    """Sum of m ln m over all masses, with 0 ln 0 = 0."""
+    # Pieces that fit into the cache are ten times as fast for millions of masses.
     flat = masses.ravel()
     total = 0.0
     for start in range(0, len(flat), _AT_ONCE):

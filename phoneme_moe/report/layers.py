@@ -1,4 +1,4 @@
-"""The sparse layers of an encoder side by side: load, dead experts, agreement.
+"""Comparison of the sparse layers of an encoder: load, dead experts, agreement.
 
 Legend: T rows, E experts of a layer, L layers.
 """
@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 
 
 class LayerAccumulator:
-    """Sums the routing of all layers, utterance by utterance."""
+    """Accumulates the routing of all layers, utterance by utterance."""
 
     def __init__(self) -> None:
         self.load: dict[str, Floats] = {}
@@ -43,11 +43,11 @@ class LayerAccumulator:
             self.joint[one, other] = known + pairs.reshape(shape)
 
     def finish(self) -> SparseLayers | None:
-        """The layers, sorted by their numbers; None with fewer than two.
+        """The layers in numerical order; None if fewer than two.
 
-        Agreement is the mutual information of the heaviest experts of two layers in the same
-        row over the mean of their entropies (Strehl & Ghosh 2002): 0 when they are
-        independent, 1 when each determines the other.
+        Agreement is the mutual information of two layers' experts with the greatest weight in the
+        same row, divided by the mean of their entropies (Strehl & Ghosh 2002): 0 if independent, 1
+        if each determines the other.
         """
         if len(self.load) < 2:
             return None
@@ -79,6 +79,6 @@ def _bits(counts: Floats) -> float:
 
 
 def _order(name: str) -> tuple[str, int]:
-    """``block_10`` after ``block_2``."""
+    """Sort key that puts ``block_10`` after ``block_2``."""
     head, _, number = name.rpartition("_")
     return (head, int(number)) if number.isdigit() else (name, 0)

@@ -1,36 +1,36 @@
-"""Numbers, probabilities and lists of names as text, for terminal, page, comparison and clips."""
+"""Formatting of numbers, probabilities and lists of names for terminal and pages."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-#: Stands where there is no value.
+#: Shown if there is no value.
 DASH = "–"
-#: Names in one sentence before "and 12 more".
+#: Number of names listed in a sentence before "and 12 more".
 _NAMED = 6
 
 
 def percent(share: float, places: int = 0) -> str:
-    """A share in 0..1 with its unit: ``83 %``; what is small but not zero is ``<1 %``."""
+    """A share in 0..1 with its unit: ``83 %``; small but non-zero shares are ``<1 %``."""
     if not places and 0.0005 <= share < 0.005:
         return "<1 %"
     return f"{in_percent(share, places)} %"
 
 
 def in_percent(share: float, places: int = 1) -> str:
-    """A share in 0..1 in per cent without the unit: ``83.2``."""
+    """A share in 0..1 in per cent, without the unit: ``83.2``."""
     return number(100 * share, places)
 
 
 def percent_range(low: float, high: float) -> str:
-    """Two shares in 0..1 as a range, or as one value where they round to the same: ``3–83 %``."""
+    """Two shares in 0..1 as a range, or as one value if they round to the same: ``3–83 %``."""
     if percent(low) == percent(high):
         return percent(high)
     return f"{100 * low:.0f}–{100 * high:.0f} %"
 
 
 def number(value: float | None, places: int = 2) -> str:
-    """A number with so many decimals, never a negative zero; a dash for None."""
+    """A number with a given number of decimals and no negative zero; a dash for None."""
     if value is None:
         return DASH
     text = f"{value:.{places}f}"
@@ -38,7 +38,7 @@ def number(value: float | None, places: int = 2) -> str:
 
 
 def signed(value: float | None, places: int = 1) -> str:
-    """A change with its sign (``+8.5``, ``−0.3``), zero without one; a dash for None."""
+    """A change with its sign (``+8.5``, ``−0.3``; zero has none); a dash for None."""
     if value is None:
         return DASH
     text = f"{value:+.{places}f}"
@@ -83,5 +83,5 @@ def names(items: Sequence[str], limit: int = _NAMED) -> str:
 
 
 def is_or_are(items: Sequence[object]) -> str:
-    """The verb after so many subjects."""
+    """The verb form for this number of subjects."""
     return "is" if len(items) == 1 else "are"

@@ -1,4 +1,4 @@
-"""Sums of routing per utterance: all that the statistics need, small enough for 100 hours.
+"""Sums of routing per utterance: all that the statistics need, even for 100 hours of speech.
 
 Legend: T rows (frames, or tokens), U utterances, P phonemes, E experts, S speakers.
 """
@@ -18,9 +18,9 @@ Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 Masses = NDArray[np.float32]
 
-#: Masses in one block of storage; 16 MiB, so that a block is given back to the system when freed.
+#: Masses per block of storage: 16 MiB, which is returned to the system when freed.
 _BLOCK = 2**22
-#: Utterances that are summed at once; a float64 copy of more would be felt.
+#: Utterances that are summed at once, to limit the memory of a float64 copy.
 _AT_ONCE = 1024
 
 
@@ -28,8 +28,8 @@ _AT_ONCE = 1024
 class RoutingSums:
     """Sums of the weights of every expert in every utterance, by phoneme.
 
-    A mass is a sum of weights over rows; a row's weights sum to 1, so masses count rows. Every
-    utterance has at least one row.
+    A mass is a sum of weights over rows; the weights of a row sum to 1, so masses are counts of
+    rows. Every utterance has at least one row.
 
     Attributes:
         experts: Names of the E experts.
@@ -37,18 +37,18 @@ class RoutingSums:
         speakers: Names of the S speakers that occur, sorted.
         utterances: Names of the U utterances, in the order in which they were added.
         speaker: Index of each utterance's speaker, shape (utterances,).
-        rows: Rows of each phoneme, shape (utterances, 1 + phonemes); slot 0 counts the rows
-            without a phoneme (silence, CTC blank), slot p + 1 those of phoneme p.
-        mass: Mass of each expert, shape (utterances, 1 + phonemes, experts), same slots.
-        entropy: Entropy of the row's weights, summed over rows, nats, shape (utterances,).
-        edge_rows: Steady rows (0) and first or last rows of their phoneme (1), shape
-            (utterances, 2). Rows with a phoneme only; 0 everywhere where it is not known.
-        edge_mass: Mass of each expert in them, shape (utterances, 2, experts).
-        right_rows: Rows whose phoneme does not have the highest posterior (0) and does (1), shape
-            (utterances, 2). Rows with a phoneme only; 0 everywhere where it is not known.
-        right_mass: Mass of each expert in them, shape (utterances, 2, experts).
-        credit: Summed credit, shape (utterances, experts); None where experts have no posteriors.
-        label_name: What the speakers are, if the routing is not of speech.
+        rows: Number of rows of each phoneme, shape (utterances, 1 + phonemes); slot 0 counts the
+            rows without a phoneme (silence, CTC blank), slot p + 1 those of phoneme p.
+        mass: Mass of each expert, shape (utterances, 1 + phonemes, experts), with the same slots.
+        entropy: Entropy of the weights summed over rows, in nats, shape (utterances,).
+        edge_rows: Number of steady rows (0) and of first or last rows of a phoneme (1), shape
+            (utterances, 2). Only rows with a phoneme; all 0 if unknown.
+        edge_mass: Mass of each expert in these rows, shape (utterances, 2, experts).
+        right_rows: Number of rows whose phoneme does not have the highest posterior (0) and does
+            (1), shape (utterances, 2). Only rows with a phoneme; all 0 if unknown.
+        right_mass: Mass of each expert in these rows, shape (utterances, 2, experts).
+        credit: Summed credit, shape (utterances, experts); None if experts have no posteriors.
+        label_name: Noun for the labels if they are not speakers.
     """
 
     experts: tuple[str, ...]
@@ -67,7 +67,7 @@ class RoutingSums:
     label_name: str = "speaker"
 
     def by_speaker(self) -> Floats:
-        """Mass of each speaker, in float64, shape (speakers, 1 + phonemes, experts)."""
+        """Mass of each speaker in float64, shape (speakers, 1 + phonemes, experts)."""
         sums = np.zeros((len(self.speakers), *self.mass.shape[1:]))
         bounds = np.cumsum(np.bincount(self.speaker))[:-1]
         by_speaker = np.split(np.argsort(self.speaker, kind="stable"), bounds)
@@ -78,10 +78,10 @@ class RoutingSums:
         return sums
 
     def sum_by_speaker(self, values: NDArray[np.generic]) -> Floats:
-        """Sums of a column (or columns) over each speaker's utterances, shape (speakers, ...).
+        """Sums values over each speaker's utterances, shape (speakers, ...).
 
         Args:
-            values: One value or row of values for each utterance, shape (utterances, ...).
+            values: Values of each utterance, shape (utterances, ...).
         """
         sums = np.zeros((len(self.speakers), *values.shape[1:]))
         np.add.at(sums, self.speaker, values)
@@ -90,7 +90,7 @@ class RoutingSums:
 
 @dataclass
 class _Block:
-    """Storage for the next utterances; the names are those of ``RoutingSums``."""
+    """Storage of some utterances, with the attributes of ``RoutingSums``."""
 
     rows: Counts
     mass: Masses
@@ -104,7 +104,7 @@ class _Block:
 
     @classmethod
     def empty(cls, size: int, slots: int, experts: int) -> _Block:
-        """Room for ``size`` utterances."""
+        """Allocates storage for ``size`` utterances."""
         return cls(
             rows=np.zeros((size, slots), np.int64),
             mass=np.zeros((size, slots, experts), np.float32),
@@ -118,10 +118,10 @@ class _Block:
 
 
 class RoutingAccumulator:
-    """Sums the routing of a split, one utterance at a time.
+    """Accumulates the routing of a split, one utterance at a time.
 
-    Memory grows with utterances x phonemes x experts x 4 bytes, not with rows; time with rows, and
-    with the weights that are not zero.
+    Memory is proportional to utterances x phonemes x experts x 4 bytes, not to rows; time is
+    proportional to rows and non-zero weights.
 
     Args:
         experts: Names of the experts.
@@ -137,10 +137,10 @@ class RoutingAccumulator:
         self._credited = True
 
     def add(self, utterance: UtteranceRouting) -> None:
-        """Adds one utterance; one without rows is left out.
+        """Adds one utterance, ignoring it if it has no rows.
 
         Args:
-            utterance: Its experts and phonemes are those of the accumulator.
+            utterance: Routing with the accumulator's experts and phonemes.
         """
         if len(utterance.weights) == 0:
             return
@@ -153,7 +153,7 @@ class RoutingAccumulator:
         self._utterances.append(utterance.utterance)
         self._speakers.append(utterance.speaker)
 
-        # Only experts with weight: 2 of 64 in a sparse layer.
+        # Only experts with weight, such as 2 of 64 in a sparse layer.
         flat = utterance.weights.ravel()
         selected = np.flatnonzero(flat)
         row, expert = np.divmod(selected, experts)
@@ -184,10 +184,10 @@ class RoutingAccumulator:
             block.credit[at] = utterance.credit.sum(axis=0)
 
     def finish(self) -> RoutingSums:
-        """The sums of all utterances; the accumulator is empty afterwards.
+        """Returns the sums of all utterances and empties the accumulator.
 
         Raises:
-            InputError: There was no row.
+            InputError: No row was added.
         """
         if not self._utterances:
             raise InputError("the routing has no rows; expected at least one routed frame")
@@ -209,7 +209,7 @@ class RoutingAccumulator:
         return sums if self._credited else replace(sums, credit=None)
 
     def _join(self, name: str) -> NDArray[Any]:
-        """One column of all blocks; each block's is freed once copied, so memory holds one copy."""
+        """Joins one column of all blocks, freeing each once copied to save memory."""
         first = getattr(self._blocks[0], name)
         joined = np.empty((len(self._utterances), *first.shape[1:]), first.dtype)
         done = 0
@@ -221,10 +221,10 @@ class RoutingAccumulator:
 
 
 def sum_table(table: RoutingTable) -> RoutingSums:
-    """The sums of a table in memory; it does not know edges, right rows or credit.
+    """Sums a table in memory, which has no edges, correctness or credit.
 
     Args:
-        table: The routing of a split; a speaker without rows is left out.
+        table: The routing of a split; speakers without rows are omitted.
 
     Raises:
         InputError: The table has no rows.

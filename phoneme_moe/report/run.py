@@ -1,4 +1,4 @@
-"""The routing report of a run folder: observes a split, accumulates, ablates experts, writes."""
+"""The routing report of a run folder: observation, statistics, ablation and writing."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ class RunReport:
     """A written report.
 
     Attributes:
-        report: The means.
-        document: All of it, as ``routing.json`` has it.
-        files: What was written.
+        report: The statistics.
+        document: The content of ``routing.json``.
+        files: Paths of the written files by name.
     """
 
     report: RoutingReport
@@ -77,15 +77,15 @@ def report_run(
     Args:
         run: The run.
         split: ``train``, ``dev`` or ``test``.
-        out: Where to write; ``report`` in the run folder when left out.
-        corpus_name: Another prepared corpus than the run's.
-        layer: A sparse layer of an encoder; its last one when left out.
-        utterances: Identifiers of utterances to show in time, besides those that are chosen.
-        progress: Called with each stage that begins.
+        out: Output folder; by default ``report`` in the run folder.
+        corpus_name: A prepared corpus; by default the run's own.
+        layer: A sparse layer of an encoder; by default the last one.
+        utterances: Identifiers of additional utterances to show over time.
+        progress: Called with the name of each step.
 
     Raises:
-        InputError: The corpus is not prepared, or has nothing that the run can use; or the run has
-            no such layer, or the split no such utterance.
+        InputError: The corpus is not prepared or has no usable utterance, or there is no such layer
+            or utterance.
     """
     from phoneme_moe.report.files import write_report
 
@@ -136,7 +136,7 @@ def report_run(
 
 @dataclass(frozen=True, eq=False)
 class _ObservedSplit:
-    """What one pass over a split leaves; no frame is kept."""
+    """Results of one pass over a split, without its frames."""
 
     sums: RoutingSums
     scores: Mapping[str, UtteranceScore]
@@ -151,7 +151,7 @@ def _observe_split(
     table: Path,
     utterances: Sequence[str],
 ) -> _ObservedSplit:
-    """Accumulates everything that is counted, and writes every frame to a Parquet table."""
+    """Accumulates the statistics of a split and writes every frame to a Parquet table."""
     from phoneme_moe.report.collect.parquet import RoutingParquet
 
     recognizer = run.recognizer
@@ -167,13 +167,13 @@ def _observe_split(
             scores[observation.example.utterance] = observation.score
             summaries.append(summarize_utterance(observation))
             _write_rows(rows, observation)
-        # Inside the block: an unknown utterance leaves no table behind.
+        # Inside the block, so that an unknown utterance leaves no table behind.
         shown = choose_utterances(summaries, utterances)
     return _ObservedSplit(accumulator.finish(), scores, shown, layers.finish())
 
 
 def _write_rows(rows: RoutingParquet, observation: Observation) -> None:
-    """The routing of all layers in an utterance, or of its gate."""
+    """Writes the routing of all layers of an utterance, or of the gate."""
     if not observation.layers:
         rows.add(observation.routing)
     for name, weights in observation.layers.items():
@@ -189,7 +189,7 @@ def _views(
     layer: str | None,
     shown: Sequence[tuple[str, Reason]],
 ) -> tuple[list[UtteranceView], dict[str, bytes]]:
-    """The chosen utterances in time, and their audio files by identifier."""
+    """The selected utterances over time, and their audio files by identifier."""
     reasons = dict(shown)
     chosen = [example for example in examples if example.utterance in reasons]
     waveforms = load_waveforms(run.recipe, corpus, split, run.recognizer, reasons)

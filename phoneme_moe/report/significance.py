@@ -1,20 +1,20 @@
-"""Permutation tests over whole utterances, with control of the false-discovery rate.
+"""Permutation tests over whole utterances, with control of the false discovery rate.
 
 The rows of an utterance depend on each other, so labels are exchanged between utterances (speakers)
 or inside them (phonemes), never between single rows. Two null hypotheses:
 
-* speakers: utterances are dealt to the speakers at random, each speaker as many as it has. All
-  dependence inside an utterance stays, and so do its phonemes. For all statistics that know
-  speakers, the interaction among them, so that its chance level includes the part of the phonemes.
-* phonemes: inside each utterance the mean weights of its phonemes change places. How often each
-  phoneme occurs stays, and so does everything that all rows of an utterance share. Where an
-  utterance has a single phoneme (one token, say), it changes places with other such utterances of
-  the same speaker. Means of few rows, which vary more, come to stand for many, so the test errs on
-  the side of chance.
+* speakers: utterances are assigned to the speakers at random, keeping the number of each speaker.
+  All dependence within an utterance is preserved, and so are its phonemes. Used for all statistics
+  of speakers, including the interaction, so that its chance level includes the effect of phonemes.
+* phonemes: the mean weights of the phonemes are permuted within each utterance. This preserves the
+  frequency of each phoneme and everything that the rows of an utterance have in common. An
+  utterance with a single phoneme (such as a token) is permuted with other such utterances of the
+  same speaker. Means over few rows, which vary more, may replace means over many, so the test is
+  conservative.
 
 p is ``(1 + number of draws at least as great) / (1 + draws)``, never 0 (Phipson and Smyth,
-"Permutation p-values should never be zero", 2010); one-sided, since chance lifts every one of
-these statistics and never lowers it.
+"Permutation p-values should never be zero", 2010); tests are one-sided, since chance can only
+increase these statistics.
 
 Legend: U utterances, P phonemes, E experts, S speakers, B pairs of utterance and phoneme.
 """
@@ -35,31 +35,31 @@ from phoneme_moe.report.information import (
 )
 from phoneme_moe.report.routing_sums import Counts, Floats, Masses, RoutingSums
 
-#: Tests that know phonemes are made with a random choice of so many utterances.
+#: Maximum number of utterances, chosen at random, in tests that involve phonemes.
 MOST_UTTERANCES = 5_000
-#: A test is significant when at most this part of such findings is expected to be false.
+#: False discovery rate at which a test is significant.
 FALSE_DISCOVERIES = 0.05
-#: Masses that one test may add up, a logarithm counted as so many; of a very large table fewer
-#: draws are made, but not fewer than the least.
+#: Limit of masses that one test adds up, the cost of a logarithm in masses, and the minimum number
+#: of draws; very large tables get fewer draws.
 _WORK, _LOGARITHM, _LEAST_DRAWS = 1.5e10, 6, 199
-#: Bits, or parts of 1: a draw this near the observed value is as great.
+#: Tolerance (bits, or fraction) within which a draw counts as equal to the observed value.
 _TIE = 1e-6
 
 
 @dataclass(frozen=True)
 class SignificanceTest:
-    """One statistic of a report beside what chance gives.
+    """One statistic of a report compared with chance.
 
     Attributes:
         name: ``speaker_information``, ``phoneme_information``, ``speaker_beyond_phonemes``,
             ``interaction``, ``cramers_v`` or ``own_share``.
-        scope: The speaker that it is about; None for all.
-        value: The statistic, not corrected.
+        scope: The speaker to which it applies; None for all.
+        value: The uncorrected statistic.
         chance: Its mean under permutation.
-        unit: ``bits``, or nothing for a share.
-        p: Probability of such a value, or a greater one, under permutation.
-        draws: Permutations drawn.
-        q: Part of false findings among all tests of the report that are at least as clear.
+        unit: ``bits``, or empty for a share.
+        p: Probability under permutation of a value at least as great.
+        draws: Number of permutations.
+        q: False discovery rate among the tests of the report with at most this p.
     """
 
     name: str
@@ -73,27 +73,27 @@ class SignificanceTest:
 
     @property
     def corrected(self) -> float:
-        """The statistic without what chance gives; may be below 0."""
+        """The statistic minus the chance level; may be negative."""
         return self.value - self.chance
 
     @property
     def significant(self) -> bool:
-        """Whether it is more than chance, all tests of the report considered."""
+        """Whether q is at most the false discovery rate ``FALSE_DISCOVERIES``."""
         return self.q <= FALSE_DISCOVERIES
 
 
 def significance_tests(
     sums: RoutingSums, *, draws: int = 999, seed: int = 0
 ) -> tuple[SignificanceTest, ...]:
-    """All tests that make sense: some need two experts, two speakers or two phonemes.
+    """Computes all applicable tests; some need two experts, two speakers or two phonemes.
 
-    The order of the utterances does not matter. Of more than ``MOST_UTTERANCES`` utterances the
-    tests that know phonemes take a random choice, for the value as for chance.
+    The order of the utterances does not matter. If there are more than ``MOST_UTTERANCES``, tests
+    that involve phonemes use a random sample for both value and chance.
 
     Args:
         sums: The routing of a split.
-        draws: Permutations for each test, at least 1; fewer are drawn for very large tables.
-        seed: Of the permutations.
+        draws: Number of permutations per test, at least 1; fewer for very large tables.
+        seed: Random seed of the permutations.
     """
     if len(sums.experts) < 2:
         return ()
@@ -107,7 +107,7 @@ def significance_tests(
     if len(spoken) > MOST_UTTERANCES:
         spoken = spoken[np.sort(random.choice(len(spoken), MOST_UTTERANCES, replace=False))]
     if len(spoken):
-        # Phonemes and experts without mass would only cost time.
+        # Phonemes and experts without mass are skipped to save time.
         phonemes = 1 + np.flatnonzero(sums.rows[spoken, 1:].any(axis=0))
         mass = sums.mass[spoken][:, phonemes]
         mass = mass[:, :, mass.any(axis=(0, 1))]
@@ -122,7 +122,7 @@ def significance_tests(
 
 
 def by_name(sums: RoutingSums) -> Counts:
-    """Indices of the utterances sorted by name, so that chance does not hang on their order."""
+    """Indices of the utterances sorted by name, so that results do not depend on their order."""
     return np.lexsort((sums.speaker, np.array(sums.utterances)))
 
 
@@ -130,10 +130,10 @@ def false_discovery_rates(p: Floats) -> Floats:
     """The q values of Benjamini and Hochberg, "Controlling the false discovery rate" (1995).
 
     Args:
-        p: One p value for each test, shape (tests,).
+        p: The p value of each test, shape (tests,).
 
     Returns:
-        The least false-discovery rate at which each test is a finding, shape (tests,).
+        The lowest false discovery rate at which each test is significant, shape (tests,).
     """
     order = np.argsort(p)[::-1]
     rates = p[order] * len(p) / np.arange(len(p), 0, -1)
@@ -173,16 +173,16 @@ def _beyond_tests(
 ) -> list[SignificanceTest]:
     """Information about the speaker given the phoneme, and interaction of speaker and phoneme.
 
-    The interaction information is ``I(speaker; expert | phoneme) - I(speaker; expert)``, the same
-    with speaker and phoneme exchanged (McGill, "Multivariate information transmission", 1954).
+    The interaction information is ``I(speaker; expert | phoneme) - I(speaker; expert)``, symmetric
+    in speaker and phoneme (McGill, "Multivariate information transmission", 1954).
     Positive: speakers route the same phoneme differently, in ways that differ from phoneme to
     phoneme. Negative: speaker and phoneme are redundant.
 
     Args:
-        mass: Shape (utterances, phonemes, experts).
+        mass: Masses, shape (utterances, phonemes, experts).
         speaker: Index of each utterance's speaker, shape (utterances,).
-        draws: Permutations.
-        random: Their source.
+        draws: Number of permutations.
+        random: Random generator.
     """
     flat = mass.reshape(len(mass), -1)
     deals = _Deals(speaker)
@@ -196,7 +196,7 @@ def _beyond_tests(
     observed = np.array(statistics(deals.observed))
     null = np.array([statistics(deals.draw(random)) for _ in range(draws)])
     names = [("speaker_beyond_phonemes", None, "bits"), ("interaction", None, "bits")]
-    # With one phoneme there is nothing to interact.
+    # With one phoneme there is no interaction.
     number = min(mass.shape[1], 2)
     return _compare(names[:number], observed[:number], null[:, :number])
 
@@ -204,17 +204,17 @@ def _beyond_tests(
 def _phoneme_test(
     mass: Masses, rows: Counts, speaker: Counts, draws: int, random: np.random.Generator
 ) -> list[SignificanceTest]:
-    """Information about the phoneme.
+    """Mutual information with the phoneme.
 
     Args:
-        mass: Shape (utterances, phonemes, experts).
-        rows: Shape (utterances, phonemes).
+        mass: Masses, shape (utterances, phonemes, experts).
+        rows: Number of rows, shape (utterances, phonemes).
         speaker: Index of each utterance's speaker, shape (utterances,).
-        draws: Permutations.
-        random: Their source.
+        draws: Number of permutations.
+        random: Random generator.
     """
     utterance, phoneme = np.nonzero(rows)
-    # Phonemes change places in their utterance; a single one with those of its speaker.
+    # Phonemes are permuted within their utterance; single ones within their speaker.
     lone = ((rows > 0).sum(axis=1) == 1)[utterance]
     group = np.where(lone, len(rows) + speaker[utterance], utterance)
     arranged = np.argsort(group, kind="stable")
@@ -227,18 +227,18 @@ def _phoneme_test(
     weight = count[by_phoneme].astype(np.float32)
 
     def statistic(source: Counts) -> float:
-        """Of phonemes whose mean weights are taken from the pairs named by ``source``."""
+        """The statistic if the mean weights of pairs are taken from the pairs ``source``."""
         into = csr_array((weight, source[by_phoneme], ends), shape=(len(ends) - 1, len(mean)))
         return mutual_information(into @ mean)
 
-    # Sorting numbers is several times as fast as argsort, so each carries its index: group,
-    # then a random number, then index.
+    # Sorting is several times as fast as argsort, so each number is composed of the group, a
+    # random number and the index.
     index_bits = len(mean).bit_length()
     random_bits = 62 - index_bits - int(group.max()).bit_length()
     keys = (group << (index_bits + random_bits)) + np.arange(len(mean))
 
     def shuffled() -> Counts:
-        """Every pair's index, in random order inside its group."""
+        """Indices of the pairs in random order within their groups."""
         chance = random.integers(2**random_bits, size=len(keys))
         ordered: Counts = np.sort(keys + (chance << index_bits)) & (2**index_bits - 1)
         return ordered
@@ -250,9 +250,9 @@ def _phoneme_test(
 
 
 class _Deals:
-    """Ways to deal utterances to speakers, each as a sparse one-hot matrix (speakers, utterances).
+    """Random assignments of utterances to speakers as one-hot matrices (speakers, utterances).
 
-    Every speaker gets as many utterances as it has, so only the columns change between draws.
+    The number of utterances of each speaker is fixed, so only the columns change between draws.
     """
 
     def __init__(self, speaker: Counts) -> None:
@@ -263,7 +263,7 @@ class _Deals:
         self.observed = self._deal(np.argsort(speaker, kind="stable"))
 
     def draw(self, random: np.random.Generator) -> csr_array:
-        """Utterances dealt at random."""
+        """Draws a random assignment."""
         return self._deal(random.permutation(len(self._ones)))
 
     def _deal(self, order: Counts) -> csr_array:
@@ -272,7 +272,7 @@ class _Deals:
 
 
 def _affordable(draws: int, added: int, logged: int) -> int:
-    """Draws that stay within the work that a test may take."""
+    """The number of draws within the computation limit of a test."""
     return min(draws, max(_LEAST_DRAWS, int(_WORK // (added + _LOGARITHM * logged))))
 
 
@@ -281,7 +281,7 @@ def _compare(
     observed: Floats,
     null: NDArray[np.float64],
 ) -> list[SignificanceTest]:
-    """Tests of several statistics from the same draws, null of shape (draws, statistics)."""
+    """Tests of statistics from the same draws, with ``null`` of shape (draws, statistics)."""
     chance = null.mean(axis=0)
     p = (1 + (null >= observed - _TIE).sum(axis=0)) / (1 + len(null))
     return [

@@ -1,4 +1,4 @@
-"""Intervals, clusters and significance of the means of a report, and what they are made of.
+"""Intervals, clusters, tests and decompositions of the mean weights of a report.
 
 Legend: U utterances, P phonemes, E experts, S speakers.
 """
@@ -18,38 +18,39 @@ from phoneme_moe.report.routing_sums import Counts, Floats, Masses, RoutingSums
 from phoneme_moe.report.significance import SignificanceTest, by_name, significance_tests
 from phoneme_moe.report.statistics import RoutingReport, summarize
 
-#: Probability that the mean of a speaker's next utterances lies in its interval.
+#: Coverage of the intervals of mean weights.
 CONFIDENCE = 0.95
-#: Utterances whose range misses the truth in more than one case of a hundred: 2 / 2^n > 0.01.
+#: Number of utterances up to which their range misses the median too often: 2 / 2^n > 0.01.
 _FEW = 8
-#: Utterances drawn at once for the bootstrap, over all draws.
+#: Limit of utterances resampled at once in the bootstrap, over all draws.
 _DRAWN_AT_ONCE = 2**22
-#: Of more speakers the leaves stay as the linkage has them: the best order takes cubic time.
+#: Maximum number of speakers for optimal leaf ordering, which takes cubic time.
 _MOST_ORDERED = 500
-#: Nats; mean weights of less entropy are one expert's (effective number 1.01), and mix nothing.
+#: Entropy in nats below which mean weights count as a single expert (effective number 1.01).
 _CERTAIN = 0.01
 
 
 @dataclass(frozen=True, eq=False)
 class Specialisation:
-    """What ``RoutingReport`` does not hold; lists of speakers run parallel to its speakers.
+    """Statistics beyond ``RoutingReport``; lists of speakers have its order.
 
     Attributes:
         weight_intervals: 95 % interval of every mean weight, shape (speakers, experts, 2), from
-            resampled utterances; 0 to 1 for a speaker with one utterance, where nothing is known.
+            resampled utterances; 0 to 1 for a speaker with a single utterance.
         adjusted_weights: Mean weights with every speaker reweighted to the same phoneme mix, shape
-            (speakers, experts); None where no phoneme occurs for all.
-        adjusted_phonemes: Names of the phonemes in that mix; None where there is none.
-        clustering: None for one speaker or one expert.
-        mixing: For each speaker the part of the spread of its mean weights that is there inside
-            one row already, 0 (switching) to 1 (a steady blend); None where there is no spread.
+            (speakers, experts); None if no phoneme occurs for all.
+        adjusted_phonemes: Names of the phonemes in that mix; None if there is none.
+        clustering: Clustering of the speakers; None for one speaker or one expert.
+        mixing: Each speaker's entropy within rows as a fraction of that of its mean weights, from 0
+            (switching) to 1 (a constant mixture); None if a single expert has all the weight.
         credit: Mean credit of each expert in each speaker's rows with a phoneme, shape (speakers,
-            experts); NaN for a speaker without such rows. None where experts have no posteriors,
-            or no speaker has such rows.
+            experts); NaN for a speaker without such rows. None if experts have no posteriors or
+            no speaker has such rows.
         tests: Permutation tests.
-        edges: Steady rows and first or last rows of a phoneme; None unless there are both.
-        correctness: Rows whose phoneme has the highest posterior, and the others; None unless there
+        edges: Mean weights of steady rows and of first or last rows of a phoneme; None unless there
             are both.
+        correctness: Mean weights of rows whose phoneme has the highest posterior, and of the
+            others; None unless there are both.
     """
 
     weight_intervals: Floats
@@ -64,12 +65,12 @@ class Specialisation:
 
 
 def specialise(sums: RoutingSums, *, draws: int = 999, seed: int = 0) -> Specialisation:
-    """Computes all of it.
+    """Computes the specialisation of experts.
 
     Args:
         sums: The routing of a split.
-        draws: Bootstrap samples, and permutations of each test.
-        seed: Of both.
+        draws: Number of bootstrap samples, and of permutations per test.
+        seed: Random seed of both.
     """
     report = summarize(sums)
     edges = _mean_weights(sums.edge_rows, sums.edge_mass)
@@ -89,12 +90,13 @@ def specialise(sums: RoutingSums, *, draws: int = 999, seed: int = 0) -> Special
 
 
 def _intervals(sums: RoutingSums, draws: int, random: np.random.Generator) -> Floats:
-    """Bootstrap over the utterances of each speaker, shape (speakers, experts, 2).
+    """Bootstrap intervals over the utterances of each speaker, shape (speakers, experts, 2).
 
-    Percentiles of the means of redrawn utterances, taken further out as for Student's t, without
-    which few utterances give intervals too short (Hesterberg, "What teachers should know about the
-    bootstrap", The American Statistician 2015). Percentiles never leave the range of what was seen,
-    so very few utterances get the mean and Student's t times the spread of the redrawn means.
+    Percentiles of bootstrap means, widened as for Student's t, since otherwise few utterances give
+    intervals that are too narrow (Hesterberg, "What teachers should know about the bootstrap", The
+    American Statistician 2015). Percentiles stay within the observed range, so for very few
+    utterances the interval is the mean plus or minus Student's t times the standard deviation of
+    bootstrap means.
     """
     order = by_name(sums)
     mass = sums.mass.sum(axis=1)
@@ -107,7 +109,7 @@ def _intervals(sums: RoutingSums, draws: int, random: np.random.Generator) -> Fl
         if number == 1:
             interval[:] = 0, 1
             continue
-        # The row count is summed as one more expert.
+        # The number of rows is summed like an additional expert.
         totals = np.column_stack([mass[utterances], rows[utterances]]).astype(np.float64)
         means = np.empty((draws, len(sums.experts)))
         step = max(1, _DRAWN_AT_ONCE // number)
@@ -143,7 +145,7 @@ def _cluster(weights: Floats) -> Clustering | None:
     if len(weights) <= _MOST_ORDERED:
         tree = optimal_leaf_ordering(tree, distances)
     speakers = leaves_list(tree)
-    # The squares pull an expert to its heaviest users.
+    # Squares give more weight to the speakers that use the expert most.
     pull = weights[speakers] ** 2
     used = pull.sum(axis=0)
     place = np.full(len(used), np.inf)
@@ -156,7 +158,7 @@ def _cluster(weights: Floats) -> Clustering | None:
 
 
 def _mixing(report: RoutingReport) -> tuple[float | None, ...]:
-    """Mean entropy of the rows as a part of the entropy of the mean weights."""
+    """Mean entropy of the rows as a fraction of the entropy of the mean weights."""
     inside, total = np.log(report.effective_per_row), np.log(report.effective_experts)
     return tuple(
         min(float(one / all_rows), 1.0) if all_rows > _CERTAIN else None
@@ -165,7 +167,7 @@ def _mixing(report: RoutingReport) -> tuple[float | None, ...]:
 
 
 def _credit(sums: RoutingSums) -> Floats | None:
-    """Mean credit per speaker over its rows with a phoneme, shape (speakers, experts)."""
+    """Mean credit of each speaker over rows with a phoneme, shape (speakers, experts)."""
     rows = sums.sum_by_speaker(sums.rows[:, 1:].sum(axis=1))
     if sums.credit is None or not rows.any():
         return None

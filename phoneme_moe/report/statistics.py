@@ -1,6 +1,6 @@
-"""Means, counts and effective numbers of routing weights: which expert serves which speaker.
+"""Means and counts of routing weights, effective numbers of experts, experts by speaker.
 
-S speakers, E experts, P phonemes. A row is what was routed: a frame, or a token of a sparse layer.
+Legend: S speakers, E experts, P phonemes. A row is a routed frame or token.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from phoneme_moe.report.routing_sums import RoutingSums, sum_table
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 
-#: A speaker none of whose experts has this share of the weight is called a blend.
+#: A speaker is a blend if no expert has this share of the weight.
 MAIN_SHARE = 0.5
-#: A speaker borrows when another's expert weighs at least this many times its own expert.
+#: A speaker borrows if another expert has at least this many times the weight of its own.
 BORROW_RATIO = 2.0
 
 
@@ -28,32 +28,32 @@ BORROW_RATIO = 2.0
 class RoutingReport:
     """Mean routing weights per speaker, per phoneme and overall, with the counts behind them.
 
-    Only speakers and phonemes with rows are in it: a mean of nothing is not a number.
-    Weights are means over rows, in 0..1, and sum to 1 over the experts.
+    It contains only speakers and phonemes with rows. Weights are means over rows, 0..1, and sum to
+    1 over the experts.
 
     Attributes:
-        unit: What one row is: ``frame`` or ``token`` in speech.
+        unit: Noun for a row: ``frame`` or ``token`` in speech.
         experts: Names of the E experts.
         speakers: Names of the S speakers, sorted.
         phonemes: Names of the P phonemes that occur, in the order of the routing.
-        num_utterances: Utterances with rows.
+        num_utterances: Number of utterances with rows.
         weights: Mean weight of each expert for each speaker, shape (speakers, experts).
-        rows: Rows behind each speaker, shape (speakers,).
-        utterances: Utterances behind each speaker, shape (speakers,).
+        rows: Number of rows of each speaker, shape (speakers,).
+        utterances: Number of utterances of each speaker, shape (speakers,).
         effective_experts: Effective number of experts of each speaker's mean weights, 1..E,
             shape (speakers,).
-        effective_per_row: Effective number of experts inside one row, 1..E, as the geometric
-            mean over the speaker's rows, shape (speakers,). Never above ``effective_experts``;
-            their quotient is how much the speaker switches experts from row to row.
+        effective_per_row: Effective number of experts within one row, 1..E, as the geometric mean
+            over the speaker's rows, shape (speakers,). Never above ``effective_experts``; the ratio
+            measures switching between rows.
         load: Mean weight of each expert over all rows, shape (experts,).
         phoneme_weights: Mean weights for each phoneme, shape (phonemes, experts).
-        phoneme_rows: Rows behind each phoneme, shape (phonemes,). Rows without a phoneme
-            (silence, CTC blank) count for speakers only.
-        phoneme_utterances: Utterances in which each phoneme occurs, shape (phonemes,).
-        speaker_phoneme_weights: Mean weights, shape (speakers, phonemes, experts); NaN where the
-            speaker never says the phoneme.
-        speaker_phoneme_rows: Rows behind them, shape (speakers, phonemes).
-        label_name: What the speakers are, if the routing is not of speech: ``digit``.
+        phoneme_rows: Number of rows of each phoneme, shape (phonemes,). Rows without a phoneme
+            (silence, CTC blank) count only for speakers.
+        phoneme_utterances: Number of utterances in which each phoneme occurs, shape (phonemes,).
+        speaker_phoneme_weights: Mean weights, shape (speakers, phonemes, experts); NaN for a
+            phoneme that does not occur for the speaker.
+        speaker_phoneme_rows: Number of rows, shape (speakers, phonemes).
+        label_name: Noun for the labels if they are not speakers, such as ``digit``.
     """
 
     unit: str
@@ -76,18 +76,18 @@ class RoutingReport:
 
     @property
     def most_used(self) -> tuple[int, ...]:
-        """Index of each speaker's most used expert (the first of equals)."""
+        """Index of each speaker's most used expert (the first if tied)."""
         return tuple(self.weights.argmax(axis=1).tolist())
 
     @property
     def own_expert(self) -> tuple[int | None, ...]:
-        """Index of the expert that bears each speaker's name; None where none does."""
+        """Index of each speaker's own expert (of the same name), or None."""
         index = {name: i for i, name in enumerate(self.experts)}
         return tuple(index.get(name) for name in self.speakers)
 
     @property
     def own_share(self) -> tuple[float | None, ...]:
-        """Weight of each speaker's own expert, 0..1; None where no expert bears its name."""
+        """Weight of each speaker's own expert, 0..1, or None."""
         return tuple(
             None if expert is None else float(self.weights[i, expert])
             for i, expert in enumerate(self.own_expert)
@@ -95,11 +95,11 @@ class RoutingReport:
 
     @property
     def borrowed_from(self) -> tuple[int | None, ...]:
-        """Index of the expert each speaker borrows; None for a speaker that does not borrow.
+        """Index of the expert that each speaker borrows, or None.
 
-        A speaker borrows when it has an expert of its own and its most used expert is another
-        one, with at least ``BORROW_RATIO`` times the weight. Hampshire and Waibel observed it in
-        1989: their network recognised speaker MHT without the module trained on MHT.
+        A speaker borrows if its most used expert is not its own and has at least ``BORROW_RATIO``
+        times the weight of its own. Hampshire and Waibel observed this in 1989: their network
+        recognised speaker MHT without the module trained on MHT.
         """
         return tuple(
             best
@@ -112,12 +112,12 @@ class RoutingReport:
 
     @property
     def blended(self) -> tuple[bool, ...]:
-        """Whether no single expert has ``MAIN_SHARE`` of each speaker's weight."""
+        """For each speaker, whether no expert has ``MAIN_SHARE`` of the weight."""
         return tuple((self.weights.max(axis=1) < MAIN_SHARE).tolist())
 
     @property
     def users(self) -> tuple[tuple[int, ...], ...]:
-        """For each expert, the speakers whose most used expert it is, heaviest user first."""
+        """For each expert, the speakers whose most used expert it is, largest weight first."""
         most_used = np.array(self.most_used)
         by_weight = np.argsort(-self.weights.max(axis=1), kind="stable")
         return tuple(
@@ -136,12 +136,12 @@ class RoutingReport:
         )
 
     def select(self, speakers: Sequence[int]) -> RoutingReport:
-        """The same report about some of the speakers; load and phonemes stay those of all.
+        """The report for some of the speakers; load and phonemes remain those of all.
 
-        Dead experts are those of the whole report, not of a part of it.
+        Dead experts are those of the whole report.
 
         Args:
-            speakers: Indices of the speakers to keep, in the order to show them.
+            speakers: Indices of the speakers to keep, in display order.
         """
         chosen = np.asarray(speakers, dtype=np.int64)
         return replace(
@@ -157,7 +157,7 @@ class RoutingReport:
         )
 
     def most_blended(self, limit: int) -> list[int]:
-        """Indices of the ``limit`` speakers with most effective experts, in the report's order."""
+        """Indices of the ``limit`` speakers with the most effective experts, in report order."""
         order = np.argsort(-self.effective_experts, kind="stable")
         return sorted(order[:limit].tolist())
 
@@ -169,10 +169,10 @@ def effective_number(weights: Floats) -> Floats:
     Jost, "Entropy and diversity", Oikos 2006).
 
     Args:
-        weights: Weights of the experts, shape (..., experts), in 0..1, sum 1.
+        weights: Weights of the experts, 0..1, shape (..., experts); sum to 1.
 
     Returns:
-        Shape (...), from 1 (one expert) to E (all alike).
+        Effective numbers, shape (...), from 1 (one expert) to E (equal weights).
     """
     # Weights that sum to 1 + 1e-7 in float32 would give slightly less than one expert.
     number: Floats = np.exp(np.maximum(_entropy_terms(weights).sum(axis=-1), 0.0))
@@ -183,11 +183,11 @@ def summarize(routing: RoutingTable | RoutingSums, *, unit: str = "frame") -> Ro
     """The statistics of a split's routing: means of weights, counts, effective numbers.
 
     Args:
-        routing: Row by row or summed; a speaker or phoneme without rows is left out.
-        unit: What one row is.
+        routing: Routing by row or summed; speakers and phonemes without rows are omitted.
+        unit: Noun for a row.
 
     Returns:
-        The report, every mean in float64, speakers sorted by name.
+        The report with means in float64 and speakers sorted by name.
 
     Raises:
         InputError: The table has no rows.
@@ -205,7 +205,7 @@ def summarize(routing: RoutingTable | RoutingSums, *, unit: str = "frame") -> Ro
 
     weights = sums.sum(axis=1) / speaker_rows[:, None]
     row_entropy = totals.sum_by_speaker(totals.entropy)
-    # An utterance of two speakers is two in the sums, with one name.
+    # In the sums, an utterance with two speakers occurs twice under one name.
     name = np.unique(np.array(totals.utterances), return_inverse=True)[1]
     spoken, phoneme = np.nonzero(totals.rows[:, 1:])
     return RoutingReport(
@@ -235,7 +235,7 @@ def _entropy_terms(weights: Floats) -> Floats:
 
 
 def _distinct(group: Counts, utterance: Counts, num_groups: int) -> Counts:
-    """How many different utterances occur in each group, shape (groups,)."""
+    """Number of distinct utterances in each group, shape (groups,)."""
     span = int(utterance.max(initial=0)) + 1
     pairs = np.sort(group * span + utterance)
     return np.bincount(pairs[np.diff(pairs, prepend=-1) > 0] // span, minlength=num_groups)

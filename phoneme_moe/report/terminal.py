@@ -1,4 +1,4 @@
-"""The report in a terminal: speakers by experts, in 80 columns."""
+"""The report as a table for the terminal: speakers by experts, in 80 columns."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from rich.text import Text
 from phoneme_moe.report.number_format import in_percent, number, percent
 from phoneme_moe.report.statistics import Floats, RoutingReport, effective_number
 
-#: More speakers than this are cut to those with most effective experts.
+#: Maximum number of speakers; beyond it, those with the most effective experts are shown.
 _MOST_SPEAKERS, _SHOWN_SPEAKERS = 40, 20
-#: Experts named per speaker where not all fit side by side.
+#: Number of experts named per speaker if not all fit side by side.
 _TOP = 3
 _OWN = "*"
 _BEST = "bold reverse"
 
 
 def routing_table_text(report: RoutingReport, width: int = 80) -> RenderableType:
-    """The weights as a table for the terminal, in per cent.
+    """Formats the weights in per cent as a table for the terminal.
 
-    Every expert gets a column where they all fit; otherwise each speaker's three heaviest experts
-    are named. Marks are ASCII (``*`` for the speaker's own expert), colour only repeats what
-    numbers say.
+    Every expert has a column if all fit; otherwise each speaker's three experts with the greatest
+    weights are named. Marks are ASCII (``*`` for the speaker's own expert), and colour is
+    redundant.
 
     Args:
         report: The statistics.
-        width: Columns of the terminal.
+        width: Width of the terminal in columns.
 
     Returns:
-        Something ``rich`` prints.
+        A ``rich`` renderable.
     """
     label = report.label_name
     if len(report.experts) == 1:
@@ -46,7 +46,7 @@ def routing_table_text(report: RoutingReport, width: int = 80) -> RenderableType
         shown = report.select(report.most_blended(_SHOWN_SPEAKERS))
         median = number(float(np.median(report.effective_experts)), 1)
         notes.append(
-            f"{_SHOWN_SPEAKERS} of {total:,} {label}s: those with most effective experts "
+            f"{_SHOWN_SPEAKERS} of {total:,} {label}s: those with the most effective experts "
             f"(median of all: {median})."
         )
     table = _all_experts(shown) if _width_of(shown) <= width else _top_experts(shown)
@@ -85,7 +85,7 @@ def _top_experts(report: RoutingReport) -> Table:
 def _table(
     report: RoutingReport, headings: Sequence[str], justify: Literal["left", "right"]
 ) -> Table:
-    """Columns of the speaker, of weights, and of what follows from them."""
+    """A table with columns of the speaker, weights and summary values."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     table.add_column(report.label_name, overflow="fold", vertical="bottom")
     for heading in headings:
@@ -104,7 +104,7 @@ def _has_own(report: RoutingReport) -> bool:
 
 
 def _number_cells(weights: Floats, own_expert: int | None) -> list[Text]:
-    """One number per expert; a blank instead of a mark keeps the digits in line."""
+    """One number per expert, with a blank instead of a mark for alignment."""
     best = int(weights.argmax())
     return [
         Text(in_percent(weight, 0), _BEST if expert == best else "")
@@ -116,7 +116,7 @@ def _number_cells(weights: Floats, own_expert: int | None) -> list[Text]:
 def _named_cells(
     report: RoutingReport, weights: Floats, own_expert: int | None, top: int
 ) -> list[Text]:
-    """The heaviest experts by name; weights that round to nothing stay unnamed."""
+    """The experts with the greatest weights by name, except those that round to 0."""
     heaviest = np.argsort(-weights, kind="stable")[:top]
     return [
         Text(f"{report.experts[expert]}{_OWN if expert == own_expert else ''} ")
@@ -140,7 +140,7 @@ def _overall_cells(report: RoutingReport) -> list[Text]:
 
 
 def _width_of(report: RoutingReport) -> int:
-    """Columns the table with every expert needs, each with one blank after it."""
+    """Width of the table with all experts, with one blank after each column."""
     names = max(cell_len(name) for name in (report.label_name, *report.speakers))
     experts = sum(max(cell_len(name), 4) + 1 for name in report.experts)
     summary = sum(len(heading.splitlines()[-1]) + 1 for heading in _summary_headings(report))

@@ -1,4 +1,4 @@
-"""A few utterances in time: waveform, spectrogram, reference, hypothesis and routing.
+"""Selected utterances over time: waveform, spectrogram, phonemes and routing.
 
 Legend: T rows (frames), E experts.
 """
@@ -25,32 +25,32 @@ from phoneme_moe.report.document import Envelope, Segment, Spectrogram, Utteranc
 from phoneme_moe.report.statistics import Floats
 
 Reason = Literal["typical", "uncertain", "worst", "asked"]
-"""Why an utterance is shown; ``asked``: its name was given."""
+"""Reason why an utterance is shown; ``asked``: requested by name."""
 
 OF_A_KIND = 2
-"""Utterances shown for each reason."""
+"""Number of utterances shown for each reason."""
 
 POINTS = 800
-"""Points of a waveform's outline."""
+"""Number of points of a waveform's outline."""
 
 LONGEST_SECONDS = 30.0
-"""Longer utterances are shown only by name."""
+"""Longest utterance in seconds that is selected automatically."""
 
 QUIETEST_DB = 60.0
-"""Below its loudest point a spectrogram is white."""
+"""Dynamic range of the spectrogram below its maximum."""
 
 
 @dataclass(frozen=True)
 class UtteranceSummary:
-    """What is kept of every utterance, to choose from.
+    """Summary of an utterance, kept for selection.
 
     Attributes:
-        utterance: Its identifier.
+        utterance: Identifier of the utterance.
         speaker: Its speaker.
-        seconds: Its length.
+        seconds: Duration in seconds.
         weights: Mean weight of each expert, shape (experts,).
-        entropy: Mean entropy of the rows' weights, bits.
-        error_rate: Errors over phonemes; None without any.
+        entropy: Mean entropy of the rows' weights in bits.
+        error_rate: Errors over phonemes; None without phonemes.
     """
 
     utterance: str
@@ -62,7 +62,7 @@ class UtteranceSummary:
 
 
 def summarize_utterance(observation: Observation) -> UtteranceSummary:
-    """Cuts an observation down to what choosing needs."""
+    """Summarises an observation for the selection of utterances."""
     weights, score = observation.routing.weights, observation.score
     return UtteranceSummary(
         observation.example.utterance,
@@ -77,14 +77,14 @@ def summarize_utterance(observation: Observation) -> UtteranceSummary:
 def choose_utterances(
     utterances: Sequence[UtteranceSummary], requested: Sequence[str] = ()
 ) -> list[tuple[str, Reason]]:
-    """Utterances worth looking at, with the reason.
+    """Selects utterances to show, with the reason.
 
-    Typical ones are nearest to their speaker's mean weights, uncertain ones have the greatest
-    entropy, the worst the greatest error rate; of different speakers where there are several.
+    Typical utterances are nearest to their speaker's mean weights, uncertain ones have the greatest
+    entropy, the worst the greatest error rate; different speakers are preferred.
 
     Args:
-        utterances: Of a split; at least one.
-        requested: Identifiers of others to show.
+        utterances: Utterances of a split, at least one.
+        requested: Identifiers of additional utterances to show.
 
     Returns:
         Identifier and reason, each utterance once, those requested (``asked``) first.
@@ -95,7 +95,9 @@ def choose_utterances(
     known = [summary.utterance for summary in utterances]
     for name in requested:
         if name not in known:
-            raise ArgumentError("utterance", f"no utterance {name!r} here{suggest(name, known)}")
+            raise ArgumentError(
+                "utterance", f"no utterance {name!r} in the split{suggest(name, known)}"
+            )
     short = [summary for summary in utterances if 0 < summary.seconds <= LONGEST_SECONDS] or list(
         utterances
     )
@@ -109,7 +111,7 @@ def choose_utterances(
 def _rankings(
     utterances: Sequence[UtteranceSummary],
 ) -> list[tuple[Reason, list[UtteranceSummary]]]:
-    """The utterances by each reason, the best example first."""
+    """The utterances ranked by each reason, best first."""
     by_speaker: dict[str, list[Floats]] = {}
     for summary in utterances:
         by_speaker.setdefault(summary.speaker, []).append(summary.weights)
@@ -137,7 +139,7 @@ def _rankings(
 def _first_of(
     ranking: Sequence[UtteranceSummary], shown: Collection[str], different_speakers: bool
 ) -> list[str]:
-    """The first few that are not shown yet."""
+    """The first few that are not yet shown."""
     picked: dict[str, str] = {}
     for summary in ranking:
         repeated = different_speakers and summary.speaker in picked.values()
@@ -150,13 +152,13 @@ def _first_of(
 def view(
     recognizer: Recognizer, observation: Observation, waveform: Waveform, reason: Reason
 ) -> UtteranceView:
-    """One utterance, ready to be drawn.
+    """Prepares one utterance for drawing.
 
     Args:
         recognizer: The model.
-        observation: How the model processed the utterance.
-        waveform: At the model's sample rate.
-        reason: Why it is shown.
+        observation: Routing, hypothesis and phonemes of the utterance.
+        waveform: Waveform at the model's sample rate.
+        reason: Reason why it is shown.
     """
     example, routing, score = observation.example, observation.routing, observation.score
     rate = recognizer.log_mel.sample_rate
@@ -172,7 +174,7 @@ def view(
     )
     log_posteriors = recognition.log_posteriors[0, : len(routing.weights)].cpu()
     seconds = len(waveform) / rate
-    # A token is one row, however long it is.
+    # A token is one row, whatever its length.
     step = seconds if recognizer.task.kind == "classify" else routing.frame_seconds
     reference = example.spans or _runs(observation.spoken, example.phonemes, step)
     recognized = replace(example, phonemes=observation.hypothesis, spans=())
@@ -201,7 +203,7 @@ def entropy_bits(weights: NDArray[np.float32]) -> Floats:
 
 
 def audio_file(waveform: Waveform, rate: int) -> bytes:
-    """The waveform as an Ogg Opus file in memory, which browsers play; Opus has 48 kHz."""
+    """The waveform as an Ogg Opus file in memory, resampled to 48 kHz."""
     from phoneme_moe.features.audio import resample
 
     loudest = float(np.abs(waveform).max(initial=0.0))
@@ -212,7 +214,7 @@ def audio_file(waveform: Waveform, rate: int) -> bytes:
 
 
 def _expert_of_speaker(recognizer: Recognizer, speaker: str) -> torch.Tensor | None:
-    """The speaker's expert, where the gate is the speaker's identity."""
+    """Index of the speaker's expert if the gate takes the speaker's identity, else None."""
     if not recognizer.gate_is_speaker:
         return None
     return torch.tensor([recognizer.expert_names.index(speaker)])
@@ -221,7 +223,7 @@ def _expert_of_speaker(recognizer: Recognizer, speaker: str) -> torch.Tensor | N
 def _runs(
     numbers: NDArray[np.int64], phonemes: Sequence[str], step: float
 ) -> list[tuple[str, float, float]]:
-    """Rows of the same phoneme one after the other, as times in seconds."""
+    """Runs of rows with the same phoneme, as times in seconds."""
     first = np.flatnonzero(np.diff(numbers, prepend=-2))
     last = np.append(first[1:], len(numbers))
     return [
@@ -240,7 +242,7 @@ def _segments(spans: Sequence[tuple[str, float, float]], seconds: float) -> list
 
 
 def _envelope(waveform: Waveform, rate: int) -> Envelope:
-    """Lowest and highest sample of each of at most so many pieces."""
+    """Lowest and highest sample of each piece of the waveform."""
     piece = max(1, -(-len(waveform) // POINTS))
     padded = np.pad(waveform, (0, -len(waveform) % piece), mode="edge").reshape(-1, piece)
     loudest = float(max(np.abs(padded).max(initial=0.0), 1e-9))
@@ -252,7 +254,7 @@ def _envelope(waveform: Waveform, rate: int) -> Envelope:
 
 
 def _spectrogram(recognizer: Recognizer, waveform: torch.Tensor) -> Spectrogram:
-    """Mel bands as the model has them, in steps of 1/255 of the range shown."""
+    """The model's mel bands in steps of 1/255 of the dynamic range."""
     power = recognizer.log_mel.mel_energies(waveform.to(recognizer.device))[0].cpu().numpy()
     decibels = 10 * np.log10(np.maximum(power, 1e-12)).T  # (bands, columns)
     shown = (decibels - decibels.max() + QUIETEST_DB) / QUIETEST_DB

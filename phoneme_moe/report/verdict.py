@@ -1,4 +1,4 @@
-"""A report in sentences: which experts serve whom, which are unused, and what routing is worth."""
+"""The verdict of a report in sentences: main experts, dead experts, information, ablation."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from phoneme_moe.report.statistics import MAIN_SHARE, RoutingReport, effective_n
 if TYPE_CHECKING:
     from phoneme_moe.report.document import Contribution, PermutationTest, RoutingDocument
 
-#: Experts named as parts of a blend, and the least weight worth a name.
+#: Number of experts named as parts of a blend, and the smallest weight named.
 _PARTS, _PART = 3, 0.1
 _WORDS = ("One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
 
 
 def verdict(report: RoutingReport, document: RoutingDocument | None = None) -> list[str]:
-    """The numbers in sentences, the most telling first.
+    """Summarises the report in sentences, the most important first.
 
     Args:
-        report: The means of all speakers, or of other labels (``RoutingTable.label_name``).
-        document: The rest of the report: tests and ablations.
+        report: Statistics of all speakers, or of other labels (``RoutingTable.label_name``).
+        document: The report's document, for tests and ablations.
 
     Returns:
         One to eight sentences.
@@ -53,7 +53,7 @@ def verdict(report: RoutingReport, document: RoutingDocument | None = None) -> l
 
 
 def _served_by_own(report: RoutingReport) -> str:
-    """Speakers served by the expert that bears their name."""
+    """Speakers served mainly by their own experts."""
     label = report.label_name
     if all(share is None for share in report.own_share):
         return f"Experts are not named after {label}s." if label == "speaker" else ""
@@ -74,7 +74,7 @@ def _served_by_own(report: RoutingReport) -> str:
 
 
 def _served_by_others(report: RoutingReport) -> str:
-    """Speakers that have an expert of their own and do not use it."""
+    """Speakers with an own expert that are served mainly by others."""
     cases = [
         f"{_label(report, i)} to {_parts(report, i, without=report.own_expert[i])} "
         f"(own expert: {percent(report.own_share[i] or 0.0)})"
@@ -86,7 +86,7 @@ def _served_by_others(report: RoutingReport) -> str:
 
 
 def _blends(report: RoutingReport) -> str:
-    """Blends that are not already among those routed to others."""
+    """Blends, except speakers already listed as routed to others."""
     cases = [
         f"{_label(report, i)} ({_parts(report, i)})"
         for i in range(len(report.speakers))
@@ -97,7 +97,7 @@ def _blends(report: RoutingReport) -> str:
 
 
 def _served_by_one(report: RoutingReport) -> str:
-    """Speakers without an expert of their own that are served mainly by one expert."""
+    """Speakers without an own expert that are served mainly by one expert."""
     cases = [
         f"{_label(report, i)} by {report.experts[report.most_used[i]]} "
         f"({percent(report.weights[i].max())})"
@@ -121,7 +121,7 @@ def _dead(report: RoutingReport) -> str:
 
 
 def _effective_numbers(report: RoutingReport) -> str:
-    """Whether the experts are mixed inside a row or alternate over the rows."""
+    """Effective number of experts over all rows and within a row."""
     label = report.label_name
     total = float(np.median(report.effective_experts))
     inside = float(np.median(report.effective_per_row))
@@ -134,14 +134,14 @@ def _effective_numbers(report: RoutingReport) -> str:
 
 
 def _information(document: RoutingDocument) -> str:
-    """Whether speakers differ, and by more than the phonemes that they happened to say."""
+    """Mutual information between routing and speaker, with and without phonemes."""
     tests = {test.name: test for test in document.tests if test.scope is None}
     speaker = tests.get("speaker_information")
     if speaker is None:
         return ""
     if not speaker.significant:
         return (
-            "Routing depends on the speaker no more than chance would: "
+            "Routing does not depend on the speaker more than by chance: "
             f"{_bits(speaker)} of mutual information above chance ({p_value(speaker.p)})."
         )
     text = (
@@ -163,7 +163,7 @@ def _bits(test: PermutationTest) -> str:
 
 
 def _ablations(report: RoutingReport, document: RoutingDocument) -> str:
-    """What routing, and each expert, is worth in errors."""
+    """Effect of the routing and of each expert on the error rate."""
     contribution = document.contribution
     if contribution.removal is None:
         return ""
@@ -189,7 +189,7 @@ def _ablations(report: RoutingReport, document: RoutingDocument) -> str:
 
 
 def _uniform(contribution: Contribution, layer: str | None) -> str:
-    """The error rate without a gate; the error rate as it is where that was not measured."""
+    """The error rate with uniform weights, or if not measured, as it is."""
     base, uniform = contribution.base_error_rate, contribution.uniform
     before = percent(base, 1)
     if uniform is None:
@@ -205,7 +205,7 @@ def _uniform(contribution: Contribution, layer: str | None) -> str:
 
 
 def _counted(report: RoutingReport, claim: str, cases: Sequence[str]) -> str:
-    """A claim about so many speakers, with the first few; nothing without a case."""
+    """A claim about a number of speakers, naming the first few; empty without cases."""
     if not cases:
         return ""
     limit = 4 if len(cases) <= 4 else 2
@@ -216,13 +216,13 @@ def _counted(report: RoutingReport, claim: str, cases: Sequence[str]) -> str:
 
 
 def _label(report: RoutingReport, index: int) -> str:
-    """``ann``; ``digit 7``, as what is no speaker's name needs a noun."""
+    """``ann`` for a speaker; with the noun for other labels, such as ``digit 7``."""
     name = report.speakers[index]
     return name if report.label_name == "speaker" else f"{report.label_name} {name}"
 
 
 def _parts(report: RoutingReport, speaker: int, without: int | None = None) -> str:
-    """The experts that serve one speaker, heaviest first: ``bob 74 % and ann 12 %``."""
+    """Experts of one speaker, greatest weight first: ``bob 74 % and ann 12 %``."""
     weights = report.weights[speaker]
     order = [expert for expert in np.argsort(-weights, kind="stable").tolist() if expert != without]
     parts = order[:1] + [expert for expert in order[1:_PARTS] if weights[expert] >= _PART]

@@ -60,7 +60,7 @@ def test_one_expert_and_refusals(odd_table: RoutingTable) -> None:
 
 def test_an_unknown_phoneme_is_named() -> None:
     document = typed_document(planted_table())
-    assert "Phonemes that the model does not have: z." in sentences(document, ("a", "z"))
+    assert "Phonemes unknown to the model: z." in sentences(document, ("a", "z"))
 
 
 def test_a_whole_report_misses_nothing_but_what_needs_a_model() -> None:

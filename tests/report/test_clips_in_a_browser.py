@@ -66,7 +66,7 @@ def test_clips_play_and_are_found(chromium: Any, recognized: Trained, tmp_path: 
         assert "playing" in shown.first.get_attribute("class")
         page.get_by_role("button", name="Stop").click()
         page.get_by_role("searchbox").fill("nothing-of-the-kind")
-        assert page.get_by_text("No clip fits the filter.").is_visible()
+        assert page.get_by_text("No clip matches the filter.").is_visible()
 
         assert complaints == []
         assert requests

@@ -189,7 +189,9 @@ def test_a_run_without_a_gate_is_compared_by_its_errors(
     pooled = fresh_run(tmp_path / "pooled", recipe, experts=["expert_0"])
     document = compared(recognized.run, pooled, tmp_path / "out")
     assert document["matching"] is document["agreement"] is document["routing_by_speaker"] is None
-    assert document["missing"] == ["No routing is compared: run B has no gate and no sparse layer."]
+    assert document["missing"] == [
+        "Routing is not compared: run B has no gate and no sparse layer."
+    ]
     assert document["error_rate"]["a"] == evaluate(recognized.run).total.error_rate
     assert all(one["first_a"] is None and one["columns"] for one in document["utterances"])
     assert len(printed(document)) <= 30
@@ -202,13 +204,13 @@ def test_other_phonemes_leave_the_routing_to_compare(
     document = compared(recognized.run, other, tmp_path / "out")
     assert document["error_rate"] is None
     assert document["missing"] == [
-        "No error rates are compared: the phoneme sets of the runs differ (A 4, B 3 phonemes)."
+        "Error rates are not compared: the phoneme sets of the runs differ (A 4, B 3 phonemes)."
     ]
     assert all(one["columns"] is None for one in document["utterances"])
     assert len(document["agreement"]["measures"]) == 3
     recipe = changed(recognize_recipe, model={"num_experts": 1, "gate": None})
     pooled = fresh_run(tmp_path / "pooled", recipe, ("a", "i", "m"), ["expert_0"])
-    with pytest.raises(InputError, match=r"phoneme sets differ \(1 only in .*nothing is left"):
+    with pytest.raises(InputError, match=r"phoneme sets differ \(1 only in .*there is nothing"):
         compare_runs(recognized.run, pooled, out=tmp_path / "none")
     assert not (tmp_path / "none").exists()
 
@@ -234,7 +236,7 @@ def test_what_cannot_be_compared_is_refused_by_name(
         compare_runs(run, other, out=tmp_path / "out")
     only = changed(recognize_recipe, corpus={"speakers": ["dan"]})
     other = fresh_run(tmp_path / "dan", only)
-    with pytest.raises(InputError, match="no speaker is meant for both"):
+    with pytest.raises(InputError, match="no speaker is usable by both"):
         compare_runs(run, other, out=tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["dan", "elsewhere"]
 
@@ -280,7 +282,7 @@ def test_large_comparisons_stay_small_on_the_page() -> None:
     table = random.random((64, 64)) / 64
     content = {
         "version": 1,
-        "title": "a against b",
+        "title": "a and b",
         "missing": [],
         **{
             run: {"name": run, "folder": run, "recipe": run, "layer": None, "experts": experts}

@@ -189,7 +189,7 @@ def test_tables_say_what_the_document_says(six: dict[str, Any], whole: Page) -> 
     assert [row[1] for row in removal] == [
         f"{100 * one['error_rate']:.1f}" for one in six["contribution"]["removal"]
     ]
-    cost = dict(whole.table("Size and work")[1:])
+    cost = dict(whole.table("Size and cost")[1:])
     assert cost["active parameters"] == f"{six['cost']['active_parameters']:,}"
 
 

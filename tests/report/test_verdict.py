@@ -103,7 +103,7 @@ def test_information_about_speakers_and_phonemes(
     assert "given the phoneme: no more than chance (p = 0.40);" in verdict(report, other)[-1]
     other = changed_test(document, "speaker_information", corrected=-0.1, **chance)
     assert verdict(report, other)[-1] == (
-        "Routing depends on the speaker no more than chance would: 0.00 bits of mutual "
+        "Routing does not depend on the speaker more than by chance: 0.00 bits of mutual "
         "information above chance (p = 0.40)."
     )
 

@@ -1,1 +1,1 @@
-"""Clips: the spoken phonemes behind a cell of the routing report, to listen to."""
+"""Clips: audio of the spoken phonemes behind a cell of the routing report."""

@@ -1,4 +1,4 @@
-"""Audio of clips, cut out of the corpus's recordings.
+"""Audio of clips, cut from the corpus's recordings.
 
 Legend: a waveform is a NumPy array of shape (samples,), amplitude -1..1.
 """
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from lhotse import CutSet
 
 FADE_SECONDS = 0.005
-"""At both ends, so that a cut does not click."""
+"""Duration of the fade at both ends, which avoids clicks."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,10 +31,10 @@ class ClipAudio:
     """Audio of a clip.
 
     Attributes:
-        waveform: The phoneme with its surroundings, faded at both ends.
-        sample_rate: Of the recording, in samples per second.
-        offset: Where the phoneme begins in it, in seconds.
-        length: How long the phoneme is, in seconds.
+        waveform: The phoneme with its context, faded at both ends.
+        sample_rate: Sample rate in Hz.
+        offset: Start of the phoneme in the waveform, in seconds.
+        length: Duration of the phoneme in seconds.
     """
 
     waveform: Waveform
@@ -44,19 +44,19 @@ class ClipAudio:
 
     @property
     def seconds(self) -> float:
-        """Length of the whole."""
+        """Duration of the waveform in seconds."""
         return len(self.waveform) / self.sample_rate
 
     def save(self, path: Path) -> None:
-        """Writes it as FLAC of 16 bits, which browsers play."""
-        # libsndfile's conversion has the scale 32767; with this one 16-bit recordings stay exact.
+        """Writes the audio as 16-bit FLAC, which browsers play."""
+        # libsndfile would scale by 32767; this scale preserves 16-bit recordings exactly.
         samples = np.rint(self.waveform * 32768).clip(-32768, 32767).astype(np.int16)
         soundfile.write(path, samples, self.sample_rate, format="FLAC", subtype="PCM_16")
 
     def envelope(self, columns: int) -> NDArray[np.float32]:
-        """Lowest and highest amplitude in each of some columns, shape (columns, 2), -1..1.
+        """Lowest and highest amplitude in each column of a plot, shape (columns, 2), -1..1.
 
-        Scaled to a peak of 1: the page shows shape, not level.
+        Normalised to a peak of 1, since the page shows the shape and not the level.
         """
         edges = np.linspace(0, len(self.waveform), columns + 1).astype(int)
         starts = np.minimum(edges[:-1], len(self.waveform) - 1)
@@ -68,11 +68,11 @@ class ClipAudio:
 
 
 def times_in_recordings(clips: Sequence[Clip], cuts: CutSet) -> list[Clip]:
-    """Clips of tokens with their times in the recording instead of in the token.
+    """Converts the times of token clips from the token to the recording.
 
     Args:
-        clips: Of tokens.
-        cuts: Of the corpus's split, with phoneme times.
+        clips: Clips of tokens.
+        cuts: Cuts of the corpus's split, with phoneme times.
     """
     utterances = {_of_token(clip)[0] for clip in clips}
     items = {
@@ -94,19 +94,19 @@ def _of_token(clip: Clip) -> tuple[str, int]:
 def cut_clips(
     clips: Sequence[Clip], cuts: CutSet, context: float, tokens: bool = False
 ) -> Iterator[tuple[int, ClipAudio]]:
-    """The audio of each clip; every recording is read once.
+    """Cuts the audio of each clip, reading every recording once.
 
     Args:
-        clips: With times in their recordings.
-        cuts: Of the corpus's split.
-        context: Audio before and after the phoneme, in seconds, where the recording has it.
+        clips: Clips with times in their recordings.
+        cuts: Cuts of the corpus's split.
+        context: Seconds of audio before and after the phoneme, as far as the recording has them.
         tokens: Whether the clips are tokens.
 
     Yields:
-        Number of the clip, from 0, and its audio; in no order.
+        Index of the clip and its audio, in no particular order.
 
     Raises:
-        InputError: A recording cannot be read any more.
+        InputError: A recording can no longer be read.
     """
     of_utterance: dict[str, list[int]] = defaultdict(list)
     for number, clip in enumerate(clips):
@@ -126,14 +126,14 @@ def cut_clips(
 def cut_audio(
     waveform: Waveform, sample_rate: int, start: float, end: float, context: float
 ) -> ClipAudio:
-    """A part of a recording with its surroundings.
+    """Cuts a part of a recording with its context.
 
     Args:
-        waveform: The recording.
-        sample_rate: Its samples per second.
-        start: Of the part, in seconds.
-        end: Likewise.
-        context: As in ``cut_clips``.
+        waveform: Waveform of the recording.
+        sample_rate: Sample rate in Hz.
+        start: Start of the part in seconds.
+        end: End of the part in seconds.
+        context: See ``cut_clips``.
     """
     first = max(0, round((start - context) * sample_rate))
     last = min(len(waveform), round((end + context) * sample_rate))

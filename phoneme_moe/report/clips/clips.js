@@ -1,4 +1,4 @@
-/* Plays the clips of the page, one by one or all, filters them, and moves with the arrow keys. */
+/* Plays the clips of the page, singly or all, filters them, and handles the arrow keys. */
 (() => {
   "use strict";
   const find = (what, where = document) => where.querySelector(what);
@@ -8,7 +8,7 @@
   let current = cards[0], playing = null, sequence = false, pause = 0;
 
   for (const hidden of document.querySelectorAll(".bar-of-tools, .keys, .play")) hidden.hidden = false;
-  // One card is in the tab order; the arrow keys go on from there.
+  // One card is in the tab order; the arrow keys move from there.
   const reachable = (card, yes) => card.querySelectorAll("button, a").forEach(it => { it.tabIndex = yes ? 0 : -1; });
   cards.forEach((card, i) => reachable(card, i === 0));
   const shown = () => cards.filter(card => !card.hidden);
@@ -54,7 +54,7 @@
     const those = shown(), next = those[those.indexOf(playing) + 1];
     if (!sequence || !next) { stop(); return; }
     pause = setTimeout(() => {
-      // The focus goes along where it is on a card, and stays where somebody is typing.
+      // The focus follows if it is on a card, but not while the user is typing.
       const focus = document.activeElement === find(".play", current);
       play(next);
       if (focus) find(".play", next).focus({ preventScroll: true });
@@ -133,7 +133,7 @@
     if (at.matches("input, select")) return;
     if (event.key === "/") { event.preventDefault(); filter.focus(); return; }
     if (event.key === " ") {
-      // A focused button answers to space by itself.
+      // A focused button already handles the space key.
       if (!at.matches("button, a")) { event.preventDefault(); toggle(current); }
       return;
     }

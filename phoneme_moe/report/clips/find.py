@@ -1,4 +1,4 @@
-"""The spoken phonemes behind a cell of the routing report, and an even sample of them.
+"""Search for the spoken phonemes behind a cell of the routing report, and sampling.
 
 A *clip* is one phoneme of one utterance: the rows (frames, or one token) in which it is spoken.
 
@@ -20,18 +20,18 @@ from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.report.collect.frame_phonemes import decoded_phonemes, phoneme_rows
 
 SEED = 0
-"""Of the sample where there are more clips than the limit."""
+"""Random seed of the sample if there are more clips than the limit."""
 
 
 @dataclass(frozen=True)
 class ClipQuery:
-    """Which clips are wanted; None stands for any.
+    """Criteria of a search for clips; None matches any.
 
     Attributes:
         speaker: The speaker.
         expert: The expert with the greatest mean weight over the phoneme's rows.
         phoneme: The phoneme spoken.
-        wrong: Only phonemes that the run recognises wrongly.
+        wrong: Whether to restrict the search to misrecognised phonemes.
     """
 
     speaker: str | None = None
@@ -54,14 +54,13 @@ class Clip:
     """One spoken phoneme.
 
     Attributes:
-        utterance: Identifier of its utterance; of a token, the utterance's and the token's number
-            with ``#`` between.
+        utterance: Identifier of its utterance; for a token, followed by ``#`` and its number.
         speaker: Its speaker.
         phoneme: The phoneme of the reference.
-        start: Where it begins, in seconds from the start of the utterance (of the token).
-        end: Where it ends, likewise.
-        rows: Frames in which it is spoken; 1 for a token.
-        weights: Mean weight of each expert over them, shape (experts,), in 0..1, sums to 1.
+        start: Start in seconds from the start of the utterance (or token).
+        end: End, likewise.
+        rows: Number of frames in which it is spoken; 1 for a token.
+        weights: Mean weight of each expert over these frames, shape (experts,), sums to 1.
         hypothesis: The recognised phoneme aligned with it; None for a deletion.
     """
 
@@ -76,23 +75,23 @@ class Clip:
 
     @property
     def expert(self) -> int:
-        """Index of the expert that leads: the one of greatest weight."""
+        """Index of the leading expert, which has the greatest weight."""
         return int(self.weights.argmax())
 
     @property
     def wrong(self) -> bool:
-        """Whether the run did not recognise it."""
+        """Whether the run misrecognised it."""
         return self.hypothesis != self.phoneme
 
 
 @dataclass
 class SearchCounts:
-    """Phonemes searched, counted while ``find_clips`` runs.
+    """Counts of the phonemes searched, updated while ``find_clips`` runs.
 
     Attributes:
-        phonemes: Spoken phonemes, whether wanted or not.
-        without_rows: Those of them without a row: shorter than a frame, or in an utterance without
-            times that could not be aligned. They are in no cell of the report.
+        phonemes: Number of spoken phonemes, whether or not they match.
+        without_rows: Number of these without a row: shorter than a frame, or in an utterance
+            without times that could not be aligned. They are in no cell of the report.
     """
 
     phonemes: int = 0
@@ -106,21 +105,21 @@ def find_clips(
     layer: str | None = None,
     counts: SearchCounts | None = None,
 ) -> Iterator[list[Clip]]:
-    """The clips behind a cell, utterance by utterance.
+    """Finds the clips behind a cell, utterance by utterance.
 
     Args:
-        recognizer: In evaluation mode.
-        examples: At least one.
-        query: Which are wanted; its names are the model's and the corpus's.
-        layer: A sparse layer of an encoder; its last one when left out.
-        counts: Counts the phonemes searched, where given.
+        recognizer: The model in evaluation mode.
+        examples: Examples, at least one.
+        query: Search criteria, with names of the model and the corpus.
+        layer: A sparse layer of an encoder; by default the last one.
+        counts: Updated with the number of phonemes searched, if given.
 
     Yields:
-        The wanted clips of each utterance (or token), in the order spoken.
+        The matching clips of each utterance (or token), in the order spoken.
 
     Raises:
-        InputError: There is no such layer, or a gate that is the speaker's identity has no expert
-            for a speaker.
+        InputError: There is no such layer, or a gate that takes the speaker's identity has no
+            expert for a speaker.
     """
     layer, experts = recognizer.routed_layer(layer)
     expert = None if query.expert is None else experts.index(query.expert)
@@ -145,9 +144,9 @@ def _clips(
     """Every phoneme of an utterance that has rows.
 
     Args:
-        recognizer: Whose output it is.
+        recognizer: The model that gave the output.
         one: The utterance or token.
-        weights: Shape (rows, experts).
+        weights: Routing weights, shape (rows, experts).
     """
     example = one.example
     number = phoneme_rows(recognizer, example, one.log_posteriors.float().cpu())
@@ -184,17 +183,17 @@ def _clips(
 
 
 def draw_clips(clips: Sequence[Clip], limit: int) -> list[Clip]:
-    """At most so many clips, evenly over speakers, and of each speaker evenly over utterances.
+    """Samples clips evenly over speakers, and for each speaker evenly over utterances.
 
-    No speaker has more than one clip above another that has some left; nor has an utterance above
-    another of the same speaker. The choice is random (``SEED``).
+    The numbers of clips of two speakers differ by at most one unless a speaker has no more;
+    likewise for the utterances of a speaker. The choice is random (``SEED``).
 
     Args:
-        clips: In any order that is always the same.
-        limit: How many at most, 1 or more.
+        clips: Clips in any reproducible order.
+        limit: Maximum number of clips, at least 1.
 
     Returns:
-        Sorted by speaker, phoneme, utterance and time.
+        The sample, sorted by speaker, phoneme, utterance and time.
     """
     chosen = list(clips)
     if len(chosen) > limit:
@@ -206,12 +205,12 @@ def draw_clips(clips: Sequence[Clip], limit: int) -> list[Clip]:
 
 
 def _recording(clip: Clip) -> str:
-    """Tokens of one recording are as alike as phonemes of one utterance."""
+    """The recording, whose tokens are as similar as phonemes of one utterance."""
     return clip.utterance.rpartition("#")[0] or clip.utterance
 
 
 def _in_turns(order: Sequence[int], names: Sequence[object]) -> list[int]:
-    """The first of every name, then the second of every name, and so on."""
+    """Interleaves indices: the first of every name, then the second, and so on."""
     seen: Counter[object] = Counter()
     turns = []
     for index in order:

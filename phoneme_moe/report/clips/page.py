@@ -11,27 +11,27 @@ from phoneme_moe.report.clips.find import SEED, Clip, ClipQuery
 from phoneme_moe.report.page.template import read, render
 
 WAVE_COLUMNS, WAVE_HEIGHT = 150, 40
-"""Size of a waveform in the units of its SVG."""
-#: Parts of a bar below this weight are drawn as one remainder.
+"""Size of a waveform in SVG units."""
+#: Weights below this are drawn together as the remainder of a bar.
 _THINNEST = 0.02
-#: Experts listed under a bar.
+#: Number of experts listed under a bar.
 _NAMED = 3
 
 
 @dataclass(frozen=True)
 class ClipView:
-    """What the page shows of one clip.
+    """A clip as shown on the page.
 
     Attributes:
         clip: The clip.
-        file: Its audio, relative to the page.
-        expert: Name of the expert that leads.
-        seconds: Length of the audio.
-        offset: Where the phoneme begins in it, in seconds.
-        length: How long the phoneme is, in seconds.
-        wave: Corners of the waveform, as SVG writes them.
-        parts: Expert's index, name and weight of each part of the bar, heaviest first; index None
-            for the remainder of small parts.
+        file: Path of its audio, relative to the page.
+        expert: Name of the leading expert.
+        seconds: Duration of the audio.
+        offset: Start of the phoneme in the audio, in seconds.
+        length: Duration of the phoneme in seconds.
+        wave: Points of the waveform's outline in SVG syntax.
+        parts: Index, name and weight of the expert of each part of the bar, greatest first; index
+            None for the remainder.
     """
 
     clip: Clip
@@ -47,7 +47,7 @@ class ClipView:
     def of(clip: Clip, audio: ClipAudio, file: str, experts: Sequence[str]) -> ClipView:
         """The view of a clip with its audio."""
         half = WAVE_HEIGHT / 2
-        # A silent column is still a line.
+        # Draws a line even for a silent column.
         rows = [
             (half - (half - 1) * float(high) - 0.4, half - (half - 1) * float(low) + 0.4)
             for low, high in audio.envelope(WAVE_COLUMNS)
@@ -75,12 +75,12 @@ class ClipView:
 
     @property
     def named(self) -> list[tuple[int | None, str, float]]:
-        """The parts that are listed."""
+        """The parts that are listed by name."""
         return self.parts[:_NAMED]
 
     @property
     def start(self) -> str:
-        """When the phoneme begins in its recording."""
+        """Start of the phoneme in its recording."""
         minutes, seconds = divmod(self.clip.start, 60)
         return f"{minutes:.0f}:{seconds:05.2f}" if minutes else f"{seconds:.2f}\u00a0s"
 
@@ -97,12 +97,12 @@ def render_clips(
     """The page.
 
     Args:
-        views: The clips, those of a speaker together and of a phoneme within, at least one.
+        views: The clips sorted by speaker, then by phoneme; at least one.
         experts: All experts, in the order of the weights.
-        query: Which clips were wanted.
-        facts: Run, corpus, split and so on, name to value.
-        total: Clips behind the cell, of which the page may have a sample.
-        notes: Sentences on times and audio.
+        query: Search criteria.
+        facts: Run, corpus, split and other properties, name to value.
+        total: Number of clips behind the cell, of which the page may show a sample.
+        notes: Sentences about times and audio.
     """
     speakers = {view.clip.speaker for view in views}
     phonemes = {view.clip.phoneme for view in views}

@@ -1,6 +1,6 @@
-"""A folder of clips: the page, a table for programs, and an audio file for each.
+"""Writing a folder of clips: a page, a table and an audio file for each clip.
 
-It is put in place whole or not at all.
+The folder is written atomically.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ COLUMNS = (
     "wrong",
     "offset",
 )
-"""Of ``clips.csv``; times in seconds, ``offset`` is where the phoneme begins in its file."""
+"""Columns of ``clips.csv``; times in seconds, ``offset`` is the phoneme's start in its file."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,11 @@ class RunClips:
     """A written folder of clips.
 
     Attributes:
-        folder: Where it lies.
+        folder: Path of the folder.
         clips: Its clips, in the order of the page.
-        total: How many clips are behind the cell.
-        query: Which clips were wanted.
-        facts: Run, corpus, split and so on, name to value.
+        total: Number of clips behind the cell.
+        query: Search criteria.
+        facts: Run, corpus, split and other properties, name to value.
     """
 
     folder: Path
@@ -68,7 +68,7 @@ class RunClips:
 
     @property
     def summary(self) -> list[str]:
-        """What was written, for people, in two lines."""
+        """A summary of the folder in two lines."""
         count = f"{len(self.clips):,}"
         if self.total > len(self.clips):
             count += f" of {self.total:,}"
@@ -96,19 +96,20 @@ def clips_of_run(
 
     Args:
         run: The run.
-        query: Which clips.
+        query: Search criteria.
         split: ``train``, ``dev`` or ``test``.
-        out: Folder to write; ``clips`` in the run folder when left out. A former folder of clips is
+        out: Output folder; by default ``clips`` in the run folder. An earlier folder of clips is
             replaced.
-        corpus: A prepared corpus; the run's when left out.
-        layer: A sparse layer of an encoder; its last one when left out.
-        limit: Clips at most; of more, a sample evenly over speakers and utterances.
-        context_ms: Audio before and after the phoneme.
-        progress: Whether to show a progress bar on stderr (never when that is no terminal).
+        corpus: A prepared corpus; by default the run's own.
+        layer: A sparse layer of an encoder; by default the last one.
+        limit: Maximum number of clips; if there are more, they are sampled evenly over speakers and
+            utterances.
+        context_ms: Milliseconds of audio before and after the phoneme.
+        progress: Whether to show a progress bar if stderr is a terminal.
 
     Raises:
-        InputError: The corpus is not prepared, a name is unknown, nothing is behind the cell, or
-            the folder holds something else than clips. Nothing is written then.
+        InputError: The corpus is not prepared, a name is unknown, no clip matches, or the folder
+            exists and is not a folder of clips. Nothing is written then.
     """
     folder = out or run.folder / "clips"
     check_replaceable(folder.resolve())
@@ -123,7 +124,7 @@ def clips_of_run(
     counts = SearchCounts()
     each = find_clips(run.recognizer, examples, query, layer, counts)
     matches = list(
-        chain.from_iterable(track(each, "looking for clips", progress, total=len(examples)))
+        chain.from_iterable(track(each, "searching for clips", progress, total=len(examples)))
     )
     if not matches:
         raise InputError(
@@ -175,24 +176,26 @@ def _check_names(
 def _notes(
     run: LoadedRun, examples: Sequence[Example], counts: SearchCounts, context_ms: float
 ) -> list[str]:
-    """Sentences on times and audio."""
+    """Sentences about times and audio."""
     notes = [f"Each clip has {context_ms:g} ms before and after the phoneme."]
     timed = sum(bool(example.spans) for example in examples)
     if timed:
-        where = "" if timed == len(examples) else " where it has them, else from forced alignment"
-        notes.append(f"Phoneme times are those of the corpus{where}.")
+        where = (
+            "" if timed == len(examples) else " where available, otherwise from forced alignment"
+        )
+        notes.append(f"Phoneme times are from the corpus{where}.")
     else:
         notes.append("The corpus has no phoneme times; these are from forced alignment.")
     if counts.without_rows:
         notes.append(
             f"{counts.without_rows:,} of {counts.phonemes:,} phonemes are shorter than a frame and "
-            "in no cell."
+            "therefore in no cell."
         )
     if len(run.recognizer.routed_layer(None)[1]) == 1:
         notes.append("The run has one expert, which leads everywhere.")
     if run.recipe.corpus.snr_db is not None:
         notes.append(
-            "The audio is that of the recordings; the model's input has added noise, at "
+            "The audio is the original recording; noise is added to the model's input at "
             f"{run.recipe.corpus.snr_db:g} dB."
         )
     return notes
@@ -224,10 +227,10 @@ def table_text(views: Sequence[ClipView]) -> str:
 
 
 def check_replaceable(folder: Path) -> None:
-    """A folder is replaced only when this module has written all of it.
+    """Checks that a folder may be replaced, since all of it was written by this module.
 
     Raises:
-        ArgumentError: There is something else in its place.
+        ArgumentError: The path exists and is not a folder of clips.
     """
     if not folder.exists():
         return
@@ -245,15 +248,15 @@ def check_replaceable(folder: Path) -> None:
 
 @contextmanager
 def whole_folder(target: Path) -> Iterator[Path]:
-    """A folder to write into that takes the place of ``target`` when no error occurred."""
+    """A temporary folder that replaces ``target`` if no error occurs."""
     target.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
     try:
         inside, former = beside / "new", beside / "former"
-        inside.mkdir()  # with the modes of any other folder, which mkdtemp's is not
+        inside.mkdir()  # with default permissions, unlike mkdtemp's
         yield inside
         if target.exists():
-            check_replaceable(target)  # it may have changed in the meantime
+            check_replaceable(target)  # may have changed in the meantime
             target.replace(former)
         try:
             inside.replace(target)

@@ -1,1 +1,1 @@
-"""The routing of every row of a split: observed, in memory, and as a table on disk."""
+"""Collection of the routing of every row of a split, in memory and on disk."""

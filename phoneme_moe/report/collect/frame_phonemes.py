@@ -1,4 +1,4 @@
-"""The phoneme of the reference that is spoken in each row, and what it was recognised as.
+"""The reference phoneme spoken in each row, and the recognised phoneme aligned with it.
 
 Legend: T rows (frames, or one token), P outputs with the blank first.
 """
@@ -20,18 +20,19 @@ from phoneme_moe.model.recognizer import Recognizer
 def phoneme_rows(
     recognizer: Recognizer, example: Example, log_posteriors: Tensor
 ) -> NDArray[np.int64]:
-    """Index of the phoneme of an utterance that is spoken in each row.
+    """Index of the phoneme spoken in each row of an utterance.
 
-    That is what is spoken at the row's centre where the corpus has times; else what the model's
-    forced alignment of the reference puts there, a blank between two phonemes with the nearer one.
+    This is the phoneme at the centre of the row if the corpus has times; otherwise that of the
+    model's forced alignment of the reference, where blanks between two phonemes belong to the
+    nearer one.
 
     Args:
-        recognizer: Whose posteriors they are.
+        recognizer: The model that gave the posteriors.
         example: The utterance or token.
-        log_posteriors: Shape (rows, outputs).
+        log_posteriors: Log posteriors, shape (rows, outputs).
 
     Returns:
-        Index of the phoneme in the reference, shape (rows,); -1 for none.
+        Index of the reference phoneme, shape (rows,); -1 for none.
     """
     num_rows = len(log_posteriors)
     numbers = np.full(num_rows, -1)
@@ -55,14 +56,14 @@ def phoneme_rows(
 
 
 def decoded_phonemes(reference: Sequence[str], hypothesis: Sequence[str]) -> list[str | None]:
-    """What each phoneme of a reference was recognised as, by the alignment that scores it.
+    """The recognised phoneme aligned with each reference phoneme, as in scoring.
 
     Args:
-        reference: Phonemes that were spoken.
-        hypothesis: Phonemes that were recognised.
+        reference: Phonemes of the reference.
+        hypothesis: Recognised phonemes.
 
     Returns:
-        The recognised phoneme for each of the reference; None where it was deleted.
+        The recognised phoneme for each reference phoneme; None for a deletion.
     """
     decoded: list[str | None] = [None] * len(reference)
     for index, position in align_phonemes(reference, hypothesis):

@@ -22,12 +22,12 @@ class Observation:
 
     Attributes:
         example: The utterance.
-        routing: Of the gate, or of the requested sparse layer.
-        layers: Weights in every sparse layer, each of shape (rows, experts); empty without any.
+        routing: Routing of the gate, or of the requested sparse layer.
+        layers: Weights of every sparse layer, each of shape (rows, experts); empty if none.
         hypothesis: The recognised phonemes.
-        score: Its errors.
-        spoken: Index of the phoneme spoken in each row among the utterance's, shape (rows,); -1
-            for none (``report.collect.frame_phonemes``).
+        score: Errors of the hypothesis.
+        spoken: Index of the reference phoneme spoken in each row, shape (rows,); -1 for none
+            (``report.collect.frame_phonemes``).
     """
 
     example: Example
@@ -39,7 +39,7 @@ class Observation:
 
 
 def phoneme_names(recognizer: Recognizer, examples: Sequence[Example]) -> tuple[str, ...]:
-    """The model's phonemes, then those of the examples that it does not have."""
+    """The model's phonemes, followed by other phonemes of the examples."""
     spoken = {phoneme for example in examples for phoneme in example.phonemes}
     known = recognizer.phonemes.symbols
     return (*known, *sorted(spoken - set(known)))
@@ -48,15 +48,15 @@ def phoneme_names(recognizer: Recognizer, examples: Sequence[Example]) -> tuple[
 def observe(
     recognizer: Recognizer, examples: Sequence[Example], layer: str | None = None
 ) -> Iterator[Observation]:
-    """The routing of every real frame (or token), utterance by utterance.
+    """Observes the routing of every frame (or token), utterance by utterance.
 
-    The phoneme of a frame is what is spoken at its centre where the corpus has times; else what the
-    model's forced alignment of the reference puts there.
+    The phoneme of a frame is the one at its centre if the corpus has times; otherwise that of the
+    model's forced alignment of the reference.
 
     Args:
-        recognizer: In evaluation mode.
-        examples: At least one; they come in order of their length.
-        layer: A sparse layer of an encoder; its last one when left out.
+        recognizer: The model in evaluation mode.
+        examples: Examples, at least one; observations are in order of length.
+        layer: A sparse layer of an encoder; by default the last one.
 
     Raises:
         InputError: There is no such layer.
@@ -100,12 +100,12 @@ def observe(
 def collect_routing(
     recognizer: Recognizer, examples: Sequence[Example], layer: str | None = None
 ) -> RoutingTable:
-    """The same as one table in memory.
+    """Collects the routing of a split as one table in memory.
 
     Args:
-        recognizer: In evaluation mode.
-        examples: At least one.
-        layer: A sparse layer of an encoder; its last one when left out.
+        recognizer: The model in evaluation mode.
+        examples: Examples, at least one.
+        layer: A sparse layer of an encoder; by default the last one.
 
     Raises:
         InputError: There is no such layer.
@@ -127,19 +127,19 @@ def collect_routing(
 
 
 def _normalized(weights: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Weights that sum to 1 in float32 too."""
+    """Weights normalised to sum to 1 in float32."""
     shares: NDArray[np.float32] = weights / weights.sum(axis=1, keepdims=True)
     return shares
 
 
 def _outputs(recognizer: Recognizer, names: Sequence[str]) -> NDArray[np.int64]:
-    """The model's output for each phoneme; -1 for one that it does not have, and for none."""
+    """The model's output for each phoneme, with -1 for unknown phonemes and for none."""
     known = [recognizer.phonemes.encode([p])[0] if p in recognizer.phonemes else -1 for p in names]
     return np.array([*known, -1], dtype=np.int64)
 
 
 def _edges(spoken: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """First and last row of each spoken phoneme."""
+    """Whether each row is the first or last of its phoneme."""
     padded = np.concatenate([[-2], spoken, [-2]])
     edges: NDArray[np.bool_] = (padded[:-2] != spoken) | (padded[2:] != spoken)
     return edges & (spoken >= 0)

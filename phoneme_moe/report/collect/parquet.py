@@ -1,7 +1,7 @@
 """The routing of a split as one tidy Parquet file, for pandas, polars, DuckDB and R.
 
-Written utterance by utterance, in the memory of one row group. docs/routing_table.md says how to
-read the file.
+The file is written utterance by utterance, holding one row group in memory. docs/routing_table.md
+explains how to read it.
 
 Legend: T rows of an utterance (frames, or one token), E experts.
 """
@@ -24,16 +24,16 @@ from numpy.typing import NDArray
 from phoneme_moe.files import atomic_path
 from phoneme_moe.report.collect.table import UtteranceRouting
 
-#: Value of the layer column where the routing is the gate's and not a sparse layer's.
+#: Value of the layer column for the routing of a gate.
 GATE = "gate"
 
-#: Every column in order: its type and what is in it. docs/routing_table.md repeats them.
+#: Columns in order, with type and description, which docs/routing_table.md repeats.
 COLUMNS = {
     "utterance": (pa.string(), "identifier of the utterance, unique in its layer"),
     "speaker": (pa.string(), "the speaker"),
     "layer": (pa.string(), f"the sparse layer; {GATE} for the gate over whole experts"),
     "frame": (pa.int32(), "number of the frame (or token) in its utterance, from 0"),
-    "start": (pa.float64(), "when the frame begins, seconds from the start of the utterance"),
+    "start": (pa.float64(), "start of the frame in seconds from the start of the utterance"),
     "phoneme": (pa.string(), "the reference phoneme of the frame; null where there is none"),
     "expert": (pa.string(), "name of the expert"),
     "weight": (pa.float32(), "share of the expert in the frame, 0 to 1; sums to 1 over a frame"),
@@ -43,19 +43,19 @@ COLUMNS = {
 #: Version of the columns and of the metadata.
 VERSION = "1"
 
-#: Lines in a row group, which the writer, and a reader that streams, holds in memory.
+#: Lines of a row group, which the writer and a streaming reader hold in memory.
 LINES = 1 << 20
 
 
 class RoutingParquet:
-    """Streams the routing of utterances into one tidy Parquet file.
+    """Writes the routing of utterances to one tidy Parquet file as a stream.
 
-    One line per frame and selected expert. Lines of weight 0 are left out, so a dense gate
-    has a line for every expert and a sparse layer for the few it selected. An utterance without
-    frames leaves nothing. The file appears when the ``with`` block ends well, and not otherwise.
+    There is one line per frame and expert of non-zero weight, so a dense gate has a line for every
+    expert and a sparse layer for the selected ones. An utterance without frames has no line. The
+    file appears only if the ``with`` block ends without an exception.
 
-    Strings are dictionary-encoded in the file and read as plain strings: Arrow cannot group by
-    dictionaries that differ between row groups, and those of a stream do.
+    Strings are dictionary-encoded in the file but read as plain strings, since the dictionaries of
+    row groups differ and Arrow cannot group by them.
     """
 
     def __init__(
@@ -65,10 +65,10 @@ class RoutingParquet:
         phonemes: Sequence[str],
         layer: str | None = None,
     ) -> None:
-        """Nothing is written before the ``with`` block begins.
+        """Prepares the writer; the file is created in the ``with`` block.
 
         Args:
-            path: The file; replaced if there is one.
+            path: The output file; an existing one is replaced.
             experts: Names of the experts, in the order of the weights' columns.
             phonemes: Names of the phonemes, in the order of the phonemes' indices.
             layer: The sparse layer; None for the gate.
@@ -79,10 +79,10 @@ class RoutingParquet:
         self.change_layer(layer, experts)
 
     def change_layer(self, layer: str | None, experts: Sequence[str]) -> None:
-        """Utterances added from now on are routed by another layer; layers may alternate."""
+        """Sets the layer of the utterances added from now on; layers may alternate."""
         self._layer = GATE if layer is None else layer
         self._layers[self._layer] = list(experts)
-        # Positions of the experts in one list of all layers' experts, which is the dictionary.
+        # Indices of the experts in the dictionary, which lists the experts of all layers.
         names = {name: None for known in self._layers.values() for name in known}
         self._experts = list(names)
         place = {name: index for index, name in enumerate(names)}
@@ -96,12 +96,12 @@ class RoutingParquet:
             self._writer = stack.enter_context(
                 pq.ParquetWriter(
                     temporary,
-                    # Written from dictionaries, which is fast; without Arrow's schema beside them
-                    # they are read as the strings that they are in Parquet.
+                    # Writing dictionaries is fast; without the stored Arrow schema they are read as
+                    # plain strings.
                     pa.schema([(name, _written(kind)) for name, (kind, _) in COLUMNS.items()]),
                     store_schema=False,
                     compression="zstd",
-                    # All but weights repeats.
+                    # All columns but the weights repeat.
                     use_dictionary=[name for name in COLUMNS if name not in ("weight", "selected")],
                 )
             )
@@ -118,7 +118,7 @@ class RoutingParquet:
         self._stack.__exit__(kind, error, trace)
 
     def _finish(self, kind: type[BaseException] | None, *_: Any) -> None:
-        """Writes the rest of the file, unless the block failed."""
+        """Completes the file unless the block raised an exception."""
         if kind is not None:
             return
         self._flush()
@@ -134,7 +134,7 @@ class RoutingParquet:
     def add(self, utterance: UtteranceRouting) -> None:
         """Adds an utterance."""
         num_frames, num_experts = utterance.weights.shape
-        # A long utterance is written in pieces, so that its lines are never all in memory.
+        # A long utterance is written in pieces to limit memory.
         step = max(1, LINES // num_experts)
         for first in range(0, num_frames, step):
             weights = utterance.weights[first : first + step]
@@ -186,7 +186,7 @@ class RoutingParquet:
             "weight": joined("weight"),
             "selected": np.ones(len(phoneme), dtype=np.bool_),
         }
-        # One row group, however little it is over LINES.
+        # One row group, even if slightly larger than LINES.
         self._writer.write_table(
             pa.table(columns, schema=self._writer.schema), row_group_size=len(phoneme)
         )
@@ -194,7 +194,7 @@ class RoutingParquet:
 
 @dataclass(frozen=True, eq=False)
 class _Lines:
-    """Lines of the file that belong to one utterance, columns of shape (lines,)."""
+    """Lines of one utterance, as columns of shape (lines,)."""
 
     utterance: str
     speaker: str
@@ -207,7 +207,7 @@ class _Lines:
 
 
 def _written(kind: Any) -> Any:
-    """The Arrow type by which a column is written."""
+    """The Arrow type with which a column is written."""
     return pa.dictionary(pa.int32(), kind) if pa.types.is_string(kind) else kind
 
 

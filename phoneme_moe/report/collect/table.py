@@ -1,4 +1,4 @@
-"""Routing weights row by row: of one utterance, and of a whole split as one table.
+"""Routing weights by row, for one utterance and for a whole split.
 
 Legend: T rows (frames, or one token), E experts.
 """
@@ -16,24 +16,23 @@ from phoneme_moe.recipe.router import numbered_experts
 
 @dataclass(frozen=True, eq=False)
 class UtteranceRouting:
-    """Routing weights of every real frame (or token) of one utterance; padding is not in it.
+    """Routing weights of every frame (or token) of one utterance, without padding.
 
     Attributes:
-        utterance: Its identifier.
+        utterance: Identifier of the utterance.
         speaker: Its speaker.
         frame_seconds: Seconds from one row to the next; the first row starts at 0.
-        weights: Weight of each expert in the row, shape (rows, experts), in 0..1, each row sums to
-            1; 0 for an expert that was not selected.
-        phoneme: Index of the phoneme spoken in the row, shape (rows,); -1 where there is none
-            (silence, CTC blank, unknown).
+        weights: Weight of each expert, shape (rows, experts); rows sum to 1; 0 for an expert that
+            was not selected.
+        phoneme: Index of the phoneme spoken in the row, shape (rows,); -1 for none (silence, CTC
+            blank, unknown).
         edge: Whether the row is the first or last of its phoneme, shape (rows,); False without a
             phoneme.
         right: Whether the spoken phoneme has the highest posterior, shape (rows,); False without a
             phoneme.
-        credit: Each expert's share of the probability that the mixture gives the spoken phoneme,
-            weight times the expert's probability over their sum, shape (rows, experts), each row
-            sums to 1; 0 without a phoneme. None where experts have no posteriors (layers inside an
-            encoder).
+        credit: Each expert's share of the probability of the spoken phoneme (its weight times its
+            posterior over the sum of these), shape (rows, experts); rows sum to 1, or are 0 without
+            a phoneme. None if experts have no posteriors (sparse layers of an encoder).
     """
 
     utterance: str
@@ -50,22 +49,22 @@ class UtteranceRouting:
 class RoutingTable:
     """Routing weights of every row of a split in memory.
 
-    A report of a run is accumulated utterance by utterance and never holds such a table; it is the
-    entrance for routing from elsewhere: ``summarize(table)`` and ``verdict`` describe any mixture
-    of experts over labelled cases (``of_labels``).
+    It is for routing from other sources: ``summarize(table)`` and ``verdict`` describe any mixture
+    of experts over labelled cases (``of_labels``). The report of a run is instead accumulated
+    utterance by utterance.
 
     Attributes:
-        experts: Name of each expert; an expert trained on one speaker bears that speaker's name.
-        speakers: Names of the speakers, in the order of the ``speaker`` indices; or of whatever
-            else labels the rows, such as digits or accents.
+        experts: Name of each expert; that of a speaker's own expert is the speaker's.
+        speakers: Names of the speakers, in the order of the ``speaker`` indices; or of other labels
+            of the rows, such as digits or accents.
         phonemes: Names of the phonemes, in the order of the ``phoneme`` indices.
         utterances: Utterance identifiers, in the order of the ``utterance`` indices.
-        weights: Weight of each expert, shape (rows, experts), in 0..1, each row sums to 1.
+        weights: Weight of each expert, shape (rows, experts); rows sum to 1.
         speaker: Index of the row's speaker, shape (rows,).
-        phoneme: Index of the phoneme spoken in the row, shape (rows,); -1 where there is none
-            (silence, CTC blank).
+        phoneme: Index of the phoneme spoken in the row, shape (rows,); -1 for none (silence, CTC
+            blank).
         utterance: Index of the row's utterance, shape (rows,).
-        label_name: What the labels are, in the singular; sentences about the table use it.
+        label_name: Noun for the labels in the singular, used in sentences.
     """
 
     experts: tuple[str, ...]
@@ -99,13 +98,13 @@ class RoutingTable:
         label_name: str = "label",
         experts: Sequence[str] = (),
     ) -> RoutingTable:
-        """The routing of labelled cases that are not speech: every case is an utterance of one row.
+        """The routing of labelled cases other than speech, each an utterance of one row.
 
         Args:
-            weights: Weight of each expert, shape (cases, experts), in 0..1, each row sums to 1.
-            labels: The label of each case; its text is its name. Length cases.
-            label_name: What a label is, in the singular: ``digit``.
-            experts: Names of the experts; numbered when left out.
+            weights: Weight of each expert, shape (cases, experts); rows sum to 1.
+            labels: Label of each case, converted to a string.
+            label_name: Noun for the labels in the singular, such as ``digit``.
+            experts: Names of the experts; by default they are numbered.
         """
         names, indices = np.unique([str(label) for label in labels], return_inverse=True)
         cases = np.arange(len(weights))
@@ -122,9 +121,9 @@ class RoutingTable:
         )
 
     def by_utterance(self) -> Iterator[UtteranceRouting]:
-        """The rows of each utterance; those of two speakers in one are two of the same name.
+        """The rows of each utterance; one with two speakers gives two of the same name.
 
-        A table knows no times, no edges and no posteriors: they are 0 or False.
+        A table has no times, edges or posteriors, so these are 0 or False.
         """
         key = self.utterance * len(self.speakers) + self.speaker
         order = np.argsort(key, kind="stable")

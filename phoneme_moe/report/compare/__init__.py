@@ -1,1 +1,1 @@
-"""Two runs beside each other: experts matched, routing and errors compared."""
+"""Comparison of two runs: matching of experts, agreement of routing, errors."""

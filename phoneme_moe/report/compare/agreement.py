@@ -1,9 +1,9 @@
-"""How far two routings agree, beyond chance, with intervals.
+"""Agreement of two routings beyond chance, with intervals.
 
-Chance is the agreement that remains when the utterances of one run are shuffled, laid end to end
-beside those of the other, and experts are matched anew: the experts' loads and the order of their
-turns stay, only the utterance at the time is lost. Shuffled within each speaker, the agreement that
-remains is due to the speaker.
+Chance is the agreement that remains when the utterances of one run are shuffled, concatenated
+alongside those of the other, and experts are matched again. This preserves the loads of the experts
+and the sequences within utterances. What remains when shuffling within speakers is due to the
+speaker.
 
 Legend: U utterances, N rows, A and B experts of either run, D draws.
 """
@@ -22,11 +22,11 @@ from phoneme_moe.report.compare.matching import Counts, Floats, Matching, Paired
 
 BOOTSTRAP_DRAWS = 1000
 SHUFFLES = 200
-#: Pairs of weights to compare in a shuffle; of larger splits a part of the utterances serves.
+#: Pairs of weights to compare in a shuffle; larger splits are sampled.
 _SHUFFLED_CELLS = 4_000_000
-#: Utterances of a speaker that are in that part together.
+#: Utterances of a speaker that are sampled together.
 _TOGETHER = 20
-#: Draws of the bootstrap side by side: what they need of memory.
+#: Memory limit of bootstrap draws that are computed together.
 _CHUNK = 100
 
 _MEASURES: tuple[Literal["weight", "first_expert", "information"], ...] = (
@@ -44,11 +44,11 @@ def agreements(
     firsts: Counts,
     speaker: Counts,
 ) -> Agreement:
-    """All measures of agreement; ``AgreementMeasure`` says what they are.
+    """Computes all measures of agreement (see ``AgreementMeasure``).
 
     Args:
-        paired: Both routings.
-        matching: Partners over all rows.
+        paired: Routing of both runs.
+        matching: Matching of experts over all rows.
         shared: ``paired.shared()``, shape (utterances, experts of a, experts of b).
         firsts: ``paired.firsts()``, the same shape.
         speaker: Index of each utterance's speaker, shape (utterances,).
@@ -79,13 +79,13 @@ def agreements(
 
 
 def normalized_information(firsts: NDArray[np.generic]) -> Floats:
-    """Mutual information of two choices over the mean of their entropies, 0..1.
+    """Mutual information of two choices divided by the mean of their entropies, 0..1.
 
     Args:
-        firsts: How often each pair of choices was made, shape (..., experts of a, experts of b).
+        firsts: Counts of each pair of choices, shape (..., experts of a, experts of b).
 
     Returns:
-        Shape (...); 1 where neither choice ever changes.
+        Normalised mutual information, shape (...); 1 if both choices are constant.
     """
     joint = firsts / np.maximum(firsts.sum(axis=(-2, -1), keepdims=True), 1)
     entropy_a, entropy_b = _entropy(joint.sum(axis=-1)), _entropy(joint.sum(axis=-2))
@@ -102,7 +102,7 @@ def _entropy(shares: Floats) -> Floats:
 
 
 def _measure(shared: float | Floats, same: float | Floats, firsts: NDArray[np.generic]) -> Floats:
-    """The three measures from sums over rows; every row is in one cell of ``firsts``."""
+    """The three measures from sums over rows; each row counts in one cell of ``firsts``."""
     rows = np.maximum(firsts.sum(axis=(-2, -1)), 1)
     values = np.stack([shared / rows, same / rows, normalized_information(firsts)], axis=-1)
     measures: Floats = np.minimum(values, 1.0)
@@ -110,7 +110,7 @@ def _measure(shared: float | Floats, same: float | Floats, firsts: NDArray[np.ge
 
 
 def _bootstrap(matching: Matching, shared: NDArray[np.float32], firsts: Counts) -> Floats:
-    """The measures of utterances drawn with replacement, shape (draws, measures)."""
+    """The measures for utterances resampled with replacement, shape (draws, measures)."""
     num_utterances = len(firsts)
     of_pairs, same = matching.of_pairs(shared), matching.of_pairs(firsts)
     flat = firsts.reshape(num_utterances, -1).astype(np.float64)
@@ -130,9 +130,9 @@ class _Shuffles:
     """Agreement when utterances are shuffled.
 
     Attributes:
-        observed: The measures of the same utterances unshuffled, shape (measures,).
-        everywhere: Of each shuffle, shape (draws, measures).
-        displaced: Of the rows beside another utterance, shape (draws, measures).
+        observed: Measures of the same utterances without shuffling, shape (measures,).
+        everywhere: Measures of each shuffle, shape (draws, measures).
+        displaced: Measures over rows paired with a different utterance, shape (draws, measures).
     """
 
     observed: Floats
@@ -140,27 +140,27 @@ class _Shuffles:
     displaced: Floats
 
     def beyond(self, measure: int, value: float) -> tuple[float, float | None, float]:
-        """Chance, the value corrected for it, and p."""
+        """Chance level, the value corrected for chance, and p."""
         chance = float(self.displaced[:, measure].mean())
-        # Sums in another order differ in the last digits.
+        # Summation in a different order changes the last digits.
         as_great = int((self.everywhere[:, measure] >= self.observed[measure] - 1e-6).sum())
         corrected = (value - chance) / (1 - chance) if chance < 1 - 1e-6 else None
         return chance, corrected, (1 + as_great) / (1 + len(self.everywhere))
 
 
 def _shuffled(paired: PairedRouting, group: Counts) -> _Shuffles | None:
-    """Utterances of the second run change places within their group, all orders alike.
+    """Shuffles the utterances of the second run within groups.
 
-    Groups have as many rows in both runs, so laid end to end, group after group, every row keeps a
-    partner of its group, whatever the utterances' lengths. Small groups often leave an utterance
-    in its place: p needs these rows too, chance does not.
+    A group has equally many rows in both runs, so when groups are concatenated every row is paired
+    with one of its group, whatever the lengths of utterances. Small groups often leave an utterance
+    in its place: p includes such rows, the chance level does not.
 
     Args:
-        paired: Both routings.
-        group: Utterances with the same number may change places, shape (utterances,).
+        paired: Routing of both runs.
+        group: Group of each utterance, shape (utterances,).
 
     Returns:
-        None where no utterance can.
+        The shuffles; None if no group has two utterances.
     """
     generator = np.random.default_rng(0)
     chosen = _sample(paired, group, generator)
@@ -170,10 +170,10 @@ def _shuffled(paired: PairedRouting, group: Counts) -> _Shuffles | None:
     everywhere, displaced = [], []
     for draw in range(1 + SHUFFLES):
         order = np.arange(len(chosen))
-        if draw > 0:  # the first one is what was observed
+        if draw > 0:  # the first one is the observed order
             order = np.lexsort((generator.random(len(chosen)), group[chosen]))
         stays = np.repeat(order, paired.lengths[chosen[order]]) == places
-        # Rows that stay first, the others behind: two parts, of which sums are taken at once.
+        # Rows that stay come first, so that both parts are summed at once.
         rows = np.argsort(~stays, kind="stable")
         b = paired.b[_rows(paired, chosen[order])]
         parts = np.array([int(stays.sum()), int((~stays).sum())])
@@ -193,9 +193,9 @@ def _matched_anew(shared: NDArray[np.float32], firsts: Counts) -> Floats:
 
 
 def _sample(paired: PairedRouting, group: Counts, generator: np.random.Generator) -> Counts:
-    """A random part of the utterances, with few enough rows to shuffle often.
+    """A random sample of the utterances, small enough to be shuffled many times.
 
-    Several of each group: one alone could not change places.
+    Groups are sampled with more than one utterance, since a single one could not be shuffled.
     """
     active = np.count_nonzero(paired.a) / len(paired.a)
     limit = max(1000, int(_SHUFFLED_CELLS / (active * paired.b.shape[1])))
@@ -211,7 +211,7 @@ def _sample(paired: PairedRouting, group: Counts, generator: np.random.Generator
 
 
 def _rows(paired: PairedRouting, utterances: Sequence[int] | Counts) -> Counts:
-    """The rows of some utterances, one after the other."""
+    """Concatenated row indices of some utterances."""
     lengths = paired.lengths[utterances]
     before = np.cumsum(lengths) - lengths
     shift = np.repeat(paired.starts[utterances] - before, lengths)

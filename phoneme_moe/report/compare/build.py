@@ -59,11 +59,11 @@ def compare_outputs(
     """Compares the outputs of two runs on the same utterances.
 
     Args:
-        a: The first run, with its outputs for the examples.
-        b: The second run, likewise.
-        examples: At least one.
-        corpus: Their corpus.
-        split: Their split.
+        a: The first run with its outputs for the examples.
+        b: The second run with its outputs.
+        examples: Examples, at least one.
+        corpus: Corpus of the examples.
+        split: Split of the examples.
     """
     speakers = sorted({example.speaker for example in examples})
     speaker = np.array([speakers.index(example.speaker) for example in examples])
@@ -88,7 +88,7 @@ def compare_outputs(
     document = ComparisonDocument(
         version=1,
         verdict=[],
-        title=f"{label_a} against {label_b}",
+        title=f"{label_a} and {label_b}",
         a=_about(a, label_a),
         b=_about(b, label_b),
         corpus=corpus,
@@ -106,14 +106,14 @@ def compare_outputs(
 
 @dataclass(frozen=True, eq=False)
 class _MatchedRouting:
-    """Both routings side by side, with their experts matched.
+    """The routing of both runs with matched experts.
 
     Attributes:
-        paired: Their weights in the same rows.
+        paired: Weights of both runs in the same rows.
         shared: ``paired.shared()``, shape (utterances, experts of a, experts of b).
         firsts: ``paired.firsts()``, the same shape.
-        matching: Partners over all rows.
-        seconds: From one row to the next.
+        matching: Matching of experts over all rows.
+        seconds: Seconds from one row to the next.
     """
 
     paired: PairedRouting
@@ -133,12 +133,12 @@ class _MatchedRouting:
 
     @property
     def distances(self) -> Floats:
-        """Share of the weight that partners do not have in common, shape (utterances,)."""
+        """Share of the weight that matched experts do not share, shape (utterances,)."""
         common = self.matching.of_pairs(self.shared) / np.maximum(self.paired.lengths, 1)
         return np.clip(1.0 - common, 0.0, 1.0)
 
     def first_experts(self, utterance: int) -> Iterator[list[Turn]]:
-        """Turns of the experts of greatest weight, as slots, in the first and the second run."""
+        """The experts with the greatest weight as runs of slots, in the first and second run."""
         paired, slots = self.paired, self.matching.slots()
         first = int(paired.starts[utterance])
         rows = slice(first, first + int(paired.lengths[utterance]))
@@ -149,7 +149,7 @@ class _MatchedRouting:
 
 
 def _labels(a: RunOutputs, b: RunOutputs) -> tuple[str, str]:
-    """Names of the runs: those of their folders, longer where these are the same."""
+    """Names of the runs: their folders', with parents if these are the same."""
     folders = [run.run.folder.resolve() for run in (a, b)]
     names = [folder.name for folder in folders]
     if names[0] == names[1] and folders[0] != folders[1]:
@@ -170,13 +170,13 @@ def _about(run: RunOutputs, label: str) -> ComparedRun:
 
 
 def _missing(a: RunOutputs, b: RunOutputs, scored: bool) -> Iterator[str]:
-    """What is left out, and why."""
+    """Sentences on what is missing, and why."""
     for letter, run in (("A", a), ("B", b)):
         if run.experts is None:
-            yield f"No routing is compared: run {letter} has no gate and no sparse layer."
+            yield f"Routing is not compared: run {letter} has no gate and no sparse layer."
     if not scored:
         yield (
-            "No error rates are compared: the phoneme sets of the runs differ "
+            "Error rates are not compared: the phoneme sets of the runs differ "
             f"(A {len(a.phonemes)}, B {len(b.phonemes)} phonemes)."
         )
 
@@ -215,7 +215,7 @@ def _error_rates(
 
 
 def _paired_rates(a: list[UtteranceScore], b: list[UtteranceScore]) -> dict[str, Any]:
-    """Attributes of ``ErrorRates``."""
+    """Fields of ``ErrorRates``."""
     score_a, score_b, difference = total_score(a), total_score(b), paired_difference(a, b)
     more = np.array([after.errors - before.errors for before, after in zip(a, b, strict=True)])
     return {

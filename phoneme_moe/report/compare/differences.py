@@ -1,4 +1,4 @@
-"""Differences between two runs: routing of a speaker, aligned hypotheses, utterances that differ.
+"""Differences between two runs: routing by speaker, hypotheses, utterances that differ.
 
 Legend: U utterances, K slots (pairs of experts, then experts without a partner), D draws.
 """
@@ -19,20 +19,20 @@ from phoneme_moe.report.compare.matching import Counts, Floats
 
 DRAWS = 1000
 FALSE_DISCOVERIES = 0.05
-"""Rate at which a change is called significant."""
+"""False discovery rate below which a change is significant."""
 
 
 @dataclass(frozen=True, eq=False)
 class RoutingChange:
-    """How the routing of one speaker's utterances changes.
+    """Change of the routing of one speaker's utterances.
 
     Attributes:
-        before: Mean weight of each slot in the first run, shape (slots,), sum 1.
-        after: In the second run.
-        distance: Total variation between the two, 0..1: the weight that moves.
-        interval: 95 % interval of it, bootstrap over utterances.
-        p: Probability of a distance as great if either run could have made either routing of each
-            utterance (the two change places at random).
+        before: Mean weight of each slot in the first run, shape (slots,), sums to 1.
+        after: Likewise in the second run.
+        distance: Total variation distance between the two, 0..1.
+        interval: 95 % interval of the distance, bootstrap over utterances.
+        p: Probability of a distance at least as great when the runs are exchanged at random in each
+            utterance.
     """
 
     before: Floats
@@ -47,8 +47,8 @@ def routing_change(before: Floats, after: Floats, rows: Counts) -> RoutingChange
 
     Args:
         before: Summed weights of the first run, shape (utterances, slots).
-        after: Of the second run.
-        rows: Rows of each utterance, shape (utterances,).
+        after: Likewise of the second run.
+        rows: Number of rows of each utterance, shape (utterances,).
     """
     change, total = after - before, max(int(rows.sum()), 1)
     distance = float(np.abs(change.sum(axis=0)).sum() / total / 2)
@@ -71,26 +71,26 @@ def routing_change(before: Floats, after: Floats, rows: Counts) -> RoutingChange
 
 
 def controlled(p_values: Sequence[float]) -> list[dict[str, Any]]:
-    """``q`` and ``significant`` of tests that are reported together.
+    """Fields ``q`` and ``significant`` of tests that are reported together.
 
     ``q`` is the false discovery rate at which a test would be significant (Benjamini & Hochberg
     1995).
 
     Args:
-        p_values: At least one.
+        p_values: The p values of the tests, at least one.
     """
     adjusted = false_discovery_control(p_values)
     return [{"q": float(q), "significant": bool(q <= FALSE_DISCOVERIES)} for q in adjusted]
 
 
 Column = tuple[str | None, str | None, str | None]
-"""Reference, hypothesis of A and hypothesis of B; None where one has no phoneme."""
+"""Phonemes of reference, hypothesis A and hypothesis B; None for a gap."""
 
 
 def side_by_side(reference: Sequence[str], a: Sequence[str], b: Sequence[str]) -> list[Column]:
-    """Two hypotheses beside their reference, each aligned with it at the fewest errors.
+    """Aligns two hypotheses with their reference, each with the fewest errors.
 
-    Phonemes that both insert at the same place share columns.
+    Phonemes inserted at the same place share columns.
 
     Args:
         reference: Phonemes of the reference.
@@ -110,7 +110,7 @@ def side_by_side(reference: Sequence[str], a: Sequence[str], b: Sequence[str]) -
 def _align(
     reference: Sequence[str], hypothesis: Sequence[str]
 ) -> tuple[list[str | None], list[list[str]]]:
-    """The phoneme aligned with each of the reference; those inserted before each and at the end."""
+    """The phoneme aligned with each reference phoneme, and insertions before each and at end."""
     matched: list[str | None] = [None] * len(reference)
     inserted: list[list[str]] = [[] for _ in range(len(reference) + 1)]
     place = 0
@@ -124,15 +124,15 @@ def _align(
 
 
 def hypothesis_distance(a: Sequence[str], b: Sequence[str]) -> float:
-    """Levenshtein distance of two hypotheses over the length of the longer, 0..1."""
+    """Levenshtein distance of two hypotheses divided by the longer length, 0..1."""
     return score_utterance(a, b).errors / max(len(a), len(b), 1)
 
 
 def turns(choices: NDArray[np.int64]) -> list[tuple[int, int]]:
-    """A sequence of choices as turns of the same one: ``(choice, number of rows)``.
+    """Run-length encoding of a sequence: ``(choice, number of rows)``.
 
     Args:
-        choices: Shape (rows,).
+        choices: Chosen slot of each row, shape (rows,).
     """
     starts = np.flatnonzero(np.diff(choices, prepend=-2))
     lengths = np.diff(starts, append=len(choices))
@@ -142,23 +142,23 @@ def turns(choices: NDArray[np.int64]) -> list[tuple[int, int]]:
 def most_different(
     transcription: Floats, routing: Floats | None, limit: int = 20
 ) -> list[tuple[int, Literal["transcription", "routing"]]]:
-    """The utterances that differ most, half of them by each measure.
+    """Selects the utterances that differ most, half by each measure.
 
     Args:
         transcription: Distance of the hypotheses, shape (utterances,).
-        routing: Weight not in common, shape (utterances,); None without routing.
-        limit: How many at most; utterances without a difference are never among them.
+        routing: Weight that is not shared, shape (utterances,); None without routing.
+        limit: Maximum number; utterances without a difference are never selected.
 
     Returns:
-        Index and the difference that selected it, ``transcription`` or ``routing``; most different
-        first, those by transcription before those by routing.
+        Index and measure (``transcription`` or ``routing``) of each, those by transcription first,
+        in descending order of difference.
     """
     ordered = _greatest(transcription)
     ordered_by_routing = [] if routing is None else _greatest(routing)
     by_words = ordered[: max(limit // 2, limit - len(ordered_by_routing))]
     by_routing = [i for i in ordered_by_routing if i not in set(by_words)]
     by_routing = by_routing[: limit - len(by_words)]
-    # Where routing has fewer than its half, transcription fills it.
+    # If routing selects fewer than half, transcription fills the rest.
     rest = [i for i in ordered[len(by_words) :] if i not in set(by_routing)]
     by_words += rest[: limit - len(by_words) - len(by_routing)]
     return [*((i, "transcription") for i in by_words), *((i, "routing") for i in by_routing)]

@@ -1,4 +1,4 @@
-"""The content of ``comparison.json``; page and terminal read nothing else.
+"""The content of ``comparison.json``, from which page and terminal output are made.
 
 docs/schemas/comparison.schema.json is generated from these models.
 """
@@ -19,7 +19,7 @@ Turn = tuple[Count, Annotated[int, Field(ge=1)]]
 
 
 class _Part(Document):
-    # Not strict: pairs are lists in JSON.
+    # Not strict, since pairs are lists in JSON.
     model_config = ConfigDict(strict=False)
 
 
@@ -27,13 +27,13 @@ class ComparedRun(_Part):
     """One of the two runs."""
 
     name: str
-    """Its folder's name, longer where both have the same."""
+    """Name of the folder, with parents if both have the same name."""
     folder: str
     recipe: str
     layer: str | None
     """The sparse layer whose routing is compared; null for a gate."""
     experts: ExpertNames | None
-    """Names; null where the run has no routing."""
+    """Names of the experts; null if the run has no routing."""
 
 
 class _Speaker(_Part):
@@ -52,26 +52,26 @@ class ErrorRates(_Part):
 
     utterances: Annotated[int, Field(ge=1)]
     phonemes: Count
-    """Phonemes of the references."""
+    """Number of reference phonemes."""
     a: Annotated[float, Field(ge=0)]
-    """Error rate of A; above 1 where insertions abound."""
+    """Error rate of A; may exceed 1 because of insertions."""
     interval_a: Interval
-    """95 %, bootstrap over utterances."""
+    """95 % interval, bootstrap over utterances."""
     b: Annotated[float, Field(ge=0)]
     """Error rate of B."""
     interval_b: Interval
     difference: float
     """b - a."""
     interval: Interval
-    """Of the difference, paired bootstrap over utterances."""
+    """p value of the difference, paired bootstrap over utterances."""
     p: Share
     """Two-sided."""
     better: Count
-    """Utterances with fewer errors in B."""
+    """Number of utterances with fewer errors in B."""
     worse: Count
-    """Utterances with more errors in B."""
+    """Number of utterances with more errors in B."""
     same: Count
-    """Utterances with the same number of errors."""
+    """Number of utterances with the same number of errors."""
 
 
 class SpeakerErrorRates(_Controlled, ErrorRates, _Speaker):
@@ -80,7 +80,7 @@ class SpeakerErrorRates(_Controlled, ErrorRates, _Speaker):
 
 class _Measure(_Part):
     measure: Literal["per", "token_error_rate"]
-    """per: errors over phonemes of the references; token_error_rate: tokens classified wrongly."""
+    """per: errors over reference phonemes; token_error_rate: share of misclassified tokens."""
     fold: str
     """The phoneme mapping before scoring."""
 
@@ -89,9 +89,9 @@ class SplitErrorRates(ErrorRates, _Measure):
     """Errors on all utterances."""
 
     identical: Count
-    """Utterances with the same hypothesis in both runs."""
+    """Number of utterances with the same hypothesis in both runs."""
     by_speaker: Annotated[list[SpeakerErrorRates], Field(min_length=1)]
-    """The same of each speaker, sorted by name."""
+    """Error rates of each speaker, sorted by name."""
 
 
 class ExpertPair(_Part):
@@ -104,11 +104,11 @@ class ExpertPair(_Part):
     load_b: Share
     """Mean weight of B's expert."""
     shared: Share
-    """Mean of the smaller of both weights in the same row."""
+    """Shared weight: mean over rows of the smaller of the two weights."""
     common: Share
-    """Shared weight over the weight of either, shared / (load_a + load_b - shared)."""
+    """Intersection over union of the weights, shared / (load_a + load_b - shared)."""
     correlation: Annotated[float, Field(ge=-1, le=1)]
-    """Pearson's, of both weights over all rows; 0 of a constant."""
+    """Pearson correlation of the two weights over all rows; 0 if one is constant."""
 
 
 class UnmatchedExpert(_Part):
@@ -116,7 +116,7 @@ class UnmatchedExpert(_Part):
 
     expert: str
     load: Share
-    """Mean weight; 0 of an unused expert."""
+    """Mean weight; 0 for an unused expert."""
 
 
 class Slot(_Part):
@@ -127,58 +127,58 @@ class Slot(_Part):
 
     @property
     def name(self) -> str:
-        """``x`` for a pair of the same name, ``x / y`` for another, else the run that has it."""
+        """``x`` for a pair of the same name, otherwise ``x / y``, or ``x (A only)``."""
         if self.a is None or self.b is None:
             return f"{self.b} (B only)" if self.a is None else f"{self.a} (A only)"
         return self.a if self.a == self.b else f"{self.a} / {self.b}"
 
 
 class ExpertMatching(_Part):
-    """The one-to-one assignment of experts with the greatest shared weight."""
+    """The one-to-one assignment of experts that maximises the shared weight."""
 
     experts_a: ExpertNames
     """Names of A's experts, the rows of the tables."""
     experts_b: ExpertNames
-    """Names of B's experts, their columns."""
+    """Names of B's experts, the columns of the tables."""
     pairs: list[ExpertPair]
     """Matched experts, in the order of A's."""
     unmatched_a: list[UnmatchedExpert]
-    """Experts of A without a partner: B has fewer, or they share no weight."""
+    """Experts of A without a partner, because B has fewer or they share no weight."""
     unmatched_b: list[UnmatchedExpert]
     """Experts of B without a partner."""
     shared: list[list[Share]]
-    """Mean of the smaller of both weights in the same row, experts of A x experts of B."""
+    """Mean over rows of the smaller of the two weights, experts of A x experts of B."""
     first_experts: list[list[Count]]
-    """Rows in which the one has the greatest weight in A and the other in B."""
+    """Number of rows in which a pair has the greatest weight in A and in B."""
     slots: Annotated[list[Slot], Field(min_length=1)]
-    """The pairs, then the experts that only A or only B has; lists over slots run parallel."""
+    """The pairs, then the unmatched experts of A and of B; indices into this list are slots."""
 
 
 class AgreementMeasure(_Part):
     """One measure of agreement after matching."""
 
     measure: Literal["weight", "first_expert", "information"]
-    """weight: mean weight that partners have in common in a row; first_expert: share of rows whose
-    experts of greatest weight are partners; information: mutual information of these experts over
-    the mean of their entropies, which needs no partners."""
+    """weight: mean weight per row that matched experts share; first_expert: share of rows whose
+    experts with the greatest weight are matched; information: mutual information of these experts
+    divided by the mean of their entropies, which needs no matching."""
     value: Share
-    """Over all rows."""
+    """Value over all rows."""
     interval: Interval
-    """95 %, bootstrap over utterances, partners kept."""
+    """95 % interval, bootstrap over utterances with fixed matching."""
     chance: Share | None
-    """Mean over rows beside another utterance, matched anew; null with one utterance."""
+    """Mean over shuffled utterances, matched again; null with one utterance."""
     corrected: Annotated[float, Field(le=1)] | None
-    """(value - chance) / (1 - chance), as in Cohen's kappa; null where chance is 1."""
+    """(value - chance) / (1 - chance), as in Cohen's kappa; null if chance is 1."""
     p: Share | None
-    """Share of the shuffles, the unshuffled among them, with as much agreement."""
+    """Share of the shuffles, including the observed order, with at least as much agreement."""
     speaker_chance: Share | None
-    """The same, shuffled within each speaker; null where none has two utterances."""
+    """Chance when shuffling within speakers; null if no speaker has two utterances."""
     speaker_corrected: Annotated[float, Field(le=1)] | None
     speaker_p: Share | None
 
 
 class Agreement(_Part):
-    """How far the routing agrees after matching, beside shuffled utterances."""
+    """Agreement of the routing after matching, compared with shuffled utterances."""
 
     shuffles: Annotated[int, Field(ge=1)]
     measures: Annotated[list[AgreementMeasure], Field(min_length=3, max_length=3)]
@@ -192,11 +192,11 @@ class _RoutingChange(_Speaker):
     after: list[Share]
     """Mean weight of each slot in B."""
     distance: Share
-    """Total variation between the two: the weight that moves."""
+    """Total variation distance between the two."""
     interval: Interval
-    """95 %, bootstrap over the speaker's utterances."""
+    """95 % interval, bootstrap over the speaker's utterances."""
     p: Share
-    """Exchanging the runs utterance by utterance moves as much."""
+    """p value of the distance, exchanging the runs utterance by utterance."""
 
 
 class SpeakerRouting(_Controlled, _RoutingChange):
@@ -209,29 +209,29 @@ class ComparedUtterance(_Part):
     utterance: str
     speaker: str
     why: Literal["transcription", "routing"]
-    """Which difference selected it."""
+    """The difference by which it was selected."""
     transcription_distance: Share | None
-    """Levenshtein distance of the hypotheses over the length of the longer."""
+    """Levenshtein distance of the hypotheses divided by the longer length."""
     routing_distance: Share | None
-    """Weight that partners do not have in common, mean over the rows."""
+    """Weight that matched experts do not share, mean over rows."""
     errors_a: Count | None
     errors_b: Count | None
     columns: list[tuple[str | None, str | None, str | None]] | None
-    """Reference, hypothesis of A and hypothesis of B aligned; null where one has no phoneme."""
+    """Aligned reference, hypothesis of A and hypothesis of B; null for a gap."""
     first_a: list[Turn] | None
-    """A's expert of greatest weight in time: slot and number of rows of each turn."""
+    """A's expert with the greatest weight over time: runs of slot and number of rows."""
     first_b: list[Turn] | None
-    """B's expert of greatest weight in time."""
+    """B's expert with the greatest weight over time."""
 
 
 class ComparisonDocument(_Part):
-    """What run B does differently from run A on the same utterances.
+    """Differences of run B from run A on the same utterances.
 
-    Rates, weights and shares are parts of 1; docs/routing.md explains every number.
+    Rates, weights and shares are fractions of 1; docs/routing.md explains every number.
     """
 
     version: Literal[1]
-    """Version of this format; grows when a key changes its meaning or goes away."""
+    """Version of this format; increases when a key changes its meaning or is removed."""
     title: str
     """Heading of the comparison."""
     a: ComparedRun
@@ -241,18 +241,18 @@ class ComparisonDocument(_Part):
     split: Literal["train", "dev", "test"]
     task: Literal["classify", "recognize"]
     unit: Literal["frame", "token"]
-    """What one row of the routing is."""
+    """Kind of row of the routing: frame or token."""
     frame_seconds: Annotated[float, Field(gt=0)] | None
-    """Seconds from one row to the next, of the finer run; the other's weights are those at the
-    centre of each row. null without routing."""
+    """Seconds from one row to the next in the run with finer rows; the other's weights are taken
+    at the centre of each row. null without routing."""
     num_utterances: Annotated[int, Field(ge=1)]
-    """Utterances (or tokens) that both runs recognised."""
+    """Number of utterances (or tokens) that both runs recognised."""
     num_rows: Annotated[int, Field(ge=1)] | None
-    """Rows of the routing; null without."""
+    """Number of rows of the routing; null without routing."""
     missing: list[str]
-    """What is left out of this comparison and why."""
+    """What this comparison lacks, and why."""
     error_rate: SplitErrorRates | None
-    """null where the phoneme sets differ."""
+    """Error rates; null if the phoneme sets differ."""
     matching: ExpertMatching | None
     """null without routing in both runs."""
     agreement: Agreement | None
@@ -260,6 +260,6 @@ class ComparisonDocument(_Part):
     routing_by_speaker: Annotated[list[SpeakerRouting], Field(min_length=1)] | None
     """Sorted by name; null without routing in both runs."""
     utterances: Annotated[list[ComparedUtterance], Field(max_length=20)]
-    """The utterances that differ most, those by transcription first."""
+    """The utterances that differ most, those selected by transcription first."""
     verdict: list[str]
-    """The comparison in plain words, one sentence each, the most telling first."""
+    """Findings as sentences, the most important first."""

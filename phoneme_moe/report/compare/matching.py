@@ -1,7 +1,7 @@
-"""Two routings of the same utterances: rows side by side in time, and experts matched.
+"""Pairing two routings of the same utterances row by row, and matching their experts.
 
-Experts have no order, so expert 3 of one run may be expert 7 of another. Partners are matched by
-the assignment under which both runs share most weight, row by row.
+Experts have no order, so expert 3 of one run may be expert 7 of another. They are matched by the
+one-to-one assignment that maximises the weight that both runs share, row by row.
 
 Legend: U utterances, N rows (frames of the finer run, or tokens), A and B experts of either run.
 """
@@ -19,22 +19,22 @@ Floats = NDArray[np.float64]
 Weights = NDArray[np.float32]
 Counts = NDArray[np.int64]
 
-#: Rows that are turned into double precision at once.
+#: Rows that are converted to double precision at once.
 _CHUNK = 65_536
-#: Variance of a weight below which it counts as constant: the resolution of float32.
+#: Variance below which a weight counts as constant: the resolution of float32.
 _STEADY = 1e-12
-#: Weight in common (intersection over union) from which partners count as the same expert.
+#: Intersection over union of the weights from which matched experts count as the same.
 SAME = 0.5
 
 
 @dataclass(frozen=True, eq=False)
 class PairedRouting:
-    """Weights of two runs at the same times; the rows of an utterance lie together.
+    """Weights of two runs at the same times, with the rows of an utterance contiguous.
 
     Attributes:
-        a: Weights of the first run's experts, shape (rows, experts of a), each row sums to 1.
-        b: Weights of the second run's, shape (rows, experts of b).
-        lengths: Rows of each utterance, shape (utterances,).
+        a: Weights of the first run's experts, shape (rows, experts of a); rows sum to 1.
+        b: Weights of the second run's experts, shape (rows, experts of b).
+        lengths: Number of rows of each utterance, shape (utterances,).
     """
 
     a: Weights
@@ -50,15 +50,15 @@ class PairedRouting:
         """Sums over the rows of each utterance.
 
         Args:
-            values: Shape (rows, columns).
+            values: Values of each row, shape (rows, columns).
 
         Returns:
-            Shape (utterances, columns).
+            Sums, shape (utterances, columns).
         """
         return _sums(values, self.lengths)
 
     def shared(self) -> Weights:
-        """Weight that two experts have at the same time, ``sum_t min(a_t, b_t)``.
+        """Weight that two experts share, ``sum_t min(a_t, b_t)``.
 
         Returns:
             Shape (utterances, experts of a, experts of b).
@@ -67,7 +67,7 @@ class PairedRouting:
         utterance = np.repeat(np.arange(num_utterances), self.lengths)
         shared = np.empty((num_utterances, self.a.shape[1], self.b.shape[1]), dtype=np.float32)
         for expert, column in enumerate(self.a.T):
-            # Most weights of a sparse layer are 0, and share nothing.
+            # Most weights of a sparse layer are 0 and can be skipped.
             active = np.flatnonzero(column)
             both = np.minimum(column[active, None], self.b[active])
             lengths = np.bincount(utterance[active], minlength=num_utterances)
@@ -75,7 +75,7 @@ class PairedRouting:
         return shared
 
     def firsts(self) -> Counts:
-        """Rows in which two experts have the greatest weight, one in either run.
+        """Counts of rows by the expert with the greatest weight in each run.
 
         Returns:
             Shape (utterances, experts of a, experts of b).
@@ -87,7 +87,7 @@ class PairedRouting:
         return np.bincount(cell, minlength=size).reshape(-1, num_a, num_b)
 
     def correlations(self) -> Floats:
-        """Pearson's correlation of two experts' weights over all rows; 0 of one that is constant.
+        """Pearson correlation of two experts' weights over all rows; 0 if one is constant.
 
         Returns:
             Shape (experts of a, experts of b).
@@ -95,7 +95,7 @@ class PairedRouting:
         num_rows = len(self.a)
         products = np.zeros((self.a.shape[1], self.b.shape[1]))
         squares_a, squares_b = np.zeros(self.a.shape[1]), np.zeros(self.b.shape[1])
-        for first in range(0, num_rows, _CHUNK):  # in double precision, but never the whole of it
+        for first in range(0, num_rows, _CHUNK):  # in chunks of double precision
             rows = slice(first, first + _CHUNK)
             a, b = self.a[rows].astype(np.float64), self.b[rows].astype(np.float64)
             products += a.T @ b
@@ -106,15 +106,15 @@ class PairedRouting:
         spread_b = np.maximum(squares_b / num_rows - mean_b**2, 0)
         norms = np.sqrt(np.outer(spread_a, spread_b))
         covariances = products / num_rows - np.outer(mean_a, mean_b)
-        # The spread of a constant column is rounding, which must not count as a pattern.
+        # The variance of a constant column is only rounding error.
         varied = np.minimum.outer(spread_a, spread_b) > _STEADY
         return np.divide(covariances, norms, out=np.zeros_like(norms), where=varied)
 
 
 def _sums(values: Weights, lengths: Counts) -> Floats:
-    """Sums over so many rows each, in double precision, shape (utterances, columns)."""
+    """Sums over the rows of each utterance in double precision, shape (utterances, columns)."""
     sums = np.zeros((len(lengths), values.shape[1]))
-    some = lengths > 0  # reduceat would give an empty utterance the row after it
+    some = lengths > 0  # for an empty utterance reduceat would return the row after it
     if some.any():
         starts = np.cumsum(lengths) - lengths
         sums[some] = np.add.reduceat(values, starts[some], axis=0, dtype=np.float64)
@@ -124,13 +124,13 @@ def _sums(values: Weights, lengths: Counts) -> Floats:
 def pair_rows(
     a: Sequence[Weights], b: Sequence[Weights], seconds_a: float, seconds_b: float
 ) -> PairedRouting:
-    """Puts the routings of the same utterances side by side, at the frames of the finer run.
+    """Pairs the routings of the same utterances at the frames of the finer run.
 
     Args:
-        a: Of each utterance, shape (rows, experts); the row ``i`` is from ``i * seconds_a`` on.
-        b: Of the same utterances.
-        seconds_a: Seconds from one row to the next.
-        seconds_b: The same of the second run.
+        a: Weights of each utterance, shape (rows, experts); row ``i`` starts at ``i * seconds_a``.
+        b: Likewise of the second run.
+        seconds_a: Seconds from one row to the next in the first run.
+        seconds_b: Likewise in the second run.
     """
     finer = min(seconds_a, seconds_b)
     lengths = np.array([len(x if seconds_a <= seconds_b else y) for x, y in zip(a, b, strict=True)])
@@ -142,12 +142,12 @@ def pair_rows(
 
 
 def resample(weights: Weights, seconds: float, new_seconds: float, num_rows: int) -> Weights:
-    """The row at the centre of each row of another length; the last one beyond the end.
+    """Resamples rows to another length, taking the row at the centre of each new one.
 
     Args:
-        weights: Shape (rows, experts).
-        seconds: Length of a row.
-        new_seconds: Length of a row after resampling.
+        weights: Weights, shape (rows, experts); the last row also serves beyond the end.
+        seconds: Length of a row in seconds.
+        new_seconds: Length of a row in seconds after resampling.
         num_rows: Number of rows after resampling.
     """
     if seconds == new_seconds and num_rows == len(weights):
@@ -158,12 +158,12 @@ def resample(weights: Weights, seconds: float, new_seconds: float, num_rows: int
 
 @dataclass(frozen=True)
 class Matching:
-    """Which expert of one run is which expert of the other.
+    """A one-to-one matching of the experts of two runs.
 
     Attributes:
-        pairs: Indices into both runs' experts, in the order of the first run's.
+        pairs: Indices of matched experts, in the order of the first run.
         unmatched_a: Experts of the first run without a partner.
-        unmatched_b: Experts of the second run without one.
+        unmatched_b: Experts of the second run without a partner.
     """
 
     pairs: tuple[tuple[int, int], ...]
@@ -171,10 +171,10 @@ class Matching:
     unmatched_b: tuple[int, ...]
 
     def of_pairs(self, table: NDArray[np.generic]) -> Floats:
-        """The partners' cells, added up.
+        """Sums a table over the matched pairs.
 
         Args:
-            table: Shape (..., experts of a, experts of b).
+            table: Table of shape (..., experts of a, experts of b).
 
         Returns:
             Shape (...).
@@ -184,19 +184,19 @@ class Matching:
         return total
 
     def slots(self) -> list[tuple[int | None, int | None]]:
-        """The pairs, then the experts that only the first or only the second run has."""
+        """The pairs, then the unmatched experts of the first and of the second run."""
         only_a: list[tuple[int | None, int | None]] = [(i, None) for i in self.unmatched_a]
         only_b: list[tuple[int | None, int | None]] = [(None, j) for j in self.unmatched_b]
         return [*self.pairs, *only_a, *only_b]
 
 
 def match(shared: NDArray[np.generic]) -> Matching:
-    """The one-to-one assignment under which most weight is shared (Kuhn 1955, Crouse 2016).
+    """The one-to-one assignment that maximises the shared weight (Kuhn 1955, Crouse 2016).
 
-    Experts that share nothing are no partners: an unused one has none.
+    Experts that share no weight are not matched, so an unused expert has no partner.
 
     Args:
-        shared: Shape (experts of a, experts of b), at least 0.
+        shared: Shared weight, shape (experts of a, experts of b), at least 0.
     """
     rows, columns = linear_sum_assignment(shared, maximize=True)
     pairs = [(int(i), int(j)) for i, j in zip(rows, columns, strict=True) if shared[i, j] > 0]
@@ -209,14 +209,14 @@ def match(shared: NDArray[np.generic]) -> Matching:
 
 
 def in_slots(table: Floats, experts: Sequence[int | None]) -> Floats:
-    """Columns in the order of slots, nothing where the run has no expert.
+    """Reorders columns to slots, with 0 where the run has no expert.
 
     Args:
-        table: Shape (..., experts).
-        experts: Of each slot; None where there is none.
+        table: Table of shape (..., experts).
+        experts: Expert of each slot, or None.
 
     Returns:
-        Shape (..., slots).
+        Table of shape (..., slots).
     """
     padded = np.concatenate([table, np.zeros((*table.shape[:-1], 1))], axis=-1)
     return padded[..., [-1 if expert is None else expert for expert in experts]]

@@ -36,26 +36,26 @@ from phoneme_moe.report.page.heat_map import HeatMap
 from phoneme_moe.report.page.parts import Block, Cell, Row, Section, Table, row
 from phoneme_moe.report.page.template import render, render_part
 
-#: Speakers on the page; a corpus of thousands would make a file of many megabytes.
+#: Maximum number of speakers on the page, to limit its size.
 MOST_SPEAKERS = 250
-#: Rows above which a table starts folded.
+#: Number of rows above which a table is initially collapsed.
 _FOLDED = 30
-#: More experts than this are ordered by what partners have in common, not by name.
+#: Number of experts above which they are ordered by shared weight instead of by name.
 _ORDERED = 16
-#: Changes of weight listed per speaker, and the least that is listed.
+#: Number of weight changes listed per speaker, and the smallest one listed.
 _LISTED, _LEAST = 3, 0.02
-#: Experts in the legend of an utterance: those most often first.
+#: Number of experts in the legend of an utterance.
 _LEGEND = 8
 
 
 def render_comparison(document: ComparisonDocument) -> str:
-    """The whole comparison as a self-contained HTML page, light and dark.
+    """Renders the comparison as a self-contained HTML page with light and dark themes.
 
     Args:
         document: The comparison.
 
     Returns:
-        The page; it links to ``comparison.json`` in its own folder and to nothing else.
+        The page, which links only to ``comparison.json`` in its own folder.
     """
     slots = document.matching.slots if document.matching else []
     sections: list[Section] = []
@@ -76,7 +76,7 @@ def render_comparison(document: ComparisonDocument) -> str:
         verdict=document.verdict,
         missing=document.missing,
         sections=sections,
-        files={"comparison.json": "every number of this page"},
+        files={"comparison.json": "all values on this page"},
         document=document,
     )
 
@@ -97,7 +97,7 @@ def _facts(document: ComparisonDocument) -> dict[str, str]:
 
 
 def _errors(rates: SplitErrorRates) -> Section:
-    """Speakers, the greatest gain first, with the interval of the change as a picture."""
+    """Error rates by speaker, greatest improvement first, with intervals drawn."""
     kind = "Phoneme error rate" if rates.measure == "per" else "Error rate of tokens"
     hint = (
         f"{kind} in per cent, on the same utterances; left of the line B makes fewer errors. "
@@ -105,8 +105,7 @@ def _errors(rates: SplitErrorRates) -> Section:
     )
     if rates.better + rates.worse == 0:
         sentence = (
-            "No utterance has more or fewer errors in one run than in the other: "
-            f"{percent(rates.a, 2)} in both."
+            f"Every utterance has the same number of errors in both runs: {percent(rates.a, 2)}."
         )
         return Section("errors", "Error rate by speaker", [Block("", sentence, hint=hint)])
     lines = sorted(rates.by_speaker, key=lambda one: (one.difference, one.speaker))
@@ -119,7 +118,7 @@ def _errors(rates: SplitErrorRates) -> Section:
         _rate_row(one.speaker, one, one.significant, probability(one.q), reach) for one in lines
     ]
     rows.append(_rate_row("all", rates, rates.p <= 0.05, DASH, reach))
-    head = ["speaker", "A", "B", "change, points", "change as a picture", "95 % interval"]
+    head = ["speaker", "A", "B", "change, points", "change, drawn", "95 % interval"]
     head += ["p", "q", "better", "worse", "of utterances"]
     table = Table(f"{measure_name(rates)} in %", head, rows, total=True)
     block = Block("", "", tables=[table], open_tables=len(lines) <= _FOLDED, hint=hint)
@@ -147,7 +146,7 @@ def _rate_row(name: str, one: ErrorRates, significant: bool, q: str, reach: floa
 
 
 def _matching(matching: ExpertMatching, unit: str) -> Section:
-    """First experts of A against those of B, partners on the diagonal, rows in per cent."""
+    """First experts of A by those of B in per cent of each row, partners on the diagonal."""
     pairs = matching.pairs
     if len(matching.experts_a) > _ORDERED:
         pairs = sorted(pairs, key=lambda pair: -pair.common)
@@ -168,13 +167,15 @@ def _matching(matching: ExpertMatching, unit: str) -> Section:
         kinds=("A \\ B", "expert"),
     )
     hint = (
-        "Experts have no order of their own: partners are the pairs that together share most "
-        f"weight in the same {unit}s. In the {unit}s in which the expert on the left has the "
-        "greatest weight in A, how often the one above has the greatest weight in B; per cent, "
-        "each row sums to 100. Outlined: partners."
+        "Experts have no inherent order: partners are matched so that the weight shared in the "
+        f"same {unit}s is greatest. Each row: of the {unit}s in which that expert has the greatest "
+        "weight in A, the per cent in which each expert of B has the greatest weight. "
+        "Outlined: partners."
     )
     more = {f"{unit}s": [f"{int(total):,}" for total in totals]}
-    table = heat.table("First experts of A down, of B across", more=more, places=0, flat=True)
+    table = heat.table(
+        "First experts of A (rows) and of B (columns)", more=more, places=0, flat=True
+    )
     of_pairs = [
         row(
             pair.a,
@@ -194,7 +195,7 @@ def _matching(matching: ExpertMatching, unit: str) -> Section:
         row("no partner", one.expert, "", percent(one.load, 1), "", "")
         for one in matching.unmatched_b
     ]
-    head = ("expert of A", "expert of B", "load in A", "load in B", "in common", "correlation")
+    head = ("expert of A", "expert of B", "load in A", "load in B", "shared", "correlation")
     numbers = Table("Every pair in numbers", head, of_pairs, frozenset({0}))
     blocks = [
         Block("", "", tables=[table], open_tables=True, hint=hint),
@@ -205,8 +206,8 @@ def _matching(matching: ExpertMatching, unit: str) -> Section:
 
 def _agreement(measures: Sequence[AgreementMeasure], shuffles: int) -> Section:
     hint = (
-        f"Beside the agreement with the utterances of B shuffled {shuffles} times and matched "
-        "anew: among all utterances, and among those of the same speaker."
+        f"Compared with the agreement after shuffling the utterances of B {shuffles} times and "
+        "matching again: among all utterances, and within speakers."
     )
     rows = [
         row(
@@ -232,14 +233,14 @@ def _beyond(chance: float | None, corrected: float | None, p: float | None) -> l
 
 
 def _routing(by_speaker: Sequence[SpeakerRouting], slots: Sequence[Slot]) -> Section:
-    """Speakers, the greatest change first, with their mean weights in both runs."""
+    """Mean weights of each speaker in both runs, greatest change first."""
     ordered = sorted(by_speaker, key=lambda one: (-one.distance, one.speaker))[:MOST_SPEAKERS]
     heat = HeatMap(
         rows=[f"{one.speaker} {letter}" for one in ordered for letter in "AB"],
         columns=[slot.name for slot in slots],
         weights=np.array([w for one in ordered for w in (one.before, one.after)]),
     )
-    # Numbers of a speaker stand in the row of A.
+    # The numbers of a speaker are in the row of A.
     more: dict[str, list[Cell | str]] = {
         "moved, %": [c for one in ordered for c in (in_percent(one.distance, 0), "")],
         "95 % interval": [c for one in ordered for c in (percent_range(*one.interval), "")],
@@ -247,8 +248,8 @@ def _routing(by_speaker: Sequence[SpeakerRouting], slots: Sequence[Slot]) -> Sec
         "greatest changes": [c for one in ordered for c in (_greatest_changes(one, slots), "")],
     }
     hint = (
-        "Mean weight of matched experts in A (above) and B (below), per cent; speakers whose "
-        "weights change most come first. Moved: the weight that changes its expert."
+        "Mean weight of matched experts in A (above) and B (below), per cent; speakers "
+        "with the greatest change come first. Moved: the weight that moves to other experts."
     )
     text = frozenset({len(slots) + 3})
     table = heat.table(
@@ -268,7 +269,7 @@ def _q(one: SpeakerRouting) -> Cell:
 
 
 def _greatest_changes(one: SpeakerRouting, slots: Sequence[Slot]) -> str:
-    """The slots with the greatest changes, as ``name +12``."""
+    """The slots with the greatest changes, such as ``name +12``."""
     change = np.array(one.after) - np.array(one.before)
     order = np.argsort(-np.abs(change), kind="stable")[:_LISTED]
     return ", ".join(
@@ -285,12 +286,12 @@ def _utterances(document: ComparisonDocument, slots: Sequence[Slot]) -> Section:
         by = ", some by their transcription, some by their routing"
     hint = (
         f"The {len(document.utterances)} utterances that differ most{by}. Errors are marked; a dot "
-        "is a missing phoneme."
+        "is a gap."
     )
     if in_time:
         hint += (
-            " Below, the expert of greatest weight in time: partners have one colour, and the line "
-            "between the strips marks where the runs differ."
+            " Below, the expert with the greatest weight over time: partners have the same colour, "
+            "and the line between the strips marks where the runs differ."
         )
     seconds = document.frame_seconds if in_time else None
     content = render_part(
@@ -305,7 +306,7 @@ def _utterances(document: ComparisonDocument, slots: Sequence[Slot]) -> Section:
 def _utterance(
     one: ComparedUtterance, slots: Sequence[Slot], seconds: float | None
 ) -> dict[str, Any]:
-    """What the template draws of an utterance; strips where rows have a length in seconds."""
+    """Template values of an utterance, with strips if rows have a length in seconds."""
     strips: list[tuple[str, list[dict[str, Any]]]] = []
     shown = {"one": one, "strips": strips, "used": [], "others": 0}
     if seconds is None or one.first_a is None or one.first_b is None:

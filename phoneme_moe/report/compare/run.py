@@ -1,4 +1,4 @@
-"""Comparison of two runs on the same utterances: their outputs, and the files written."""
+"""Comparison of two runs on the same utterances, written to files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from phoneme_moe.inference import recognize_split
 from phoneme_moe.report.compare.document import ComparisonDocument
 from phoneme_moe.run_folder import LoadedRun
 
-#: How often ``compare_runs`` reports its progress.
+#: Number of times that ``compare_runs`` reports progress.
 STEPS = 5
 
 
@@ -29,7 +29,7 @@ class Comparison:
 
     Attributes:
         document: The content of ``comparison.json``.
-        files: The files written.
+        files: Paths of the written files.
     """
 
     document: ComparisonDocument
@@ -45,14 +45,14 @@ class Comparison:
 
 @dataclass(frozen=True, eq=False)
 class RunOutputs:
-    """A run with its hypotheses and routing of the utterances.
+    """A run with its hypotheses and routing for the utterances.
 
     Attributes:
         run: The run.
         layer: The sparse layer whose routing is compared; None for the gate.
-        experts: Names of its experts; None where the run has no routing.
+        experts: Names of its experts; None if the run has no routing.
         hypotheses: Decoded phonemes of each utterance, by identifier.
-        weights: Routing of each utterance, shape (rows, experts), each row sums to 1.
+        weights: Routing of each utterance, shape (rows, experts); rows sum to 1.
     """
 
     run: LoadedRun
@@ -72,7 +72,7 @@ class RunOutputs:
         return self.run.recipe.task.kind
 
     def recognize(self, examples: list[Example]) -> None:
-        """Recognises the examples; keeps hypotheses and routing."""
+        """Recognises the examples and stores hypotheses and routing."""
         for one in recognize_split(
             self.run.recognizer,
             examples,
@@ -81,7 +81,7 @@ class RunOutputs:
         ):
             self.hypotheses[one.example.utterance] = one.hypothesis
             for weights in one.weights.values():
-                # Not a view, which would keep the whole batch in memory.
+                # A copy, since a view would keep the whole batch in memory.
                 normalized = weights / weights.sum(axis=1, keepdims=True)
                 self.weights[one.example.utterance] = normalized
 
@@ -99,20 +99,20 @@ def compare_runs(
     """Compares two runs on the same utterances and writes ``comparison.json`` and ``.html``.
 
     Args:
-        run_a: The run before.
-        run_b: The run after; may be the same, to compare two of its layers.
+        run_a: The first run.
+        run_b: The second run; may be the same, to compare two of its layers.
         split: ``train``, ``dev`` or ``test``.
-        corpus: A prepared corpus; that of the runs where both have the same.
-        layer: A sparse layer of both runs; the last one when left out.
-        layer_b: Another one of the second run.
-        out: Where to write; ``compare/NAME_OF_A`` in the second run's folder when left out.
-        step: Called ``STEPS`` times on the way.
+        corpus: A prepared corpus; by default that of both runs, if it is the same.
+        layer: A sparse layer of both runs; by default the last one.
+        layer_b: Layer of the second run, if different.
+        out: Output folder; by default ``compare/NAME_OF_A`` in the second run's folder.
+        step: Called ``STEPS`` times to report progress.
 
     Raises:
-        InputError: The runs have no corpus, task or utterance in common, nothing of them can be
-            compared, or one of them has no such layer.
+        InputError: The runs share no corpus, task or utterance, or nothing that can be compared, or
+            one of them has no such layer.
     """
-    # Here and not above: scipy and jinja2 are slow to import and wrong input needs neither.
+    # Imported after the checks, since scipy and jinja2 are slow to import.
     from phoneme_moe.report.compare.build import compare_outputs
     from phoneme_moe.report.compare.page import render_comparison
 
@@ -136,7 +136,7 @@ def compare_runs(
 
 
 def _select_layer(run: LoadedRun, layer: str | None) -> RunOutputs:
-    """A run and the layer whose routing is compared, the last one when left out."""
+    """A run and the layer whose routing is compared, by default the last one."""
     recognizer = run.recognizer
     try:
         selected, experts = recognizer.routed_layer(layer)
@@ -153,13 +153,13 @@ def _common_corpus(a: LoadedRun, b: LoadedRun) -> str:
         raise ArgumentError(
             "corpus",
             f"{a.folder} was trained on {names[0]} and {b.folder} on {names[1]}; "
-            "expected the name of a prepared corpus to compare both on",
+            "expected the name of a prepared corpus on which to compare both",
         )
     return names[0]
 
 
 def _check_comparable(a: RunOutputs, b: RunOutputs) -> None:
-    """The tasks are the same, and so are the phoneme sets, unless there is routing to compare."""
+    """Checks that tasks are the same, and phoneme sets too unless routing can be compared."""
     if a.kind != b.kind:
         does = {"classify": "classifies tokens", "recognize": "recognises utterances"}
         raise InputError(
@@ -171,7 +171,7 @@ def _check_comparable(a: RunOutputs, b: RunOutputs) -> None:
     raise InputError(
         f"phoneme sets differ ({len(a.phonemes - b.phonemes)} only in {a.run.folder}, "
         f"{len(b.phonemes - a.phonemes)} only in {b.run.folder}), so error rates cannot be "
-        "compared, and not both runs have routing: nothing is left to compare"
+        "compared, and at least one run has no routing: there is nothing to compare"
     )
 
 
@@ -183,7 +183,7 @@ def _same_examples(
     speakers = sorted({*of_a} & {*of_b})
     if not speakers:
         raise InputError(
-            f"corpus {corpus.name}: no speaker is meant for both {run_a.folder} and {run_b.folder}"
+            f"corpus {corpus.name}: no speaker is usable by both {run_a.folder} and {run_b.folder}"
         )
     examples_a = load_examples(run_a.recipe, corpus, split, run_a.recognizer, speakers)
     step()
@@ -204,7 +204,7 @@ def _same_examples(
 
 
 def _same_input(a: LoadedRun, b: LoadedRun) -> bool:
-    """Whether both runs have the same examples, so that they are loaded once."""
+    """Whether both runs have the same examples, which then need to be loaded only once."""
     return (
         a.recipe.features == b.recipe.features
         and a.recipe.task == b.recipe.task

@@ -1,4 +1,4 @@
-"""A comparison in words: its verdict, and its table for a terminal of 80 columns."""
+"""Text of a comparison: its verdict, and a table for a terminal of 80 columns."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ from phoneme_moe.report.number_format import (
 
 #: A change of routing below this is not mentioned.
 _MOVED = 0.05
-#: Speakers in the table: those that change most.
+#: Number of speakers in the table: those that change most.
 _SHOWN = 8
 
 
 def verdict(document: ComparisonDocument) -> list[str]:
-    """What the comparison says, one sentence each, the most telling first.
+    """Summarises the comparison in sentences, the most important first.
 
     Args:
-        document: The comparison; its verdict is not used.
+        document: The comparison; its field ``verdict`` is ignored.
 
     Returns:
         One to six sentences.
@@ -86,7 +86,7 @@ def _speakers(rates: SplitErrorRates) -> str:
         (one for one in by_speaker if one.significant), key=lambda one: one.difference
     )
     if not significant:
-        return f"For none of {len(by_speaker)} speakers the change is significant (q > 0.05)."
+        return f"The change is significant for none of {len(by_speaker)} speakers (q > 0.05)."
     clauses = []
     for word, chosen in (
         ("fewer", [one for one in significant if one.difference < 0]),
@@ -107,16 +107,16 @@ def _agreement(agreement: Agreement, unit: str) -> str:
         f"experts in the same {unit}"
     )
     if weight.chance is None or weight.p is None:
-        return f"{sentence}; one utterance gives no estimate of chance."
+        return f"{sentence}; with one utterance, chance cannot be estimated."
     beyond = "beyond chance" if weight.p <= 0.05 else "no more than chance"
     sentence += (
         f", {beyond} ({percent(weight.chance)} with utterances shuffled, {p_value(weight.p)})"
     )
     if weight.speaker_chance is not None and weight.p <= 0.05:
-        # Most of the agreement beyond chance, or little of it, is that of the same speaker.
+        # How much of the agreement beyond chance is due to the speaker.
         part = (weight.speaker_chance - weight.chance) / max(weight.value - weight.chance, 1e-9)
         share = percent(min(1.0, max(0.0, part)))
-        sentence += f"; the identity of the speaker explains {share} of what is beyond chance"
+        sentence += f"; the speaker's identity explains {share} of the agreement beyond chance"
     return f"{sentence}."
 
 
@@ -128,7 +128,7 @@ def _partners(matching: ExpertMatching) -> str:
         "their weight in common"
     ]
     in_both = set(matching.experts_a) & set(matching.experts_b)
-    # Numbers are no names: that expert_3 has become expert_5 says nothing.
+    # Numbered experts are not listed: that expert_3 matches expert_5 is uninformative.
     renamed = [
         f"{pair.a} of A is matched with {pair.b} of B"
         for pair in close
@@ -159,13 +159,13 @@ def _moved(by_speaker: Sequence[SpeakerRouting]) -> str:
 
 
 def comparison_text(document: ComparisonDocument) -> RenderableType:
-    """The verdict and the speakers that change most, for a terminal.
+    """Formats the verdict and the speakers that change most for a terminal.
 
     Args:
         document: The comparison.
 
     Returns:
-        Something ``rich`` prints, about 30 lines in 80 columns.
+        A ``rich`` renderable, about 30 lines of 80 columns.
     """
     subject = f"{document.num_utterances:,} utterances of {document.corpus} {document.split}"
     return Group(
@@ -215,7 +215,7 @@ def _table(document: ComparisonDocument) -> Table:
 
 
 def _size(one: SpeakerErrorRates | SpeakerRouting) -> float:
-    """How much changes, significant changes before others."""
+    """Sort key: size of the change, with significant changes first."""
     change = one.difference if isinstance(one, SpeakerErrorRates) else one.distance
     return (10.0 if one.significant else 0.0) + abs(change)
 

@@ -1,1 +1,1 @@
-"""The report drawn: one HTML file from the document alone, and a picture for papers."""
+"""The report as one HTML file made from the document, and as a figure for papers."""

@@ -1,4 +1,4 @@
-"""Charts of the routing report: a row per expert, a dot per speaker, lines and areas over epochs.
+"""Charts of the routing report: by expert, by speaker and over epochs.
 
 Legend: R rows of a chart, L layers, N points of training, E experts.
 """
@@ -16,12 +16,12 @@ from numpy.typing import ArrayLike, NDArray
 from phoneme_moe.report.page.parts import Drawing
 from phoneme_moe.report.page.plots import drawing, frame, hover, names_axis, plain, themed, write
 
-#: Most rows of a chart with one row per expert.
+#: Maximum number of rows of a chart with one row per expert.
 MOST_ROWS = 24
 
 
 def most_used(*weights: NDArray[np.float64]) -> list[int]:
-    """Indices of at most ``MOST_ROWS`` experts, those with the greatest weights, in order."""
+    """Indices of the experts with the greatest weights, at most ``MOST_ROWS``, in order."""
     greatest = np.max(weights, axis=0)
     return sorted(np.argsort(-greatest, kind="stable")[:MOST_ROWS].tolist())
 
@@ -29,7 +29,7 @@ def most_used(*weights: NDArray[np.float64]) -> list[int]:
 def _rows(
     names: Sequence[str], low: float, high: float, label: str, each: int = 22, rest: int = 58
 ) -> tuple[figure, NDArray[np.floating]]:
-    """An empty chart of named rows, the first on top, and the middles of the rows."""
+    """An empty chart of named rows, the first at the top, and the centres of the rows."""
     count = len(names)
     plot = frame(each * count + rest, (low, high), (count, 0), x_label=label, grid="x")
     names_axis(plot, names)
@@ -37,7 +37,7 @@ def _rows(
 
 
 def _dots(plot: figure, x: str, source: ColumnDataSource, fill: str, line: str) -> Any:
-    """Filled or, with the colour of the paper, hollow dots."""
+    """Filled dots, or hollow ones if filled with the background colour."""
     dots = plot.scatter(x, "y", source=source, size=10, line_width=2)
     themed(dots.glyph, fill_color=fill, line_color=line)
     return dots
@@ -53,10 +53,10 @@ def dumbbells(
     """Two values per row as two dots with a line between them, in per cent.
 
     Args:
-        names: Of the R rows, the first on top.
-        first: Shares in 0..1, shape (rows,): hollow dots.
-        second: Shares in 0..1, shape (rows,): filled dots.
-        labels: What first and second are.
+        names: Names of the R rows, the first at the top.
+        first: Shares of the hollow dots, 0..1, shape (rows,).
+        second: Shares of the filled dots, 0..1, shape (rows,).
+        labels: Names of the two values.
         axis: Label of the horizontal axis.
     """
     left, right = np.asarray(first, dtype=float) * 100, np.asarray(second, dtype=float) * 100
@@ -75,12 +75,12 @@ def dumbbells(
 
 
 def changes(names: Sequence[str], change: ArrayLike, intervals: ArrayLike) -> Drawing:
-    """Changes of the error rate without an expert, in percentage points, about a line at 0.
+    """Changes of the error rate without each expert in percentage points, with a line at 0.
 
     Args:
-        names: Of the rows.
-        change: Parts of 1, shape (rows,).
-        intervals: Parts of 1, shape (rows, 2).
+        names: Names of the rows.
+        change: Changes as fractions, shape (rows,).
+        intervals: Intervals as fractions, shape (rows, 2).
     """
     points = np.asarray(change, dtype=float) * 100
     ends = np.asarray(intervals, dtype=float).reshape(-1, 2) * 100
@@ -105,7 +105,7 @@ def changes(names: Sequence[str], change: ArrayLike, intervals: ArrayLike) -> Dr
 
 
 def bits(names: Sequence[str], measured: ArrayLike, chance: ArrayLike) -> Drawing:
-    """Information in bits: the bar is beyond chance, the ring as measured, the tick chance."""
+    """Information in bits: bar beyond chance, ring as measured, tick at chance."""
     ring, tick = np.asarray(measured, dtype=float), np.asarray(chance, dtype=float)
     corrected = ring - tick
     low = min(0.0, float(corrected.min()))
@@ -130,7 +130,7 @@ def mixing_scatter(
     num_experts: int,
     unit: str,
 ) -> Drawing:
-    """A dot per speaker: effective experts across, share of mixing within a frame upwards."""
+    """A dot per speaker: effective number of experts (x), share of mixing within a frame (y)."""
     across = np.asarray(effective, dtype=float)
     upwards = np.array([np.nan if share is None else 100 * share for share in mixing])
     few = len(names) <= 14
@@ -170,12 +170,12 @@ def curves(
     """One line per layer over the epochs.
 
     Args:
-        names: Of the L layers.
-        epochs: What to call the points, shape (points,).
-        values: For every layer, shape (layers, points); None leaves a gap.
-        label: Of the vertical axis.
+        names: Names of the L layers.
+        epochs: Labels of the points, shape (points,).
+        values: Values of every layer, shape (layers, points); None leaves a gap.
+        label: Label of the vertical axis.
         colours: CSS colours of the lines.
-        top: Upper end of the axis; the greatest value when left out.
+        top: Upper end of the axis; by default the greatest value.
     """
     rows = [np.array([np.nan if v is None else v for v in row], dtype=float) for row in values]
     highest = max((float(np.nanmax(row)) for row in rows if not np.isnan(row).all()), default=1.0)
@@ -198,9 +198,9 @@ def stack(
     """The load of every expert over the epochs, stacked up to 100 %.
 
     Args:
-        names: Of the E experts.
-        epochs: What to call the points, shape (points,).
-        shares: Shape (points, experts), each row sums to 1, or is NaN for a gap.
+        names: Names of the E experts.
+        epochs: Labels of the points, shape (points,).
+        shares: Loads, shape (points, experts); rows sum to 1, or are NaN for a gap.
         colours: CSS colours of the experts.
     """
     share = np.asarray(shares, dtype=float)
@@ -230,12 +230,12 @@ def stack(
 
 
 def _span(epochs: Sequence[object]) -> tuple[float, float]:
-    """First and last point, with room about a single one."""
+    """First and last point, with a margin around a single one."""
     return (0.0, float(len(epochs) - 1)) if len(epochs) > 1 else (-0.5, 0.5)
 
 
 def _epochs_axis(plot: figure, epochs: Sequence[object]) -> None:
-    """At most four names of epochs under the points."""
+    """Labels at most four epochs on the axis."""
     shown = range(0, len(epochs), -(-len(epochs) // 4))
     plot.xaxis[0].ticker = FixedTicker(ticks=list(shown))
     plot.xaxis[0].major_label_overrides = {i: plain(str(epochs[i]), 12) for i in shown}

@@ -1,6 +1,6 @@
-"""The heat map of a report as a value, and as a table of its page.
+"""The heat map of a report as data, and as a table of the page.
 
-``heat_plot.py`` draws it for the page, ``picture.py`` for papers.
+``heat_plot.py`` draws it on the page, ``picture.py`` as a figure for papers.
 Legend: R rows (speakers, phonemes, layers), E columns (experts).
 """
 
@@ -18,29 +18,29 @@ from phoneme_moe.report.page.palette import scale_top, shade
 from phoneme_moe.report.page.parts import Cell, Row, Table, row
 
 Floats = NDArray[np.float64]
-#: Rows and columns up to which numbers are written into the cells.
+#: Largest number of rows and columns with numbers in the cells.
 _NUMBERED_ROWS, _NUMBERED_COLUMNS = 48, 16
 
 
 @dataclass(frozen=True, eq=False)
 class HeatMap:
-    """Weights to draw, rows and columns in the order to draw them.
+    """Weights to draw, with rows and columns in drawing order.
 
     Attributes:
         rows: Names of the R rows.
         columns: Names of the E columns.
-        weights: In 0..1, shape (rows, columns); NaN for no value.
-        adjusted: The same for the other setting of the switch; None where there is none.
-        intervals: Ends, shape (rows, columns, 2); None where unknown.
-        facts: More lines of the tooltip, words to one value per row.
-        outlined: Index of the outlined column of each row; None where there is none.
-        outline: What the outline means.
-        effective: Effective number of experts of each row, shape (rows,); None leaves out the bars.
-        within: The same within one frame, shape (rows,).
+        weights: Weights, 0..1, shape (rows, columns); NaN for no value.
+        adjusted: Weights for the other setting of the page's switch; None without a switch.
+        intervals: Ends of intervals, shape (rows, columns, 2); None if unknown.
+        facts: Additional lines of the tooltip, label to one value per row.
+        outlined: Index of the outlined column of each row; None if there is none.
+        outline: Meaning of the outline.
+        effective: Effective number of experts of each row, shape (rows,); None for no bars.
+        within: Effective number of experts within one frame, shape (rows,).
         tree: scipy's linkage of the rows, with leaves numbered in drawing order.
-        unit: What is averaged over, a frame or a token.
-        kinds: What a row and a column are.
-        measure: What a cell is.
+        unit: Unit of averaging, frame or token.
+        kinds: Nouns for a row and a column.
+        measure: Name of the value of a cell.
     """
 
     rows: Sequence[str]
@@ -60,17 +60,17 @@ class HeatMap:
 
     @property
     def top(self) -> float:
-        """The weight with the strongest colour: 1, or less where even the greatest is small."""
+        """The weight with the strongest colour: 1, or less if all weights are small."""
         return scale_top(self.weights)
 
     @property
     def numbered(self) -> bool:
-        """Whether there is room for a number in every cell."""
+        """Whether every cell has room for a number."""
         return len(self.rows) <= _NUMBERED_ROWS and len(self.columns) <= _NUMBERED_COLUMNS
 
     @property
     def upright(self) -> bool:
-        """Whether names of columns are turned, for want of room."""
+        """Whether column names are vertical for lack of space."""
         return len(self.columns) * max(len(name) for name in self.columns) > 84
 
     def table(
@@ -84,15 +84,15 @@ class HeatMap:
         flat: bool = False,
         **options: Any,
     ) -> Table:
-        """The cells as a table of the page, shaded as in the plot.
+        """Converts the cells to a table of the page, shaded as in the plot.
 
         Args:
-            caption: What the table holds.
-            weights: Shape (rows, columns); those of the heat map when left out.
-            more: Columns to the right of the cells, heading to a cell per row.
-            total: Heading and weights of a last row over all rows.
-            places: Decimals of the per cent.
-            flat: Whether to set it as a heat map, for a page without the plot.
+            caption: Caption of the table.
+            weights: Weights, shape (rows, columns); by default those of the heat map.
+            more: Additional columns on the right, heading to one cell per row.
+            total: Heading and weights of a final row over all rows.
+            places: Number of decimals of the percentages.
+            flat: Whether to style it as a heat map, for a page without plots.
             options: Other attributes of the table.
         """
         shown = self.weights if weights is None else weights

@@ -1,4 +1,4 @@
-"""Bokeh plot of a heat map: cells with numbers and outlines; a tree and bars stand beside them."""
+"""Bokeh plot of a heat map: cells with numbers and outlines, a tree and bars."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from phoneme_moe.report.page.plots import (
     write,
 )
 
-#: Where tree and bars begin and end to the right of the cells, in widths of all cells; without a
-#: tree the bars stand nearer.
+#: Start and end of tree and bars to the right of the cells, relative to the total width of the
+#: cells; without a tree the bars are nearer.
 _TREE, _BARS, _END, _NEARER = (1.012, 1.10), (1.13, 1.27), 1.345, 0.09
 
 
@@ -35,35 +35,35 @@ def heat_figure(heat: HeatMap, name: str, title: str, caption: str) -> Figure:
     Args:
         heat: What to draw.
         name: Identifier of the figure.
-        title: What is drawn, for screen readers.
-        caption: How to read it.
+        title: Description of the content for screen readers.
+        caption: Explanation of how to read it.
     """
     rows, columns = heat.kinds
     label = (
-        f"Heat map of {title}, {plural(len(heat.rows), rows)} down, "
-        f"{plural(len(heat.columns), columns)} across; the table below has every number"
+        f"Heat map of {title}, {plural(len(heat.rows), rows)} by "
+        f"{plural(len(heat.columns), columns)}; the table below has all values"
     )
     return Figure(name, label, caption, _draw(heat))
 
 
 def _row_height(heat: HeatMap) -> int:
-    """CSS pixels of one row."""
+    """Height of one row in CSS pixels."""
     return 34 if len(heat.rows) <= 14 else 21 if len(heat.rows) <= 48 else 12
 
 
 def _bars(heat: HeatMap) -> tuple[float, float, float]:
-    """Start and end of the bars, and the end of everything, in columns."""
+    """Start and end of the bars, and the right end of the plot, in columns."""
     nearer = _NEARER if heat.tree is None else 0.0
     start, stop, end = (len(heat.columns) * (x - nearer) for x in (*_BARS, _END))
     return start, stop, end
 
 
 def _draw(heat: HeatMap) -> Drawing:
-    """The plot: cells with numbers and outlines; a tree and bars stand beside them."""
+    """Draws the cells with numbers and outlines, with a tree and bars on the right."""
     num_rows, num_columns = heat.weights.shape
     beside = heat.effective is not None
     longest = max(len(plain(name, 18)) for name in heat.columns)
-    turned = 16 + 7 * longest  # room for the names of the columns, turned or not
+    turned = 16 + 7 * longest  # room for the column names, vertical or not
     head = turned if heat.upright else 32
     narrow_head = turned if longest > 4 else head
     plot = frame(
@@ -87,13 +87,13 @@ def _draw(heat: HeatMap) -> Drawing:
         _draw_bars(plot, heat)
         if heat.tree is not None:
             _draw_tree(plot, heat)
-    # Below the least width the cells could not be told apart.
+    # Below the minimum width, cells could not be distinguished.
     min_width = 110 + (27 if heat.numbered else 9) * num_columns
     return drawing(plot, min_width=min_width, top=heat.top)
 
 
 def _draw_columns_axis(plot: figure, heat: HeatMap, beside: bool) -> None:
-    """Names over the columns, and over the tree and the bars beside them."""
+    """Headings of the columns, the tree and the bars."""
     axis, count = plot.xaxis[0], len(heat.columns)
     labels: dict[Any, Any] = {i + 0.5: plain(name, 18) for i, name in enumerate(heat.columns)}
     if beside:
@@ -109,7 +109,7 @@ def _draw_columns_axis(plot: figure, heat: HeatMap, beside: bool) -> None:
 
 
 def _draw_cells(plot: figure, heat: HeatMap) -> None:
-    """The coloured cells, their tooltip and, where there is room, their numbers."""
+    """Draws the coloured cells with tooltips and, if there is room, numbers."""
     num_rows, num_columns = heat.weights.shape
     rows, columns = np.divmod(np.arange(num_rows * num_columns), num_columns)
     data: dict[str, Any] = {
@@ -167,7 +167,7 @@ def _draw_outlines(plot: figure, heat: HeatMap) -> None:
 
 
 def _draw_bars(plot: figure, heat: HeatMap) -> None:
-    """Effective number of experts: the bar over all frames, the tick within one frame."""
+    """Draws the effective number of experts: bar over all frames, tick within one frame."""
     assert heat.effective is not None
     effective, rows = heat.effective, len(heat.rows)
     within = effective if heat.within is None else heat.within
@@ -202,7 +202,7 @@ def _draw_bars(plot: figure, heat: HeatMap) -> None:
 
 
 def _draw_tree(plot: figure, heat: HeatMap) -> None:
-    """The dendrogram: rows joined early, near the cells, have similar weights."""
+    """Draws the dendrogram: rows that join near the cells have similar weights."""
     assert heat.tree is not None
     count, leaves = len(heat.columns), len(heat.rows)
     start, room = count * _TREE[0], count * (_TREE[1] - _TREE[0])

@@ -1,5 +1,5 @@
-/* Draws the plots as they come into view, in the reader's colours, and narrows and switches them.
-   Notes to this script are in the tags of the models (plots.py). */
+/* Draws the plots as they scroll into view, in the current theme, and handles filter and switch.
+   Data for this script are in the tags of the models (plots.py). */
 "use strict";
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const narrow = matchMedia("(max-width: 40rem)");
@@ -11,7 +11,7 @@ const filter = {kept: null, text: "", setting: "raw"};
 
 Bokeh.logger.set_level("error");
 
-/* Every model with a note in its tags under one key. */
+/* All models with data in their tags under a key. */
 function tagged(models, key, use) {
   for (const model of models)
     for (const tag of model.tags ?? [])
@@ -33,7 +33,7 @@ function paint(models) {
   for (const model of models) if (model.name === "cells") write(model);
 }
 
-/* The numbers in the cells of a heat map, in ink that can be read on the cell. */
+/* The numbers in the cells of a heat map, in a legible text colour. */
 function write(source) {
   const data = new Map(Object.entries(columns(source)));
   if (!data.has("text")) return;
@@ -46,7 +46,7 @@ function write(source) {
   });
 }
 
-/* Whole per cent of the end of the colour scale. */
+/* Weight in whole per cent of the end of the colour scale. */
 function shade(weight, source) {
   const {top} = source.tags.find((tag) => tag.top !== undefined);
   return Math.max(0, Math.min(100, Math.round((100 * weight) / top)));
@@ -60,7 +60,7 @@ function put(source, changed) {
   source.data = {...columns(source), ...changed};
 }
 
-/* Columns that are a name or a number per row or column of a heat map. */
+/* Data columns with a name or a number per row or column of a heat map. */
 function look_up(models) {
   tagged(models, "lookups", (source, wanted) => {
     const data = columns(source), made = {};
@@ -73,7 +73,7 @@ function look_up(models) {
   });
 }
 
-/* A name for an axis; never TeX, for which Bokeh would look for another script. */
+/* A name for an axis, never parsed as TeX, for which Bokeh would load another script. */
 function axis_name(name) {
   const longest = narrow.matches ? 11 : 22;
   const text = name.replace(/\$\$|\\\[|\\\(/g, (mark) => `${mark[0]}\u2060${mark[1]}`);
@@ -81,7 +81,7 @@ function axis_name(name) {
   return letters.length <= longest ? text : `${letters.slice(0, longest - 1).join("")}…`;
 }
 
-/* Names of rows where they now are, and room for the cells on a narrow screen. */
+/* Moves row names with their rows, and makes room for the cells on a narrow screen. */
 function lay_out(id) {
   const {models} = plots.get(id);
   const place = places(id);
@@ -110,7 +110,7 @@ function lay_out(id) {
   });
 }
 
-/* Where every speaker's row is; null for a speaker that is filtered out, no list without filter. */
+/* Position of each speaker's row, null if filtered out; no list without a filter. */
 function places(id) {
   if (id !== "heat-speakers" || filter.text === "") return null;
   let next = 0.5;
@@ -154,13 +154,13 @@ async function draw(element) {
   element.dispatchEvent(new CustomEvent("drawn", {detail: entry}));
 }
 
-/* Keeps the keyboard from stopping at a picture: its numbers are in the table behind it. */
+/* Takes plots out of the tab order, since their values are in the tables. */
 function skip(node) {
   if (node.tabIndex === 0) node.tabIndex = -1;
   for (const child of [...(node.shadowRoot?.children ?? []), ...node.children]) skip(child);
 }
 
-/* Filter of speakers: figure and tables together. */
+/* Filter of speakers, for the figure and the tables. */
 const search = document.getElementById("speaker-filter");
 search?.addEventListener("input", () => {
   filter.text = search.value.trim().toLocaleLowerCase();
@@ -212,7 +212,7 @@ function cross() {
 }
 crossing?.addEventListener("change", cross);
 
-/* One of several panels. */
+/* Shows the chosen panel. */
 for (const select of document.querySelectorAll("select[data-choose]"))
   select.addEventListener("change", () => {
     for (const option of select.options) {
@@ -238,7 +238,7 @@ addEventListener("beforeprint", () => {
     if (!element.closest("[hidden]")) draw(element);
 });
 
-/* Where the reader is. */
+/* Marks the current section in the contents. */
 const links = [...document.querySelectorAll(".contents a")];
 let waiting = false;
 function mark() {

@@ -1,7 +1,7 @@
 """Colours of the heat maps and bars, the same in the figure and on the page.
 
-The ramps are straight lines of lightness in OKLCH (Ottosson 2020) at one hue: equal steps of
-weight look like equal steps, without hue differences that a colour-blind reader would miss.
+The ramps are linear in the lightness of OKLCH (Ottosson 2020) at one hue, so that equal steps of
+weight look equal and no information depends on hue, which colour-blind readers might miss.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 Theme = Literal["light", "dark"]
 Colour = tuple[float, float, float]
 
-#: Outline of the speaker's own expert; visible on both ends of both ramps.
+#: Outline of the speaker's own expert; visible at both ends of both ramps.
 OUTLINE_COLOUR = "#e8590c"
 #: Paul Tol's "bright" scheme: distinguishable in every common kind of colour blindness.
 _FEW = ("#4477aa", "#ee8866", "#228833", "#ccbb44", "#66ccee", "#aa3377")
@@ -31,36 +31,36 @@ def ramp(theme: Theme, steps: int = 101) -> NDArray[np.float64]:
 
     Args:
         theme: ``light`` starts at white and darkens, ``dark`` starts near black and brightens.
-        steps: How many colours.
+        steps: Number of colours.
 
     Returns:
-        sRGB in 0..1, shape (steps, 3).
+        sRGB colours, 0..1, shape (steps, 3).
     """
     (start, end), chroma, hue = _RAMPS[theme]
     weight = np.linspace(0.0, 1.0, steps)
     lightness = start + (end - start) * weight
-    # No chroma at weight 0 (paper), full chroma from the middle on, where sRGB has room for it.
+    # No chroma at weight 0 (background), full chroma from the middle on if within sRGB.
     return _srgb(lightness, chroma * np.sin(np.pi / 2 * np.minimum(1.0, weight * 1.6)), hue)
 
 
 def shade(share: float, top: float = 1.0) -> int:
-    """Step of the ramp for a weight where ``top`` has the strongest colour, 0 to 100."""
+    """Step of the ramp, 0 to 100, for a weight if ``top`` has the strongest colour."""
     return min(100, max(0, round(100 * share / top)))
 
 
 def scale_top(weights: NDArray[np.float64]) -> float:
-    """A round number that no weight exceeds, for the end of the colour scale."""
+    """A round number not below any weight, for the end of the colour scale."""
     greatest = float(np.nanmax(weights, initial=0.0))
     return next((top for top in (0.05, 0.1, 0.2, 0.3, 0.5) if greatest <= top), 1.0)
 
 
 def ramp_colours(theme: Theme) -> list[str]:
-    """The ramp of whole per cents as ``#rrggbb``."""
+    """The ramp for each whole per cent as ``#rrggbb``."""
     return [hex_colour((float(r), float(g), float(b))) for r, g, b in ramp(theme)]
 
 
 def with_ink(colours: Iterable[str]) -> list[tuple[str, str]]:
-    """Backgrounds (``#rrggbb``), each with the colour of text on it."""
+    """Background colours (``#rrggbb``), each with its text colour."""
     return [(colour, hex_colour(ink(from_hex(colour)))) for colour in colours]
 
 
@@ -80,8 +80,9 @@ def relative_luminance(colour: Colour) -> float:
 def expert_colours(num_experts: int) -> list[str]:
     """One colour per expert for stacked bars, as ``#rrggbb``.
 
-    Six keep Tol's scheme. More walk round the hue circle with two lightnesses in turn, so that
-    neighbours in a bar differ; beyond about a dozen only the labels distinguish them.
+    Up to six are Tol's scheme. More are spread over the hue circle with two alternating
+    lightnesses, so that neighbours in a bar differ; beyond about a dozen only the labels
+    distinguish them.
     """
     if num_experts <= len(_FEW):
         return list(_FEW[:num_experts])
@@ -99,7 +100,7 @@ def hex_colour(colour: Colour) -> str:
 
 
 def from_hex(text: str) -> Colour:
-    """The sRGB colour in 0..1 that ``#rrggbb`` writes."""
+    """Parses ``#rrggbb`` as an sRGB colour in 0..1."""
     red, green, blue = (int(text[i : i + 2], 16) / 255 for i in (1, 3, 5))
     return (red, green, blue)
 
@@ -107,7 +108,7 @@ def from_hex(text: str) -> Colour:
 def _srgb(
     lightness: NDArray[np.float64], chroma: NDArray[np.float64], hue: float
 ) -> NDArray[np.float64]:
-    """OKLCH colours of one hue (degrees) as sRGB, shape (colours, 3), clipped to 0..1."""
+    """Converts OKLCH colours of one hue (degrees) to sRGB, shape (colours, 3), clipped to 0..1."""
     angle = np.deg2rad(hue)
     oklab = np.stack([lightness, chroma * np.cos(angle), chroma * np.sin(angle)], axis=-1)
     to_cone = np.array(

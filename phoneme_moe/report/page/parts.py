@@ -1,4 +1,4 @@
-"""What a page is made of: sections of blocks, each a sentence with its figures and tables."""
+"""Elements of a page: sections of blocks, each with a sentence, figures and tables."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ class Cell:
     """One cell of a table.
 
     Attributes:
-        text: Its content.
-        note: Smaller text behind it, such as an interval.
+        text: Content of the cell.
+        note: Smaller text after it, such as an interval.
         shade: Step of the colour ramp, 0 to 100; None for no colour.
-        outlined: Whether the table's outline marks it.
-        tag: Whether the text is set as a tag.
-        strong: Whether the text is set in bold.
-        whisker: Ends and middle of an interval to draw, in per cent of the cell's width; None
-            without one.
+        outlined: Whether it is outlined.
+        tag: Whether the text is styled as a tag.
+        strong: Whether the text is bold.
+        whisker: Start, middle and end of an interval to draw, in per cent of the cell's width; None
+            for no interval.
     """
 
     text: str
@@ -37,26 +37,26 @@ Row = tuple[str, Sequence[Cell]]
 
 
 def row(heading: str, *cells: Cell | str) -> Row:
-    """A row of a table; plain text becomes a cell."""
+    """Makes a row of a table, converting plain text to cells."""
     return heading, [Cell(cell) if isinstance(cell, str) else cell for cell in cells]
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table with a caption, a row of headings and a heading in every row.
+    """A table with a caption, column headings and row headings.
 
     Attributes:
-        caption: What the table holds.
-        head: Headings of the columns; the first one stands over the row headings.
-        rows: Heading and cells of every row.
-        text_columns: Columns of text, not numbers, counted from 0 without the row heading.
-        filterable: Whether the speaker filter narrows it (rows are speakers).
-        id: Where a script or a test looks for the table, else empty.
-        total: Whether the last row is that of all rows together.
-        classes: Classes of the style sheet; ``heat`` for a heat map.
-        cells: Columns of a heat map, after the row heading; 0 for another table.
-        top: The weight at the end of the colour scale; None without one.
-        outline: What the outline means, for screen readers.
+        caption: Caption of the table.
+        head: Headings of the columns, the first above the row headings.
+        rows: Heading and cells of each row.
+        text_columns: Indices of columns with text instead of numbers, from 0 after the row heading.
+        filterable: Whether the speaker filter applies to its rows.
+        id: HTML id by which scripts and tests find the table, or empty.
+        total: Whether the last row is over all rows.
+        classes: CSS classes; ``heat`` for a heat map.
+        cells: Number of heat-map columns after the row heading; 0 for other tables.
+        top: The weight at the end of the colour scale; None without a scale.
+        outline: Meaning of the outline, for screen readers.
     """
 
     caption: str
@@ -74,13 +74,13 @@ class Table:
 
 @dataclass(frozen=True)
 class Drawing:
-    """A Bokeh document and the room it takes.
+    """A Bokeh document with its size.
 
     Attributes:
-        document: As plain values.
-        height: CSS pixels.
-        min_width: CSS pixels below which the plot scrolls in its own box.
-        top: The weight at the end of its colour scale; None without one.
+        document: The document as plain values.
+        height: Height in CSS pixels.
+        min_width: Width in CSS pixels below which the plot scrolls horizontally.
+        top: The weight at the end of its colour scale; None without a scale.
     """
 
     document: Mapping[str, Any]
@@ -91,14 +91,14 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Figure:
-    """A plot that the page draws when it comes into view.
+    """A plot that is drawn when it scrolls into view.
 
     Attributes:
-        id: Unique on the page.
+        id: Identifier, unique on the page.
         label: Description for screen readers.
-        caption: How to read it.
+        caption: Explanation of how to read it.
         drawing: The plot.
-        legend: Colour (a CSS value, or ``hollow``) and name of every part.
+        legend: Colour (a CSS value, or ``hollow``) and name of each entry.
     """
 
     id: str
@@ -110,20 +110,20 @@ class Figure:
 
 @dataclass(frozen=True)
 class Block:
-    """One question of a section.
+    """One part of a section.
 
     Attributes:
-        title: Heading; empty right under the heading of the section.
-        sentence: What the numbers say on this run.
-        figures: Drawn beside or under each other.
-        tables: Behind the figures.
-        open_tables: Whether the tables stand open because they are the point.
-        controls: Which controls of ``parts.html.jinja`` it has; empty for none.
-        choices: Panels of which one is shown, by label.
-        id: Prefix of ids in it.
-        data: What its controls need.
-        content: Markup of its own, behind the tables.
-        hint: How the tables are to be read.
+        title: Heading; empty directly below the heading of the section.
+        sentence: Findings for this run.
+        figures: Figures, side by side or one below the other.
+        tables: Tables below the figures.
+        open_tables: Whether the tables are initially expanded.
+        controls: Name of its controls in ``parts.html.jinja``, or empty.
+        choices: Labels and panels, of which one is shown.
+        id: Prefix of the ids in it.
+        data: Values for the controls.
+        content: Additional markup after the tables.
+        hint: Explanation of how to read the tables.
     """
 
     title: str

@@ -1,4 +1,4 @@
-"""The heat map of a report for papers: speakers down, experts across, per cent in the cells."""
+"""The heat map of a report as a figure for papers: speakers by experts, in per cent."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from phoneme_moe.report.page.heat_map import HeatMap
 from phoneme_moe.report.page.palette import OUTLINE_COLOUR, ink, ramp
 from phoneme_moe.report.statistics import RoutingReport
 
-#: Inches. Nine inches shown 900 pixels wide make one point 1.4 pixels.
+#: Width in inches; shown 900 pixels wide, one point is 1.4 pixels.
 _WIDTH = 9.0
 _TALLEST_ROW, _SHORTEST_ROW, _ROWS_HEIGHT = 0.46, 0.16, 8.0
 _TITLE, _FOOT, _BARS, _MARGIN = 0.85, 0.85, 1.35, 0.15
-#: Points; smaller cell numbers are left out.
+#: Smallest font size of cell numbers in points; smaller numbers are omitted.
 _SMALLEST_NUMBER, _LABEL = 6.5, 12.0
 _MOST_SPEAKERS, _LONGEST_NAME = 150, 24
 _TEXT, _QUIET, _BAR = "#1c2330", "#667085", "#8a94a6"
@@ -31,11 +31,12 @@ def heat_map(report: RoutingReport, title: str) -> Figure:
     """Mean gate weights as a heat map, with the effective number of experts beside it.
 
     Args:
-        report: What to draw; of more than 150 speakers those with the most effective experts.
-        title: The line above the figure.
+        report: The statistics; if there are more than 150 speakers, those with the greatest
+            effective number of experts are drawn.
+        title: Title above the figure.
 
     Returns:
-        A figure with its own Agg canvas; pyplot and its global state are not involved.
+        A figure with its own Agg canvas, without pyplot and its global state.
     """
     if len(report.speakers) > _MOST_SPEAKERS:
         total = len(report.speakers)
@@ -105,7 +106,7 @@ def _draw(heat: HeatMap, title: str) -> Figure:
 
 
 def figure_bytes(figure: Figure, kind: str, title: str) -> bytes:
-    """A figure as the content of a file, the same bytes for the same figure.
+    """Renders a figure to the content of a file, reproducibly.
 
     Args:
         figure: The figure.
@@ -120,7 +121,7 @@ def figure_bytes(figure: Figure, kind: str, title: str) -> bytes:
 
 
 def _draw_cells(axes: Axes, heat: HeatMap, column: float, row: float) -> None:
-    """The cells with their numbers and outlines; column and row in inches."""
+    """Draws the cells with numbers and outlines; column and row sizes in inches."""
     num_speakers, num_experts = heat.weights.shape
     colours = ramp("light")
     axes.pcolormesh(
@@ -167,7 +168,7 @@ def _draw_cells(axes: Axes, heat: HeatMap, column: float, row: float) -> None:
 
 
 def _draw_bars(axes: Axes, heat: HeatMap, size: float) -> None:
-    """Effective number of experts: the bar over all frames, the tick within one frame."""
+    """Draws the effective number of experts: bar over all frames, tick within one frame."""
     effective, within = heat.effective, heat.within
     assert effective is not None
     assert within is not None
@@ -207,7 +208,7 @@ def _draw_heading(figure: Figure, title: str, label: str) -> None:
 
 
 def _draw_key(figure: Figure, place: tuple[float, float, float, float], heat: HeatMap) -> None:
-    """The colour scale and what the outline, bar and tick mean; place in parts of the figure."""
+    """Draws the colour scale and the legend; ``place`` is relative to the figure."""
     scale = figure.add_axes(place)
     scale.imshow(ramp("light")[None], aspect="auto", extent=(0, 100, 0, 1))
     scale.set_xticks([0, 50, 100], ["0", "50", "100 %"], size=10, color=_QUIET)
@@ -230,12 +231,12 @@ def _draw_key(figure: Figure, place: tuple[float, float, float, float], heat: He
 
 
 def _short(labels: Sequence[str]) -> list[str]:
-    """Labels short enough to leave room for the cells."""
+    """Labels shortened to leave room for the cells."""
     return [
         name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…" for name in labels
     ]
 
 
 def _inches(text: str, points: float) -> float:
-    """About how wide a text is set."""
+    """Approximate width of a text."""
     return len(text) * points * 0.6 / 72

@@ -1,9 +1,8 @@
-"""Bokeh figures of the routing report, as plain values that the page draws.
+"""Bokeh figures of the routing report as plain values, which the page draws.
 
-Colours are named, not set: a model carries ``{"colours": {property: CSS variable}}`` among its
-tags, and the page's script sets them for the reader's light or dark theme. Names of speakers,
-experts and phonemes travel in data columns only, never in a template of a tooltip, so that
-nothing a user named is read as HTML.
+Colours are given by name: the tags of a model contain ``{"colours": {property: CSS variable}}``,
+and the page's script sets them for the light or dark theme. Names of speakers, experts and phonemes
+are put only into data columns, never into tooltip templates, so that they are not parsed as HTML.
 """
 
 from __future__ import annotations
@@ -31,12 +30,12 @@ FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Liberation Sans", sans-se
 
 
 def drawing(root: LayoutDOM, **room: Any) -> Drawing:
-    """A plot with its own document as plain values, the same for the same plot.
+    """Converts a plot to a document of plain values, reproducibly.
 
-    Bokeh numbers models through the life of a process; here they are numbered from 0.
+    Bokeh numbers models consecutively within a process; here they are renumbered from 0.
 
     Args:
-        root: The plot; its height is the drawing's.
+        root: The plot, whose height is that of the drawing.
         room: Other attributes of the drawing.
     """
     document = Document(title="")
@@ -44,8 +43,8 @@ def drawing(root: LayoutDOM, **room: Any) -> Drawing:
     content = dict[str, Any](document.to_json(deferred=False))
     known: dict[str, str] = {}
 
-    # Only keys named "id" are identifiers: data columns are lists, and a speaker may be "p1001".
-    # A part may stand in two places, so parts are copied and not changed.
+    # Only values of "id" are identifiers: a speaker in a data column may be named "p1001".
+    # A part may occur twice, so parts are copied instead of changed.
     def renumbered(value: Any) -> Any:
         if isinstance(value, dict):
             copy = {}
@@ -59,18 +58,18 @@ def drawing(root: LayoutDOM, **room: Any) -> Drawing:
 
 
 def themed(model: Model, **colours: str) -> None:
-    """Let the page set colour properties from its CSS variables (``--ink`` ...)."""
+    """Lets the page set colour properties from its CSS variables (``--ink`` ...)."""
     kind = "glyph_colours" if isinstance(model, Glyph) else "colours"
     tag(model, **{kind: colours})
 
 
 def tag(model: Model, **content: Any) -> None:
-    """Leave a note for the page's script on a model."""
+    """Adds data for the page's script to the tags of a model."""
     model.tags = [*model.tags, content]
 
 
 def plain(name: str, longest: int = 22) -> str:
-    """A name for an axis: shortened, and never TeX, for which Bokeh would fetch a script."""
+    """A shortened name for an axis, never parsed as TeX, for which Bokeh would load a script."""
     for mark in ("$$", "\\[", "\\("):
         name = name.replace(mark, f"{mark[0]}\u2060{mark[1]}")
     return name if len(name) <= longest else name[: longest - 1] + "…"
@@ -87,17 +86,17 @@ def frame(
     x_range: Range1d | None = None,
     **more: Any,
 ) -> figure:
-    """An empty plot in the style of the page, as wide as its place.
+    """An empty plot in the style of the page, which fills the available width.
 
     Args:
-        height: CSS pixels.
-        x: First and last value across.
-        y: First and last value upwards (first greater than last: downwards).
+        height: Height in CSS pixels.
+        x: First and last value of the horizontal axis.
+        y: First and last value of the vertical axis, from bottom to top.
         x_label: Label of the horizontal axis.
         y_label: Label of the vertical axis.
-        grid: Which axes send lines through the plot.
+        grid: Axes with grid lines.
         x_range: A range shared with other plots, in place of ``x``.
-        more: Further properties of the figure.
+        more: Additional properties of the figure.
     """
     plot = figure(
         height=height,
@@ -136,7 +135,7 @@ def frame(
 def write(
     plot: figure, source: ColumnDataSource, x: str, text: str, size: str, **properties: Any
 ) -> Any:
-    """Text of one column of a source at the columns ``x`` and ``y``, vertically centred."""
+    """Draws the text of one column of a source at ``x`` and ``y``, vertically centred."""
     return plot.text(
         x,
         "y",
@@ -150,7 +149,7 @@ def write(
 
 
 def names_axis(plot: figure, names: Sequence[str]) -> None:
-    """Name the rows of a plot; the script shortens names and moves them when rows are filtered."""
+    """Labels the rows of a plot; the script shortens labels and moves them with the filter."""
     axis = plot.yaxis[0]
     axis.ticker = FixedTicker(ticks=[i + 0.5 for i in range(len(names))])
     axis.major_label_overrides = {i + 0.5: plain(name) for i, name in enumerate(names)}
@@ -158,18 +157,18 @@ def names_axis(plot: figure, names: Sequence[str]) -> None:
 
 
 def hover(plot: figure, renderers: Sequence[Any], lines: Sequence[str], **more: Any) -> None:
-    """A tooltip whose lines hold fixed words and ``@columns`` only, never a name."""
+    """Adds a tooltip whose lines contain only fixed text and ``@columns``."""
     body = "".join(f"<div>{line}</div>" for line in lines)
     plot.add_tools(HoverTool(renderers=list(renderers), tooltips=body, **more))
 
 
 def mapper(low: float = 0.0, high: float = 1.0) -> LinearColorMapper:
-    """Colours of weights; the script puts the theme's ramp in."""
+    """Colour mapper of weights; the script sets the theme's ramp."""
     colours = LinearColorMapper(palette=["#ffffff", "#000000"], low=low, high=high)
     tag(colours, ramp=True)
     return colours
 
 
 def lookups(source: ColumnDataSource, **columns: Mapping[str, Any]) -> None:
-    """Columns that the script makes: name -> {"by": index column, "of": values}."""
+    """Adds columns that the script computes: name -> {"by": index column, "of": values}."""
     tag(source, lookups=columns)

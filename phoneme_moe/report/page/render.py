@@ -16,9 +16,9 @@ from phoneme_moe.report.page.section_training import training_section
 from phoneme_moe.report.page.template import read, render
 from phoneme_moe.report.statistics import BORROW_RATIO, MAIN_SHARE
 
-#: Files beside the page, and what they hold.
+#: Files beside the page, with their content.
 _FILES = {
-    "routing.json": "every number of this page",
+    "routing.json": "all values on this page",
     "routing.csv": "tidy table of means",
     "routing.parquet": "every frame",
     "routing.svg": "heat map",
@@ -27,15 +27,14 @@ _FILES = {
 
 
 def render_page(document: Mapping[str, Any], audio: Mapping[str, bytes] | None = None) -> str:
-    """The whole report as a self-contained HTML page, light and dark.
+    """Renders the report as a self-contained HTML page with light and dark themes.
 
     Args:
-        document: The content of ``routing.json``, version 2; a section that is null or not there
-            is left out of the page.
-        audio: Ogg Opus or WAV files to play, by utterance.
+        document: The content of ``routing.json``, version 2; null or missing sections are omitted.
+        audio: Ogg Opus or WAV files by utterance.
 
     Returns:
-        The page. It links to the data files in its own folder and to nothing else.
+        The page, which links only to the data files in its own folder.
     """
     sections = [
         speakers_section(document),
@@ -45,7 +44,7 @@ def render_page(document: Mapping[str, Any], audio: Mapping[str, bytes] | None =
         training_section(document),
         cost_section(document),
     ]
-    # BokehJS without widgets and tables, then the page's scripts.
+    # BokehJS without widgets and tables, then the scripts of the page.
     bokeh = Resources(mode="inline", components=["bokeh"], minified=True).js_raw
     return render(
         "page/report.html.jinja",
@@ -62,7 +61,7 @@ def render_page(document: Mapping[str, Any], audio: Mapping[str, bytes] | None =
 
 
 def _facts(document: Mapping[str, Any]) -> dict[str, str]:
-    """What the report is about, name to value."""
+    """Properties of the report, name to value."""
     facts = {str(name): str(value) for name, value in (document.get("facts") or {}).items()}
     for key in ("speakers", "experts"):
         facts[key] = f"{len(document.get(key) or []):,}"

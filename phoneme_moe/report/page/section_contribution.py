@@ -1,4 +1,4 @@
-"""What experts contribute: their credit for correct phonemes, and the error rate without them."""
+"""The blocks on contribution: credit for correct phonemes, and ablation of experts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Document = Mapping[str, Any]
 
 
 def contribution_blocks(document: Document, order: Sequence[int]) -> list[Block]:
-    """Credit beside load, and the error rate without each expert.
+    """Blocks on credit compared with load, and on the error rate without each expert.
 
     Args:
         document: The report.
@@ -45,7 +45,7 @@ def _credit(document: Document, credit: np.ndarray, order: Sequence[int]) -> Blo
     gap = total - load
     most, least = int(gap.argmax()), int(gap.argmin())
     if np.abs(gap).max() < 0.01:
-        sentence = "The credit of every expert is about its load."
+        sentence = "The credit of every expert is close to its load."
     else:
         sentence = (
             f"Expert {experts[most]} has more credit than load ({percent(total[most])} of the "
@@ -56,7 +56,7 @@ def _credit(document: Document, credit: np.ndarray, order: Sequence[int]) -> Blo
     figure = Figure(
         "credit",
         "Load and credit of every expert",
-        "Load is the mean weight; credit is the expert’s part of the probability of the correct "
+        "Load is the mean weight; credit is the expert’s share of the probability of the correct "
         "phoneme." + _fewer(len(shown), len(experts)),
         dumbbells(
             [experts[e] for e in shown], load[shown], total[shown], ("load", "credit"), "share, %"
@@ -84,7 +84,7 @@ def _ablation(document: Document, contribution: Mapping[str, Any], order: Sequen
     experts, ablations = document["experts"], contribution["removal"]
     needed = [one for one in ablations if one["interval"][0] > 0]
     worst = max(ablations, key=lambda one: one["change"])
-    # On the same utterances, which may be a sample of the split.
+    # Measured on the same utterances, which may be a sample of the split.
     base = worst["error_rate"] - worst["change"]
     count = plural(contribution["removal_utterances"], "utterance")
     if needed:
@@ -95,15 +95,15 @@ def _ablation(document: Document, contribution: Mapping[str, Any], order: Sequen
         )
     else:
         sentence = (
-            f"No single expert is needed: without any one of them the change of the error rate of "
-            f"{percent(base)} is within its interval ({count})."
+            "No single expert is needed: the error rate without any one of them does not differ "
+            f"significantly from {percent(base)} ({count})."
         )
     shown = sorted(ablations, key=lambda one: -abs(one["change"]))[:MOST_ROWS]
     shown.sort(key=lambda one: one["expert"])
     figure = Figure(
         "removal",
-        "Change of the error rate when an expert is removed, with 95 % interval",
-        "Right of the line: recognition is worse without the expert. Filled: the 95 % interval "
+        "Change of the error rate without each expert, with 95 % interval",
+        "Right of the line: more errors without the expert. Filled: the 95 % interval "
         "excludes 0." + _fewer(len(shown), len(ablations)),
         changes(
             [experts[one["expert"]] for one in shown],
@@ -138,4 +138,4 @@ def _ablation(document: Document, contribution: Mapping[str, Any], order: Sequen
 
 
 def _fewer(shown: int, total: int) -> str:
-    return "" if shown == total else f" The {shown} that stand out; the table has all {total}."
+    return "" if shown == total else f" The {shown} most notable; the table has all {total}."

@@ -1,4 +1,4 @@
-"""The section on gate weights by phoneme, and the information of routing on speaker and phoneme.
+"""The section on gate weights by phoneme, and mutual information with speaker and phoneme.
 
 Legend: S speakers, P phonemes, E experts.
 """
@@ -25,7 +25,7 @@ from phoneme_moe.report.page.heat_plot import heat_figure
 from phoneme_moe.report.page.parts import Block, Figure, Section, Table, row
 from phoneme_moe.report.page.section_speakers import expert_order
 
-#: Weights of speaker by phoneme by expert that travel with the page, one byte each.
+#: Limit of weights of speaker by phoneme by expert embedded in the page, one byte each.
 _MOST_CROSSED = 250_000
 _INFORMATION = {
     "speaker_information": "speaker",
@@ -38,7 +38,7 @@ Document = Mapping[str, Any]
 
 
 def phonemes_section(document: Document) -> Section | None:
-    """Phoneme by expert, also for each speaker; information; boundaries; correctness."""
+    """The section: phonemes by experts, also for each speaker; information; boundaries; errors."""
     unit = document.get("unit")
     blocks = [_weights(document), _information(document)]
     if document.get("edges"):
@@ -85,7 +85,7 @@ def _weights(document: Document) -> Block | None:
         sentence = "All phonemes have the same weights: routing does not depend on the phoneme."
     silent = document["num_rows"] - sum(counts["rows"])
     if silent:
-        sentence += f" {plural(silent, unit)} have no phoneme and count for speakers only."
+        sentence += f" {plural(silent, unit)} have no phoneme and count only for speakers."
     caption = (
         f"Mean gate weight in % over the {unit}s of each phoneme; bar: effective number of experts."
     )
@@ -107,7 +107,7 @@ def _weights(document: Document) -> Block | None:
 
 
 def _by_speaker(document: Document, order: Sequence[int], columns: Sequence[int]) -> dict[str, Any]:
-    """The heat map of every speaker: weights as bytes 0..254, 255 for a phoneme not spoken."""
+    """Heat maps of every speaker: weights as bytes 0..254, with 255 if not spoken."""
     weights, speakers = document.get("speaker_phoneme_weights"), document["speakers"]
     size = len(speakers) * len(order) * len(columns)
     if not weights or len(speakers) < 2 or size > _MOST_CROSSED:
@@ -185,7 +185,7 @@ def _information_sentence(tests: Mapping[str, Mapping[str, Any]]) -> str:
 def _pair(
     document: Document, key: str, title: str, kinds: tuple[str, str], labels: tuple[str, str]
 ) -> Block:
-    """Mean weights of two kinds of rows beside each other."""
+    """Comparison of the mean weights of two kinds of rows."""
     experts, pair = document["experts"], document[key]
     first, second = (np.asarray(pair[kind]["weights"], dtype=float) for kind in kinds)
     gap = second - first
@@ -194,7 +194,9 @@ def _pair(
         f"{pair[kind]['rows']:,} {label}" for kind, label in zip(kinds, labels, strict=True)
     )
     if np.abs(gap).max() < 0.02:
-        sentence = f"There is no difference: no expert's weight moves by 2 points ({counts})."
+        sentence = (
+            f"There is no difference: no expert's weight changes by 2 points or more ({counts})."
+        )
     else:
         moves = "gains" if gap[most] > 0 else "loses"
         sentence = (

@@ -26,14 +26,14 @@ from phoneme_moe.report.page.parts import Block, Cell, Figure, Section, Table, r
 from phoneme_moe.report.page.section_contribution import contribution_blocks
 from phoneme_moe.report.statistics import MAIN_SHARE
 
-#: Most speakers, and most cells, on the page; thousands would make a file of many megabytes.
+#: Maximum number of speakers and of cells, to limit the size of the page.
 MOST_SPEAKERS, _MOST_CELLS = 250, 8_000
 
 Document = Mapping[str, Any]
 
 
 def speakers_section(document: Document) -> Section | None:
-    """Speaker by expert: heat map, numbers, mixing or switching, contribution."""
+    """The section: speakers by experts, numbers, mixing or switching, contribution."""
     if not document.get("weights") or not document.get("experts"):
         return None
     order = speaker_order(document)
@@ -46,7 +46,7 @@ def speakers_section(document: Document) -> Section | None:
 
 
 def speaker_order(document: Document) -> list[int]:
-    """Indices of the speakers on the page, similar ones next to each other."""
+    """Indices of the speakers on the page, with similar ones adjacent."""
     clustering = document.get("clustering")
     total = len(document["speakers"])
     order = list(clustering["speaker_order"]) if clustering else list(range(total))
@@ -59,7 +59,7 @@ def speaker_order(document: Document) -> list[int]:
 
 
 def expert_order(document: Document) -> list[int]:
-    """Indices of the experts, similar ones next to each other."""
+    """Indices of the experts, with similar ones adjacent."""
     clustering = document.get("clustering")
     return list(clustering["expert_order"]) if clustering else list(range(len(document["experts"])))
 
@@ -89,7 +89,7 @@ def _weights(document: Document, order: Sequence[int]) -> Block:
         tree=_tree(document, order),
         unit=unit,
     )
-    notes = ["each row sums to 100"]
+    notes = ["rows sum to 100"]
     if any(column is not None for column in heat.outlined):
         notes.append("outlined: the speaker’s own expert")
     if heat.tree is not None:
@@ -107,7 +107,7 @@ def _weights(document: Document, order: Sequence[int]) -> Block:
     sentence = _sentence(document)
     if len(order) < len(speakers):
         sentence += (
-            f" The page shows the {len(order)} speakers with most effective experts; all "
+            f" The page shows the {len(order)} speakers with the most effective experts; all "
             f"{len(speakers):,} are in the data files."
         )
     return Block(
@@ -122,7 +122,7 @@ def _weights(document: Document, order: Sequence[int]) -> Block:
 
 
 def _sentence(document: Document) -> str:
-    """Speakers with one main expert, effective experts, and the effect of the phoneme mix."""
+    """Sentence on main experts, effective number of experts and the phoneme mix."""
     speakers, weights = document["speakers"], np.asarray(document["weights"], dtype=float)
     main = int((weights.max(axis=1) >= MAIN_SHARE).sum())
     matched = sum((share or 0) >= MAIN_SHARE for share in document["own_share"])
@@ -137,17 +137,19 @@ def _sentence(document: Document) -> str:
         return sentence
     change = np.abs(adjusted - weights)
     if change.max() < 0.02:
-        return f"{sentence} Adjusting for the phonemes spoken moves no weight by 2 points."
+        return (
+            f"{sentence} Adjusting for the phonemes spoken changes no weight by 2 points or more."
+        )
     speaker, expert = np.unravel_index(int(change.argmax()), change.shape)
     return (
-        f"{sentence} Adjusting for the phonemes spoken moves weights by up to "
+        f"{sentence} Adjusting for the phonemes spoken changes weights by up to "
         f"{100 * change.max():.0f} points (speaker {speakers[speaker]}, expert "
         f"{document['experts'][expert]})."
     )
 
 
 def _numbers(document: Document, order: Sequence[int]) -> Table:
-    """Every speaker in words and numbers."""
+    """Table of all values of each speaker."""
     mixing = document.get("mixing") or [None] * len(document["speakers"])
     tests = {
         test["scope"]: test for test in document.get("tests") or [] if test["name"] == "own_share"
@@ -177,7 +179,7 @@ def _numbers(document: Document, order: Sequence[int]) -> Table:
     head = ["speaker", f"{unit}s", "utterances", "most used expert", "its weight, %"]
     head += ["own expert, %", "q", "effective experts", f"within one {unit}"]
     head += [f"mixing within a {unit}, %", "remark"]
-    caption = "Every speaker in numbers"
+    caption = "All values by speaker"
     return Table(caption, head, rows, frozenset({2, 9}), filterable=True, id="numbers")
 
 
@@ -188,7 +190,7 @@ def _mixing(document: Document, order: Sequence[int]) -> Block | None:
     effective, unit = document["effective_experts"], document["unit"]
     spread = [i for i, share in enumerate(mixing) if share is not None and effective[i] >= 1.5]
     if not spread:
-        sentence = "Every speaker uses about one expert: there is nothing to mix."
+        sentence = "Every speaker uses about one expert, so there is no mixing."
     else:
         share = float(np.median([mixing[i] for i in spread]))
         does = f"mixes within a {unit}" if share >= 0.5 else f"switches between {unit}s"
@@ -198,8 +200,8 @@ def _mixing(document: Document, order: Sequence[int]) -> Block | None:
         )
     figure = Figure(
         "blend",
-        "Scatter of speakers: effective number of experts across, mixing within a frame upwards",
-        f"Right: many experts. Top: several at once in every {unit}; bottom: one at a time.",
+        "Scatter plot of speakers: effective number of experts (x), mixing within a frame (y)",
+        f"Right: many experts. Top: mixed within every {unit}; bottom: one at a time.",
         mixing_scatter(
             [document["speakers"][i] for i in order],
             [effective[i] for i in order],
@@ -223,7 +225,7 @@ def _mixing(document: Document, order: Sequence[int]) -> Block | None:
 
 
 def _tree(document: Document, order: Sequence[int]) -> list[list[float]] | None:
-    """The linkage with leaves numbered in drawing order; None where it is not of these speakers."""
+    """The linkage with leaves in drawing order; None if it is not of these speakers."""
     linkage = (document.get("clustering") or {}).get("linkage")
     if not linkage or len(linkage) != len(order) - 1 or len(order) != len(document["speakers"]):
         return None

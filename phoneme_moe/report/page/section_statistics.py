@@ -16,12 +16,12 @@ _NAMES = {
     "speaker_beyond_phonemes": "information about the speaker, given the phoneme",
     "interaction": "interaction of speaker and phoneme",
     "cramers_v": "Cramér’s V of speaker and expert",
-    "own_share": "weight of the own expert",
+    "own_share": "weight of the speaker's own expert",
 }
 
 
 def statistics_section(document: Document) -> Section | None:
-    """Every test with its chance level, p and q."""
+    """The section: all tests with chance level, p and q."""
     tests = document.get("tests")
     if not tests:
         return None
@@ -57,7 +57,7 @@ def statistics_section(document: Document) -> Section | None:
 
 
 def cost_section(document: Document) -> Section | None:
-    """Parameters, work per frame, memory."""
+    """The section: parameters, operations per frame, memory."""
     cost = document.get("cost")
     if not cost:
         return None
@@ -81,8 +81,8 @@ def cost_section(document: Document) -> Section | None:
         "weights, bytes": _count(cost.get("weight_bytes")),
     }
     rows = [row(name, value) for name, value in values.items() if value]
-    sentence = "; ".join(clauses) or "size and work of the model"
-    table = Table("Size and work of the model", ("quantity", "value"), rows, id="cost-table")
+    sentence = "; ".join(clauses) or "size and cost of the model"
+    table = Table("Size and cost of the model", ("quantity", "value"), rows, id="cost-table")
     block = Block("", f"{sentence[0].upper()}{sentence[1:]}.", tables=[table], open_tables=True)
     return Section("cost", "Cost", [block])
 

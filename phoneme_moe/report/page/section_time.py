@@ -18,13 +18,13 @@ Document = Mapping[str, Any]
 _WHY = {
     "typical": "most typical of its speaker",
     "uncertain": "most uncertain",
-    "worst": "worst recognised",
+    "worst": "most errors",
     "asked": "requested",
 }
 
 
 def time_section(document: Document, audio: Mapping[str, bytes]) -> Section | None:
-    """Selected utterances, each on one time axis."""
+    """The section: selected utterances over time."""
     utterances = document.get("utterances")
     if not utterances:
         return None
@@ -50,7 +50,7 @@ def _sentence(utterances: Sequence[Mapping[str, Any]]) -> str:
         )
     worst = by_reason.get("worst")
     if worst and worst["error_rate"] is not None:
-        sentence += f"; the worst recognised has {percent(worst['error_rate'])} errors"
+        sentence += f"; the highest error rate is {percent(worst['error_rate'])}"
     return f"{sentence}."
 
 
@@ -103,6 +103,6 @@ def _effective(one: Mapping[str, Any]) -> float:
 
 
 def _data_uri(sound: bytes) -> str:
-    """The file as an address that needs no file: WAV by its mark, else Ogg."""
+    """The audio as a data URI, of WAV if it has the RIFF signature, otherwise Ogg."""
     kind = "audio/wav" if sound[:4] == b"RIFF" else "audio/ogg"
     return f"data:{kind};base64,{base64.b64encode(sound).decode()}"

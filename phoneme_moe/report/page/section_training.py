@@ -18,7 +18,7 @@ from phoneme_moe.report.page.palette import expert_colours
 from phoneme_moe.report.page.parts import Block, Figure, Section, Table, row
 
 Document = Mapping[str, Any]
-#: Key of a series, label of its axis, title of its figure, decimals.
+#: Key of a series, label of its axis, title of its figure, number of decimals.
 _SERIES = (
     ("entropy", "experts", "Effective number of experts within a frame", 2),
     ("variation", "coefficient of variation", "Unevenness of the load", 2),
@@ -27,7 +27,7 @@ _SERIES = (
 
 
 def training_section(document: Document) -> Section | None:
-    """Load, entropy and dead experts over epochs; load and agreement of layers."""
+    """The section: load, entropy and dead experts over epochs; comparison of layers."""
     blocks: list[Block] = []
     training = document.get("training") or {}
     if training.get("layers"):
@@ -70,7 +70,7 @@ def _training(epochs: Sequence[object], layers: Sequence[Mapping[str, Any]]) -> 
 
 
 def _sentence(epochs: Sequence[object], layers: Sequence[Mapping[str, Any]]) -> str:
-    """How routing changed over training."""
+    """Sentence on how routing changed during training."""
     series = [[v for v in layer.get("entropy") or () if v is not None] for layer in layers]
     series = [values for values in series if values]
     loads = [[r for r in layer.get("load") or () if r is not None] for layer in layers]
@@ -84,12 +84,12 @@ def _sentence(epochs: Sequence[object], layers: Sequence[Mapping[str, Any]]) -> 
         )
     elif loads:
         moved = max(float(np.abs(np.subtract(rows[-1], rows[0])).max()) for rows in loads)
-        change = f"no expert's load moved by more than {100 * moved:.0f} points"
+        change = f"no expert's load changed by more than {100 * moved:.0f} points"
     else:
         return f"{start} the run recorded no load."
     dead = sum(int((layer.get("dead") or [0])[-1] or 0) for layer in layers)
     end = plural(dead, "expert") if dead else "no expert"
-    return f"{start} {change}; {end} ended dead."
+    return f"{start} {change}; {end} {'was' if dead <= 1 else 'were'} dead at the end."
 
 
 def _load(epochs: Sequence[object], layer: Mapping[str, Any], index: int) -> Block:
@@ -143,7 +143,7 @@ def _layers(layers: Mapping[str, Any]) -> list[Block]:
     with_dead = [name for name, experts in zip(layer_names, dead, strict=True) if experts]
     least = int(effective.argmin())
     sentence = (
-        f"{layer_names[least]} uses fewest experts (effective number {effective[least]:.1f} of "
+        f"{layer_names[least]} uses the fewest experts (effective number {effective[least]:.1f} of "
         f"{layers['experts'][least]}); "
         + (
             f"{names(with_dead)} have dead experts."
@@ -185,5 +185,5 @@ def _agreement(layer_names: Sequence[str], agreement: np.ndarray) -> Block:
     kinds = ("layer", "layer")
     heat = HeatMap(layer_names, layer_names, agreement, kinds=kinds, measure="agreement")
     caption = "Normalised mutual information of the frames’ first experts, in %."
-    figure = heat_figure(heat, "agreement", "the agreement of every two layers", caption)
+    figure = heat_figure(heat, "agreement", "the agreement of each pair of layers", caption)
     return Block("Agreement between layers", sentence, [figure], [heat.table("Agreement in %")])

@@ -1,7 +1,7 @@
-"""One template and one style sheet for every page: report, comparison and clips.
+"""Rendering of the pages (report, comparison and clips) from one template and style sheet.
 
-A page is one HTML file that opens from disk and needs no network; its security policy lets no
-script run but its own, which it names by their hashes.
+A page is one HTML file that opens from disk without a network; its content security policy allows
+only its own scripts, by hash.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ def render(
     num_experts: int = 0,
     **values: Any,
 ) -> str:
-    """A page from its template.
+    """Renders a page from its template.
 
     Args:
-        template: Path below ``report``.
-        styles: Paths of style sheets beside the common one.
-        scripts: Content of the scripts, in the order they run.
-        num_experts: How many experts have a class of their colour, ``e0`` and so on.
-        values: What the template uses.
+        template: Path relative to ``report``.
+        styles: Paths of style sheets in addition to the common one.
+        scripts: Content of the scripts in execution order.
+        num_experts: Number of CSS classes of expert colours (``e0`` ...).
+        values: Values for the template.
     """
     closed = [script.replace("</script", "<\\/script") for script in scripts]
     return (
@@ -56,19 +56,19 @@ def render(
 
 
 def render_part(template: str, **values: Any) -> Markup:
-    """A part of a page from its template."""
+    """Renders a part of a page from its template."""
     return Markup(_environment().get_template(template).render(**values))
 
 
 def read(path: str) -> str:
-    """The text of a file below ``report``."""
+    """Reads a text file by its path relative to ``report``."""
     return resources.files(_ROOM).joinpath(path).read_text(encoding="utf-8")
 
 
 def data_text(value: Any) -> Markup:
-    """A value as JSON that can stand in a script element, whatever names are in it.
+    """A value as JSON that is safe within a script element.
 
-    A browser ends the element at the first ``</script``; no ``<`` is left for that.
+    A browser ends the element at the first ``</script``, so every ``<`` is escaped.
     """
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_base64)
     for mark in "<>&\u2028\u2029":
@@ -100,5 +100,5 @@ def _hash(script: str) -> str:
 
 
 def _base64(value: Any) -> Any:
-    """The arrays of a Bokeh document, which are bytes."""
+    """Encodes the binary arrays of a Bokeh document."""
     return base64.b64encode(bytes(value)).decode()

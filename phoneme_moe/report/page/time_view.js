@@ -1,4 +1,4 @@
-/* Audio and plot of an utterance in step: play, click, keys, zoom, and the values at the cursor. */
+/* Synchronises audio and plot of an utterance: play, click, keys, zoom, values at the cursor. */
 "use strict";
 for (const player of document.querySelectorAll("[data-player]")) {
   const find = (selector) => player.querySelector(selector);
@@ -51,7 +51,7 @@ for (const player of document.querySelectorAll("[data-player]")) {
     cursor.dataset.time = now.toFixed(3);
   }
 
-  /* Reference, hypothesis and weights at a time, in words. */
+  /* Reference, hypothesis and weights at a time, as text. */
   function describe(time) {
     const at = (kind) => {
       const spans = data_of(kind);
@@ -98,7 +98,7 @@ for (const player of document.querySelectorAll("[data-player]")) {
     zoom_to(centre - (next * (centre - start)) / width, next);
   }
 
-  /* Phonemes are written where their box is wide enough. */
+  /* Phoneme labels are shown if their box is wide enough. */
   function fit() {
     const {start, end} = range(), scale = axis().width / (end - start);
     for (const kind of ["reference", "hypothesis"]) {

@@ -1,4 +1,4 @@
-"""One utterance in time: waveform, spectrogram, phonemes, gate weights and entropy on one axis.
+"""One utterance over time: waveform, spectrogram, phonemes, gate weights and entropy.
 
 Legend: T rows (frames or tokens), E experts.
 """
@@ -20,20 +20,20 @@ from phoneme_moe.report.page.parts import Cell, Drawing, Table, row
 from phoneme_moe.report.page.plots import drawing, frame, tag, themed, write
 
 Span = Mapping[str, Any]
-#: Experts drawn one by one; the rest of many is drawn as one.
+#: Number of experts drawn individually; the others are drawn together.
 _DRAWN = 12
 _LEFT, _RIGHT = 58, 10
-#: CSS pixels of the panels.
+#: Heights of the panels in CSS pixels.
 _WAVE, _MEL, _PHONEMES, _WEIGHTS, _ENTROPY = 70, 150, 78, 180, 110
 _HEIGHT = _WAVE + _MEL + _PHONEMES + _WEIGHTS + _ENTROPY
 
 
 def time_view(one: Mapping[str, Any], colours: Sequence[str]) -> Drawing:
-    """The five panels of an utterance.
+    """Draws the five panels of an utterance.
 
     Args:
         one: An entry of the document's ``utterances``.
-        colours: A CSS colour for every expert.
+        colours: CSS colour of each expert.
     """
     shared = Range1d(start=0, end=one["seconds"], bounds=(0, one["seconds"]))
     panels = [
@@ -48,14 +48,14 @@ def time_view(one: Mapping[str, Any], colours: Sequence[str]) -> Drawing:
 
 
 def experts_drawn(one: Mapping[str, Any]) -> list[int]:
-    """Experts drawn one by one in an utterance, heaviest at the bottom."""
+    """Experts drawn individually in an utterance, greatest weight at the bottom."""
     load = np.asarray(one["weights"], dtype=float).mean(axis=0)
     order: list[int] = np.argsort(-load, kind="stable").tolist()
     return order if len(order) <= _DRAWN else order[: _DRAWN - 1]
 
 
 def phoneme_table(one: Mapping[str, Any], experts: Sequence[str]) -> Table:
-    """Every phoneme of the reference with its hypothesis and the routing during it."""
+    """Table of the reference phonemes with hypothesis and routing."""
     weights = np.asarray(one["weights"], dtype=float)
     entropy = np.asarray(one["entropy"], dtype=float)
     centres = (np.arange(len(weights)) + 0.5) * one["frame_seconds"]
@@ -188,7 +188,7 @@ def _phonemes(one: Mapping[str, Any], shared: Range1d) -> figure:
 
 def _weights(one: Mapping[str, Any], shared: Range1d, colours: Sequence[str]) -> figure:
     weights = np.asarray(one["weights"], dtype=np.float64)
-    # Hundredths of a per cent in two bytes: half the size of float32.
+    # Hundredths of a per cent in 16 bits, half the size of float32.
     plot = _panel(_WEIGHTS, shared, (0, 10_000), "weight, %", "weights")
     plot.yaxis[0].ticker = FixedTicker(ticks=[2500, 5000, 7500])
     plot.yaxis[0].major_label_overrides = {2500: "25", 5000: "50", 7500: "75"}
@@ -199,7 +199,7 @@ def _weights(one: Mapping[str, Any], shared: Range1d, colours: Sequence[str]) ->
         parts.append(1 - np.sum(parts, axis=0))
         fills.append(None)
     tops = (10_000 * np.cumsum(parts, axis=0).clip(0, 1)).round().astype(np.uint16)
-    # One more point than rows: a step reaches to the end of its row.
+    # One more point than rows, so that the last step extends to the end of its row.
     x = np.append(np.arange(len(weights)), len(weights)) * one["frame_seconds"]
     data: dict[str, Any] = {"x": x.astype(np.float32), "top0": np.zeros(len(x), np.uint16)}
     for i, top in enumerate(tops):
@@ -232,7 +232,7 @@ def _entropy(one: Mapping[str, Any], shared: Range1d) -> figure:
 
 
 def _in_reference(span: Span, reference: Sequence[Span]) -> bool:
-    """Whether the reference has the phoneme at the time."""
+    """Whether the reference has the phoneme at that time."""
     return any(
         other["phoneme"] == span["phoneme"]
         and other["start"] < span["end"]
