@@ -195,8 +195,13 @@ def _uniform(contribution: Contribution, layer: str | None) -> str:
     if uniform is None:
         return f"The error rate is {before}"
     after = percent(base + uniform.change, 1)
-    verb = "rise" if uniform.change > 0 else "fall"
-    course = f"stay at {before}" if before == after else f"{verb} from {before} to {after}"
+    low, high = uniform.interval
+    if before == after:
+        course = f"stay at {before}"
+    elif low <= 0 <= high:
+        course = f"not change significantly, from {before} to {after}"
+    else:
+        course = f"{'rise' if uniform.change > 0 else 'fall'} from {before} to {after}"
     weights = "uniform gate weights" if layer is None else f"uniform weights in {layer}"
     return (
         f"With {weights} the error rate would {course} (95 % interval "
