@@ -172,7 +172,7 @@ def bad_files(folder: Path) -> dict[str, str]:
         "nothing.wav": "too short",
         "cut.wav": "truncated",
         "empty.wav": "empty",
-        "text.wav": "not audio",
+        "text.wav": "not readable as audio",
     }
 
 
@@ -291,7 +291,7 @@ def test_a_watched_run_shows_a_bar_and_still_fills_its_file(
         assert process.wait() == 1
     os.close(watched)
     assert b"transcribing" in shown
-    assert b"not audio" in shown
+    assert b"not readable as audio" in shown
     assert len((tmp_path / "out.txt").read_text().splitlines()) == 3
 
 
