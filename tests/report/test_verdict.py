@@ -118,8 +118,8 @@ def test_ablations(report: RoutingReport, document: RoutingDocument) -> None:
     none = with_ablations(document, [0.0] * 6, uniform=-0.01, layer="block_2", utterances=5)
     assert verdict(report, none)[-1] == (
         "With uniform weights in block_2 the error rate would not change significantly, from 3.6 % "
-        "to 2.6 % (95 % interval −2.2 to +0.1 points); ablating any single expert does not raise it "
-        "significantly; changes measured on 5 of 12 utterances."
+        "to 2.6 % (95 % interval −2.2 to +0.1 points); ablating any single expert does not raise "
+        "it significantly; changes measured on 5 of 12 utterances."
     )
     better = with_ablations(document, [0.0] * 6, uniform=-0.02)
     assert "the error rate would fall from 3.6 % to 1.6 % (95 %" in verdict(report, better)[-1]
