@@ -33,11 +33,11 @@ def test_digits_that_a_linear_model_cannot_read_are_read_by_mixtures() -> None:
         for name, percent in re.findall(r"^(linear model|\w+): ([\d.]+)%", output, re.MULTILINE)
     }
     assert accuracy["linear model"] < 40
-    assert min(accuracy[name] for name in ("DenseNet", "GatedMixture", "SparseNet")) > 88
+    assert min(accuracy[name] for name in ("dense_net", "gated_mixture", "SparseNet")) > 88
     # Of two contrasts and ten digits that are equally frequent: at most 1 and 3.3 bits.
-    bits = re.findall(r"tell ([\d.]+) bits of the (\w+)", output)
-    assert [name for _, name in bits] == ["contrast", "digit"] * 2
-    gated, _, sparse, _ = (float(number) for number, _ in bits)
+    bits = re.findall(r"and (\w+): ([\d.]+) bits", output)
+    assert [name for name, _ in bits] == ["contrast", "digit"] * 2
+    gated, _, sparse, _ = (float(number) for _, number in bits)
     assert min(gated, sparse) > 0.6
     assert "expert_" in output
 
@@ -50,7 +50,7 @@ def test_two_linear_experts_divide_the_regimes_that_one_net_confuses() -> None:
     assert mixture < large + 0.03  # with a fifteenth of its weights
     # Of regimes that are nearly equally frequent, with two experts: at most 1 bit; by chance
     # (experts - 1) / (2 days ln 2) < 0.001.
-    (bits,) = re.findall(r"tell ([\d.]+) bits of the regime", output)
+    (bits,) = re.findall(r"and regime: ([\d.]+) bits", output)
     assert float(bits) > 0.6
     assert re.search(r"regime cooling by expert_(\d).* regime heating by expert_(?!\1)\d", output)
 
