@@ -68,9 +68,8 @@ for build, rate in ((dense_net, 3e-3), (gated_mixture, 3e-3), (SparseNet, 1e-2))
     with torch.no_grad():
         log_posteriors, weights, _ = run(model, images[test])
     accuracy = (log_posteriors.argmax(-1) == digits[test]).float().mean().item()
-    print(
-        f"\n{build.__name__}: {accuracy:.1%}, {sum(p.numel() for p in model.parameters()):,} weights"
-    )
+    number = sum(p.numel() for p in model.parameters())
+    print(f"\n{build.__name__}: {accuracy:.1%}, {number:,} weights")
     contrast = ["inverted" if flipped else "normal" for flipped in inverted[test]]
     for name, labels in (("contrast", contrast), ("digit", digits[test].tolist())):
         if weights is not None:
