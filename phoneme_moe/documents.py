@@ -86,11 +86,11 @@ def first_problem(error: ValidationError, model: type[BaseModel]) -> str:
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "value_error":
         return f"{key}: {message}" if key else message
-    found = repr(problem.get("input"))
-    found = found if len(found) <= 80 else f"{found[:80]}..."
+    value = repr(problem.get("input"))
+    value = value if len(value) <= 80 else f"{value[:80]}..."
     for pattern, words in _WORDS.items():
         message = re.sub(pattern, words, message)
-    text = f"found {found}, {message[0].lower()}{message[1:]}"
+    text = f"found {value}, {message[0].lower()}{message[1:]}"
     return f"{key}: {text}" if key else text
 
 

@@ -34,18 +34,18 @@ class ArgumentError(InputError):
         self.problem = problem
 
 
-def suggest(found: str, known: Iterable[str]) -> str:
+def suggest(name: str, known: Iterable[str]) -> str:
     """End of an error message about an unknown name, which suggests the closest known name.
 
     Args:
-        found: The unknown name.
+        name: The unknown name.
         known: The names that exist.
 
     Returns:
         ``" (did you mean 'x'?)"`` when one name is close, else ``" (known: a, b, c)"``.
     """
     names = sorted(known)
-    close = difflib.get_close_matches(found, names, n=1)
+    close = difflib.get_close_matches(name, names, n=1)
     return f" (did you mean {close[0]!r}?)" if close else f" (known: {', '.join(names)})"
 
 

@@ -164,9 +164,9 @@ class PhonemeNgram:
         return cls(tuple(symbols), order, counts)
 
 
-def _require(holds: bool, where: str, found: str, expected: str) -> None:
+def _require(holds: bool, where: str, value: str, expected: str) -> None:
     if not holds:
-        raise InputError(f"{where}: found {found!r}, expected {expected}")
+        raise InputError(f"{where}: found {value!r}, expected {expected}")
 
 
 _Level = tuple[NDArray[np.int64], NDArray[np.int64]]

@@ -113,13 +113,13 @@ def _problem(recipe: Recipe, stage: Stage) -> str | None:
 def _problem_of_encoder(encoder: EncoderSection, stage: Stage) -> str | None:
     if stage.train != ("encoder",):
         return f"train: found [{', '.join(stage.train)}], expected [encoder]"
-    for key, found, expected in (
+    for key, value, expected in (
         ("optimizer", stage.optimizer, "adamw"),
         ("blend", stage.blend, "frame"),
         ("balance", stage.balance, 0.0),
     ):
-        if found != expected:
-            return f"{key}: found {found}, but an encoder (model.encoder) has only {expected}"
+        if value != expected:
+            return f"{key}: found {value}, but an encoder (model.encoder) has only {expected}"
     if stage.objective not in {"cross_entropy", "crf"}:
         return (
             f"objective: found {stage.objective}, but an encoder (model.encoder) has only "
@@ -142,7 +142,7 @@ def _problem_of_encoder(encoder: EncoderSection, stage: Stage) -> str | None:
 def _problem_of_em(recipe: Recipe, stage: Stage) -> str | None:
     model, gate = recipe.model, recipe.model.gate
     assert gate is not None
-    for key, found, expected in (
+    for key, value, expected in (
         ("task.kind", recipe.task.kind, "classify"),
         ("model.expert.kind", model.expert.kind, "linear"),
         ("model.gate.kind", gate.kind, "linear"),
@@ -150,8 +150,8 @@ def _problem_of_em(recipe: Recipe, stage: Stage) -> str | None:
         ("model.combine", model.combine, "weighted_sum"),
         ("model.functions", list(model.functions), []),
     ):
-        if found != expected:
-            return f"optimizer: em needs {key}: {expected}, found {found}"
+        if value != expected:
+            return f"optimizer: em needs {key}: {expected}, found {value}"
     if recipe.training.augmentation_of(stage) != Augmentation():
         return "optimizer: em needs the same features in every epoch: expected augmentation: {}"
     return None

@@ -85,10 +85,10 @@ class Router(Section):
             ("straight_through", False, {"linear"}),
             ("sees", "frame", {"linear", "tree", "hash"}),
         ):
-            found = getattr(self, key)
-            if found != alone and self.kind not in kinds:
+            value = getattr(self, key)
+            if value != alone and self.kind not in kinds:
                 raise ValueError(
-                    f"{key}: found {found}, which is for kind: {' or '.join(sorted(kinds))}; "
+                    f"{key}: found {value}, which is for kind: {' or '.join(sorted(kinds))}; "
                     f"found kind: {self.kind}"
                 )
         if self.kind == "soft" and (self.top_k, self.weigh) != (2, "after"):

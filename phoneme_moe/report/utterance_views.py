@@ -102,9 +102,9 @@ def choose_utterances(
         utterances
     )
     shown: dict[str, Reason] = dict.fromkeys(requested, "asked")
-    several = len({summary.speaker for summary in short}) > 1
+    many_speakers = len({summary.speaker for summary in short}) > 1
     for reason, ranking in _rankings(short):
-        shown |= dict.fromkeys(_first_of(ranking, shown, several), reason)
+        shown |= dict.fromkeys(_first_of(ranking, shown, many_speakers), reason)
     return list(shown.items())
 
 
