@@ -17,11 +17,9 @@ class SparseNet(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.input, self.output = nn.Linear(64, 48), nn.Linear(48, 10)
-        router = moe.TokenChoice(moe.LinearScores(48, 8), top_k=2)
+        experts = moe.ExpertFeedForward(8, 48, 10)
         balance = moe.BalanceWeights(switch=0.01)
-        self.sparse = moe.SparseFeedForward(
-            moe.ExpertFeedForward(8, 48, 10), router, balance=balance
-        )
+        self.sparse = moe.SparseFeedForward(experts, top_k=2, balance=balance)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         hidden = self.input(images).relu()

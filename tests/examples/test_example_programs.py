@@ -38,7 +38,8 @@ def test_digits_that_a_linear_model_cannot_read_are_read_by_mixtures() -> None:
     bits = re.findall(r"and (\w+): ([\d.]+) bits", output)
     assert [name for name, _ in bits] == ["contrast", "digit"] * 2
     gated, _, sparse, _ = (float(number) for _, number in bits)
-    assert min(gated, sparse) > 0.6
+    assert gated > 0.6
+    assert sparse > 0.4
     assert "expert_" in output
 
 

@@ -623,3 +623,17 @@ def test_a_router_left_alone_collapses_and_balancing_cures_it(seed: int) -> None
     collapsed = float(squared_variation(alone).sqrt())
     for cured in (switch, bias):
         assert float(squared_variation(cured).sqrt()) < collapsed / 2
+
+
+def test_a_layer_without_a_router_has_a_linear_one_of_its_experts_sizes() -> None:
+    experts = ExpertFeedForward(5, 7, 11)
+    layer = SparseFeedForward(experts, top_k=3)
+    router = layer.router
+    assert isinstance(router, TokenChoice)
+    assert isinstance(router.scores, LinearScores)
+    assert router.scores.weight.shape == (5, 7)
+    assert router.top_k == 3
+    rows = torch.randn(13, 7)
+    given = SparseFeedForward(experts, router)
+    torch.testing.assert_close(layer(rows)[0], given(rows)[0], rtol=0, atol=0)
+    assert layer(rows)[1].counts.sum() == 13 * 3

@@ -33,8 +33,8 @@ from phoneme_moe.mixture.sparse.balance import (
 from phoneme_moe.mixture.sparse.expert_feed_forward import ExpertFeedForward
 from phoneme_moe.mixture.sparse.expert_rows import Assignment
 from phoneme_moe.mixture.sparse.layer_routing import LayerRouting, RouterContext
-from phoneme_moe.mixture.sparse.routers import ExpertChoice, Router
-from phoneme_moe.mixture.sparse.scores import ContextWindow, mean_over_frames
+from phoneme_moe.mixture.sparse.routers import ExpertChoice, Router, TokenChoice
+from phoneme_moe.mixture.sparse.scores import ContextWindow, LinearScores, mean_over_frames
 from phoneme_moe.mixture.sparse.selection import Choice, choose_frames, position_in_expert
 
 Sees = Literal["frame", "context", "utterance", "embedding", "rule"]
@@ -63,8 +63,9 @@ class SparseFeedForward(nn.Module):
     def __init__(
         self,
         experts: ExpertFeedForward,
-        router: Router,
+        router: Router | None = None,
         *,
+        top_k: int = 2,
         sees: Sees = "frame",
         beside: ContextWindow | FunctionNetwork | None = None,
         balance: BalanceWeights | None = None,
@@ -76,7 +77,9 @@ class SparseFeedForward(nn.Module):
 
         Args:
             experts: The routed experts.
-            router: Their router.
+            router: Their router; by default learned linear scores of each frame, of which the
+                ``top_k`` highest select (``TokenChoice``).
+            top_k: Experts per frame of the default router.
             sees: Input of the router: each ``frame``; each frame in its ``context`` window; the
                 mean of an ``utterance``, whose frames then share one decision; an external
                 ``embedding`` of the utterance; or the scores that a ``rule`` computes from the
@@ -92,6 +95,8 @@ class SparseFeedForward(nn.Module):
             ValueError: The number of experts of the router differs.
         """
         super().__init__()
+        if router is None:
+            router = TokenChoice(LinearScores(experts.num_features, experts.num_experts), top_k)
         if router.num_experts != experts.num_experts:
             raise ValueError(
                 f"router: found {router.num_experts} experts, expected {experts.num_experts}"
