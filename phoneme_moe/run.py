@@ -268,7 +268,7 @@ class Run(LoadedRun):
         *,
         new_expert: bool = False,
         lexicon: str | Path | None = None,
-    ) -> Adaptation:
+    ) -> Adaptation[Run]:
         """Adapts the run to a new speaker and writes a new run folder.
 
         Args:
@@ -292,7 +292,8 @@ class Run(LoadedRun):
             "expert" if new_expert else "gate",
             None if lexicon is None else Path(lexicon),
         )
-        return dataclasses.replace(adaptation, run=_as_run(adaptation.run))
+        adapted = dataclasses.replace(adaptation, run=_as_run(adaptation.run))
+        return cast("Adaptation[Run]", adapted)
 
     def _engine(self, *override: str | None) -> RunEngine:
         from phoneme_moe.routing_override import named_override

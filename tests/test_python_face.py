@@ -262,7 +262,8 @@ for result in run.transcribe_files(["a.wav", "b.wav"]):
     else:
         print(result.save("a.TextGrid"), result.to_dict())
 trained = phoneme_moe.train("quick", changes=["seed=2"])
-folder = trained.run.adapt("recordings", "me", "runs/me", new_expert=True).run.folder
+adapted: Run = trained.run.adapt("recordings", "me", "runs/me", new_expert=True).run
+adapted.transcribe("mine.wav").save("mine.json")
 goodness = run.align("a.wav", "a b").goodness[0] + 1.0
 run.transcribe("a.wav", beams=3)  # type: ignore[call-arg]
 rate.nonesuch  # type: ignore[attr-defined]

@@ -16,7 +16,9 @@ def python(code: str) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="/proc tells nothing here")
+@pytest.mark.skipif(
+    not Path("/proc/self/stat").exists(), reason="CPU times of processes are read from /proc"
+)
 def test_what_sleeps_is_given_up_and_what_works_is_waited_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

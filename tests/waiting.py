@@ -87,7 +87,7 @@ def wait_until(done: Callable[[], bool], process: Started) -> None:
     watch = Watch(process)
     while True:
         ended = has_ended(process)
-        # Done is asked more often than the process is looked at: tests kill right afterwards.
+        # The condition is checked more often than the process: tests kill right afterwards.
         for _ in range(500):
             if done():
                 return
@@ -112,19 +112,20 @@ def exit_code(process: Started) -> int:
 
 
 def communicate(process: subprocess.Popen[Any], given: Any = None) -> tuple[Any, Any]:
-    """What a process writes to its pipes until it ends (``Popen.communicate``)."""
+    """Output of a process until it ends (``Popen.communicate``)."""
     watch = Watch(process)
     while True:
         try:
             return process.communicate(given, timeout=PAUSE)
         except subprocess.TimeoutExpired:
-            given = None  # it goes on with what it was given
+            given = None  # the input has been passed on already
             watch.look()
 
 
 def run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    """``subprocess.run`` of a command whose texts are caught, with no limit by the clock."""
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, **pipes) as process:  # type: ignore[call-overload]
+    """``subprocess.run`` with captured output as text, without a time limit."""
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
         out, err = communicate(process)
     return subprocess.CompletedProcess(command, process.returncode, out, err)

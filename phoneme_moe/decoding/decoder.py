@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -132,23 +131,6 @@ class Decoding:
             num_shifts=self.num_shifts,
             language_model=None if ngram is None else ngram.to_document(),
         )
-
-    def to_json(self) -> dict[str, Any]:
-        """Converts the settings to plain JSON data."""
-        return self.to_document().model_dump(mode="json")
-
-    @classmethod
-    def from_json(cls, data: Any, where: str) -> Decoding:
-        """Validates and converts the content of ``decoding.json``.
-
-        Args:
-            data: Data from ``to_json``; the old keys ``least_risk`` and ``phases`` are accepted.
-            where: The file, for error messages.
-
-        Raises:
-            InputError: A key is wrong; the message names it.
-        """
-        return cls.from_document(DecodingDocument.parse(data, where), where)
 
     @classmethod
     def from_document(cls, document: DecodingDocument, where: str) -> Decoding:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -35,6 +35,7 @@ from phoneme_moe.run_folder import LoadedRun, load_run, save_decoding, save_mode
 from phoneme_moe.training.new_speaker import add_speaker_expert, train_gate
 
 Way = Literal["gate", "expert"]
+AnyRun = TypeVar("AnyRun", bound=LoadedRun)
 
 MAX_REPLAYED = 400
 """Most utterances of old speakers in the training of the gate."""
@@ -44,7 +45,7 @@ MIN_UTTERANCES = 3
 
 
 @dataclass(frozen=True)
-class Adaptation:
+class Adaptation(Generic[AnyRun]):
     """The result of an adaptation.
 
     Attributes:
@@ -62,7 +63,7 @@ class Adaptation:
         blend: Mean weight of each expert on the held-out utterances, by name.
     """
 
-    run: LoadedRun
+    run: AnyRun
     way: Way
     speaker: str
     learned: int
@@ -99,7 +100,7 @@ class Adaptation:
 
 def adapt(
     run: LoadedRun, speaker: str, folder: Path, out: Path, way: Way, lexicon: Path | None = None
-) -> Adaptation:
+) -> Adaptation[LoadedRun]:
     """Adapts a run to a speaker and writes a new run folder.
 
     Args:

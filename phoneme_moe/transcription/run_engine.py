@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,8 +13,6 @@ from phoneme_moe.errors import InputError
 from phoneme_moe.mixture.override import RoutingOverride
 from phoneme_moe.run_folder import LoadedRun
 from phoneme_moe.transcription.model_spec import Floats, ModelOutput, ModelSpec
-from phoneme_moe.transcription.transcribe import Options, transcribe_file
-from phoneme_moe.transcription.transcript import Transcript
 
 
 class RunEngine:
@@ -96,17 +93,3 @@ def spec_of(run: LoadedRun) -> ModelSpec:
         embedding_size=recognizer.embedding_size,
         decoding=run.decoding,
     )
-
-
-def transcribe(run: LoadedRun, path: str | Path, options: Options | None = None) -> Transcript:
-    """Transcribes a recording (``transcription.transcribe``).
-
-    Args:
-        run: The run.
-        path: An audio file.
-        options: Options of decoding and notation.
-
-    Raises:
-        InputError: The file is not usable audio, or the options do not fit the run.
-    """
-    return transcribe_file(RunEngine(run), path, options)

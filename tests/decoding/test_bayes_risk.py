@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from phoneme_moe.decoding.bayes_risk import average_nbest, sort_by_bayes_risk
 from phoneme_moe.decoding.beam_search import Hypothesis
 from phoneme_moe.decoding.decoder import Decoding
+from phoneme_moe.decoding.document import DecodingDocument
 from phoneme_moe.decoding.phonemes import BLANK
 from phoneme_moe.decoding.scoring import score_utterance
 from phoneme_moe.errors import InputError
@@ -123,22 +124,31 @@ def test_input_is_shifted_where_nbest_lists_are_averaged() -> None:
     decoding = Decoding(beam=8, minimum_bayes_risk=True, num_shifts=4)
     assert [decoding.shifts_for(beam) for beam in (None, 3, 0)] == [4, 4, 1]
     assert Decoding(beam=8, num_shifts=4).shifts_for(None) == 1
-    data = decoding.to_json()
-    assert Decoding.from_json(data, "here") == decoding
+    data = decoding.to_document().model_dump(mode="json")
+    assert Decoding.from_document(DecodingDocument.parse(data, "here"), "here") == decoding
     del data["num_shifts"]
-    assert Decoding.from_json(data, "here").num_shifts == 1
+    assert Decoding.from_document(DecodingDocument.parse(data, "here"), "here").num_shifts == 1
     for key in ("num_shifts", "phases"):  # the former key is read too
-        assert Decoding.from_json(data | {key: 4}, "here").num_shifts == 4
+        assert (
+            Decoding.from_document(
+                DecodingDocument.parse(data | {key: 4}, "here"), "here"
+            ).num_shifts
+            == 4
+        )
         with pytest.raises(InputError, match=f"here: {key}: found 9, expected at most 8"):
-            Decoding.from_json(data | {key: 9}, "here")
+            Decoding.from_document(DecodingDocument.parse(data | {key: 9}, "here"), "here")
 
 
 def test_it_is_a_setting_of_the_run() -> None:
-    data = Decoding(beam=8, minimum_bayes_risk=True).to_json()
-    assert Decoding.from_json(data, "here").minimum_bayes_risk
+    data = Decoding(beam=8, minimum_bayes_risk=True).to_document().model_dump(mode="json")
+    assert Decoding.from_document(DecodingDocument.parse(data, "here"), "here").minimum_bayes_risk
     del data["minimum_bayes_risk"]
-    assert not Decoding.from_json(data, "here").minimum_bayes_risk
+    assert not Decoding.from_document(
+        DecodingDocument.parse(data, "here"), "here"
+    ).minimum_bayes_risk
     for key in ("minimum_bayes_risk", "least_risk"):  # the former key is read too
-        assert Decoding.from_json(data | {key: True}, "here").minimum_bayes_risk
+        assert Decoding.from_document(
+            DecodingDocument.parse(data | {key: True}, "here"), "here"
+        ).minimum_bayes_risk
         with pytest.raises(InputError, match=f"here: {key}: found 1, expected a valid boolean"):
-            Decoding.from_json(data | {key: 1}, "here")
+            Decoding.from_document(DecodingDocument.parse(data | {key: 1}, "here"), "here")

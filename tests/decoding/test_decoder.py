@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phoneme_moe.decoding.decoder import Decoding, confidences, greedy_decode
+from phoneme_moe.decoding.document import DecodingDocument
 from phoneme_moe.decoding.ngram import PhonemeNgram
 from phoneme_moe.decoding.phonemes import BLANK, PhonemeSet
 from phoneme_moe.errors import InputError
@@ -94,8 +95,18 @@ def test_nothing_but_blanks_is_nothing() -> None:
 def test_decoding_goes_through_json() -> None:
     ngram = PhonemeNgram.estimate([["a", "b"], ["b"]], ("a", "b"), 2)
     decoding = Decoding(0.7, ngram, 0.4, -0.5, 8)
-    assert Decoding.from_json(decoding.to_json(), "here") == decoding
-    assert Decoding.from_json(Decoding().to_json(), "here") == Decoding()
+    assert (
+        Decoding.from_document(
+            DecodingDocument.parse(decoding.to_document().model_dump(mode="json"), "here"), "here"
+        )
+        == decoding
+    )
+    assert (
+        Decoding.from_document(
+            DecodingDocument.parse(Decoding().to_document().model_dump(mode="json"), "here"), "here"
+        )
+        == Decoding()
+    )
 
 
 @pytest.mark.parametrize(
@@ -116,4 +127,9 @@ def test_decoding_goes_through_json() -> None:
 )
 def test_decoding_that_does_not_hold_is_refused_by_its_key(key: str, value: object) -> None:
     with pytest.raises(InputError, match=f"here.*{key}"):
-        Decoding.from_json(Decoding().to_json() | {key: value}, "here")
+        Decoding.from_document(
+            DecodingDocument.parse(
+                Decoding().to_document().model_dump(mode="json") | {key: value}, "here"
+            ),
+            "here",
+        )

@@ -13,6 +13,7 @@ import soundfile
 import tiny
 import torch
 
+import phoneme_moe
 from phoneme_moe.errors import InputError
 from phoneme_moe.evaluation.errors import evaluate
 from phoneme_moe.pipeline import Trained
@@ -67,6 +68,20 @@ def test_a_new_expert_leaves_the_old_ones_as_they_are(
     # The old run is as it was, and the new one is a run like any other.
     assert load_run(recognized.run.folder).recognizer.expert_names == old.expert_names
     assert evaluate(found.run).total.num_reference > 0
+
+
+def test_a_run_adapts_itself_and_gives_a_run(
+    recognized: Trained, of_dan: Path, tmp_path: Path
+) -> None:
+    run = phoneme_moe.load(recognized.run.folder)
+    adaptation = run.adapt(of_dan, "dan", tmp_path / "a", new_expert=True)
+    assert isinstance(adaptation, phoneme_moe.Adaptation)
+    assert adaptation.run.recognizer.expert_names[-1] == "dan"
+    assert type(adaptation.run) is type(run)
+    transcript = adaptation.run.transcribe(of_dan / "00.wav")
+    assert "dan" in transcript.routing
+    with pytest.raises(phoneme_moe.ArgumentError, match=r"^out: .* not empty"):
+        run.adapt(of_dan, "dan", tmp_path / "a")
 
 
 def test_the_gate_alone_changes_nothing_else(

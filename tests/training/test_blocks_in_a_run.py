@@ -23,7 +23,8 @@ from phoneme_moe.mixture.networks import functions
 from phoneme_moe.pipeline import Trained, train
 from phoneme_moe.run_folder import load_run
 from phoneme_moe.training.callbacks import read_rows
-from phoneme_moe.transcription.run_engine import transcribe
+from phoneme_moe.transcription.run_engine import RunEngine
+from phoneme_moe.transcription.transcribe import transcribe_file
 
 pytestmark = pytest.mark.slow
 
@@ -165,7 +166,7 @@ def test_a_speaker_gate_asks_each_speakers_own_expert(
         list(recognize_examples(trained.run.recognizer, examples))
     sound = tones.cuts("test")[0].recording.sources[0].source
     with pytest.raises(InputError, match="the speaker of a recording is not known"):
-        transcribe(trained.run, sound)
+        transcribe_file(RunEngine(trained.run), sound)
 
 
 def test_functions_of_a_run_must_be_registered_where_it_is_used(

@@ -18,6 +18,7 @@ from phoneme_moe.corpora import PreparedCorpus
 from phoneme_moe.data.batches import collate
 from phoneme_moe.data.examples import load_examples
 from phoneme_moe.decoding.decoder import Decoding
+from phoneme_moe.decoding.document import DecodingDocument
 from phoneme_moe.decoding.ngram import PhonemeNgram
 from phoneme_moe.decoding.scoring import score_utterance
 from phoneme_moe.evaluation.errors import evaluate
@@ -210,10 +211,12 @@ def test_commands_read_it_with_its_beam(
 
 
 def test_an_old_decoding_is_read_by_the_best_path() -> None:
-    data = Decoding(beam=8).to_json()
-    assert Decoding.from_json(data, "here").beam_for(None) == 8
-    assert Decoding.from_json(data, "here").beam_for(3) == 3
-    assert Decoding.from_json(data, "here").beam_for(0) is None
+    data = Decoding(beam=8).to_document().model_dump(mode="json")
+    assert Decoding.from_document(DecodingDocument.parse(data, "here"), "here").beam_for(None) == 8
+    assert Decoding.from_document(DecodingDocument.parse(data, "here"), "here").beam_for(3) == 3
+    assert Decoding.from_document(DecodingDocument.parse(data, "here"), "here").beam_for(0) is None
     del data["beam"]
-    assert Decoding.from_json(data, "here").beam_for(None) is None
+    assert (
+        Decoding.from_document(DecodingDocument.parse(data, "here"), "here").beam_for(None) is None
+    )
     assert replace(Decoding(), beam=4).beam_for(None) == 4

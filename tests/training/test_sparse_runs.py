@@ -25,7 +25,8 @@ from phoneme_moe.run_folder import LoadedRun, load_run
 from phoneme_moe.training.callbacks import read_rows
 from phoneme_moe.training.grow import OFFSET, START, grown_recipe, prepare_grown
 from phoneme_moe.training.module import remaining_offset
-from phoneme_moe.transcription.run_engine import transcribe
+from phoneme_moe.transcription.run_engine import RunEngine
+from phoneme_moe.transcription.transcribe import transcribe_file
 
 if TYPE_CHECKING:
     from conftest import Outcome
@@ -169,7 +170,7 @@ def test_a_transcript_names_the_experts_of_the_last_layer(
     sparse: Trained, tones: PreparedCorpus
 ) -> None:
     cut = next(iter(tones.cuts("test")))
-    transcript = transcribe(sparse.run, cut.recording.sources[0].source)
+    transcript = transcribe_file(RunEngine(sparse.run), cut.recording.sources[0].source)
     assert list(transcript.routing) == ["expert_0", "expert_1", "expert_2", "expert_3"]
     assert sum(transcript.routing.values()) == pytest.approx(1, abs=1e-4)
 

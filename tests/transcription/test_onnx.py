@@ -26,7 +26,7 @@ from phoneme_moe.recipe import load_recipe, shipped_recipes
 from phoneme_moe.run_folder import LoadedRun, load_run
 from phoneme_moe.transcription.export import export_onnx
 from phoneme_moe.transcription.onnx_engine import OnnxEngine, OnnxSpec
-from phoneme_moe.transcription.run_engine import RunEngine, transcribe
+from phoneme_moe.transcription.run_engine import RunEngine
 from phoneme_moe.transcription.transcribe import Options, transcribe_file
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def test_an_exported_run_transcribes_as_the_run_does(
     recognized: Trained, exported: Path, spoken: Path
 ) -> None:
     for options in (Options(), Options(beam=8, nbest=3)):
-        expected = transcribe(recognized.run, spoken, options)
+        expected = transcribe_file(RunEngine(recognized.run), spoken, options)
         found = transcribe_file(OnnxEngine(exported), spoken, options)
         assert found.phonemes == expected.phonemes
         assert found.silences == expected.silences
@@ -73,7 +73,7 @@ def test_a_token_classifier_is_exported_too(classified: Trained, tmp_path: Path)
     export_onnx(load_run(classified.run.folder), path)
     sound = tiny.sound_of("a", "ann", 0.3, np.random.default_rng(3))
     soundfile.write(tmp_path / "t.wav", sound, tiny.RATE)
-    expected = transcribe(classified.run, tmp_path / "t.wav")
+    expected = transcribe_file(RunEngine(classified.run), tmp_path / "t.wav")
     found = transcribe_file(OnnxEngine(path), tmp_path / "t.wav")
     assert found.phonemes == expected.phonemes
     assert found.routing == pytest.approx(expected.routing, abs=1e-5)

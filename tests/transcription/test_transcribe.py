@@ -14,7 +14,8 @@ from phoneme_moe.errors import InputError
 from phoneme_moe.pipeline import Trained
 from phoneme_moe.run_folder import load_run
 from phoneme_moe.transcription.recording import find_audio
-from phoneme_moe.transcription.run_engine import transcribe
+from phoneme_moe.transcription.run_engine import RunEngine
+from phoneme_moe.transcription.transcribe import transcribe_file
 from phoneme_moe.transcription.transcript import Transcript
 from phoneme_moe.transcription.writers import output_names
 from phoneme_moe.transcription.writers.documents import to_dict, to_json
@@ -43,7 +44,7 @@ def check(transcript: Transcript, trained: Trained) -> None:
 
 
 def test_a_transcript_lies_within_its_recording(recognized: Trained, spoken: Path) -> None:
-    transcript = transcribe(recognized.run, spoken)
+    transcript = transcribe_file(RunEngine(recognized.run), spoken)
     assert transcript.duration == pytest.approx(soundfile.info(spoken).duration, abs=1e-4)
     assert transcript.phonemes
     check(transcript, recognized)
@@ -56,7 +57,7 @@ def test_most_phonemes_are_recognised_where_they_are_spoken(
     for cut in tones.cuts("train"):
         if cut.supervisions[0].speaker == "dan":
             continue
-        transcript = transcribe(recognized.run, cut.recording.sources[0].source)
+        transcript = transcribe_file(RunEngine(recognized.run), cut.recording.sources[0].source)
         for segment in transcript.segments:
             total += 1
             near += any(
@@ -72,12 +73,12 @@ def test_the_answer_does_not_depend_on_container_rate_or_level(
     recognized: Trained, spoken: Path, tmp_path: Path
 ) -> None:
     samples, rate = soundfile.read(spoken)
-    expected = transcribe(recognized.run, spoken)
+    expected = transcribe_file(RunEngine(recognized.run), spoken)
     soundfile.write(tmp_path / "a.flac", samples, rate, subtype="PCM_24")
     soundfile.write(tmp_path / "stereo.wav", np.stack([samples] * 2, 1), rate, subtype="FLOAT")
     soundfile.write(tmp_path / "quiet.wav", samples / 50, rate, subtype="FLOAT")
     for name in ("a.flac", "stereo.wav", "quiet.wav"):
-        found = transcribe(recognized.run, tmp_path / name)
+        found = transcribe_file(RunEngine(recognized.run), tmp_path / name)
         assert found.phonemes == expected.phonemes
         for segment, reference in zip(found.segments, expected.segments, strict=True):
             assert segment.start == pytest.approx(reference.start, abs=0.021)
@@ -91,7 +92,7 @@ def test_recordings_of_any_length_are_transcribed(
     trained: Trained = request.getfixturevalue(fixture)
     noise = np.random.default_rng(0).uniform(-0.1, 0.1, round(seconds * tiny.RATE))
     soundfile.write(tmp_path / "n.wav", noise, tiny.RATE)
-    check(transcribe(trained.run, tmp_path / "n.wav"), trained)
+    check(transcribe_file(RunEngine(trained.run), tmp_path / "n.wav"), trained)
 
 
 @pytest.mark.parametrize("fixture", ["recognized", "classified"])
@@ -100,7 +101,7 @@ def test_digital_silence_is_transcribed(
 ) -> None:
     trained: Trained = request.getfixturevalue(fixture)
     soundfile.write(tmp_path / "silence.wav", np.zeros(tiny.RATE), tiny.RATE)
-    check(transcribe(trained.run, tmp_path / "silence.wav"), trained)
+    check(transcribe_file(RunEngine(trained.run), tmp_path / "silence.wav"), trained)
 
 
 @pytest.mark.parametrize("start", [0.0, 0.3, 0.7])
@@ -113,7 +114,7 @@ def test_a_classifier_finds_the_token_and_names_it_once(
     soundfile.write(
         tmp_path / "t.wav", samples + 0.003 * random.standard_normal(len(samples)), tiny.RATE
     )
-    transcript = transcribe(classified.run, tmp_path / "t.wav")
+    transcript = transcribe_file(RunEngine(classified.run), tmp_path / "t.wav")
     check(transcript, classified)
     (segment,) = transcript.segments
     assert segment.phoneme == "a"
@@ -122,8 +123,8 @@ def test_a_classifier_finds_the_token_and_names_it_once(
 
 
 def test_a_loaded_run_transcribes_as_the_trained_one(recognized: Trained, spoken: Path) -> None:
-    found = transcribe(load_run(recognized.run.folder), spoken)
-    assert found == transcribe(recognized.run, spoken)
+    found = transcribe_file(RunEngine(load_run(recognized.run.folder)), spoken)
+    assert found == transcribe_file(RunEngine(recognized.run), spoken)
 
 
 def test_real_recordings_are_all_transcribed_but_the_headerless_one(
@@ -134,7 +135,7 @@ def test_real_recordings_are_all_transcribed_but_the_headerless_one(
     failed = []
     for path in files:
         try:
-            transcript = transcribe(recognized.run, path)
+            transcript = transcribe_file(RunEngine(recognized.run), path)
         except InputError as error:
             failed.append((path.name, str(error).startswith(f"{path}: ")))
             continue
@@ -148,7 +149,7 @@ def test_a_transcript_as_json_fits_its_schema(
 ) -> None:
     schema = json.loads(SCHEMA.read_text())
     for trained in (recognized, classified):
-        transcript = transcribe(trained.run, spoken)
+        transcript = transcribe_file(RunEngine(trained.run), spoken)
         line = to_json(transcript)
         assert line.count("\n") == 1
         data = json.loads(line)
