@@ -65,7 +65,7 @@ INFERENCE_BATCHES = (8, 32)
 UNTRAINED_PER = 0.95
 """PER from which a CTC model still outputs mostly blanks."""
 
-SETTINGS_KEY = "asked"
+SETTINGS_KEY = "settings"
 """Key of a model's settings in the kept figures."""
 
 FEWER_ERRORS = 0.20

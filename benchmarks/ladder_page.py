@@ -259,7 +259,7 @@ def longest_section(figures: dict[str, Any], recipes: tuple[str, str]) -> str:
                     f"{100 * run['per_beam']:.2f}",
                     f"{100 * low:.2f} to {100 * high:.2f}",
                     f"{run['beam']}",
-                    f"{run.get('hearings', 1)}",
+                    f"{run.get('shifts', 1)}",
                     f"{100 * run['per']:.2f}",
                     f"{run['epochs']}",
                     f"{minutes:.0f}",

@@ -107,7 +107,7 @@ def test_the_page_has_a_row_for_each_recipe_that_was_run() -> None:
 
 
 def test_the_longest_is_called_met_if_it_is_good_and_in_time() -> None:
-    good = run([9, 9], errors_beam=[3, 3], per_beam=0.3, beam=256, hearings=4, seconds=7200.0)
+    good = run([9, 9], errors_beam=[3, 3], per_beam=0.3, beam=256, shifts=4, seconds=7200.0)
     text = longest_section({"english/0": good, "dense/0": run([1, 1])}, LONGEST)
     assert "| `english` | 30.00 | 30.00 to 30.00 | 256 | 4 | 90.00 | 3 | 120 |" in text
     assert "30.00 % in 120, met." in text

@@ -239,10 +239,13 @@ def test_the_package_shows_its_names_and_its_types() -> None:
     for name in phoneme_moe.__all__:
         assert getattr(phoneme_moe, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nonesuch'"):
+        # Reading the attribute is the test: its value is not used.
         phoneme_moe.nonesuch  # noqa: B018
     assert resources.files("phoneme_moe").joinpath("py.typed").is_file()
 
 
+# The last two lines are wrong: ``mypy --strict`` reports an ignore that silences nothing, so they
+# fail unless the package's types really reach the user.
 USER = """
 import numpy as np
 import phoneme_moe

@@ -69,7 +69,7 @@ def _read(manifest: Path, progress: bool) -> list[Cut]:
         cuts = list(CutSet.from_dicts(load_jsonl(manifest)))
     except Exception as error:  # gzip, JSON and Lhotse raise different exceptions
         raise InputError(f"{manifest}: cannot be read as Lhotse cuts ({error})") from error
-    cuts = [_normalise(cut, manifest) for cut in track(_named(cuts), "Reading cuts", progress)]
+    cuts = [_normalise(cut, manifest) for cut in track(_named(cuts), "Loading cuts", progress)]
     refuse_words((tuple(cut.supervisions[0].custom["phonemes"]) for cut in cuts), manifest)
     return cuts
 

@@ -90,6 +90,7 @@ def test_a_recipe_may_name_every_rule_and_no_other() -> None:
 def test_a_rule_that_does_not_exist_is_refused() -> None:
     weights, posteriors = panel()
     routing = dense_routing(weights[:, None], torch.ones(2, 1, dtype=torch.bool))
+    # The type refuses these names too; a recipe's text reaches the function unchecked.
     with pytest.raises(InputError, match=r"'weighted_summ' \(did you mean 'weighted_sum'\?\)"):
         combine("weighted_summ", routing, posteriors[:, None])  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"known: maximum, product, vote, weighted_sum"):
