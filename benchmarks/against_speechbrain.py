@@ -44,12 +44,12 @@ from benchmarks.speechbrain_model import (
     side_by_side,
     sorted_batches,
 )
+from phoneme_moe.audio.waveform import resample
 from phoneme_moe.corpora import PreparedCorpus, load_corpus
 from phoneme_moe.corpora.splits import limit_utterances
 from phoneme_moe.decoding.phonemes import PhonemeSet
 from phoneme_moe.decoding.scoring import Score
 from phoneme_moe.errors import InputError
-from phoneme_moe.features.audio import resample
 from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.recipe import Recipe, load_recipe
 

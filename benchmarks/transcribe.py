@@ -23,12 +23,12 @@ import soundfile
 
 from benchmarks import page, results
 from benchmarks.results import table
+from phoneme_moe.audio.waveform import load_waveform
 from phoneme_moe.cli.transcribe import open_engine
 from phoneme_moe.corpora import load_corpus
 from phoneme_moe.corpora.lexicon import fold_arpabet
 from phoneme_moe.decoding.scoring import score_utterance, total_score
 from phoneme_moe.evaluation import quality
-from phoneme_moe.features.audio import load_waveform
 from phoneme_moe.run_folder import load_run
 from phoneme_moe.transcription.bench import bench
 from phoneme_moe.transcription.export import export_onnx

@@ -14,9 +14,9 @@ from phoneme_moe.run_folder import LoadedRun, load_run
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
+    from phoneme_moe.audio.waveform import Samples
     from phoneme_moe.corpora import PreparedCorpus
     from phoneme_moe.evaluation.errors import Evaluation
-    from phoneme_moe.features.audio import Samples
     from phoneme_moe.report.compare.run import Comparison
     from phoneme_moe.report.run import RunReport
     from phoneme_moe.training.adapt import Adaptation
@@ -337,6 +337,6 @@ def _source(audio: str | Path | ArrayLike, sample_rate: int | None) -> Path | Sa
         return Path(audio)
     if sample_rate is None:
         raise ArgumentError("sample_rate", "found none; expected the rate of the array")
-    from phoneme_moe.features.audio import Samples
+    from phoneme_moe.audio.waveform import Samples
 
     return Samples(audio, sample_rate)

@@ -15,7 +15,7 @@ from phoneme_moe.cli.options import Device, RunOrOnnx
 from phoneme_moe.errors import InputError
 
 if TYPE_CHECKING:
-    from phoneme_moe.features.audio import Waveform
+    from phoneme_moe.audio.waveform import Waveform
     from phoneme_moe.transcription.live import LivePhoneme
 
 

@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from phoneme_moe.audio.waveform import Waveform, add_noise, resample
 from phoneme_moe.corpora import PreparedCorpus
 from phoneme_moe.corpora.splits import limit_utterances
 from phoneme_moe.data.embeddings import Embeddings
 from phoneme_moe.errors import InputError, suggest
-from phoneme_moe.features.audio import Waveform, add_noise, resample
 from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.recipe import Recipe
 

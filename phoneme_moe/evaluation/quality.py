@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
+from phoneme_moe.audio.waveform import resample
 from phoneme_moe.corpora import PreparedCorpus
 from phoneme_moe.data.speakers import split_speakers
 from phoneme_moe.decoding.scoring import align_phonemes
 from phoneme_moe.documents import Document
 from phoneme_moe.evaluation.split_outputs import SplitOutputs
-from phoneme_moe.features.audio import resample
 from phoneme_moe.features.log_mel_numpy import FrontEnd
 from phoneme_moe.files import write_json
 from phoneme_moe.run_folder import LoadedRun

@@ -17,7 +17,7 @@ import scipy.fft
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from phoneme_moe.features.audio import Waveform
+from phoneme_moe.audio.waveform import Waveform
 
 DYNAMIC_RANGE_DB = 80.0
 """Floor of mel energies, relative to the loudest one of the utterance, so that quiet speakers are

@@ -16,8 +16,8 @@ import soundfile
 import torch
 from numpy.typing import NDArray
 
+from phoneme_moe.audio.waveform import Waveform
 from phoneme_moe.errors import ArgumentError, suggest
-from phoneme_moe.features.audio import Waveform
 from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.report.collect.frame_phonemes import phoneme_rows
 from phoneme_moe.report.collect.observe import Observation
@@ -204,7 +204,7 @@ def entropy_bits(weights: NDArray[np.float32]) -> Floats:
 
 def audio_file(waveform: Waveform, rate: int) -> bytes:
     """The waveform as an Ogg Opus file in memory, resampled to 48 kHz."""
-    from phoneme_moe.features.audio import resample
+    from phoneme_moe.audio.waveform import resample
 
     loudest = float(np.abs(waveform).max(initial=0.0))
     level = waveform * min(1.0, 0.9 / loudest) if loudest > 0.9 else waveform

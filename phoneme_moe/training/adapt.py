@@ -17,6 +17,7 @@ from typing import Any, Generic, Literal, TypeVar
 import numpy as np
 import torch
 
+from phoneme_moe.audio.waveform import AUDIO_SUFFIXES, load_waveform
 from phoneme_moe.corpora import load_corpus
 from phoneme_moe.corpora.lexicon import read_pronunciations
 from phoneme_moe.data.examples import Example, corpus_speakers, load_examples
@@ -27,7 +28,6 @@ from phoneme_moe.decoding.scoring import (
     total_score,
 )
 from phoneme_moe.errors import ArgumentError, InputError
-from phoneme_moe.features.audio import AUDIO_SUFFIXES, load_waveform
 from phoneme_moe.files import write_json
 from phoneme_moe.inference import recognize_split
 from phoneme_moe.model.recognizer import Recognizer

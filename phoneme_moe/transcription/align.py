@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from phoneme_moe.audio.waveform import Samples
 from phoneme_moe.decoding.phonemes import BLANK
 from phoneme_moe.decoding.viterbi import Spans, force_align, min_num_frames, share_gaps
 from phoneme_moe.errors import ArgumentError, InputError
-from phoneme_moe.features.audio import Samples
 from phoneme_moe.transcription.model_spec import Engine, ModelOutput
 from phoneme_moe.transcription.recording import Recording, read_recording
 from phoneme_moe.transcription.segment_times import (
@@ -79,7 +79,7 @@ def align_phonemes(
         engine: Inference engine of a model that recognises utterances.
         path: The audio file, or samples in memory.
         phonemes: The phonemes spoken, in order; at least one.
-        channel: As in ``features.audio.load_waveform``.
+        channel: As in ``audio.waveform.load_waveform``.
 
     Raises:
         InputError: The file cannot be used, a phoneme is not in the model's set, the recording is
@@ -105,7 +105,7 @@ def align_text(
         path: The audio file, or samples in memory.
         text: Words separated by spaces; case and punctuation around words are ignored.
         lexicon: Pronunciations of each word, in lower case.
-        channel: As in ``features.audio.load_waveform``.
+        channel: As in ``audio.waveform.load_waveform``.
 
     Raises:
         InputError: As for ``align_phonemes``; or a word is not in the lexicon.

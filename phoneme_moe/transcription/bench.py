@@ -17,9 +17,9 @@ import numpy as np
 import soundfile
 from pydantic import ConfigDict, Field
 
+from phoneme_moe.audio.waveform import Waveform, load_waveform
 from phoneme_moe.documents import Document
 from phoneme_moe.errors import InputError
-from phoneme_moe.features.audio import Waveform, load_waveform
 from phoneme_moe.transcription.model_spec import Engine
 from phoneme_moe.transcription.pieces import decode
 from phoneme_moe.transcription.recording import Recording, record

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from phoneme_moe.audio.waveform import Waveform
 from phoneme_moe.decoding.phonemes import BLANK
 from phoneme_moe.errors import InputError
-from phoneme_moe.features.audio import Waveform
 from phoneme_moe.features.log_mel_numpy import FrontEnd
 from phoneme_moe.transcription.model_spec import Engine, Floats, ModelSpec, pad_rows
 

@@ -12,8 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from phoneme_moe.errors import InputError
-from phoneme_moe.features.audio import (
+from phoneme_moe.audio.waveform import (
     AUDIO_SUFFIXES,
     Samples,
     Waveform,
@@ -21,6 +20,7 @@ from phoneme_moe.features.audio import (
     load_waveform,
     waveform_blocks,
 )
+from phoneme_moe.errors import InputError
 from phoneme_moe.features.log_mel_numpy import Floats, FrontEnd, Level
 
 LONG_SECONDS = 120.0
@@ -136,7 +136,7 @@ def read_recording(
     """Reads an audio file, or takes samples in memory.
 
     Args:
-        path: As in ``features.audio.load_waveform``.
+        path: As in ``audio.waveform.load_waveform``.
         front_end: Front end that computes the features.
         channel: As in ``load_waveform``.
         long_seconds: Length in seconds above which energies are kept in a temporary file.

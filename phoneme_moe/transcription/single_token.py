@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from phoneme_moe.audio.waveform import Samples, Waveform, load_waveform
 from phoneme_moe.decoding.decoder import Segment
-from phoneme_moe.features.audio import Samples, Waveform, load_waveform
 from phoneme_moe.features.log_mel_numpy import FrontEnd
 from phoneme_moe.transcription.model_spec import Engine, ModelSpec
 from phoneme_moe.transcription.recording import record, source_path
@@ -22,7 +22,7 @@ def transcribe_token(
     Args:
         engine: Inference engine of a model that classifies tokens.
         path: An audio file, or samples in memory.
-        channel: As in ``features.audio.load_waveform``.
+        channel: As in ``audio.waveform.load_waveform``.
 
     Raises:
         InputError: The file is not usable audio.

@@ -15,8 +15,8 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from phoneme_moe.audio.waveform import Waveform
 from phoneme_moe.errors import InputError
-from phoneme_moe.features.audio import Waveform
 from phoneme_moe.report.clips.find import Clip
 
 if TYPE_CHECKING:

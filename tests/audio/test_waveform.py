@@ -10,8 +10,8 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from phoneme_moe.audio.waveform import add_noise, load_waveform, resample
 from phoneme_moe.errors import InputError
-from phoneme_moe.features.audio import add_noise, load_waveform, resample
 
 RATE = 16_000
 

@@ -1,0 +1,1 @@
+"""Audio files of any format as waveforms: mono float32 at the sample rate of the model."""
