@@ -125,11 +125,11 @@ def warm_up() -> None:
 def run(command: Command, folder: Path) -> Outcome:
     """Runs a command in a forked child, in a folder."""
     with tempfile.TemporaryDirectory(prefix="fuzz-") as streams:
-        stdin, out, err = (Path(streams, name) for name in ("in", "out", "err"))
+        stdin, out, err, start = (Path(streams, name) for name in ("in", "out", "err", "start"))
         stdin.write_bytes(command.stdin)
-        before = _resident_kb()
         child = os.fork()
         if child == 0:
+            start.write_text(str(_resident_kb()))
             _become(command, folder, stdin, out, err)
         status, used, asleep = _wait(child)
         code = os.waitstatus_to_exitcode(status)
@@ -138,13 +138,13 @@ def run(command: Command, folder: Path) -> Outcome:
             out.read_text(errors="replace") if out.exists() else "",
             err.read_text(errors="replace") if err.exists() else "",
             used.ru_utime + used.ru_stime,
-            max(0.0, (used.ru_maxrss - before) / 1024),
+            max(0.0, (used.ru_maxrss - int(start.read_text())) / 1024),
             asleep,
         )
 
 
 def _resident_kb() -> int:
-    """Memory of this process, with which a forked child starts."""
+    """Memory of this process; that of a forked child does not count what it has not touched."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize() // 1024
 
