@@ -5,32 +5,43 @@ Legend: a waveform is a NumPy array of shape (samples,), amplitude -1..1.
 
 from __future__ import annotations
 
-import functools
 import hashlib
-import io
 import math
-import re
-import sys
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import soundfile
-import soxr
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from phoneme_moe.audio import AudioWarning
+from phoneme_moe.audio.decode import MIN_SECONDS, AudioInfo, Request, Waveform, resample
+from phoneme_moe.audio.decoder import audio_info, decode_blocks
+from phoneme_moe.audio.formats import AUDIO_SUFFIXES
+from phoneme_moe.audio.mixing import Mixer, OffsetRemoval
+from phoneme_moe.audio.standard_input import standard_input
 from phoneme_moe.errors import InputError
 
-Waveform = NDArray[np.float32]
+__all__ = [
+    "AUDIO_SUFFIXES",
+    "MIN_SECONDS",
+    "Samples",
+    "Waveform",
+    "add_noise",
+    "is_silent",
+    "load_segment",
+    "load_waveform",
+    "read_info",
+    "resample",
+    "waveform_blocks",
+]
 
-# Shorter than a phoneme and than two analysis windows.
-MIN_SECONDS = 0.05
+SILENT_PEAK = 2 / 32768
+"""Peak of a recording without sound: that of the dither of 16 bits."""
 
-AUDIO_SUFFIXES = frozenset(
-    {".wav", ".flac", ".mp3", ".ogg", ".opus", ".oga", ".aiff", ".aif", ".au", ".sph", ".w64"}
-)
+STREAMED_SECONDS = 600.0
+"""Longer recordings are resampled as a stream, which takes less memory."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +81,10 @@ class Samples:
             raise InputError(
                 f"{self.name}: too short: found {seconds:.3f} s, expected at least {MIN_SECONDS} s"
             )
-        mono = by_channel.mean(axis=1) if channel is None else by_channel[:, channel - 1]
+        mix = Mixer(by_channel.shape[1], channel)
+        mono = OffsetRemoval()(mix(by_channel))
+        if mix.note:
+            warnings.warn(f"{self.name}: {mix.note}", AudioWarning, stacklevel=2)
         return resample(mono, self.sample_rate, sample_rate)
 
 
@@ -79,36 +93,42 @@ def load_waveform(
 ) -> Waveform:
     """Reads an audio file with any sample rate and number of channels.
 
-    The sample rate is converted (soxr, high quality).
+    The sample rate is converted (soxr, high quality), and a constant offset (DC) is removed.
 
     Args:
-        path: WAV, FLAC, MP3, Ogg/Opus, AIFF, NIST SPHERE or another format of libsndfile; ``-``
-            for standard input.
+        path: WAV, FLAC, MP3, Ogg/Opus, AIFF, NIST SPHERE or another format of libsndfile; a format
+            of FFmpeg (M4A, MP4, WebM, AMR, WMA ...) with the extra ``media`` or a program
+            ``ffmpeg``; ``-`` for standard input.
         sample_rate: Samples per second to convert to.
-        channel: Channel number, from 1; the mean of all channels by default.
+        channel: Channel number, from 1; by default the channels are mixed (``mixing.Mixer``).
 
     Returns:
         Waveform of shape (samples,).
 
     Raises:
-        InputError: The file is missing, empty, not audio, truncated, contains NaN or infinity, is
-            shorter than ``MIN_SECONDS``, or does not have the channel.
+        InputError: The file is missing, empty, not audio, truncated, damaged, contains NaN or
+            infinity, is shorter than ``MIN_SECONDS``, does not have the channel, or has an absurd
+            sample rate.
     """
     if isinstance(path, Samples):
         return path.waveform(sample_rate, channel)
-    return np.concatenate(list(waveform_blocks(path, sample_rate, channel, seconds=math.inf)))
+    blocks = list(waveform_blocks(path, sample_rate, channel, STREAMED_SECONDS))
+    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
 
 def waveform_blocks(
-    path: str | Path, sample_rate: int, channel: int | None = None, seconds: float = 60.0
+    path: str | Path | bytes,
+    sample_rate: int,
+    channel: int | None = None,
+    whole_seconds: float = 60.0,
 ) -> Iterator[Waveform]:
     """Reads an audio file in blocks, with memory independent of its length.
 
     Args:
-        path: As in ``load_waveform``.
+        path: As in ``load_waveform``, or the content of a file.
         sample_rate: Samples per second to convert to.
         channel: As in ``load_waveform``.
-        seconds: Length of a block.
+        whole_seconds: A file up to this length is a single block.
 
     Yields:
         Consecutive waveforms of shape (samples,).
@@ -116,133 +136,65 @@ def waveform_blocks(
     Raises:
         InputError: As in ``load_waveform``; truncation is detected only at the end.
     """
-    path = Path(path)
-    with _opened(path) as file:
-        header_frames, file_rate = file.frames, file.samplerate
-        if channel is not None and channel > file.channels:
-            raise InputError(f"{path}: no channel {channel}: the file has {file.channels}")
-        promised = _promised_bytes(file.extra_info)
-        convert = None
-        if file_rate != sample_rate and math.isfinite(seconds):
-            convert = soxr.ResampleStream(file_rate, sample_rate, 1, "float32", quality="HQ")
-        size = -1 if math.isinf(seconds) else round(seconds * file_rate)
-        total = 0
-        while True:
-            samples = _read(file, path, size)
-            total += len(samples)
-            last = size < 0 or len(samples) < size
-            if not np.isfinite(samples).all():
-                bad = int(np.sum(~np.isfinite(samples)))
-                raise InputError(f"{path}: {bad} samples are NaN or infinite")
-            if last:
-                _check_length(path, total, header_frames, file_rate, promised)
-            waveform = samples.mean(axis=1) if channel is None else samples[:, channel - 1]
-            if convert is not None:
-                yield convert.resample_chunk(np.ascontiguousarray(waveform), last)
-            else:
-                yield resample(waveform, file_rate, sample_rate)
-            if last:
-                return
+    name, file, content = _source(path)
+    return decode_blocks(Request(name, file, sample_rate, channel, whole_seconds), content)
 
 
-def audio_seconds(path: str | Path) -> float:
-    """Duration of an audio file in seconds, from its header; an estimate for MP3.
+def load_segment(
+    path: str | Path | bytes,
+    sample_rate: int,
+    start: int,
+    num_samples: int,
+    channel: int | None = None,
+    name: str = "",
+    file_rate: int | None = None,
+) -> Waveform:
+    """Reads a segment of an audio file.
+
+    Args:
+        path: The file, or its content.
+        sample_rate: Samples per second to convert to.
+        start: First sample, at the rate of the file.
+        num_samples: Number of samples, at the rate of the file.
+        channel: As in ``load_waveform``.
+        name: Name for messages, if the content is given.
+        file_rate: Samples per second that the file must have; any by default.
+
+    Returns:
+        Waveform of shape (samples,).
+
+    Raises:
+        InputError: As in ``load_waveform``, the file ends before the segment does, or it
+            has another sample rate than ``file_rate``.
+    """
+    name, file, content = _source(path, name)
+    request = Request(name, file, sample_rate, channel, math.inf, start, num_samples, file_rate)
+    return np.concatenate(list(decode_blocks(request, content)))
+
+
+def read_info(path: str | Path | bytes) -> AudioInfo:
+    """Format, sample rate, channels and length of an audio file.
+
+    The length is that of the header if it can be believed, else the file is decoded to its end.
 
     Raises:
         InputError: The file is not readable audio.
     """
-    with _opened(Path(path)) as file:
-        return float(file.frames / file.samplerate)
+    return audio_info(*_source(path))
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
-    source: Path | io.BytesIO = path
-    if str(path) == "-":
-        source = io.BytesIO(_standard_input())
-        empty = not source.getbuffer().nbytes
-    else:
-        if not path.is_file():
-            problem = "not a file" if path.exists() else "no such file"
-            raise InputError(f"{path}: {problem}")
-        empty = path.stat().st_size == 0
-    if empty:
-        raise InputError(f"{path}: the file is empty (0 bytes), expected audio")
-    try:
-        if isinstance(source, Path):
-            path.open("rb").close()  # this error names the cause, unlike that of libsndfile
-        file = soundfile.SoundFile(source)
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}") from error
-    except (soundfile.LibsndfileError, TypeError) as error:
-        # soundfile raises TypeError for headerless .raw, whose sample rate is unknown.
-        raise _not_audio(path) from error
-    with file:
-        yield file
+def is_silent(waveform: Waveform) -> bool:
+    """Whether a waveform of shape (samples,) has no more sound than the dither of 16 bits."""
+    return float(np.abs(waveform).max(initial=0.0)) <= SILENT_PEAK
 
 
-@functools.cache
-def _standard_input() -> bytes:
-    """Content of standard input, cached because it can be read only once."""
-    return sys.stdin.buffer.read()
-
-
-def _not_audio(path: Path) -> InputError:
-    return InputError(
-        f"{path}: not readable as audio; expected WAV, FLAC, MP3, Ogg/Opus, AIFF or SPHERE"
-    )
-
-
-def _read(file: soundfile.SoundFile, path: Path, frames: int) -> NDArray[np.float32]:
-    try:
-        samples: NDArray[np.float32] = file.read(frames, dtype="float32", always_2d=True)
-    except soundfile.LibsndfileError as error:
-        raise _not_audio(path) from error
-    return samples
-
-
-def _check_length(
-    path: Path, total: int, header_frames: int, rate: int, promised: tuple[int, int] | None
-) -> None:
-    """Rejects truncated and too short files; lengths are in samples of each channel."""
-    # libsndfile estimates the length of an MP3, and corrects the header of a truncated WAV.
-    if total < header_frames and path.suffix.lower() != ".mp3":
-        raise InputError(
-            f"{path}: truncated: found {total} samples, but {header_frames} in its header"
-        )
-    if promised is not None:
-        raise InputError(
-            f"{path}: truncated: found {promised[1]} bytes of samples, "
-            f"but {promised[0]} in its header"
-        )
-    if total / rate < MIN_SECONDS:
-        raise InputError(
-            f"{path}: too short: found {total / rate:.3f} s, expected at least {MIN_SECONDS} s"
-        )
-
-
-def _promised_bytes(extra_info: str) -> tuple[int, int] | None:
-    """Bytes in the header of a WAV and actual bytes, if libsndfile corrected the header."""
-    corrected = re.search(r"data : (\d+) \(should be (\d+)\)", extra_info)
-    if corrected is None:
-        return None
-    promised, actual = int(corrected[1]), int(corrected[2])
-    # The header of a stream has the maximum length.
-    return None if promised >= 0x7FFFFF00 or promised <= actual else (promised, actual)
-
-
-def resample(waveform: Waveform, from_rate: float, sample_rate: int) -> Waveform:
-    """Converts the sample rate; returns the same array if there is nothing to do.
-
-    Args:
-        waveform: Shape (samples,).
-        from_rate: Samples per second of the waveform.
-        sample_rate: Samples per second of the result.
-    """
-    if from_rate == sample_rate:
-        return waveform
-    converted: Waveform = soxr.resample(waveform, from_rate, sample_rate, quality="HQ")
-    return converted
+def _source(path: str | Path | bytes, name: str = "") -> tuple[str, str | None, bytes | None]:
+    """Name for messages, absolute path or None, content or None."""
+    if isinstance(path, bytes):
+        return name or "audio in memory", None, path
+    # Absolute, since the worker may have started in another folder.
+    file = standard_input() if str(path) == "-" else str(Path(path).absolute())
+    return str(path), file, None
 
 
 def add_noise(

@@ -8,12 +8,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from phoneme_moe.corpora.prepared import SPLITS, PreparedCorpus
+from phoneme_moe.errors import InputError
 
 if TYPE_CHECKING:
     from lhotse.cut import Cut
 
-_SILENT_BELOW = 1e-5
-"""Peak of a silent file, -100 dB of full scale."""
 _TIME_TOLERANCE = 1e-4
 """Tolerance of times in seconds; they are stored with fewer digits than Lhotse uses."""
 
@@ -84,31 +83,33 @@ def check_corpus(corpus: PreparedCorpus, progress: bool = False) -> CorpusCheck:
 def _audio_problems(recording: Any, path: str) -> Iterator[str]:
     from pathlib import Path
 
-    import numpy as np
-    import soundfile
+    from phoneme_moe.audio.waveform import is_silent, read_info, waveform_blocks
 
-    if recording.sources[0].type == "file" and not Path(path).is_file():
+    source = recording.sources[0]
+    if source.type == "file" and not Path(path).is_file():
         yield "is missing"
         return
+    audio = source.source if source.type == "memory" else path
     try:
-        if recording.sources[0].type == "file":
-            samples, sampling_rate = soundfile.read(path, dtype="float32", always_2d=True)
-        else:
-            samples, sampling_rate = recording.load_audio().T, recording.sampling_rate
-    except Exception as error:  # each audio library raises different exceptions
-        yield f"is unreadable ({error})"
-        return
-    if len(samples) == 0:
-        yield "is empty"
-        return
-    if sampling_rate != recording.sampling_rate:
-        yield f"has {sampling_rate} Hz, expected {recording.sampling_rate} Hz as in the manifest"
-    elif len(samples) < recording.num_samples:
-        yield f"is truncated: has {len(samples)} samples, expected {recording.num_samples}"
-    if not np.isfinite(samples).all():
-        yield "has samples that are NaN or infinite"
-    elif np.abs(samples).max() < _SILENT_BELOW:
-        yield "is silent"
+        info = read_info(audio)
+        if not info.num_samples:
+            yield "is empty"
+            return
+        if info.sample_rate != recording.sampling_rate:
+            yield (
+                f"has {info.sample_rate} Hz, expected {recording.sampling_rate} Hz as in the "
+                "manifest"
+            )
+        elif info.num_samples < recording.num_samples:
+            yield (
+                f"is truncated: has {info.num_samples} samples, expected {recording.num_samples}"
+            )
+        # To the end: an error may be in the last block.
+        silent = [is_silent(block) for block in waveform_blocks(audio, info.sample_rate)]
+        if all(silent):
+            yield "is silent"
+    except InputError as error:
+        yield f"is unreadable ({str(error).removeprefix(f'{path}: ')})"
 
 
 def _label_problems(cut: Cut, corpus: PreparedCorpus) -> Iterator[str]:

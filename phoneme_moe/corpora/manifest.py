@@ -66,7 +66,7 @@ class Utterance:
 
 
 def read_header(id: str, path: Path, where: str) -> AudioFile:
-    """Reads the header of a mono audio file.
+    """Describes an audio file; several channels are mixed when it is used.
 
     Args:
         id: Identifier of the recording.
@@ -74,21 +74,19 @@ def read_header(id: str, path: Path, where: str) -> AudioFile:
         where: Table and line that name the file, for error messages.
 
     Raises:
-        InputError: The file is missing, empty, not audio, or not mono.
+        InputError: The file is missing, empty or not audio.
     """
-    import soundfile
+    from phoneme_moe.audio.waveform import read_info
 
     if not path.is_file():
         raise InputError(f"{where}: no such audio file: {path}")
     try:
-        header = soundfile.info(str(path))
-    except soundfile.SoundFileError as error:
-        raise InputError(f"{where}: {path} cannot be read as audio ({error})") from error
-    if header.channels != 1:
-        raise InputError(f"{where}: {path} has {header.channels} channels, expected 1")
-    if header.frames <= 0:
-        raise InputError(f"{where}: {path} holds no samples")
-    return AudioFile(id, path, header.samplerate, header.frames)
+        info = read_info(path)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
+    if not info.num_samples:
+        raise InputError(f"{where}: {path}: holds no samples")
+    return AudioFile(id, path, info.sample_rate, info.num_samples)
 
 
 def make_cut(utterance: Utterance) -> Cut:

@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from phoneme_moe.audio.waveform import Waveform, add_noise, resample
+from phoneme_moe.audio.waveform import Waveform, add_noise
 from phoneme_moe.corpora import PreparedCorpus
+from phoneme_moe.corpora.cut_audio import load_cut
 from phoneme_moe.corpora.splits import limit_utterances
 from phoneme_moe.data.embeddings import Embeddings
 from phoneme_moe.errors import InputError, suggest
@@ -178,7 +179,7 @@ def _cut_examples(
 ) -> list[tuple[Example, Waveform]]:
     """The utterance of a cut, or the tokens in it, with waveforms."""
     rate = recognizer.log_mel.sample_rate
-    waveform = resample(cut.load_audio()[0].astype(np.float32), cut.sampling_rate, rate)
+    waveform = load_cut(cut, rate)
     spans = [
         (item.symbol, item.start, item.start + item.duration)
         for item in (supervision.alignment or {}).get("phoneme", ())

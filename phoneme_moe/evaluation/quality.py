@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
-from phoneme_moe.audio.waveform import resample
 from phoneme_moe.corpora import PreparedCorpus
+from phoneme_moe.corpora.cut_audio import load_cut
 from phoneme_moe.data.speakers import split_speakers
 from phoneme_moe.decoding.scoring import align_phonemes
 from phoneme_moe.documents import Document
@@ -199,9 +199,7 @@ def time_errors(
 
 
 def _record(cut: Any, front_end: FrontEnd) -> Recording:
-    samples = cut.load_audio()[0].astype(np.float32)
-    waveform = resample(samples, cut.sampling_rate, front_end.sample_rate)
-    return record(waveform, Path(cut.id), front_end)
+    return record(load_cut(cut, front_end.sample_rate), Path(cut.id), front_end)
 
 
 def matched_errors(

@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
@@ -16,7 +17,7 @@ from phoneme_moe.audio.waveform import (
     AUDIO_SUFFIXES,
     Samples,
     Waveform,
-    audio_seconds,
+    is_silent,
     load_waveform,
     waveform_blocks,
 )
@@ -77,6 +78,7 @@ class Recording:
         energies: Mel energies, shape (frames, mel bands).
         level: Level used to normalise the energies.
         front_end: Front end that computed the energies.
+        is_silent: Whether it has no sound at all.
     """
 
     path: Path
@@ -84,6 +86,7 @@ class Recording:
     energies: Energies
     level: Level
     front_end: FrontEnd
+    is_silent: bool = False
 
     @property
     def num_frames(self) -> int:
@@ -124,7 +127,8 @@ def record(waveform: Waveform, path: Path, front_end: FrontEnd) -> Recording:
     """Makes a recording from a waveform in memory, shape (samples,)."""
     energies = front_end.energies(waveform)
     duration = len(waveform) / front_end.sample_rate
-    return Recording(path, duration, energies, front_end.level(lambda: [energies]), front_end)
+    level = front_end.level(lambda: [energies])
+    return Recording(path, duration, energies, level, front_end, is_silent(waveform))
 
 
 def read_recording(
@@ -145,26 +149,36 @@ def read_recording(
         InputError: The file is not usable audio.
         OSError: There is no space for the temporary file.
     """
-    if isinstance(path, Samples) or audio_seconds(path) <= long_seconds:
+    if isinstance(path, Samples):
         waveform = load_waveform(path, front_end.sample_rate, channel)
         return record(waveform, source_path(path), front_end)
+    blocks = waveform_blocks(path, front_end.sample_rate, channel, long_seconds)
+    first = next(blocks)
+    second = next(blocks, None)
+    if second is None:
+        return record(first, path, front_end)
     spooled = SpooledEnergies(front_end.n_mels)
-    num_samples = 0
-    for energies, samples_so_far in _read_energies(path, front_end, channel):
+    num_samples, silent = 0, True
+
+    def heed(block: Waveform) -> Waveform:
+        nonlocal silent
+        silent = silent and is_silent(block)
+        return block
+
+    every = map(heed, chain((first, second), blocks))
+    for energies, samples_so_far in _energies_of(every, front_end):
         spooled.append(energies)
         num_samples = samples_so_far
     level = front_end.level(lambda: _blocks(spooled))
-    return Recording(path, num_samples / front_end.sample_rate, spooled, level, front_end)
+    return Recording(path, num_samples / front_end.sample_rate, spooled, level, front_end, silent)
 
 
-def _read_energies(
-    path: Path, front_end: FrontEnd, channel: int | None
-) -> Iterator[tuple[Floats, int]]:
-    """Energies of a file in blocks, each with the number of samples read so far."""
+def _energies_of(blocks: Iterable[Waveform], front_end: FrontEnd) -> Iterator[tuple[Floats, int]]:
+    """Energies of a waveform in blocks, each with the number of samples so far."""
     hop, n_fft = front_end.hop, front_end.n_fft
     waiting = np.zeros(front_end.left, np.float32)
     num_samples = num_frames = 0
-    for block in waveform_blocks(path, front_end.sample_rate, channel):
+    for block in blocks:
         num_samples += len(block)
         waiting = np.concatenate([waiting, block])
         energies = front_end.energies_between(waiting)

@@ -69,7 +69,7 @@ def test_every_kind_of_problem_is_found(fsdd: tuple[Path, Path]) -> None:
         "1_ann_0.wav: is unreadable",
         "2_ann_0.wav: is empty",
         "3_ann_0.wav: is truncated: has 400 samples, expected 800",
-        "4_ann_0.wav: has samples that are NaN or infinite",
+        "4_ann_0.wav: is unreadable (800 samples are NaN or infinite)",
         "5_ann_0.wav: is silent",
         "6_ann_0.wav: has 16000 Hz, expected 8000 Hz as in the manifest",
         "utterance 7_ann_0 has a phoneme until 0.5 s, but lasts 0.1 s",

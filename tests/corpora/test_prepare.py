@@ -49,7 +49,7 @@ def test_a_changed_table_is_noticed(tmp_path: Path) -> None:
 def test_a_failed_preparation_leaves_nothing(tmp_path: Path, data_folder: Path) -> None:
     source = make_fsdd(tmp_path / "fsdd")
     (source / "recordings" / "3_ann_0.wav").write_bytes(b"not audio")
-    with pytest.raises(InputError, match=r"3_ann_0.wav cannot be read as audio"):
+    with pytest.raises(InputError, match=r"3_ann_0.wav: not readable as audio"):
         prepare_corpus("fsdd", source)
     assert list(data_folder.iterdir()) == []
 

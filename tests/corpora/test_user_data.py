@@ -6,10 +6,13 @@ import gzip
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 
-from phoneme_moe.corpora import UNLABELLED, load_corpus, prepare_corpus
+from phoneme_moe.audio import AudioWarning
+from phoneme_moe.corpora import SPLITS, UNLABELLED, load_corpus, prepare_corpus
+from phoneme_moe.corpora.cut_audio import load_cut
 from phoneme_moe.corpora.lexicon import read_lexicon
 from phoneme_moe.errors import InputError
 
@@ -83,7 +86,7 @@ def test_segments_cut_utterances_out_of_recordings(tmp_path: Path) -> None:
     [
         ("wav.scp", "ana-0 sox a.wav -t wav - |", r"wav.scp:1: found the command"),
         ("wav.scp", "ana-0 gone.wav", r"wav.scp:1: no such audio file"),
-        ("wav.scp", "ana-0 text", r"wav.scp:1: .* cannot be read as audio"),
+        ("wav.scp", "ana-0 text", r"wav.scp:1: .* not readable as audio"),
         ("utt2spk", "ana-0", r"utt2spk:1: expected 'UTTERANCE SPEAKER', found 'ana-0'"),
         ("utt2spk", "ana-0 ana\nana-0 bo", r"utt2spk:2: 'ana-0' occurs twice"),
         ("text", "zoe-9 b a", r"text:1: 'zoe-9' is not in .*utt2spk"),
@@ -99,11 +102,18 @@ def test_bad_lines_are_named(tmp_path: Path, table: str, line: str, message: str
         prepare_corpus("kaldi", folder)
 
 
-def test_stereo_is_refused(tmp_path: Path) -> None:
+def test_channels_are_mixed_unless_they_cancel_out(tmp_path: Path) -> None:
     folder = make_kaldi(tmp_path / "k", TEXTS)
-    soundfile.write(folder / "wav" / "ana-0.wav", [[0.1, 0.1]] * 100, 16_000)
-    with pytest.raises(InputError, match="has 2 channels, expected 1"):
-        prepare_corpus("kaldi", folder)
+    wav, _ = soundfile.read(folder / "wav" / "ana-0.wav", dtype="float32")
+    soundfile.write(folder / "wav" / "ana-0.wav", np.stack([wav, wav], 1), 16_000)
+    soundfile.write(folder / "wav" / "ana-1.wav", np.stack([0.9 * wav, -wav], 1), 16_000)
+    prepare_corpus("kaldi", folder)
+    corpus = load_corpus("kaldi")
+    cuts = {cut.id: cut for split in SPLITS for cut in corpus.cuts(split)}
+    assert np.array_equal(load_cut(cuts["ana-0"], 16_000), wav)
+    with pytest.warns(AudioWarning, match=r"ana-1.wav: its channels nearly cancel out .*channel 2"):
+        inverted = load_cut(cuts["ana-1"], 16_000)
+    assert inverted == pytest.approx(-wav, abs=1e-4)
 
 
 def test_lexicon_turns_words_into_phonemes(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from phoneme_moe.audio.waveform import Waveform
-from phoneme_moe.errors import InputError
+from phoneme_moe.corpora.cut_audio import load_cut
 from phoneme_moe.report.clips.find import Clip
 
 if TYPE_CHECKING:
@@ -114,10 +114,7 @@ def cut_clips(
     for cut in cuts:
         if cut.id not in of_utterance:
             continue
-        try:
-            waveform = cut.load_audio()[0].astype(np.float32)
-        except Exception as error:  # Lhotse's backends each raise their own kinds
-            raise InputError(f"utterance {cut.id}: its recording cannot be read") from error
+        waveform = load_cut(cut, cut.sampling_rate)
         for number in of_utterance[cut.id]:
             clip = clips[number]
             yield number, cut_audio(waveform, cut.sampling_rate, clip.start, clip.end, context)

@@ -1,0 +1,296 @@
+"""Decoding of one file: from its bytes to blocks of a mono waveform at the model's sample rate."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+import numpy as np
+import soxr
+from numpy.typing import NDArray
+
+from phoneme_moe.audio.formats import HEAD_BYTES, Format, sniff
+from phoneme_moe.audio.headers import check_sample_rate
+from phoneme_moe.audio.mixing import Mixer, OffsetRemoval
+from phoneme_moe.errors import InputError
+
+Waveform = NDArray[np.float32]
+
+MIN_SECONDS = 0.05
+"""Shorter than a phoneme and than two analysis windows."""
+
+_BLOCK_VALUES = 1 << 20
+"""Number of values in a block of all channels."""
+
+_MAX_WHOLE = 1 << 26
+"""Most samples that are resampled at once."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be decoded.
+
+    Attributes:
+        name: Name of the file, for messages.
+        path: The file; None if its content is given.
+        sample_rate: Samples per second to convert to.
+        channel: Channel to take, from 1; None to mix all channels.
+        whole_seconds: Recordings up to this length are resampled at once and are a single block.
+        start: First sample to take, at the file's rate.
+        num_samples: Number of samples to take, at the file's rate; None for all.
+        file_rate: Samples per second that the file must have; None for any.
+    """
+
+    name: str
+    path: str | None = None
+    sample_rate: int = 16_000
+    channel: int | None = None
+    whole_seconds: float = math.inf
+    start: int = 0
+    num_samples: int | None = None
+    file_rate: int | None = None
+
+
+@dataclass(frozen=True)
+class AudioInfo:
+    """An audio file.
+
+    Attributes:
+        format: Name of the format, such as WAV.
+        sample_rate: Samples per second.
+        num_channels: Number of channels.
+        num_samples: Length in samples; counted by decoding where the header cannot be believed.
+    """
+
+    format: str
+    sample_rate: int
+    num_channels: int
+    num_samples: int
+
+    @property
+    def seconds(self) -> float:
+        """Duration."""
+        return self.num_samples / self.sample_rate
+
+
+class Stream(Protocol):
+    """An open file of any format."""
+
+    format: str
+    sample_rate: int
+    num_channels: int
+
+    @property
+    def num_samples(self) -> int | None:
+        """Length in samples, if the header can be believed."""
+        ...
+
+    def skip(self, samples: int) -> None:
+        """Goes to a sample."""
+        ...
+
+    def read(self, samples: int) -> Waveform:
+        """Reads up to that many samples, shape (samples, channels); none at the end."""
+        ...
+
+    def check_length(self, total: int) -> None:
+        """Raises an InputError if the file is truncated."""
+        ...
+
+    def close(self) -> None:
+        """Closes the decoder."""
+        ...
+
+
+def probe(name: str, path: str | None, content: bytes | None = None) -> AudioInfo:
+    """Describes an audio file.
+
+    Args:
+        name: Name of the file, for messages.
+        path: The file; None if its content is given.
+        content: Its content, in place of a path.
+
+    Raises:
+        InputError: The file is missing, empty, not audio or damaged, or its sample rate is absurd.
+    """
+    with _opened(name, path, content) as stream:
+        num_samples = stream.num_samples
+        if not num_samples:
+            num_samples = 0
+            while samples := len(stream.read(_block_samples(stream))):
+                num_samples += samples
+        return AudioInfo(stream.format, stream.sample_rate, stream.num_channels, num_samples)
+
+
+def decode(
+    request: Request, note: Callable[[str], None], content: bytes | None = None
+) -> Iterator[Waveform]:
+    """Decodes a file.
+
+    Args:
+        request: What is to be decoded.
+        note: Called with a line about the file, if it is not used as it stands.
+        content: Content of the file, in place of a path.
+
+    Yields:
+        Consecutive waveforms of shape (samples,), amplitude -1..1; memory does not depend on the
+        length of the file if ``whole_seconds`` is finite.
+
+    Raises:
+        InputError: The file is missing, empty, not audio, truncated, damaged, contains NaN or
+            infinity, is shorter than ``MIN_SECONDS``, lacks the channel, or has an absurd sample
+            rate; truncation is detected only at the end.
+    """
+    with _opened(request.name, request.path, content) as stream:
+        if request.channel is not None and request.channel > stream.num_channels:
+            raise InputError(
+                f"{request.name}: no channel {request.channel}: the file has {stream.num_channels}"
+            )
+        if request.file_rate not in (None, stream.sample_rate):
+            raise InputError(
+                f"{request.name}: found {stream.sample_rate} Hz, expected {request.file_rate} Hz"
+            )
+        yield from _resampled(_mono(stream, request, note), stream.sample_rate, request)
+
+
+def _mono(stream: Stream, request: Request, note: Callable[[str], None]) -> Iterator[Waveform]:
+    """Blocks of one channel at the rate of the file."""
+    mix, remove_offset = Mixer(stream.num_channels, request.channel), OffsetRemoval()
+    size = _block_samples(stream)
+    wanted = request.num_samples
+    stream.skip(request.start)
+    total, noted = 0, False
+    while wanted is None or total < wanted:
+        block = stream.read(size if wanted is None else min(size, wanted - total))
+        if not len(block):
+            break
+        total += len(block)
+        if not np.isfinite(block).all():
+            bad = int(np.sum(~np.isfinite(block)))
+            raise InputError(f"{request.name}: {bad} samples are NaN or infinite")
+        mono = remove_offset(mix(block))
+        if mix.note and not noted:
+            noted = True
+            note(f"{request.name}: {mix.note}")
+        yield mono
+    if wanted is None:
+        stream.check_length(total)
+    elif total < wanted:
+        raise InputError(
+            f"{request.name}: truncated: found {request.start + total} samples, expected "
+            f"{request.start + wanted}"
+        )
+    seconds = total / stream.sample_rate
+    if seconds < MIN_SECONDS and wanted is None:
+        raise InputError(
+            f"{request.name}: too short: found {seconds:.3f} s, expected at least {MIN_SECONDS} s"
+        )
+
+
+def _resampled(blocks: Iterator[Waveform], rate: int, request: Request) -> Iterator[Waveform]:
+    """A short recording at once, a long one as a stream."""
+    limit = min(request.whole_seconds * rate, _MAX_WHOLE)
+    waiting, num_waiting = [], 0
+    for block in blocks:
+        waiting.append(block)
+        num_waiting += len(block)
+        if num_waiting > limit:
+            break
+    else:
+        whole = np.concatenate(waiting) if waiting else np.empty(0, np.float32)
+        yield resample(whole, rate, request.sample_rate)
+        return
+    if rate == request.sample_rate:
+        yield from waiting
+        yield from blocks
+        return
+    convert = soxr.ResampleStream(rate, request.sample_rate, 1, "float32", quality="HQ")
+    while waiting:
+        yield convert.resample_chunk(np.ascontiguousarray(waiting.pop(0)))
+    for block in blocks:
+        yield convert.resample_chunk(np.ascontiguousarray(block))
+    yield convert.resample_chunk(np.empty(0, np.float32), last=True)
+
+
+def resample(waveform: Waveform, from_rate: float, sample_rate: int) -> Waveform:
+    """Converts the sample rate (soxr, high quality); returns the same array if it is the same.
+
+    Args:
+        waveform: Shape (samples,).
+        from_rate: Samples per second of the waveform.
+        sample_rate: Samples per second of the result.
+    """
+    if from_rate == sample_rate:
+        return waveform
+    converted: Waveform = soxr.resample(waveform, from_rate, sample_rate, quality="HQ")
+    return converted
+
+
+def _block_samples(stream: Stream) -> int:
+    return max(1, _BLOCK_VALUES // stream.num_channels)
+
+
+@contextmanager
+def _opened(name: str, path: str | None, content: bytes | None) -> Iterator[Stream]:
+    """Opens a file with the decoder for its format."""
+    with _binary(name, path, content) as file:
+        head = file.read(HEAD_BYTES)
+        if not head:
+            raise InputError(f"{name}: the file is empty (0 bytes), expected audio")
+        stream = _stream(file, name, sniff(head))
+        try:
+            check_sample_rate(name, stream.sample_rate)
+            yield stream
+        finally:
+            stream.close()
+
+
+@contextmanager
+def _binary(name: str, path: str | None, content: bytes | None) -> Iterator[BinaryIO]:
+    if path is None:
+        yield io.BytesIO(content or b"")
+        return
+    try:
+        if not Path(path).is_file():
+            problem = "not a file" if Path(path).exists() else "no such file"
+            raise InputError(f"{name}: {problem}")
+        with Path(path).open("rb", buffering=0) as file:
+            yield file
+    except (OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{name}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _stream(file: BinaryIO, name: str, format: Format | None) -> Stream:
+    from phoneme_moe.audio.sndfile import NotReadableError, SndfileStream
+
+    if format is None or format.by_sndfile:
+        try:
+            return SndfileStream(file, name)
+        except NotReadableError as error:
+            if format is None:
+                raise InputError(
+                    f"{name}: not readable as audio; expected WAV, FLAC, MP3, Ogg/Opus, AIFF or "
+                    "SPHERE"
+                ) from error
+            return _by_ffmpeg(file, name, format)
+    from phoneme_moe.audio.media import MediaStream
+
+    return MediaStream(file, name, format)
+
+
+def _by_ffmpeg(file: BinaryIO, name: str, format: Format) -> Stream:
+    """A file with an encoding that only FFmpeg knows, or a damaged one."""
+    from phoneme_moe.audio.media import MediaStream, is_available
+
+    if is_available():
+        return MediaStream(file, name, format)
+    raise InputError(
+        f"{name}: not readable as {format.name}: its header is damaged, or its encoding unknown"
+    )

@@ -1,0 +1,51 @@
+"""Audio on standard input, which is copied to a temporary file: decoders go back and forth."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import tempfile
+
+from phoneme_moe.errors import InputError
+
+LIMIT_VARIABLE = "PHONEME_MOE_STDIN_MB"
+"""Environment variable with the most megabytes that are read from standard input."""
+
+DEFAULT_LIMIT_MB = 4096
+
+
+@functools.cache
+def standard_input() -> str:
+    """The path of a file with the content of standard input, which can be read only once.
+
+    Raises:
+        InputError: There is more than ``LIMIT_VARIABLE`` allows, or the limit is not a number.
+    """
+    limit = _limit_mb()
+    # Stays open, and exists, as long as the process lives.
+    file = tempfile.NamedTemporaryFile(prefix="phoneme-moe-stdin-")  # noqa: SIM115
+    _OPEN.append(file)
+    source, total = sys.stdin.buffer, 0
+    while data := source.read(1 << 20):
+        total += len(data)
+        if total > limit << 20:
+            raise InputError(
+                f"-: standard input has more than {limit} MB; expected less, or a larger limit in "
+                f"the environment variable {LIMIT_VARIABLE}"
+            )
+        file.write(data)
+    file.flush()
+    return file.name
+
+
+_OPEN: list[object] = []
+
+
+def _limit_mb() -> int:
+    text = os.environ.get(LIMIT_VARIABLE, "")
+    if not text:
+        return DEFAULT_LIMIT_MB
+    if not text.isdigit():
+        raise InputError(f"{LIMIT_VARIABLE}: found {text!r}, expected a number of megabytes")
+    return int(text)
