@@ -28,11 +28,11 @@ def bench(
 
     The results are saved in the run folder for its model card (phoneme-moe model).
     """
+    from phoneme_moe.audio.finding import find_audio
     from phoneme_moe.cli.transcribe import open_engine
     from phoneme_moe.evaluation.model_card import SPEED, test_recordings
     from phoneme_moe.files import write_json
     from phoneme_moe.transcription.bench import bench as measure
-    from phoneme_moe.transcription.recording import find_audio
 
     engine = open_engine(run, device, threads)
     files = find_audio(audio) if audio else test_recordings(engine.spec.corpus)

@@ -103,7 +103,7 @@ def transcribe(
 
     Unusable files are reported on stderr and skipped; the exit status is then 1.
     """
-    from phoneme_moe.transcription.recording import find_audio
+    from phoneme_moe.audio.finding import find_audio
     from phoneme_moe.transcription.transcribe import Options
     from phoneme_moe.transcription.writers import FORMATS, output_names
 

@@ -17,7 +17,8 @@ from typing import Any, Generic, Literal, TypeVar
 import numpy as np
 import torch
 
-from phoneme_moe.audio.waveform import AUDIO_SUFFIXES, load_waveform
+from phoneme_moe.audio.finding import audio_files
+from phoneme_moe.audio.waveform import load_waveform
 from phoneme_moe.corpora import load_corpus
 from phoneme_moe.corpora.lexicon import read_pronunciations
 from phoneme_moe.data.examples import Example, corpus_speakers, load_examples
@@ -169,7 +170,7 @@ def labelled_examples(
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
-    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES)
+    files = audio_files(folder)
     if len(files) < MIN_UTTERANCES:
         raise InputError(
             f"{folder}: found {len(files)} recordings, expected at least {MIN_UTTERANCES}"

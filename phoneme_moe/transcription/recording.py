@@ -1,10 +1,11 @@
-"""Recordings: finding files, and computing features (of long ones in a temporary file)."""
+"""Recordings with their features, which are kept in a temporary file for long ones."""
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -14,14 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phoneme_moe.audio.waveform import (
-    AUDIO_SUFFIXES,
     Samples,
     Waveform,
     is_silent,
     load_waveform,
     waveform_blocks,
 )
-from phoneme_moe.errors import InputError
 from phoneme_moe.features.log_mel_numpy import Floats, FrontEnd, Level
 
 LONG_SECONDS = 120.0
@@ -49,12 +48,15 @@ class SpooledEnergies:
         self.n_mels = n_mels
         # Stays open as long as this object lives.
         self._file = tempfile.TemporaryFile()  # noqa: SIM115
+        # Seeking and reading are two steps, and Windows has no os.pread.
+        self._lock = threading.Lock()
         self._frames = 0
 
     def append(self, energies: Floats) -> None:
         """Appends frames, shape (frames, mel bands)."""
-        self._file.write(energies.tobytes())
-        self._file.flush()
+        with self._lock:
+            self._file.seek(0, os.SEEK_END)
+            self._file.write(energies.tobytes())
         self._frames += len(energies)
 
     def __len__(self) -> int:
@@ -64,7 +66,9 @@ class SpooledEnergies:
         first, last, _ = frames.indices(self._frames)
         size = 4 * self.n_mels
         # Read, not mapped: mapped pages would count as memory of the process.
-        raw = os.pread(self._file.fileno(), max(0, last - first) * size, first * size)
+        with self._lock:
+            self._file.seek(first * size)
+            raw = self._file.read(max(0, last - first) * size)
         return np.frombuffer(raw, np.float32).reshape(-1, self.n_mels)
 
 
@@ -194,44 +198,3 @@ def _energies_of(blocks: Iterable[Waveform], front_end: FrontEnd) -> Iterator[tu
 def _blocks(energies: Energies) -> Iterator[Floats]:
     """All frames in order."""
     return (energies[i : i + _BLOCK_FRAMES] for i in range(0, len(energies), _BLOCK_FRAMES))
-
-
-def find_audio(
-    inputs: Iterable[Path], on_error: Callable[[InputError], None] | None = None
-) -> list[Path]:
-    """Expands files, folders and patterns to audio files.
-
-    Args:
-        inputs: Files, folders (all audio files below them), patterns such as ``*.wav``, or ``-``
-            for standard input.
-        on_error: Called for a folder without audio files or a pattern without a match, after which
-            the search continues; by default the error is raised.
-
-    Raises:
-        InputError: A folder has no audio files or a pattern no match, and ``on_error`` is None.
-    """
-    files: list[Path] = []
-
-    def report(message: str) -> None:
-        if on_error is None:
-            raise InputError(message)
-        on_error(InputError(message))
-
-    for path in inputs:
-        if path.is_dir():
-            matches = sorted(
-                p for p in path.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES and p.is_file()
-            )
-            if not matches:
-                known = " ".join(sorted(AUDIO_SUFFIXES))
-                report(f"{path}: the folder contains no audio files ({known})")
-            files.extend(matches)
-        elif not path.exists() and any(sign in str(path) for sign in "*?["):
-            root = Path(path.anchor) if path.anchor else Path()
-            matches = sorted(p for p in root.glob(str(path.relative_to(root))) if p.is_file())
-            if not matches:
-                report(f"{path}: no file matches the pattern")
-            files.extend(matches)
-        else:
-            files.append(path)
-    return files

@@ -13,7 +13,6 @@ from phoneme_moe.corpora import PreparedCorpus
 from phoneme_moe.errors import InputError
 from phoneme_moe.pipeline import Trained
 from phoneme_moe.run_folder import load_run
-from phoneme_moe.transcription.recording import find_audio
 from phoneme_moe.transcription.run_engine import RunEngine
 from phoneme_moe.transcription.transcribe import transcribe_file
 from phoneme_moe.transcription.transcript import Transcript
@@ -188,22 +187,3 @@ def test_no_two_transcripts_share_a_name(files: list[str]) -> None:
 def test_a_recording_named_twice_is_refused() -> None:
     with pytest.raises(InputError, match=r"a/x\.wav: listed twice"):
         output_names([Path("a/x.wav"), Path("b.wav"), Path("a/x.wav")], ".txt")
-
-
-def test_a_folder_is_the_audio_files_in_it(tmp_path: Path) -> None:
-    for name in ("b.wav", "a.FLAC", "sub/c.mp3", "notes.txt", "sub/d.tsv"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    found = find_audio([tmp_path / "notes.txt", tmp_path])
-    assert [path.relative_to(tmp_path).as_posix() for path in found] == [
-        "notes.txt", "a.FLAC", "b.wav", "sub/c.mp3",
-    ]  # fmt: skip
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="empty: the folder contains no audio files"):
-        find_audio([tmp_path / "empty"])
-
-
-def test_a_folder_named_like_a_recording_is_looked_into(tmp_path: Path) -> None:
-    (tmp_path / "take.wav").mkdir()
-    (tmp_path / "take.wav" / "one.wav").touch()
-    assert find_audio([tmp_path]) == [tmp_path / "take.wav" / "one.wav"]
