@@ -1,4 +1,4 @@
-"""Atomic file writing: a file is written completely or not at all."""
+"""Atomic file writing, completely or not at all; JSON and paths as text."""
 
 from __future__ import annotations
 
@@ -11,16 +11,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-_MARK = ".partial-"
-_TEMPORARY = re.compile(rf"\..+{re.escape(_MARK)}[a-z0-9_]{{8}}(\.[^.]*)?")
+_PREFIX = ".phoneme-moe.partial-"
+# Version 0.1 begins with the name of the file.
+_TEMPORARY = re.compile(r"\..+\.partial-[a-z0-9_]{8}(\.[^.]*)?")
+_MAX_SUFFIX = 20
+_BEYOND_ASCII = re.compile("[^\x00-\x7e]+")
+_ESCAPED_BYTE = re.compile(r"\\x[89a-f][0-9a-f]")
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yields a temporary path, which replaces ``path`` if the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    prefix = f".{path.name}{_MARK}"
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=path.suffix)
+    # Without the name of the file, which may be as long as the system permits.
+    suffix = path.suffix if len(path.suffix) <= _MAX_SUFFIX else ""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=_PREFIX, suffix=suffix)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -51,11 +56,34 @@ def remove_temporaries(folder: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a text file atomically."""
+    """Writes a text file atomically, as UTF-8; a surrogate of Python's becomes its escape."""
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: Path, data: Any) -> None:
     """Writes a JSON file atomically."""
-    write_text(path, json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, json_text(data, indent=1) + "\n")
+
+
+def json_text(data: Any, indent: int | None = None) -> str:
+    """JSON without raw control characters, those beyond ASCII included; one line by default."""
+    text = json.dumps(data, ensure_ascii=False, indent=indent, allow_nan=False)
+    return _BEYOND_ASCII.sub(lambda run: "".join(map(_json_character, run[0])), text)
+
+
+def _json_character(character: str) -> str:
+    return character if character.isprintable() else json.dumps(character)[1:-1]
+
+
+def path_text(path: Path) -> str:
+    r"""A path as valid Unicode, as which it enters JSON: different for different paths.
+
+    On Linux, names may contain bytes that are not UTF-8. Such a byte becomes ``\xe9``, and a
+    backslash in the same path, or in one that would be mistaken for such a path, is doubled.
+    """
+    raw = os.fsencode(path)
+    text = raw.decode("utf-8", "backslashreplace")
+    if _ESCAPED_BYTE.search(text):
+        text = raw.replace(b"\\", b"\\\\").decode("utf-8", "backslashreplace")
+    return text

@@ -21,10 +21,11 @@ def track(
         shown: Whether to show a bar.
         total: Number of items; ``len(items)`` by default.
     """
-    from rich.console import Console
     from rich.progress import track as rich_track
 
-    console = Console(stderr=True)
+    from phoneme_moe.console import PlainConsole
+
+    console = PlainConsole(stderr=True)
     yield from rich_track(
         items,
         description=what,
@@ -46,13 +47,17 @@ def progress_bar(what: str, total: int) -> Iterator[Callable[[], None]]:
     if total < 2 or not sys.stderr.isatty():
         yield lambda: None
         return
-    from rich.console import Console
     from rich.progress import Progress
+
+    from phoneme_moe.console import PlainConsole
 
     # Results appear above the bar where both go to the terminal.
     shared = sys.stdout.isatty()
     with Progress(
-        console=Console(stderr=True), transient=True, redirect_stdout=shared, redirect_stderr=True
+        console=PlainConsole(stderr=True),
+        transient=True,
+        redirect_stdout=shared,
+        redirect_stderr=True,
     ) as bar:
         task = bar.add_task(what, total=total)
         yield lambda: bar.advance(task)
@@ -64,7 +69,7 @@ def status_line() -> Iterator[Callable[[str], None]]:
     if not sys.stderr.isatty():
         yield lambda what: None
         return
-    from rich.console import Console
+    from phoneme_moe.console import PlainConsole
 
-    with Console(stderr=True).status("loading") as status:
+    with PlainConsole(stderr=True).status("loading") as status:
         yield status.update

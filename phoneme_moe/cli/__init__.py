@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from phoneme_moe.cli import (
     adapt,
@@ -25,9 +27,29 @@ from phoneme_moe.cli import (
 )
 from phoneme_moe.cli.options import error_line
 from phoneme_moe.errors import InputError
+from phoneme_moe.terminal import configure_output, print_error, printable
+
+# Newer versions of Typer contain click, and export only some of its exceptions.
+_UsageError: Any = typer.BadParameter.__bases__[0]
+
+
+class _Commands(TyperGroup):
+    """The group of all commands."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Runs a command; a message about its arguments is printable text."""
+        try:
+            return super().invoke(ctx)
+        except _UsageError as error:
+            error.message = printable(error.message)
+            if error.message.startswith("No such option"):
+                error.message += "; a file name that begins with a dash is written ./-NAME"
+            raise
+
 
 app = typer.Typer(
     name="phoneme-moe",
+    cls=_Commands,
     help="Phoneme recognition with speaker experts behind a learned gate.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -52,10 +74,11 @@ app.add_typer(corpora.app, name="corpora")
 
 def main() -> None:
     """Runs the application; an error in the user's input becomes one line and exit status 1."""
+    configure_output()
     try:
         app()
     except InputError as error:
-        print(error_line(error), file=sys.stderr)
+        print_error(error_line(error))
         sys.exit(1)
     except BrokenPipeError:
         # The reader of the pipe has exited, such as head.
@@ -63,5 +86,5 @@ def main() -> None:
         sys.exit(1)
     except OSError as error:
         place = error.filename or "output"
-        print(f"phoneme-moe: {place}: {error.strerror or error}", file=sys.stderr)
+        print_error(f"phoneme-moe: {place}: {error.strerror or error}")
         sys.exit(1)

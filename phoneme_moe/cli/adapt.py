@@ -29,8 +29,7 @@ def adapt(
 
     A third of the utterances are held out to measure the improvement.
     """
-    from rich.console import Console
-
+    from phoneme_moe.console import PlainConsole
     from phoneme_moe.errors import InputError
     from phoneme_moe.run_folder import load_run
     from phoneme_moe.training.adapt import adapt as adapt_run
@@ -41,7 +40,7 @@ def adapt(
         load_run(run), speaker, folder, out, "expert" if new_expert else "gate", lexicon
     )
     low, high = (100 * value for value in adaptation.interval)
-    console = Console(highlight=False, soft_wrap=True)
+    console = PlainConsole(highlight=False, soft_wrap=True)
     console.print(
         f"{speaker}: adapted on {adaptation.learned} utterances, evaluated on "
         f"{adaptation.held_out} held-out ones"

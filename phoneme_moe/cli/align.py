@@ -11,6 +11,7 @@ import typer
 
 from phoneme_moe.cli.options import Channel, Device, RunOrOnnx
 from phoneme_moe.errors import InputError
+from phoneme_moe.terminal import print_line
 
 
 class AlignmentFormat(StrEnum):
@@ -74,4 +75,4 @@ def align(
         sys.stdout.write(written)
     else:
         write_text(out, written)
-        print(out)
+        print_line(out)

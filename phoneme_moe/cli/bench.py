@@ -45,8 +45,9 @@ def bench(
 
 
 def _print(recipe: str, speed: Speed) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from phoneme_moe.console import PlainConsole
 
     table = Table(
         title=f"{recipe}: {speed.files} files, {speed.sound_seconds:,.0f} s of sound",
@@ -60,7 +61,7 @@ def _print(recipe: str, speed: Speed) -> None:
             table.add_section()
         ratio = speed.sound_seconds / max(seconds, 1e-9)
         table.add_row(name, f"{seconds:.2f}", f"{ratio:,.0f}")
-    console = Console()
+    console = PlainConsole()
     console.print(table)
     console.print(
         f"cold start with a 5 s file: {speed.cold_start_seconds:.2f} s; "

@@ -34,9 +34,8 @@ def clips(
     device: Device = "auto",
 ) -> None:
     """Write a page that plays the phonemes behind a cell of the routing report."""
-    from rich.console import Console
-
     from phoneme_moe.cli.tables import print_files
+    from phoneme_moe.console import PlainConsole
     from phoneme_moe.report.clips.find import ClipQuery
     from phoneme_moe.report.clips.run import TABLE, clips_of_run
     from phoneme_moe.run_folder import load_run
@@ -44,7 +43,7 @@ def clips(
     query = ClipQuery(speaker, expert, phoneme, wrong)
     loaded = load_run(run, device)
     written = clips_of_run(loaded, query, split, out, corpus, layer, limit, context, progress=True)
-    console = Console()
+    console = PlainConsole()
     for line in written.summary:
         console.print(line, soft_wrap=True, highlight=False, markup=False)
     files = {"page": written.page, "table": written.folder / TABLE}

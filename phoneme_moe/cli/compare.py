@@ -31,9 +31,8 @@ def compare(
     device: Device = "auto",
 ) -> None:
     """Compare two runs: matching experts, error rates, utterances that differ."""
-    from rich.console import Console
-
     from phoneme_moe.cli.tables import print_files
+    from phoneme_moe.console import PlainConsole
     from phoneme_moe.progress import progress_bar
     from phoneme_moe.report.compare.run import STEPS, compare_runs
     from phoneme_moe.run_folder import load_run
@@ -41,6 +40,6 @@ def compare(
     loaded = load_run(run_a, device), load_run(run_b, device)
     with progress_bar("comparing", STEPS) as step:
         written = compare_runs(*loaded, split, corpus, layer, layer_b, out, step)
-    console = Console()
+    console = PlainConsole()
     console.print(written.text)
     print_files(console, {path.suffix.removeprefix("."): path for path in written.files})

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from phoneme_moe.terminal import print_line
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -22,8 +24,6 @@ app = typer.Typer(
 @app.command("list")
 def list_corpora() -> None:
     """List corpora, with the folder of each or the command that prepares it."""
-    from rich.text import Text
-
     from phoneme_moe.corpora import CORPORA, data_root, prepared_names
 
     prepared = prepared_names()
@@ -31,16 +31,16 @@ def list_corpora() -> None:
     table = _table("name", "prepared in", "description")
     for name, source in CORPORA.items():
         where = str(data_root() / name) if name in prepared else "-"
-        table.add_row(name, Text(where), source.description)
+        table.add_row(name, where, source.description)
     for name in prepared:
         if name not in CORPORA:
-            table.add_row(Text(name), Text(str(data_root() / name)), "your own")
+            table.add_row(name, str(data_root() / name), "your own")
     _print(table)
     if missing:
-        typer.echo("To prepare another corpus:")
+        print_line("To prepare another corpus:")
     for source in missing:
         option = " --from DIR" if source.needs_source else ""
-        typer.echo(f"  phoneme-moe corpora prepare {source.name}{option}")
+        print_line(f"  phoneme-moe corpora prepare {source.name}{option}")
 
 
 @app.command("prepare")
@@ -74,9 +74,9 @@ def prepare(
     folder = prepare_corpus(name, source, lexicon=lexicon, as_name=as_name)
     corpus = load_corpus(folder.name)
     state = "already prepared" if done_before else "prepared"
-    typer.echo(f"{corpus.name}: {state} in {folder}")
+    print_line(f"{corpus.name}: {state} in {folder}")
     _print(_counts_table(corpus.description["splits"]))
-    typer.echo(f"{len(corpus.phonemes)} phonemes: {' '.join(corpus.phonemes)}")
+    print_line(f"{len(corpus.phonemes)} phonemes: {' '.join(corpus.phonemes)}")
 
 
 @app.command("check")
@@ -92,11 +92,11 @@ def check(
     _print(_counts_table(result.counts))
     _print(_inventory_table(result))
     for problem in result.problems:
-        typer.echo(f"{problem.where}: {problem.what}")
+        print_line(f"{problem.where}: {problem.what}")
     if result.problems:
-        typer.echo(f"{name}: {len(result.problems)} problems")
+        print_line(f"{name}: {len(result.problems)} problems")
         raise typer.Exit(1)
-    typer.echo(f"{name}: no problems")
+    print_line(f"{name}: no problems")
 
 
 def _counts_table(splits: dict[str, dict[str, Any]]) -> Table:
@@ -133,6 +133,6 @@ def _table(*columns: str, num_text: int | None = None) -> Table:
 
 
 def _print(table: Table) -> None:
-    from rich.console import Console
+    from phoneme_moe.console import PlainConsole
 
-    Console().print(table)
+    PlainConsole().print(table)

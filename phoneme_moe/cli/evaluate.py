@@ -33,9 +33,8 @@ def evaluate(
     With --beam or options that override the routing, also prints the change
     from the run without them, with its 95 % interval.
     """
-    from rich.console import Console
-
     from phoneme_moe.cli.tables import print_change, print_evaluation
+    from phoneme_moe.console import PlainConsole
     from phoneme_moe.evaluation.errors import evaluate as evaluate_run
     from phoneme_moe.routing_override import named_override
     from phoneme_moe.run_folder import load_run
@@ -45,7 +44,7 @@ def evaluate(
     evaluation = evaluate_run(loaded, split, corpus, beam=beam, override=override)
     if json is not None:
         evaluation.save(json)
-    console = Console()
+    console = PlainConsole()
     print_evaluation(console, evaluation)
     if (override is not None or beam is not None) and not loaded.recognizer.gate_is_speaker:
         print_change(console, evaluation, evaluate_run(loaded, split, corpus))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterator
@@ -13,6 +12,8 @@ import typer
 
 from phoneme_moe.cli.options import Device, RunOrOnnx
 from phoneme_moe.errors import InputError
+from phoneme_moe.files import json_text
+from phoneme_moe.terminal import print_error, print_line
 
 if TYPE_CHECKING:
     from phoneme_moe.audio.waveform import Waveform
@@ -72,15 +73,14 @@ def listen(
     recognizer = LiveRecognizer(engine, LiveSettings(step, look_ahead))
     model_rate = recognizer.front_end.sample_rate
     if engine.spec.decoding.beam is not None:
-        print(
+        print_error(
             f"listen: decodes greedily, where {run} uses a beam search elsewhere: expect more "
-            "errors",
-            file=sys.stderr,
+            "errors"
         )
 
     def show(phonemes: list[LivePhoneme]) -> None:
         for phoneme in phonemes:
-            print(_line(phoneme, format), flush=True)
+            print_line(_line(phoneme, format))
 
     pieces = (
         _microphone(model_rate)
@@ -93,7 +93,7 @@ def listen(
     except KeyboardInterrupt:
         pass
     show(recognizer.finish())
-    print(f"a step took {1000 * recognizer.slowest_step:.0f} ms at most", file=sys.stderr)
+    print_error(f"a step took {1000 * recognizer.slowest_step:.0f} ms at most")
 
 
 def _line(live: LivePhoneme, format: LiveFormat) -> str:
@@ -107,7 +107,7 @@ def _line(live: LivePhoneme, format: LiveFormat) -> str:
         "expert": live.expert,
         "latency": round(live.latency, 3),
     }
-    return json.dumps(data, ensure_ascii=False)
+    return json_text(data)
 
 
 def _standard_input(

@@ -15,9 +15,9 @@ def model(
     json: Annotated[Path | None, typer.Option(help="Also write the card to this file.")] = None,
 ) -> None:
     """Show the model card of a run: data, size, error rate, calibration, speed, licence."""
-    from rich.console import Console
     from rich.table import Table
 
+    from phoneme_moe.console import PlainConsole
     from phoneme_moe.evaluation.model_card import model_card
     from phoneme_moe.files import write_json
     from phoneme_moe.run_folder import load_run
@@ -30,4 +30,4 @@ def model(
     table.add_column()
     for name, value in card.lines():
         table.add_row(name, value)
-    Console().print(table)
+    PlainConsole().print(table)

@@ -30,9 +30,8 @@ def report(
     frames (routing.parquet), mean weights (routing.csv) and a figure (routing.svg,
     routing.png).
     """
-    from rich.console import Console
-
     from phoneme_moe.cli.tables import print_files, print_routing, print_verdict
+    from phoneme_moe.console import PlainConsole
     from phoneme_moe.progress import status_line
     from phoneme_moe.report.run import report_run
     from phoneme_moe.run_folder import load_run
@@ -40,7 +39,7 @@ def report(
     loaded = load_run(run, device)
     with status_line() as begin:
         written = report_run(loaded, split, out, corpus, layer, utterance or (), begin)
-    console = Console()
+    console = PlainConsole()
     print_verdict(console, written.document)
     print_routing(console, written.report)
     print_files(console, {path.name: path for path in written.files})

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from phoneme_moe.terminal import print_error
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -61,18 +63,18 @@ def reproduce(
         except KeyboardInterrupt:
             bar.stop()
             again = shlex.join(["phoneme-moe", *sys.argv[1:]])
-            print(f"interrupted; finished runs are kept; resume with: {again}", file=sys.stderr)
+            print_error(f"interrupted; finished runs are kept; resume with: {again}")
             raise typer.Exit(130) from None
     _print(reproduction)
 
 
 def _print(reproduction: Reproduction) -> None:
-    from rich.console import Console
     from rich.text import Text
 
     from phoneme_moe.cli.tables import print_files
+    from phoneme_moe.console import PlainConsole
 
-    console = Console()
+    console = PlainConsole()
     console.print(reproduction.experiment.description.paper, highlight=False)
     for table in reproduction.outcome.tables:
         console.print(f"\n{table.title}", highlight=False)

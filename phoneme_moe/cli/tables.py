@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from phoneme_moe.console import PlainConsole
+
 if TYPE_CHECKING:
     from phoneme_moe.evaluation.errors import Evaluation
     from phoneme_moe.report.document import RoutingDocument
@@ -94,4 +96,4 @@ def print_files(console: Console, files: Mapping[str, Path]) -> None:
 
 def progress_console() -> Console:
     """The console of progress bars: stderr if it is a terminal, else None."""
-    return Console(stderr=True, quiet=not sys.stderr.isatty())
+    return PlainConsole(stderr=True, quiet=not sys.stderr.isatty())

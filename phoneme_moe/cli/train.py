@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from phoneme_moe.cli.options import Device
+from phoneme_moe.terminal import print_error
 
 if TYPE_CHECKING:
     from phoneme_moe.pipeline import Trained
@@ -64,17 +64,16 @@ def run_training(
         command += [part for change in changes for part in ("--set", change)]
         command += ["--device", device] if device != "auto" else []
         command += ["--resume"]
-        print(f"interrupted; resume with: {shlex.join(command)}", file=sys.stderr)
+        print_error(f"interrupted; resume with: {shlex.join(command)}")
         raise typer.Exit(130) from None
     _print(trained)
 
 
 def _print(trained: Trained) -> None:
-    from rich.console import Console
-
     from phoneme_moe.cli.tables import print_evaluation, print_files, print_routing
+    from phoneme_moe.console import PlainConsole
 
-    console = Console()
+    console = PlainConsole()
     print_evaluation(console, trained.evaluation)
     print_routing(console, trained.routing.report)
     folder = trained.run.folder

@@ -25,6 +25,7 @@ from phoneme_moe.cli.options import (
     named_path,
 )
 from phoneme_moe.errors import InputError
+from phoneme_moe.terminal import print_error, print_line
 
 if TYPE_CHECKING:
     from phoneme_moe.transcription.model_spec import Engine
@@ -114,7 +115,7 @@ def transcribe(
     not_usable: list[InputError] = []
     files = find_audio(audio, not_usable.append)
     for error in not_usable:
-        print(error_line(error), file=sys.stderr)
+        print_error(error_line(error))
     names = dict(zip(files, output_names(files, ""), strict=True))
     writer: _Writer = _StreamWriter(format.value)
     remaining = files
@@ -123,7 +124,7 @@ def transcribe(
         folder_writer = writer = _FolderWriter(out, formats, names)
         if skip_done:
             remaining = [path for path in files if not folder_writer.is_done(path)]
-            print(f"{len(files) - len(remaining)} of {len(files)} already done", file=sys.stderr)
+            print_error(f"{len(files) - len(remaining)} of {len(files)} already done")
     override = (only_expert, without_expert, gate_from, layer)
     engine = open_engine(run, device, threads, override)
     options = Options(beam, nbest, symbols, fold, channel, embeddings)
@@ -131,7 +132,7 @@ def transcribe(
     if num_failed:
         total = len(files) + len(not_usable)
         if total > 1:  # for a single file, its own error line is enough
-            print(f"phoneme-moe: {num_failed} of {total} files failed", file=sys.stderr)
+            print_error(f"phoneme-moe: {num_failed} of {total} files failed")
         raise typer.Exit(1)
 
 
@@ -171,7 +172,7 @@ class _FolderWriter:
         for format in self.formats:
             path = self._path(transcript.path, format)
             FORMATS[format].save(transcript, path)
-            print(path, flush=True)
+            print_line(path)
 
     def _path(self, recording: Path, format: str) -> Path:
         from phoneme_moe.transcription.writers import FORMATS
@@ -192,7 +193,7 @@ def _transcribe_all(
             advance()
             if isinstance(result, Failure):
                 num_failed += 1
-                print(error_line(result.error), file=sys.stderr)
+                print_error(error_line(result.error))
             else:
                 writer.write(result)
     return num_failed

@@ -10,6 +10,7 @@ from phoneme_moe.corpora import load_corpus
 from phoneme_moe.corpora.registry import CORPORA
 from phoneme_moe.documents import Document
 from phoneme_moe.evaluation.quality import Quality, TimeErrors, read_quality
+from phoneme_moe.files import path_text
 from phoneme_moe.model.cost import cost_of
 from phoneme_moe.run_folder import LoadedRun
 from phoneme_moe.transcription.bench import Speed
@@ -146,7 +147,7 @@ def model_card(run: LoadedRun) -> ModelCard:
     frame_seconds = spec.feature_seconds * spec.stack
     speed_path = run.folder / SPEED
     return ModelCard(
-        run=str(run.folder),
+        run=path_text(run.folder),
         recipe=spec.recipe,
         description=run.recipe.description,
         task=recognizer.task.kind,

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from phoneme_moe.report.number_format import in_percent, number, percent
 from phoneme_moe.report.statistics import Floats, RoutingReport, effective_number
+from phoneme_moe.terminal import printable
 
 #: Maximum number of speakers; beyond it, those with the most effective experts are shown.
 _MOST_SPEAKERS, _SHOWN_SPEAKERS = 40, 20
@@ -65,7 +66,7 @@ def _all_experts(report: RoutingReport) -> Table:
     table = _table(report, report.experts, justify="right")
     for i, speaker in enumerate(report.speakers):
         cells = _number_cells(report.weights[i], report.own_expert[i])
-        table.add_row(Text(speaker), *cells, *_summary_cells(report, i))
+        table.add_row(Text(printable(speaker)), *cells, *_summary_cells(report, i))
     table.add_section()
     table.add_row("all", *_number_cells(report.load, None), *_overall_cells(report))
     return table
@@ -76,7 +77,7 @@ def _top_experts(report: RoutingReport) -> Table:
     table = _table(report, ("first", "second", "third")[:top], justify="left")
     for i, speaker in enumerate(report.speakers):
         cells = _named_cells(report, report.weights[i], report.own_expert[i], top)
-        table.add_row(Text(speaker), *cells, *_summary_cells(report, i))
+        table.add_row(Text(printable(speaker)), *cells, *_summary_cells(report, i))
     table.add_section()
     table.add_row("all", *_named_cells(report, report.load, None, top), *_overall_cells(report))
     return table
@@ -89,7 +90,7 @@ def _table(
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     table.add_column(report.label_name, overflow="fold", vertical="bottom")
     for heading in headings:
-        table.add_column(Text(heading), justify=justify, no_wrap=justify == "right")
+        table.add_column(Text(printable(heading)), justify=justify, no_wrap=justify == "right")
     for heading in _summary_headings(report):
         table.add_column(heading, justify="right", no_wrap=True)
     return table

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
 from torch import Tensor
 
+from phoneme_moe.console import PlainConsole
 from phoneme_moe.files import atomic_path, write_text
 from phoneme_moe.recipe import Sparse
+from phoneme_moe.terminal import print_error
 from phoneme_moe.training.module import StageModule
 from phoneme_moe.training.router_metrics import advice
 
@@ -160,7 +161,7 @@ class RouterWarning(Callback):
         line = advice(self.sparse, pl_module.router_metrics.measure())
         if line is not None:
             self.warned = True
-            print(f"warning: epoch {trainer.current_epoch + 1}: {line}", file=sys.stderr)
+            print_error(f"warning: epoch {trainer.current_epoch + 1}: {line}")
 
     def state_dict(self) -> dict[str, Any]:
         """Whether the warning was printed, so that a resumed run does not repeat it."""
@@ -188,11 +189,11 @@ class StageProgressBar(Callback):
         """
         whole = Column(no_wrap=True)
         self.progress = Progress(
-            TextColumn("{task.description}", table_column=whole),
+            TextColumn("{task.description}", markup=False, table_column=whole),
             BarColumn(bar_width=None, table_column=Column(ratio=1)),
             TimeRemainingColumn(compact=True, elapsed_when_finished=True, table_column=whole),
             TextColumn("{task.fields[figures]}", table_column=whole),
-            console=console or Console(stderr=True),
+            console=console or PlainConsole(stderr=True),
             expand=True,
         )
         self.stage = stage

@@ -13,12 +13,13 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
-from rich.console import Console
+from rich.markup import escape
 from rich.progress import track
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from phoneme_moe.console import PlainConsole
 from phoneme_moe.data.batches import Batch, collate
 from phoneme_moe.data.examples import Example
 from phoneme_moe.decoding.ctc_crf import ORDER
@@ -145,8 +146,8 @@ def _fit_by_em(
 ) -> dict[str, Tensor]:
     epochs: Iterable[dict[str, float]] = em_epochs(recognizer, stage, train, dev)
     if sys.stderr.isatty():
-        console = Console(stderr=True)
-        epochs = track(epochs, stage.name, total=stage.epochs, console=console)
+        console = PlainConsole(stderr=True)
+        epochs = track(epochs, escape(stage.name), total=stage.epochs, console=console)
     lowest = math.inf
     weights: dict[str, Tensor] = {}
     for epoch, measured in enumerate(epochs):

@@ -15,6 +15,7 @@ from phoneme_moe.decoding.document import DecodingDocument
 from phoneme_moe.decoding.phonemes import PhonemeSet
 from phoneme_moe.documents import Document
 from phoneme_moe.errors import InputError
+from phoneme_moe.files import path_text
 from phoneme_moe.transcription.model_spec import Floats, ModelOutput, ModelSpec
 
 FORMAT = "phoneme_moe.onnx"
@@ -166,7 +167,7 @@ class OnnxEngine:
         if metadata.get("format") != FORMAT:
             raise InputError(f"{path}: not exported by phoneme-moe: no format in its metadata")
         document = OnnxSpec.parse_json(metadata.get("card", ""), f"{path}: card")
-        self.spec = document.model_spec(str(path))
+        self.spec = document.model_spec(path_text(path))
         self._check(path)
 
     def _check(self, path: Path) -> None:

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from phoneme_moe.errors import InputError
+from phoneme_moe.files import path_text
 from phoneme_moe.mixture.override import RoutingOverride
 from phoneme_moe.run_folder import LoadedRun
 from phoneme_moe.transcription.model_spec import Floats, ModelOutput, ModelSpec
@@ -79,7 +80,7 @@ def spec_of(run: LoadedRun) -> ModelSpec:
     """The specification of a run's model."""
     recognizer, task = run.recognizer, run.recognizer.task
     return ModelSpec(
-        source=str(run.folder),
+        source=path_text(run.folder),
         recipe=run.recipe.name,
         corpus=run.recipe.corpus.name,
         phonemes=recognizer.phonemes,

@@ -329,9 +329,8 @@ def test_a_name_that_is_not_utf8_is_still_written(name: str, tmp_path: Path) -> 
     drawn = transcript((0.1, 0.25, "a"), duration=0.5, path=path)
     FORMATS[name].save(drawn, tmp_path / "x")
     text = (tmp_path / "x").read_text(encoding="utf-8")
-    assert ("caf\N{REPLACEMENT CHARACTER}" in text) == (
-        name in {"txt", "json", "jsonl", "csv", "ctm"}
-    )
+    shown = r"caf\\xe9" if name.startswith("json") else r"caf\xe9"
+    assert (shown in text) == (name in {"txt", "json", "jsonl", "csv", "ctm"})
 
 
 @given(files=st.lists(paths | st.just("-"), min_size=1, max_size=8, unique=True))

@@ -15,6 +15,7 @@ from phoneme_moe.decoding.scoring import (
     score_utterance,
     total_score,
 )
+from phoneme_moe.files import path_text
 from phoneme_moe.report.compare.agreement import agreements
 from phoneme_moe.report.compare.differences import (
     controlled,
@@ -162,7 +163,7 @@ def _labels(a: RunOutputs, b: RunOutputs) -> tuple[str, str]:
 def _about(run: RunOutputs, label: str) -> ComparedRun:
     return ComparedRun(
         name=label,
-        folder=str(run.run.folder),
+        folder=path_text(run.run.folder),
         recipe=run.run.recipe.name,
         layer=run.layer,
         experts=None if run.experts is None else list(run.experts),

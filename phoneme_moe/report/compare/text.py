@@ -28,6 +28,7 @@ from phoneme_moe.report.number_format import (
     points_range,
     probability,
 )
+from phoneme_moe.terminal import printable
 
 #: A change of routing below this is not mentioned.
 _MOVED = 0.05
@@ -202,7 +203,7 @@ def _table(document: ComparisonDocument) -> Table:
                 cells += _rate_cells(one, style, q)
             else:
                 cells += [Text(f"{100 * one.distance:.0f}", style), Text(q, style)]
-        table.add_row(Text(name), *cells)
+        table.add_row(Text(printable(name)), *cells)
     if len(ordered) > _SHOWN:
         table.caption = f"{_SHOWN} of {len(ordered)} speakers: those that change most."
         table.caption_justify = "left"

@@ -7,8 +7,9 @@ import io
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from phoneme_moe.terminal import printable
 from phoneme_moe.transcription.transcript import whole_millisecond_edges
-from phoneme_moe.transcription.writers.documents import alignment_to_json, file_name
+from phoneme_moe.transcription.writers.documents import alignment_to_json
 from phoneme_moe.transcription.writers.textgrid import textgrid
 from phoneme_moe.transcription.writers.transcripts import FORMATS, to_textgrid_tiers
 
@@ -44,7 +45,7 @@ def to_csv(alignment: Alignment) -> str:
     ):
         times = [f"{start / 1000:.3f}", f"{end / 1000:.3f}"]
         scores = [f"{segment.confidence:.4f}", f"{goodness:.4f}"]
-        rows.writerow([file_name(transcript.path), segment.phoneme, *times, *scores, best])
+        rows.writerow([printable(str(transcript.path)), segment.phoneme, *times, *scores, best])
     return text.getvalue()
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
 from phoneme_moe.documents import Document
+from phoneme_moe.files import json_text, path_text
 from phoneme_moe.transcription.transcript import Transcript, whole_millisecond_edges
 
 if TYPE_CHECKING:
@@ -58,7 +56,10 @@ class TranscriptDocument(Document):
     model_config = ConfigDict(title="A transcript as JSON, version 2")
 
     version: Literal[2]
-    file: str = Field(description="Path as given by the user; - for standard input.")
+    file: str = Field(
+        description="Path as given by the user; - for standard input. A byte that is not UTF-8 is "
+        "written as \\xe9; backslashes are then doubled."
+    )
     run: str = Field(description="The run folder or the ONNX file of the model.")
     recipe: str
     fold: str | None = Field(
@@ -121,11 +122,6 @@ class AlignmentDocument(TranscriptDocument):
     )
 
 
-def file_name(path: Path) -> str:
-    """A path as valid UTF-8; on Linux, file names may contain any bytes."""
-    return os.fsencode(path).decode(errors="replace")
-
-
 def to_dict(transcript: Transcript) -> dict[str, Any]:
     """Plain data as in ``TranscriptDocument``: seconds to the millisecond, weights to 4 places."""
     return TranscriptDocument(**_transcript_fields(transcript)).model_dump()
@@ -166,7 +162,7 @@ def _transcript_fields(transcript: Transcript) -> dict[str, Any]:
     ]
     return {
         "version": 2,
-        "file": file_name(transcript.path),
+        "file": path_text(transcript.path),
         "run": transcript.run,
         "recipe": transcript.recipe,
         "fold": transcript.fold,
@@ -185,9 +181,9 @@ def _transcript_fields(transcript: Transcript) -> dict[str, Any]:
 
 def to_json(transcript: Transcript, indent: int | None = None) -> str:
     """The transcript as JSON; one line unless ``indent`` is given."""
-    return json.dumps(to_dict(transcript), ensure_ascii=False, indent=indent) + "\n"
+    return json_text(to_dict(transcript), indent) + "\n"
 
 
 def alignment_to_json(alignment: Alignment) -> str:
     """The alignment as indented JSON."""
-    return json.dumps(alignment_to_dict(alignment), ensure_ascii=False, indent=1) + "\n"
+    return json_text(alignment_to_dict(alignment), indent=1) + "\n"

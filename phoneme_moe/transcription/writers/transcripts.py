@@ -15,8 +15,9 @@ from typing import TextIO
 from phoneme_moe.decoding.decoder import Segment
 from phoneme_moe.errors import ArgumentError, InputError, suggest
 from phoneme_moe.files import write_text
+from phoneme_moe.terminal import printable
 from phoneme_moe.transcription.transcript import Transcript, whole_millisecond_edges
-from phoneme_moe.transcription.writers.documents import file_name, to_json
+from phoneme_moe.transcription.writers.documents import to_json
 from phoneme_moe.transcription.writers.textgrid import Tiers, textgrid
 
 CUE_PHONEMES, CUE_SECONDS = 8, 3.0
@@ -50,7 +51,7 @@ class Format:
 
 def to_text(transcript: Transcript) -> str:
     """One line: the file, a tab, the phonemes separated by spaces."""
-    return f"{file_name(transcript.path)}\t{' '.join(transcript.phonemes)}\n"
+    return f"{printable(str(transcript.path))}\t{' '.join(transcript.phonemes)}\n"
 
 
 def to_csv(transcript: Transcript) -> str:
@@ -62,7 +63,7 @@ def to_csv(transcript: Transcript) -> str:
         expert, weight = leading_expert(segment)
         rows.writerow(
             [
-                file_name(transcript.path),
+                printable(str(transcript.path)),
                 segment.phoneme,
                 f"{start / 1000:.3f}",
                 f"{end / 1000:.3f}",
@@ -86,7 +87,7 @@ def leading_expert(segment: Segment) -> tuple[str, float]:
 
 def to_ctm(transcript: Transcript) -> str:
     """NIST CTM: ``recording channel start duration symbol confidence``."""
-    name = "_".join(file_name(Path(transcript.path.stem)).split()) or "-"
+    name = "_".join(printable(transcript.path.stem).split()) or "-"
     edges = whole_millisecond_edges(transcript.segments, transcript.duration)
     return "".join(
         f"{name} 1 {start / 1000:.3f} {(end - start) / 1000:.3f} {segment.phoneme} "
