@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 import yaml
 from pydantic import Field, field_validator
 
+from phoneme_moe.cores import limit_torch_threads
 from phoneme_moe.decoding.decoder import Decoding
 from phoneme_moe.decoding.document import DecodingDocument
 from phoneme_moe.documents import Document
@@ -228,6 +229,8 @@ def read_decoding(folder: Path) -> Decoding:
 def choose_device(device: str) -> str:
     """The device to use: for ``auto``, ``cuda`` if there is a CUDA device, else ``cpu``.
 
+    Torch gets no more threads than there are usable cores.
+
     Raises:
         ArgumentError: The device is unknown or not available.
     """
@@ -237,6 +240,7 @@ def choose_device(device: str) -> str:
         raise ArgumentError("device", f"found {device!r}, expected cpu, cuda or auto")
     if device == "cuda" and not torch.cuda.is_available():
         raise ArgumentError("device", "found cuda, but there is no CUDA device here; expected cpu")
+    limit_torch_threads()
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     return device

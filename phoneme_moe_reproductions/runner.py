@@ -13,6 +13,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
+from phoneme_moe.cores import usable_cores
 from phoneme_moe.errors import ArgumentError
 from phoneme_moe.files import write_json, write_text
 from phoneme_moe_reproductions import load_experiment
@@ -62,7 +63,7 @@ def reproduce(
         out: Folder for results; ``reproductions/NAME`` by default. Jobs that an earlier call with
             the same settings finished there are not run again.
         seeds: Runs of each system; the experiment's default when None.
-        jobs: Processes of one thread each; one for each processor when None.
+        jobs: Processes of one thread each; one for each usable core when None.
         quick: A form that takes less than a minute and only shows that the experiment runs.
         progress: Called with the number of finished jobs and of all jobs.
 
@@ -84,7 +85,7 @@ def reproduce(
     progress(len(finished), len(plan))
     if missing:
         experiment.prepare(quick)
-    for job, result in _run_jobs(experiment, missing, jobs or os.cpu_count() or 1):
+    for job, result in _run_jobs(experiment, missing, jobs or usable_cores().number):
         document = {"settings": json_form(job.settings), "result": result}
         write_text(_job_path(folder, job), json.dumps(document) + "\n")
         finished.add(job.key)

@@ -61,9 +61,10 @@ def _print(recipe: str, speed: Speed) -> None:
             table.add_section()
         ratio = speed.sound_seconds / max(seconds, 1e-9)
         table.add_row(name, f"{seconds:.2f}", f"{ratio:,.0f}")
+    memory = "not measured" if speed.memory_mb is None else f"{speed.memory_mb:,.0f} MB"
     console = PlainConsole()
     console.print(table)
     console.print(
         f"cold start with a 5 s file: {speed.cold_start_seconds:.2f} s; "
-        f"memory: {speed.memory_mb:,.0f} MB; {speed.machine}"
+        f"memory: {memory}; {speed.machine}"
     )

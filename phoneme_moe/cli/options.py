@@ -22,7 +22,7 @@ Layer = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="cpu, cuda or auto.")]
 Threads = Annotated[
-    int | None, typer.Option(min=1, help="Number of threads.", show_default="one per core")
+    int | None, typer.Option(min=1, help="Number of threads.", show_default="one per usable core")
 ]
 Channel = Annotated[
     int | None,

@@ -25,7 +25,7 @@ def reproduce(
         typer.Option(help="Number of runs of each system.", show_default="the experiment's"),
     ] = None,
     jobs: Annotated[
-        int | None, typer.Option(help="Number of processes.", show_default="one per processor")
+        int | None, typer.Option(help="Number of processes.", show_default="one per usable core")
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Output folder.", show_default="reproductions/NAME")

@@ -210,7 +210,7 @@ def open_engine(
     Args:
         run: The folder or the file.
         device: ``cpu``, ``cuda`` or ``auto``.
-        threads: Number of threads; by default one per core.
+        threads: Number of threads; by default one per usable core.
         override: Routing to use instead of that of the gate or routers.
 
     Raises:
@@ -231,7 +231,7 @@ def open_engine(
     from phoneme_moe.run_folder import load_run
     from phoneme_moe.transcription.run_engine import RunEngine
 
+    loaded = load_run(run, device)
     if threads is not None:
         torch.set_num_threads(threads)
-    loaded = load_run(run, device)
     return RunEngine(loaded, named_override(loaded, *override))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import platform
-import resource
 import subprocess
 import sys
 import tempfile
@@ -18,6 +16,7 @@ import soundfile
 from pydantic import ConfigDict, Field
 
 from phoneme_moe.audio.waveform import Waveform, load_waveform
+from phoneme_moe.cores import usable_cores
 from phoneme_moe.documents import Document
 from phoneme_moe.errors import InputError
 from phoneme_moe.transcription.model_spec import Engine
@@ -45,7 +44,9 @@ class Speed(Document):
     stages: dict[Stage, float] = Field(description="Seconds per stage, run one after the other.")
     all_seconds: float = Field(ge=0, description="Seconds for all stages, overlapped.")
     times_real_time: float = Field(ge=0, description="sound_seconds / all_seconds.")
-    memory_mb: float = Field(ge=0, description="Peak resident memory of the process.")
+    memory_mb: Annotated[float, Field(ge=0)] | None = Field(
+        description="Peak resident memory of the process; null on Windows."
+    )
     cold_start_seconds: Annotated[float, Field(ge=0)] | None = Field(
         default=None, description="From starting the command to the transcript of a 5 s file."
     )
@@ -105,7 +106,7 @@ def bench(
     all_seconds = time.perf_counter() - began
     assert not any(isinstance(result, Failure) for result in results)
     return Speed(
-        machine=f"{platform.machine()}, {os.cpu_count()} cores",
+        machine=f"{platform.machine()}, {usable_cores()}",
         files=len(used),
         sound_seconds=sound_seconds,
         beam=engine.spec.decoding.beam_for(beam),
@@ -117,13 +118,22 @@ def bench(
         },
         all_seconds=all_seconds,
         times_real_time=sound_seconds / all_seconds,
-        memory_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        memory_mb=_peak_memory_mb(),
         cold_start_seconds=(
             _cold_start(Path(engine.spec.source), waveforms, front_end.sample_rate)
             if cold
             else None
         ),
     )
+
+
+def _peak_memory_mb() -> float | None:
+    try:
+        import resource
+    except ImportError:
+        return None  # Windows
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1024**2 if sys.platform == "darwin" else peak / 1024
 
 
 def _batches(recordings: Sequence[Recording]) -> Iterator[list[Recording]]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, ConfigDict, Field
 
+from phoneme_moe.cores import usable_cores
 from phoneme_moe.decoding.decoder import Decoding
 from phoneme_moe.decoding.document import DecodingDocument
 from phoneme_moe.decoding.phonemes import PhonemeSet
@@ -137,7 +138,7 @@ class OnnxEngine:
 
         Args:
             path: Written by ``transcription.export``.
-            threads: Number of threads; by default one per core.
+            threads: Number of threads; by default one per usable core.
 
         Raises:
             InputError: onnxruntime is not installed, or the file is not an exported model.
@@ -154,8 +155,8 @@ class OnnxEngine:
         options.log_severity_level = 3
         # Threads that spin while waiting would occupy the cores that read files.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        if threads is not None:
-            options.intra_op_num_threads = threads
+        # Left alone, it takes the cores of the machine, and complains about those not granted.
+        options.intra_op_num_threads = threads or usable_cores().number
         try:
             self.session = onnxruntime.InferenceSession(
                 str(path), options, providers=["CPUExecutionProvider"]

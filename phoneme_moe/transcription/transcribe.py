@@ -7,7 +7,6 @@ Reading files and computing features overlap with the network.
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,6 +18,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from phoneme_moe.audio.waveform import Samples
+from phoneme_moe.cores import usable_cores
 from phoneme_moe.decoding.symbols import symbol_map
 from phoneme_moe.errors import ArgumentError, InputError
 from phoneme_moe.transcription.model_spec import Engine, Floats, ModelSpec
@@ -117,7 +117,7 @@ def transcribe_files(
             return Failure(path, InputError(f"{path}: {error.strerror or error}"))
 
     # Reading compressed audio takes about as long as the network: each gets half of the cores.
-    cores = os.cpu_count() or 1
+    cores = usable_cores().number
     many_files = not isinstance(files, Sequence) or len(files) > FEW_FILES
     with (
         ThreadPoolExecutor(cores) as readers,

@@ -8,13 +8,13 @@ until there are enough tokens of each.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from phoneme_moe.cores import usable_cores
 from phoneme_moe.errors import InputError
 
 if TYPE_CHECKING:
@@ -202,4 +202,4 @@ def _num_processes() -> int:
     """One process per CPU; the audio does not depend on it."""
     from phoneme_moe.corpora.announcers.voices import ANNOUNCERS
 
-    return min(len(ANNOUNCERS), os.cpu_count() or 1)
+    return min(len(ANNOUNCERS), usable_cores().number)
