@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
 import tempfile
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +17,9 @@ _PREFIX = ".phoneme-moe.partial-"
 # Version 0.1 begins with the name of the file.
 _TEMPORARY = re.compile(r"\..+\.partial-[a-z0-9_]{8}(\.[^.]*)?")
 _MAX_SUFFIX = 20
+_DEVICES = {"con", "prn", "aux", "nul"} | {
+    f"{port}{n}" for port in ("com", "lpt") for n in range(10)
+}
 _BEYOND_ASCII = re.compile("[^\x00-\x7e]+")
 _ESCAPED_BYTE = re.compile(r"\\x[89a-f][0-9a-f]")
 
@@ -74,6 +79,29 @@ def json_text(data: Any, indent: int | None = None) -> str:
 
 def _json_character(character: str) -> str:
     return character if character.isprintable() else json.dumps(character)[1:-1]
+
+
+def portable_name(name: str, max_bytes: int = 200) -> str:
+    """A file name that every system permits, equal to ``name`` if that is one.
+
+    Windows forbids some characters, a dot or space at the end, and the names of devices. A long
+    name is cut and ends in its hash.
+
+    Args:
+        name: Any name of a file or folder.
+        max_bytes: Longest name; systems permit 255, which leaves room for suffixes.
+    """
+    shown = unicodedata.normalize("NFC", name)
+    portable = "".join(c if c.isprintable() and c not in '<>:"/\\|?*' else "_" for c in shown)
+    if portable.endswith((".", " ")):
+        portable = f"{portable[:-1]}_"
+    if portable.partition(".")[0].strip().lower() in _DEVICES:
+        portable = f"_{portable}"
+    if len(portable.encode()) > max_bytes:
+        digest = hashlib.blake2b(os.fsencode(name), digest_size=4).hexdigest()
+        start = portable.encode()[: max_bytes - len(digest) - 1].decode(errors="ignore")
+        portable = f"{start}-{digest}"
+    return portable
 
 
 def path_text(path: Path) -> str:

@@ -10,7 +10,7 @@ import fnmatch
 import os
 import re
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from phoneme_moe.audio.waveform import AUDIO_SUFFIXES
@@ -66,6 +66,20 @@ def find_audio(inputs: Iterable[Path], on_error: OnError | None = None) -> list[
         for file in files:
             found.setdefault(file.absolute(), file)
     return list(found.values())
+
+
+def name_below(file: Path, inputs: Collection[Path]) -> Path:
+    """The path of a file relative to the folder that the user gave; else its file name.
+
+    Args:
+        file: One of the files that ``find_audio`` found.
+        inputs: What it was found in; best a set.
+    """
+    for folder in reversed(file.parents):
+        below = file.relative_to(folder)
+        if folder in inputs and ".." not in below.parts:
+            return below
+    return Path(file.name)
 
 
 def audio_files(folder: Path, on_error: OnError | None = None) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from phoneme_moe.transcription.model_spec import Engine
     from phoneme_moe.transcription.transcribe import Options
     from phoneme_moe.transcription.transcript import Transcript
+    from phoneme_moe.transcription.writers import Format, OutputFolder
 
 
 class TranscriptFormat(StrEnum):
@@ -104,9 +106,9 @@ def transcribe(
 
     Unusable files are reported on stderr and skipped; the exit status is then 1.
     """
-    from phoneme_moe.audio.finding import find_audio
+    from phoneme_moe.audio.finding import find_audio, name_below
     from phoneme_moe.transcription.transcribe import Options
-    from phoneme_moe.transcription.writers import FORMATS, output_names
+    from phoneme_moe.transcription.writers import FORMATS, OutputFolder
 
     if format == "all" and out is None:
         raise InputError("--format all: writes one file per format, expected --out FOLDER")
@@ -116,12 +118,13 @@ def transcribe(
     files = find_audio(audio, not_usable.append)
     for error in not_usable:
         print_error(error_line(error))
-    names = dict(zip(files, output_names(files, ""), strict=True))
     writer: _Writer = _StreamWriter(format.value)
     remaining = files
     if out is not None:
-        formats = list(FORMATS) if format == "all" else [format.value]
-        folder_writer = writer = _FolderWriter(out, formats, names)
+        formats = list(FORMATS.values()) if format == "all" else [FORMATS[format.value]]
+        given = set(audio)
+        names = {file: name_below(file, given) for file in files}
+        folder_writer = writer = _FolderWriter(OutputFolder(out), formats, names)
         if skip_done:
             remaining = [path for path in files if not folder_writer.is_done(path)]
             print_error(f"{len(files) - len(remaining)} of {len(files)} already done")
@@ -134,6 +137,10 @@ def transcribe(
         if total > 1:  # for a single file, its own error line is enough
             print_error(f"phoneme-moe: {num_failed} of {total} files failed")
         raise typer.Exit(1)
+
+
+_NAME_ERRORS = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.EINVAL}
+"""Errors that concern one output file and not the others, unlike that of a full disk."""
 
 
 class _Writer(Protocol):
@@ -157,27 +164,33 @@ class _StreamWriter:
 
 @dataclass
 class _FolderWriter:
-    """Writes a file per recording and format, and prints their paths."""
+    """Writes a file per recording and format, and prints their paths.
 
-    folder: Path
-    formats: Sequence[str]
-    names: dict[Path, str]
+    Attributes:
+        outputs: The folder.
+        formats: The formats.
+        names: Path of each recording relative to the folder that the user gave.
+    """
+
+    outputs: OutputFolder
+    formats: Sequence[Format]
+    names: dict[Path, Path]
 
     def is_done(self, recording: Path) -> bool:
-        return all(self._path(recording, format).is_file() for format in self.formats)
+        return self.outputs.is_done(recording, [format.suffix for format in self.formats])
 
     def write(self, transcript: Transcript) -> None:
-        from phoneme_moe.transcription.writers import FORMATS
-
-        for format in self.formats:
-            path = self._path(transcript.path, format)
-            FORMATS[format].save(transcript, path)
-            print_line(path)
-
-    def _path(self, recording: Path, format: str) -> Path:
-        from phoneme_moe.transcription.writers import FORMATS
-
-        return self.folder / f"{self.names[recording]}{FORMATS[format].suffix}"
+        recording = transcript.path
+        suffixes = [format.suffix for format in self.formats]
+        try:
+            paths = self.outputs.claim(recording, self.names[recording], suffixes)
+            for format, path in zip(self.formats, paths, strict=True):
+                format.save(transcript, path)
+                print_line(path)
+        except OSError as error:
+            if error.errno not in _NAME_ERRORS:
+                raise
+            raise InputError(f"{error.filename}: {error.strerror}") from error
 
 
 def _transcribe_all(
@@ -191,11 +204,13 @@ def _transcribe_all(
     with progress_bar("transcribing", len(files)) as advance:
         for result in transcribe_files(engine, files, options):
             advance()
-            if isinstance(result, Failure):
-                num_failed += 1
-                print_error(error_line(result.error))
-            else:
+            try:
+                if isinstance(result, Failure):
+                    raise result.error
                 writer.write(result)
+            except InputError as error:
+                num_failed += 1
+                print_error(error_line(error))
     return num_failed
 
 

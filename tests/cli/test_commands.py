@@ -322,7 +322,7 @@ def test_transcripts_are_written_into_a_folder(
     )
     assert result.code == 0
     assert result.out.splitlines() == [str(out / "ann.json"), str(out / "bob.json")]
-    for path in out.iterdir():
+    for path in out.glob("*.json"):
         assert json.loads(path.read_text())["file"] == str(voices / f"{path.stem}.wav")
 
 
@@ -345,16 +345,13 @@ def test_bad_files_are_named_and_the_others_are_done(
     ]
 
 
-@pytest.mark.parametrize("what", ["folder without audio", "file listed twice", "unknown format"])
+@pytest.mark.parametrize("what", ["folder without audio", "unknown format"])
 def test_what_cannot_be_transcribed_is_refused(
     phoneme_moe: Command, recognized: Trained, voices: Path, tmp_path: Path, what: str
 ) -> None:
     run = recognized.run.folder
     if what == "folder without audio":
         assert_one_line(phoneme_moe("transcribe", run, tmp_path), str(tmp_path))
-    elif what == "file listed twice":
-        file = voices / "ann.wav"
-        assert_one_line(phoneme_moe("transcribe", run, file, file), "listed twice")
     else:
         assert phoneme_moe("transcribe", run, voices, "--format", "doc").code == 2
 

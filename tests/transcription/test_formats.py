@@ -29,7 +29,6 @@ from phoneme_moe.transcription.writers.transcripts import (
     CUE_PHONEMES,
     CUE_SECONDS,
     FORMATS,
-    output_names,
 )
 
 SCHEMA = json.loads(
@@ -331,18 +330,6 @@ def test_a_name_that_is_not_utf8_is_still_written(name: str, tmp_path: Path) -> 
     text = (tmp_path / "x").read_text(encoding="utf-8")
     shown = r"caf\\xe9" if name.startswith("json") else r"caf\xe9"
     assert (shown in text) == (name in {"txt", "json", "jsonl", "csv", "ctm"})
-
-
-@given(files=st.lists(paths | st.just("-"), min_size=1, max_size=8, unique=True))
-def test_no_two_recordings_share_a_name_whatever_they_are_called(files: list[str]) -> None:
-    unique = list({Path(file): None for file in files})
-    names = output_names(unique, ".json")
-    assert len({name.lower() for name in names}) == len(unique)
-    assert all("/" not in name and name.endswith(".json") for name in names)
-
-
-def test_standard_input_has_a_name() -> None:
-    assert output_names([Path("-")], ".txt") == ["stdin.txt"]
 
 
 def test_formats_and_symbols_do_without_torch() -> None:

@@ -16,7 +16,6 @@ from phoneme_moe.run_folder import load_run
 from phoneme_moe.transcription.run_engine import RunEngine
 from phoneme_moe.transcription.transcribe import transcribe_file
 from phoneme_moe.transcription.transcript import Transcript
-from phoneme_moe.transcription.writers import output_names
 from phoneme_moe.transcription.writers.documents import to_dict, to_json
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "schemas" / "transcript.schema.json"
@@ -159,31 +158,3 @@ def test_a_transcript_as_json_fits_its_schema(
         assert data["phonemes"] == [segment["phoneme"] for segment in data["segments"]]
         assert sum(data["routing"].values()) == pytest.approx(1, abs=1e-3)
         assert all(segment["end"] <= data["duration"] + 5e-4 for segment in data["segments"])
-
-
-def test_every_transcript_has_a_name_of_its_own() -> None:
-    files = [Path("a/x.wav"), Path("b/x.wav"), Path("/c/y.flac"), Path("c.d.wav")]
-    assert output_names(files, ".json") == ["a_x.wav.json", "b_x.wav.json", "y.json", "c.d.json"]
-
-
-@pytest.mark.parametrize(
-    "files",
-    [
-        ["x.wav", "x.flac"],
-        ["a/x.wav", "a_x.wav", "b/x.wav"],
-        ["a/b_x.wav", "a_b/x.wav", "x.wav"],
-        ["a/b/x.wav", "a_b/x.wav"],
-        ["../x.wav", "x.wav"],
-        ["x.wav", "./a/../x.wav"],
-        ["A/x.wav", "B/x.wav", "A_x.wav.wav"],
-    ],
-)
-def test_no_two_transcripts_share_a_name(files: list[str]) -> None:
-    names = output_names([Path(file) for file in files], ".txt")
-    assert len(set(names)) == len(files)
-    assert all("/" not in name for name in names)
-
-
-def test_a_recording_named_twice_is_refused() -> None:
-    with pytest.raises(InputError, match=r"a/x\.wav: listed twice"):
-        output_names([Path("a/x.wav"), Path("b.wav"), Path("a/x.wav")], ".txt")

@@ -5,8 +5,7 @@ from __future__ import annotations
 import csv
 import html
 import io
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -188,38 +187,3 @@ def format_of(path: Path, name: str | None = None) -> Format:
             return known
     suffixes = ", ".join(known.suffix for known in FORMATS.values())
     raise InputError(f"{path}: found suffix {path.suffix!r}, expected one of {suffixes}")
-
-
-def output_names(files: Sequence[Path], suffix: str) -> list[str]:
-    """A unique file name for each transcript.
-
-    The name is that of the recording with another suffix, or its whole path if two recordings share
-    a name.
-
-    Args:
-        files: Paths of the recordings.
-        suffix: Suffix of the transcripts, such as ``.json``.
-
-    Raises:
-        InputError: A recording is listed twice.
-    """
-    repeated = [path for path, count in Counter(files).items() if count > 1]
-    if repeated:
-        raise InputError(f"{repeated[0]}: listed twice, expected every file once")
-    stems = Counter(path.stem for path in files)
-    names: list[str] = []
-    taken: set[str] = set()
-    for path in files:
-        whole = "_".join(part for part in path.parts if part not in {"/", "..", "."})
-        stem = path.stem if stems[path.stem] == 1 else whole
-        if stem == "-":
-            stem = "stdin"
-        # Different paths may still give the same name, such as a/b.wav and a_b.wav.
-        number = 2
-        name = stem + suffix
-        while name.lower() in taken:
-            name = f"{stem}_{number}{suffix}"
-            number += 1
-        taken.add(name.lower())
-        names.append(name)
-    return names
