@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping
 from pathlib import Path
 
+from phoneme_moe.csv_text import csv_text
 from phoneme_moe.files import atomic_path
 from phoneme_moe.report.document import RoutingDocument, json_text
 from phoneme_moe.report.statistics import RoutingReport
@@ -40,7 +39,7 @@ def write_report(
     # Everything is rendered before any file is replaced.
     contents = {
         "routing.json": json_text(document).encode(),
-        "routing.csv": csv_text(report, document).encode(),
+        "routing.csv": routing_csv(report, document).encode(),
         "routing.svg": figure_bytes(figure, "svg", title),
         "routing.png": figure_bytes(figure, "png", title),
         "report.html": render_page(document.model_dump(mode="json"), audio or {}).encode(),
@@ -51,16 +50,14 @@ def write_report(
     return [folder / name for name in contents]
 
 
-def csv_text(report: RoutingReport, document: RoutingDocument) -> str:
+def routing_csv(report: RoutingReport, document: RoutingDocument) -> str:
     """Mean weights as tidy CSV: kind (speaker, phoneme), name, expert, weight, interval.
 
     Weights adjusted for the phoneme mix are in ``adjusted``; cells without a measurement are empty.
     """
-    content = io.StringIO()
-    table = csv.writer(content, lineterminator="\n")
-    table.writerow(
+    rows: list[list[object]] = [
         ["kind", "name", "expert", "weight", "low", "high", "adjusted", "rows", "utterances"]
-    )
+    ]
     intervals, adjusted = document.weight_intervals, document.adjusted_weights
     for i, name in enumerate(report.speakers):
         for e, expert in enumerate(report.experts):
@@ -68,12 +65,12 @@ def csv_text(report: RoutingReport, document: RoutingDocument) -> str:
             other = "" if adjusted is None else f"{adjusted[i][e]:.8f}"
             weight = f"{report.weights[i, e]:.8f}"
             counts = (report.rows[i], report.utterances[i])
-            table.writerow(
+            rows.append(
                 ["speaker", name, expert, weight, f"{low:.8f}", f"{high:.8f}", other, *counts]
             )
     for i, name in enumerate(report.phonemes):
         for e, expert in enumerate(report.experts):
             weight = f"{report.phoneme_weights[i, e]:.8f}"
             counts = (report.phoneme_rows[i], report.phoneme_utterances[i])
-            table.writerow(["phoneme", name, expert, weight, "", "", "", *counts])
-    return content.getvalue()
+            rows.append(["phoneme", name, expert, weight, "", "", "", *counts])
+    return csv_text(rows)

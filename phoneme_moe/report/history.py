@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from phoneme_moe.csv_text import original_cell
 from phoneme_moe.errors import InputError
 from phoneme_moe.recipe.router import DEAD_PART
 from phoneme_moe.report.document import LayerHistory, TrainingHistory
@@ -34,7 +35,7 @@ def training_history(path: Path) -> TrainingHistory | None:
     if not rows:
         return None
     try:
-        epochs = [f"{row['stage']} {int(row['epoch']) + 1}" for row in rows]
+        epochs = [f"{original_cell(row['stage'])} {int(row['epoch']) + 1}" for row in rows]
         layers = [
             series for name in _layers(list(rows[0])) if (series := _layer(name, rows)) is not None
         ]

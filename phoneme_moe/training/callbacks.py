@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
-import io
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from rich.table import Column
 from torch import Tensor
 
 from phoneme_moe.console import PlainConsole
+from phoneme_moe.csv_text import csv_text, original_cell
 from phoneme_moe.files import atomic_path, write_text
 from phoneme_moe.recipe import Sparse
 from phoneme_moe.terminal import print_error
@@ -98,11 +99,8 @@ class MetricsFile(Callback):
 def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
     """Writes rows as CSV, with columns in the order in which they first occur."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, text.getvalue())
+    table = [columns, *([row.get(name, "") for name in columns] for row in rows)]
+    write_text(path, csv_text(table))
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
@@ -112,12 +110,16 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     with path.open(newline="", encoding="utf-8") as file:
         return [
             {
-                k: v if k == "stage" else (int(v) if k == "epoch" else float(v))
-                for k, v in row.items()
-                if v
+                original_cell(name): _CELLS.get(name, float)(cell)
+                for name, cell in row.items()
+                if cell
             }
             for row in csv.DictReader(file)
         ]
+
+
+_CELLS: dict[str, Callable[[str], Any]] = {"stage": original_cell, "epoch": int}
+"""How columns are read that are not numbers."""
 
 
 def weight_averaging(decay: float) -> WeightAveraging:

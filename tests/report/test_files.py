@@ -18,7 +18,7 @@ from conftest import planted_table, typed_document
 
 from phoneme_moe.report.collect.table import RoutingTable
 from phoneme_moe.report.document import RoutingDocument, json_text
-from phoneme_moe.report.files import csv_text, write_report
+from phoneme_moe.report.files import routing_csv, write_report
 from phoneme_moe.report.page.palette import expert_colours, from_hex, ink, ramp, relative_luminance
 from phoneme_moe.report.statistics import RoutingReport
 
@@ -64,7 +64,7 @@ def test_json_of_large_and_odd_reports_fits_too(
 
 
 def test_csv_holds_the_same_weights(report: RoutingReport, document: RoutingDocument) -> None:
-    rows = list(csv.DictReader(io.StringIO(csv_text(report, document))))
+    rows = list(csv.DictReader(io.StringIO(routing_csv(report, document))))
     for kind, names, weights, counts in (
         ("speaker", report.speakers, report.weights, report.rows),
         ("phoneme", report.phonemes, report.phoneme_weights, report.phoneme_rows),

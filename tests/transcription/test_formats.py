@@ -22,6 +22,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from praatio import textgrid as praatio_textgrid
 
+from phoneme_moe.csv_text import original_cell
 from phoneme_moe.decoding.decoder import Segment
 from phoneme_moe.transcription.transcript import Alternative, Transcript, whole_millisecond_edges
 from phoneme_moe.transcription.writers.documents import to_dict
@@ -166,9 +167,11 @@ def test_json_tells_everything_but_experts_that_have_next_to_nothing() -> None:
 def test_csv_has_a_row_for_each_phoneme(drawn: Transcript) -> None:
     form = FORMATS["csv"]
     rows = list(csv.DictReader(io.StringIO(form.header + form.body(drawn), newline="")))
-    check_times([(float(r["start"]), float(r["end"]), r["phoneme"]) for r in rows], drawn)
+    phonemes = [original_cell(row["phoneme"]) for row in rows]
+    times = [(float(row["start"]), float(row["end"])) for row in rows]
+    check_times([(*time, p) for time, p in zip(times, phonemes, strict=True)], drawn)
     for row, segment in zip(rows, drawn.segments, strict=True):
-        assert row["file"] == str(drawn.path)
+        assert original_cell(row["file"]) == str(drawn.path)
         assert float(row["confidence"]) == segment.confidence
         assert (row["expert"], row["weight"]) == (("ann", "0.7500") if drawn.routing else ("", ""))
 

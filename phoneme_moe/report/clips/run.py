@@ -5,8 +5,6 @@ The folder is written atomically.
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 import shutil
 import tempfile
@@ -17,6 +15,7 @@ from itertools import chain
 from pathlib import Path
 
 from phoneme_moe.corpora import PreparedCorpus, load_corpus
+from phoneme_moe.csv_text import csv_text
 from phoneme_moe.data.examples import Example, load_examples
 from phoneme_moe.data.speakers import split_speakers
 from phoneme_moe.errors import ArgumentError, InputError, suggest
@@ -203,12 +202,10 @@ def _notes(
 
 def table_text(views: Sequence[ClipView]) -> str:
     """The content of ``clips.csv``, in the order of the page."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    rows: list[Sequence[str]] = [COLUMNS]
     for view in views:
         clip = view.clip
-        writer.writerow(
+        rows.append(
             [
                 view.file,
                 clip.utterance,
@@ -223,7 +220,7 @@ def table_text(views: Sequence[ClipView]) -> str:
                 f"{view.offset:.4f}",
             ]
         )
-    return text.getvalue()
+    return csv_text(rows)
 
 
 def check_replaceable(folder: Path) -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from phoneme_moe.terminal import printable
+from phoneme_moe.csv_text import csv_text
 from phoneme_moe.transcription.transcript import whole_millisecond_edges
 from phoneme_moe.transcription.writers.documents import alignment_to_json
 from phoneme_moe.transcription.writers.textgrid import textgrid
@@ -35,9 +33,7 @@ def to_table(alignment: Alignment) -> str:
 
 def to_csv(alignment: Alignment) -> str:
     """One row per phoneme."""
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["file", "phoneme", "start", "end", "confidence", "goodness", "best"])
+    rows = [["file", "phoneme", "start", "end", "confidence", "goodness", "best"]]
     transcript = alignment.transcript
     edges = whole_millisecond_edges(transcript.segments, transcript.duration)
     for segment, (start, end), goodness, best in zip(
@@ -45,8 +41,8 @@ def to_csv(alignment: Alignment) -> str:
     ):
         times = [f"{start / 1000:.3f}", f"{end / 1000:.3f}"]
         scores = [f"{segment.confidence:.4f}", f"{goodness:.4f}"]
-        rows.writerow([printable(str(transcript.path)), segment.phoneme, *times, *scores, best])
-    return text.getvalue()
+        rows.append([str(transcript.path), segment.phoneme, *times, *scores, best])
+    return csv_text(rows)
 
 
 def to_textgrid(alignment: Alignment) -> str:

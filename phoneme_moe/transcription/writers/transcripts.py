@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import html
-import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TextIO
 
+from phoneme_moe.csv_text import csv_text
 from phoneme_moe.decoding.decoder import Segment
 from phoneme_moe.errors import ArgumentError, InputError, suggest
 from phoneme_moe.files import write_text
@@ -55,14 +54,13 @@ def to_text(transcript: Transcript) -> str:
 
 def to_csv(transcript: Transcript) -> str:
     """One row per phoneme."""
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
+    rows: list[Sequence[str]] = []
     edges = whole_millisecond_edges(transcript.segments, transcript.duration)
     for segment, (start, end) in zip(transcript.segments, edges, strict=True):
         expert, weight = leading_expert(segment)
-        rows.writerow(
+        rows.append(
             [
-                printable(str(transcript.path)),
+                str(transcript.path),
                 segment.phoneme,
                 f"{start / 1000:.3f}",
                 f"{end / 1000:.3f}",
@@ -71,7 +69,7 @@ def to_csv(transcript: Transcript) -> str:
                 f"{weight:.4f}" if expert else "",
             ]
         )
-    return text.getvalue()
+    return csv_text(rows)
 
 
 CSV_HEADER = "file,phoneme,start,end,confidence,expert,weight\n"
