@@ -24,9 +24,9 @@ def csv_text(rows: Iterable[Sequence[object]]) -> str:
 def csv_cell(cell: object) -> object:
     """A cell that no spreadsheet takes for a formula; numbers stay, also as text.
 
-    Text that begins with ``=``, ``+``, ``-`` or ``@`` and goes on gets an apostrophe before it (OWASP,
-    CSV injection), as does such text with apostrophes, so that ``original_cell`` finds the text.
-    Control characters are escaped, so that a row is a line.
+    Text that begins with ``=``, ``+``, ``-`` or ``@`` and goes on gets an apostrophe before it
+    (OWASP, CSV injection), as does such text with apostrophes, so that ``original_cell`` finds the
+    text. Control characters are escaped, so that a row is a line.
     """
     if not isinstance(cell, str):
         return cell

@@ -21,7 +21,7 @@ def test_a_formula_becomes_text(text: str) -> None:
 
 @pytest.mark.parametrize(
     "cell",
-    ["-3.2", "+5", "1e-05", "-1E+5", -3.2, 7, None, "a-b", "a=b", "'a'", "tʃ", "", "ˈa", "@", "-"],
+    ["-3.2", "+5", "1e-05", "-1E+5", -3.2, 7, None, "a-b", "a=b", "'a'", "", "ˈa", "@", "-"],
 )
 def test_numbers_and_other_text_stay(cell: object) -> None:
     assert csv_cell(cell) == cell
