@@ -9,6 +9,7 @@ The names below are imported when they are first used, so that ``import phoneme_
     print(run.transcribe("recording.wav"))
 """
 
+import os
 from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from phoneme_moe.transcription.transcript import Transcript
 
 __version__ = version("phoneme-moe")
+
+# Since 1.29, onnxruntime sends usage data to its maker; torchmetrics imports it, too.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 _HOMES = {
     "Adaptation": "training.adapt",

@@ -25,6 +25,7 @@ from phoneme_moe.cli import (
     train,
     transcribe,
 )
+from phoneme_moe.cli.chatter import silence_libraries
 from phoneme_moe.cli.options import error_line
 from phoneme_moe.errors import InputError
 from phoneme_moe.terminal import configure_output, print_error, printable
@@ -75,6 +76,7 @@ app.add_typer(corpora.app, name="corpora")
 def main() -> None:
     """Runs the application; an error in the user's input becomes one line and exit status 1."""
     configure_output()
+    silence_libraries()
     try:
         app()
     except InputError as error:

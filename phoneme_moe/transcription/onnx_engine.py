@@ -151,6 +151,7 @@ class OnnxEngine:
             ) from error
         if not path.is_file():
             raise InputError(f"{path}: no such file")
+        onnxruntime.disable_telemetry_events()  # imported before this package, it may be on
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         # Threads that spin while waiting would occupy the cores that read files.
