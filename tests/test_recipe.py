@@ -22,6 +22,7 @@ from phoneme_moe.recipe import (
     validate_recipe,
 )
 from phoneme_moe.recipe.section import Section
+from phoneme_moe.recipe.weights import estimate_weights
 
 RECOGNIZE = tiny.RECIPES / "tiny_recognize.yaml"
 CLASSIFY = tiny.RECIPES / "tiny_classify.yaml"
@@ -372,7 +373,7 @@ def test_a_later_change_wins_and_a_section_that_is_not_there_is_made() -> None:
     [
         ("seed", "changes: 'seed': expected section.key=value"),
         ("=3", "changes: '=3': expected section.key=value"),
-        ("seed=[1", "the value is not valid YAML"),
+        ("seed=[1", "changes: seed: the value: not valid YAML (line 1)"),
         ("name.first=x", "'name' is a value, not a section"),
         ("training.stages.gates.epochs=3", "did you mean 'gate'"),
         ("training.stages=3", "training.stages: found 3"),
@@ -402,6 +403,11 @@ def test_a_change_that_cannot_be_made_is_refused(change: str, words: str) -> Non
         b"\x00\x01",
         b"name: !!python/object/apply:os.system [echo]",
         b"1: 2",
+        b"name: a\nname: b",
+        b"a: &a [*a]",
+        b"name: {}: {}",
+        b"[" * 10_000,
+        b"seed: " + b"9" * 5_000,
     ],
 )
 def test_a_file_that_is_no_recipe_is_refused_in_one_line(tmp_path: Path, text: bytes) -> None:
@@ -422,6 +428,55 @@ def test_a_recipe_that_is_not_there_is_refused(tmp_path: Path) -> None:
     folder.mkdir()
     with pytest.raises(InputError, match=r"folder\.yaml: cannot be read"):
         load_recipe(folder)
+
+
+def test_recipes_are_read_in_utf_16(tmp_path: Path) -> None:
+    path = tmp_path / "of a Windows editor.yaml"
+    path.write_text(RECOGNIZE.read_text("utf-8"), encoding="utf-16")
+    assert load_recipe(path) == load_recipe(RECOGNIZE)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ([("model.expert.width", 10**9)], "model.expert.width: found 1000000000, expected at most"),
+        (
+            [("model.expert.width", 10**6), ("model.expert.dilations", [1] * 9)],
+            "model.expert: found sizes of about ",
+        ),
+        ([("model.expert.dilations", [1] * 1_001)], "model.expert.dilations: found"),
+        ([("model.expert.windows", [-3, 5])], "model.expert.windows.0: found -3"),
+        ([("training.batch_size", 10**9)], "training.batch_size: found 1000000000"),
+        ([("training.stages.0.learning_rate", float("inf"))], "learning_rate: found inf"),
+        ([("corpus.snr_db", float("nan"))], "corpus.snr_db: found nan"),
+        ([("seed", 2**40)], "seed: found 1099511627776"),
+        ([("name", "../outside")], "name: found '../outside', which cannot name a folder"),
+        ([("training.stages.0.name", "/tmp/x")], "name: found '/tmp/x', which cannot name"),
+    ],
+)
+def test_absurd_sizes_and_names_are_refused(changes: list[tuple[str, Any]], words: str) -> None:
+    assert words in complaint(RECOGNIZE, *changes)
+
+
+@pytest.mark.parametrize("source", [*shipped_recipes(), *tiny.RECIPES.glob("*.yaml")])
+def test_the_number_of_weights_is_estimated(source: str | Path) -> None:
+    from phoneme_moe.model.recognizer import Recognizer
+
+    recipe = load_recipe(source)
+    phonemes = recipe.task.phonemes or tuple("abcdefgh")
+    of_speakers = recipe.model.num_experts == "speakers"
+    num_experts = 3 if of_speakers else recipe.model.num_experts
+    experts = tuple(f"expert_{i}" for i in range(num_experts + len(recipe.model.functions)))
+    recognizer = Recognizer(recipe.features, recipe.task, recipe.model, phonemes, experts)
+    matrices = sum(p.numel() for p in recognizer.parameters())
+    estimate = estimate_weights(
+        recipe.features,
+        recipe.task,
+        recipe.model,
+        recognizer.phonemes.num_outputs,
+        len(experts),
+    )
+    assert 0.94 * matrices < sum(estimate.values()) <= matrices
 
 
 def test_every_section_documents_all_its_keys() -> None:

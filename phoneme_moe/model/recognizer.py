@@ -30,6 +30,7 @@ from phoneme_moe.model.encoder import Encoder
 from phoneme_moe.model.timing_net import TimingNet
 from phoneme_moe.recipe import Features, Model, Task
 from phoneme_moe.recipe.router import numbered_experts
+from phoneme_moe.recipe.weights import require_weights
 
 
 @dataclass(frozen=True)
@@ -85,8 +86,8 @@ class Recognizer(nn.Module):
             experts: Name of each expert: that of its speaker or function, or a numbered name.
 
         Raises:
-            InputError: A function of the model is not registered, or the number of weights of the
-                fixed gate is wrong.
+            InputError: The model is absurdly large, a function of it is not registered, or the
+                number of weights of the fixed gate is wrong.
         """
         super().__init__()
         self.task = task
@@ -99,6 +100,7 @@ class Recognizer(nn.Module):
         sparse = None if model.encoder is None else model.encoder.sparse
         self.embedding_size = None if sparse is None else sparse.router.embedding_size
         outputs = self.phonemes.num_outputs
+        require_weights(features, task, model, outputs, len(experts))
         self.timing: TimingNet | None = None
         """Determines phoneme times; set after its training."""
         self.decoding = Decoding()

@@ -8,8 +8,9 @@ from pydantic import Field, model_validator
 
 from phoneme_moe.recipe.cross_checks import check_networks, check_stage
 from phoneme_moe.recipe.model import Model
-from phoneme_moe.recipe.section import Section
+from phoneme_moe.recipe.section import FolderName, Milliseconds, Section
 from phoneme_moe.recipe.training import Training
+from phoneme_moe.recipe.weights import check_weights
 
 
 class Corpus(Section):
@@ -31,7 +32,7 @@ class Corpus(Section):
     speakers: tuple[str, ...] | None = None
     held_out_speakers: tuple[str, ...] = ()
     max_utterances: Annotated[int, Field(ge=1)] | None = None
-    snr_db: float | None = None
+    snr_db: Annotated[float, Field(ge=-200, le=200)] | None = None
     noise_seed: int = 0
     embeddings: str | None = None
 
@@ -75,9 +76,9 @@ class Task(Section):
 
     kind: Literal["classify", "recognize"]
     phonemes: tuple[str, ...] | None = None
-    beam: Annotated[int, Field(ge=1)] | None = None
-    token_ms: Annotated[float, Field(gt=0)] = 150.0
-    onset_ms: Annotated[float, Field(ge=0)] = 60.0
+    beam: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    token_ms: Annotated[float, Field(gt=0, le=60_000)] = 150.0
+    onset_ms: Milliseconds = 60.0
 
     @model_validator(mode="after")
     def _classification_names_its_phonemes(self) -> Task:
@@ -96,9 +97,9 @@ class Task(Section):
 class Recipe(Section):
     """The configuration of a run."""
 
-    name: str
+    name: FolderName
     description: str = ""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     corpus: Corpus
     features: Features = Features()
     task: Task
@@ -110,4 +111,5 @@ class Recipe(Section):
         check_networks(self)
         for stage in self.training.stages:
             check_stage(self, stage)
+        check_weights(self)
         return self

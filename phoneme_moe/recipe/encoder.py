@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from phoneme_moe.recipe.router import NO_BALANCE, Balance, Router
-from phoneme_moe.recipe.section import Count, Section
+from phoneme_moe.recipe.section import MAX_LAYERS, Count, Frames, Section
 
 
 class Sparse(Section):
@@ -36,7 +36,7 @@ class Sparse(Section):
     num_experts: Count
     hidden: Count
     segments: Count = 1
-    shared: Annotated[int, Field(ge=0)] = 0
+    shared: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     capacity: Annotated[float, Field(gt=0)] | None = None
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     router: Router = Router()
@@ -166,8 +166,8 @@ class EncoderSection(Section):
 
     width: Count = 256
     hidden: Count = 512
-    dilations: tuple[Count, ...] = (1, 1, 2, 2, 4, 4)
-    kernel: Count = 3
+    dilations: Annotated[tuple[Frames, ...], Field(max_length=MAX_LAYERS)] = (1, 1, 2, 2, 4, 4)
+    kernel: Frames = 3
     bottleneck: Count = 96
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     sparse: Sparse | None = None

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from phoneme_moe.documents import first_problem
 from phoneme_moe.errors import ArgumentError, InputError, suggest
 from phoneme_moe.recipe.data import Recipe
+from phoneme_moe.yaml_files import parse_yaml, read_yaml
 
 
 def shipped_recipes() -> dict[str, Path]:
@@ -40,14 +40,10 @@ def load_recipe(name_or_path: str | Path, changes: Sequence[str] = ()) -> Recipe
         path = Path(text)
     else:
         raise InputError(f"no recipe named {text!r}{suggest(text, recipes)}; a file ends in .yaml")
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from error
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    data = read_yaml(path)
     if not isinstance(data, dict):
-        raise InputError(f"{path}: found {type(data).__name__}, expected keys and values")
+        found = "nothing" if data is None else f"a {type(data).__name__}"
+        raise InputError(f"{path}: found {found}, expected keys and values")
     for change in changes:
         _apply_change(data, change)
     return validate_recipe(data, str(path))
@@ -92,6 +88,6 @@ def _apply_change(data: dict[str, Any], change: str) -> None:
     if not isinstance(target, dict):
         raise ArgumentError("changes", f"{key}: expected the name of an entry before {last!r}")
     try:
-        target[last] = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise ArgumentError("changes", f"{change!r}: the value is not valid YAML") from error
+        target[last] = parse_yaml(value, "the value")
+    except InputError as error:
+        raise ArgumentError("changes", f"{key}: {error}") from error

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from phoneme_moe.recipe.encoder import EncoderSection
-from phoneme_moe.recipe.section import Section
+from phoneme_moe.recipe.section import MAX_LAYERS, Count, Frames, Section
 
 Combination = Literal["weighted_sum", "product", "maximum", "vote"]
 
@@ -35,13 +35,13 @@ class Layers(Section):
     """
 
     kind: str = "tdnn"
-    hidden: tuple[Annotated[int, Field(ge=1)], ...] = (8, 3)
-    windows: tuple[int, int] = (3, 5)
-    width: Annotated[int, Field(ge=1)] = 64
-    dilations: tuple[Annotated[int, Field(ge=1)], ...] = (1, 2, 3)
-    kernel: Annotated[int, Field(ge=1)] = 3
+    hidden: Annotated[tuple[Count, ...], Field(max_length=MAX_LAYERS)] = (8, 3)
+    windows: tuple[Frames, Frames] = (3, 5)
+    width: Count = 64
+    dilations: Annotated[tuple[Frames, ...], Field(max_length=MAX_LAYERS)] = (1, 2, 3)
+    kernel: Frames = 3
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    bottleneck: Annotated[int, Field(ge=1)] | None = None
+    bottleneck: Count | None = None
     function: str | None = None
 
     @property
@@ -125,7 +125,7 @@ class Model(Section):
         encoder: An encoder in place of experts and gate.
     """
 
-    num_experts: Annotated[int, Field(ge=1)] | Literal["speakers"] = 1
+    num_experts: Count | Literal["speakers"] = 1
     expert: Network = Network()
     functions: tuple[str, ...] = ()
     gate: Gating | None = None

@@ -6,7 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from phoneme_moe.recipe.section import Amount, Count, Section
+from phoneme_moe.recipe.section import Amount, Count, Frames, Section
+
+Branches = Annotated[int, Field(ge=2, le=1_000_000)]
 
 
 class Router(Section):
@@ -40,7 +42,7 @@ class Router(Section):
 
     kind: Literal["linear", "tree", "hash", "rule", "soft"] = "linear"
     sees: Literal["frame", "context", "utterance", "embedding"] = "frame"
-    context_frames: Count = 9
+    context_frames: Frames = 9
     context_width: Count = 64
     embedding_size: Count | None = None
     top_k: Count = 2
@@ -50,10 +52,10 @@ class Router(Section):
     noise: Literal["none", "gaussian", "jitter", "gumbel"] = "none"
     noise_scale: Annotated[float, Field(gt=0)] | None = None
     straight_through: bool = False
-    levels: tuple[Annotated[int, Field(ge=2)], ...] | None = None
+    levels: Annotated[tuple[Branches, ...], Field(max_length=20)] | None = None
     function: str | None = None
     slots: Count = 1
-    window: Count = 16
+    window: Frames = 16
 
     @property
     def learns(self) -> bool:

@@ -6,11 +6,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from phoneme_moe.recipe.section import Section
+from phoneme_moe.recipe.section import Amount, Count, Epochs, FolderName, Milliseconds, Section
 
 Route = Literal["shared", "speaker", "gate"]
 Part = Literal["experts", "gate", "encoder"]
 Objective = Literal["cross_entropy", "crf", "mse", "cfm", "speaker"]
+Masks = Annotated[int, Field(ge=0, le=1_000)]
 
 
 class Augmentation(Section):
@@ -29,10 +30,10 @@ class Augmentation(Section):
     quiet_ends: Annotated[float, Field(ge=0, le=1)] = 0.0
     speed: Annotated[float, Field(ge=0, le=0.5)] = 0.0
     vocal_tract: Annotated[float, Field(ge=0, le=0.5)] = 0.0
-    time_masks: Annotated[int, Field(ge=0)] = 0
-    time_mask_ms: Annotated[float, Field(ge=0)] = 50.0
-    band_masks: Annotated[int, Field(ge=0)] = 0
-    band_mask_bands: Annotated[int, Field(ge=0)] = 6
+    time_masks: Masks = 0
+    time_mask_ms: Milliseconds = 50.0
+    band_masks: Masks = 0
+    band_mask_bands: Annotated[int, Field(ge=0, le=256)] = 6
 
 
 class Stage(Section):
@@ -71,19 +72,19 @@ class Stage(Section):
             dev and saved (Polyak & Juditsky 1992); 0 for none.
     """
 
-    name: str
+    name: FolderName
     train: tuple[Part, ...] = ("experts",)
     route: Route = "gate"
     objective: Objective = "cross_entropy"
     optimizer: Literal["adamw", "em"] = "adamw"
-    epochs: Annotated[int, Field(ge=1)]
+    epochs: Epochs
     learning_rate: Annotated[float, Field(gt=0)] | None = None
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    weight_decay: Amount = 0.0
     schedule: Literal["constant", "cosine"] = "cosine"
     keep: Literal["best", "last"] = "best"
     augmentation: Augmentation | None = None
     blend: Literal["frame", "utterance"] = "frame"
-    balance: Annotated[float, Field(ge=0)] = 0.0
+    balance: Amount = 0.0
     average: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
     @property
@@ -156,11 +157,11 @@ class Timing(Section):
         prior_scale: Exponent of the label prior.
     """
 
-    width: Annotated[int, Field(ge=1)] = 96
-    epochs: Annotated[int, Field(ge=1)] = 4
+    width: Count = 96
+    epochs: Epochs = 4
     learning_rate: Annotated[float, Field(gt=0)] = 0.01
-    batch_size: Annotated[int, Field(ge=1)] = 16
-    prior_scale: Annotated[float, Field(ge=0)] = 1.0
+    batch_size: Count = 16
+    prior_scale: Amount = 1.0
 
 
 class Training(Section):
@@ -175,11 +176,11 @@ class Training(Section):
         timing: The timing net; null for none. Token classifiers do not have one.
     """
 
-    batch_size: Annotated[int, Field(ge=1)] = 48
+    batch_size: Count = 48
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     gradient_clip: Annotated[float, Field(gt=0)] = 5.0
     augmentation: Augmentation = Augmentation()
-    stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
+    stages: Annotated[tuple[Stage, ...], Field(min_length=1, max_length=99)]
     timing: Timing | None = Timing()
 
     def augmentation_of(self, stage: Stage) -> Augmentation:
