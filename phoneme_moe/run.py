@@ -133,7 +133,7 @@ class Run(LoadedRun):
             phonemes: Phonemes in order: a sequence, or a string separated by spaces.
             sample_rate: Samples per second; required for an array only.
             text: Words in place of phonemes.
-            lexicon: Pronunciation dictionary in CMUdict format, required for a text.
+            lexicon: Pronunciation dictionary in the format of CMUdict or MFA, required for a text.
             channel: Channel number, from 1; the mean of all channels by default.
 
         Raises:
@@ -146,11 +146,11 @@ class Run(LoadedRun):
             raise ArgumentError("phonemes", "expected either phonemes or a text")
         engine, source = self._engine(), _source(audio, sample_rate)
         if text is not None:
-            from phoneme_moe.corpora.lexicon import read_pronunciations
+            from phoneme_moe.corpora.lexicon import read_lexicon
 
             if lexicon is None:
                 raise ArgumentError("lexicon", "found none; a text needs a dictionary")
-            return align_text(engine, source, text, read_pronunciations(Path(lexicon)), channel)
+            return align_text(engine, source, text, read_lexicon(Path(lexicon)), channel)
         sequence = phonemes.split() if isinstance(phonemes, str) else list(phonemes or ())
         return align_phonemes(engine, source, sequence, channel)
 

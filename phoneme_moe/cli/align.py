@@ -37,7 +37,7 @@ def align(
     ] = None,
     lexicon: Annotated[
         Path | None,
-        typer.Option(help="Pronunciations, one per line as in CMUdict: WORD  P1 P2 ..."),
+        typer.Option(help="Pronunciations, one per line as in CMUdict or MFA: WORD  P1 P2 ..."),
     ] = None,
     format: Annotated[
         AlignmentFormat, typer.Option(help="Output format; table is for the terminal.")
@@ -59,12 +59,12 @@ def align(
     if (text is None) != (lexicon is None):
         raise InputError("align: expected both --text and --lexicon, found only one of them")
     from phoneme_moe.cli.transcribe import open_engine
-    from phoneme_moe.corpora.lexicon import read_pronunciations
+    from phoneme_moe.corpora.lexicon import read_lexicon
     from phoneme_moe.files import write_text
     from phoneme_moe.transcription.align import align_phonemes, align_text
     from phoneme_moe.transcription.writers import ALIGNMENT_FORMATS
 
-    pronunciations = None if lexicon is None else read_pronunciations(lexicon)
+    pronunciations = None if lexicon is None else read_lexicon(lexicon)
     engine = open_engine(run, device)
     if text is not None and pronunciations is not None:
         alignment = align_text(engine, audio, text, pronunciations, channel)

@@ -54,7 +54,7 @@ def prepare(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Pronunciations as in CMUdict, for kaldi folders whose text is words.",
+            help="Pronunciations as in CMUdict or MFA, for kaldi folders whose text is words.",
         ),
     ] = None,
     as_name: Annotated[
@@ -77,6 +77,8 @@ def prepare(
     print_line(f"{corpus.name}: {state} in {folder}")
     _print(_counts_table(corpus.description["splits"]))
     print_line(f"{len(corpus.phonemes)} phonemes: {' '.join(corpus.phonemes)}")
+    for note in corpus.notes:
+        print_line(note)
 
 
 @app.command("check")

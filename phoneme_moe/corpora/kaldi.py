@@ -1,19 +1,37 @@
-"""Corpus ``kaldi``: a Kaldi data folder (wav.scp, utt2spk, text, segments, spk2gender)."""
+"""Corpus ``kaldi``: a Kaldi data folder (wav.scp, utt2spk, text, segments, spk2gender).
+
+Tables have Kaldi's meaning, but need not be sorted. An utterance without words is left out, as is a
+segment of less than a tenth of a second; the end -1 of a segment is that of its recording, and an
+end up to half a second later is trimmed (``extract-segments`` has the same numbers).
+"""
 
 from __future__ import annotations
 
+import math
+import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from phoneme_moe.errors import InputError
 
 if TYPE_CHECKING:
+    from phoneme_moe.corpora.lexicon import Lexicon
     from phoneme_moe.corpora.manifest import AudioFile, Splits, Utterance
     from phoneme_moe.corpora.registry import Preparation
+    from phoneme_moe.corpora.tables import Entry
 
-REQUIRED = ("wav.scp", "utt2spk", "text")
-OPTIONAL = ("segments", "spk2gender")
+_TABLES = ("wav.scp", "utt2spk", "spk2utt", "text", "segments", "spk2gender")
 _SUBFOLDERS = ("train", "dev", "test")
+_READING = 2
+"""Raised when the same tables give other utterances, so that old corpora are prepared again."""
+
+MAX_OVERSHOOT = 0.5
+"""Seconds by which a segment may end after its recording."""
+MIN_SECONDS = 0.1
+"""Shortest segment."""
+_ARCHIVE = re.compile(r"(.+):[0-9]+(\[.*\])?")
+_SECONDS = re.compile(r"-?[0-9]+(\.[0-9]*)?([eE][-+]?[0-9]+)?")
 
 
 def settings(job: Preparation) -> dict[str, Any]:
@@ -27,10 +45,11 @@ def settings(job: Preparation) -> dict[str, Any]:
     tables = [
         folder / name
         for folder in _data_folders(job.source).values()
-        for name in REQUIRED + OPTIONAL
+        for name in _TABLES
         if (folder / name).is_file()
     ]
     return {
+        "reading": _READING,
         "tables": fingerprint(tables),
         "lexicon": None if job.lexicon is None else str(job.lexicon),
         "lexicon_contents": None if job.lexicon is None else fingerprint([job.lexicon]),
@@ -51,7 +70,7 @@ def prepare(job: Preparation) -> Splits:
     lexicon = None if job.lexicon is None else read_lexicon(job.lexicon)
     folders = _data_folders(job.source)
     splits = {
-        split: [make_cut(utterance) for utterance in _read_folder(folder, lexicon, job.progress)]
+        split: [make_cut(utterance) for utterance in _read_folder(folder, lexicon, job)]
         for split, folder in folders.items()
     }
     return split_within_speakers(splits["all"]) if "all" in splits else splits
@@ -59,107 +78,187 @@ def prepare(job: Preparation) -> Splits:
 
 def _data_folders(source: Path | None) -> dict[str, Path]:
     """Data folder of each split; the key is ``"all"`` for data without splits."""
-    from phoneme_moe.corpora.tables import require_files
-
     assert source is not None
     there = [name for name in _SUBFOLDERS if (source / name).is_dir()]
     if not there or (source / "wav.scp").is_file():
-        require_files(source, REQUIRED, "a Kaldi data folder")
+        _require_tables(source)
         return {"all": source}
     for name in _SUBFOLDERS:
-        require_files(source / name, REQUIRED, "a Kaldi data folder")
+        _require_tables(source / name)
     return {name: source / name for name in _SUBFOLDERS}
 
 
-def _read_folder(
-    folder: Path, lexicon: dict[str, tuple[str, ...]] | None, progress: bool
-) -> list[Utterance]:
-    from phoneme_moe.corpora.lexicon import pronounce, refuse_words
-    from phoneme_moe.corpora.manifest import Utterance
-    from phoneme_moe.corpora.tables import read_sexes, read_table
+def _require_tables(folder: Path) -> None:
+    from phoneme_moe.corpora.tables import require_files
 
-    texts = read_table(folder / "text", "UTTERANCE TEXT")
-    speakers = read_table(folder / "utt2spk", "UTTERANCE SPEAKER")
+    speakers = "spk2utt" if (folder / "spk2utt").is_file() else "utt2spk"
+    if (folder / "utt2spk").is_file():
+        speakers = "utt2spk"
+    require_files(folder, ("wav.scp", speakers, "text"), "a Kaldi data folder")
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where an utterance is: recording, start and end in seconds, and the line that says so."""
+
+    recording: str
+    start: float
+    end: float | None
+    where: str
+
+
+def _read_folder(folder: Path, lexicon: Lexicon | None, job: Preparation) -> list[Utterance]:
+    from phoneme_moe.corpora.lexicon import pronounce, refuse_words
+    from phoneme_moe.corpora.manifest import Utterance, read_header
+    from phoneme_moe.corpora.tables import read_sexes, read_table
+    from phoneme_moe.progress import track
+
+    texts = read_table(folder / "text", "UTTERANCE TEXT", may_be_empty=True)
+    speakers = _read_speakers(folder)
     sexes = read_sexes(folder / "spk2gender") if (folder / "spk2gender").is_file() else {}
     if lexicon is None:
         phonemes = {id: tuple(entry.value.split()) for id, entry in texts.items()}
-        refuse_words(phonemes.values(), folder / "text")
     else:
         phonemes = pronounce(texts, lexicon, folder / "text")
-    audio = _read_audio(folder, progress)
-    utterances = []
+    refuse_words(phonemes.values(), folder / "text")
+    paths = _read_paths(folder)
+    places = _read_places(folder, paths)
+    table = "segments" if (folder / "segments").is_file() else "wav.scp"
     for id, text in texts.items():
         if id not in speakers:
-            raise InputError(f"{text.where}: {id!r} is not in {folder / 'utt2spk'}")
-        if id not in audio:
-            table = "segments" if (folder / "segments").is_file() else "wav.scp"
+            raise InputError(f"{text.where}: {id!r} is not in {_speaker_table(folder)}")
+        if id not in places:
             raise InputError(f"{text.where}: {id!r} is not in {folder / table}")
-        file, start, end = audio[id]
-        speaker = speakers[id].value
-        utterances.append(
-            Utterance(
-                id=id,
-                speaker=speaker,
-                sex=sexes.get(speaker),
-                text=text.value,
-                phonemes=phonemes[id],
-                audio=file,
-                start=start,
-                end=end,
+        if not phonemes[id]:
+            job.notes.add("utterances without words, left out", text.where)
+    for id, place in places.items():
+        if id not in texts:
+            job.notes.add("utterances without a text, left out", place.where)
+    spoken = [id for id in texts if phonemes[id]]
+    needed = list(dict.fromkeys(places[id].recording for id in spoken))
+    files = {
+        name: read_header(name, paths[name][0], paths[name][1].where)
+        for name in track(needed, f"Reading {folder.name}", job.progress)
+    }
+    utterances = []
+    for id in spoken:
+        file = files[places[id].recording]
+        span = _span(places[id], file, job)
+        if span is not None:
+            speaker = speakers[id].value
+            utterances.append(
+                Utterance(
+                    id=id,
+                    speaker=speaker,
+                    sex=sexes.get(speaker),
+                    text=texts[id].value,
+                    phonemes=phonemes[id],
+                    audio=file,
+                    start=span[0],
+                    end=span[1],
+                )
             )
-        )
     return utterances
 
 
-def _read_audio(folder: Path, progress: bool) -> dict[str, tuple[AudioFile, float, float | None]]:
-    """Audio file of each utterance, with start and end in seconds."""
-    from phoneme_moe.corpora.manifest import read_header
-    from phoneme_moe.corpora.tables import read_table
-    from phoneme_moe.progress import track
+def _speaker_table(folder: Path) -> Path:
+    return folder / ("utt2spk" if (folder / "utt2spk").is_file() else "spk2utt")
 
-    recordings = read_table(folder / "wav.scp", "RECORDING FILE")
-    files = {}
-    for id, entry in track(
-        recordings.items(), f"Reading {folder.name}", progress, total=len(recordings)
-    ):
-        if entry.value.endswith("|"):
+
+def _read_speakers(folder: Path) -> dict[str, Entry]:
+    """Speaker of each utterance, from utt2spk, or from spk2utt if there is no utt2spk."""
+    from phoneme_moe.corpora.tables import Entry, read_table
+
+    if (folder / "utt2spk").is_file():
+        return read_table(folder / "utt2spk", "UTTERANCE SPEAKER")
+    speakers: dict[str, Entry] = {}
+    for speaker, entry in read_table(folder / "spk2utt", "SPEAKER UTTERANCE ...").items():
+        for id in entry.value.split():
+            if id in speakers:
+                raise InputError(f"{entry.where}: {id!r} occurs twice ({speakers[id].where})")
+            speakers[id] = Entry(speaker, entry.where)
+    return speakers
+
+
+def _read_paths(folder: Path) -> dict[str, tuple[Path, Entry]]:
+    """Audio file of each recording, with its line in wav.scp."""
+    from phoneme_moe.corpora.tables import read_table
+
+    paths = {}
+    for id, entry in read_table(folder / "wav.scp", "RECORDING FILE").items():
+        if entry.value.endswith("|") or entry.value.startswith("|"):
+            advice = "; SPHERE files can be given directly" if "sph2pipe" in entry.value else ""
             raise InputError(
                 f"{entry.where}: found the command {entry.value!r}, expected a file; commands are "
-                "not run"
+                f"not run{advice}"
             )
-        files[id] = read_header(id, _audio_path(folder, entry.value), entry.where)
-    if not (folder / "segments").is_file():
-        return {id: (file, 0.0, None) for id, file in files.items()}
-    segments: dict[str, tuple[AudioFile, float, float | None]] = {}
-    what = "UTTERANCE RECORDING START END"
-    for id, entry in read_table(folder / "segments", what).items():
-        try:
-            recording, start, end = entry.value.split()
-            times = float(start), float(end)
-        except ValueError:
+        path = _audio_path(folder, entry)
+        if _ARCHIVE.fullmatch(entry.value) and not path.is_file():
             raise InputError(
-                f"{entry.where}: expected '{what}' in seconds, found {id} {entry.value!r}"
-            ) from None
-        if recording not in files:
-            raise InputError(f"{entry.where}: {recording!r} is not in {folder / 'wav.scp'}")
-        file = files[recording]
-        duration = file.num_samples / file.sampling_rate
-        # Kaldi rounds times to hundredths of a second, so an end may exceed the file by that.
-        if not 0 <= times[0] < times[1] <= duration + 0.01 or times[0] >= duration:
-            raise InputError(
-                f"{entry.where}: {times[0]} to {times[1]} s is not within {file.path}, "
-                f"which lasts {duration:.3f} s"
+                f"{entry.where}: found {entry.value!r}, a place in a Kaldi archive, expected an "
+                "audio file (wav-copy writes them)"
             )
-        segments[id] = (file, times[0], min(times[1], duration))
-    return segments
+        paths[id] = path, entry
+    return paths
 
 
-def _audio_path(folder: Path, name: str) -> Path:
+def _audio_path(folder: Path, entry: Entry) -> Path:
     """Resolves a path of ``wav.scp``, absolute or relative to its folder or to the parent folder.
 
     The latter is for published corpora with an audio folder beside train, dev and test.
     """
-    for base in (folder, folder.parent):
-        if (base / name).is_file():
-            return base / name
-    return folder / name
+    try:
+        bases = [base for base in (folder, folder.parent) if (base / entry.value).is_file()]
+    except OSError as error:  # a name that is too long for the file system
+        raise InputError(f"{entry.where}: {entry.value[:80]!r}: {error.strerror}") from error
+    return (bases or [folder])[0] / entry.value
+
+
+def _read_places(folder: Path, paths: dict[str, tuple[Path, Entry]]) -> dict[str, _Place]:
+    """Recording and times of each utterance; without segments, every recording is one."""
+    from phoneme_moe.corpora.tables import read_table
+
+    if not (folder / "segments").is_file():
+        return {id: _Place(id, 0.0, None, entry.where) for id, (_, entry) in paths.items()}
+    what = "UTTERANCE RECORDING START END"
+    places = {}
+    for id, entry in read_table(folder / "segments", what).items():
+        recording, *numbers = entry.value.split()
+        channel = numbers.pop() if len(numbers) == 3 else "0"
+        if len(numbers) != 2 or not all(map(_SECONDS.fullmatch, numbers)):
+            raise InputError(
+                f"{entry.where}: expected '{what}' in seconds, found {id} {entry.value[:80]!r}"
+            )
+        if channel != "0":
+            raise InputError(
+                f"{entry.where}: found the channel {channel!r} of a recording with one channel, "
+                "expected 0"
+            )
+        if recording not in paths:
+            raise InputError(f"{entry.where}: {recording!r} is not in {folder / 'wav.scp'}")
+        start, end = map(float, numbers)
+        if not 0 <= start < math.inf or not (end == -1 or start < end < math.inf):
+            raise InputError(
+                f"{entry.where}: found {start} to {end} s, expected an end after the start, or -1 "
+                "for the end of the recording"
+            )
+        places[id] = _Place(recording, start, None if end == -1 else end, entry.where)
+    return places
+
+
+def _span(place: _Place, file: AudioFile, job: Preparation) -> tuple[float, float] | None:
+    """Start and end within the recording in seconds; None for a segment that is too short."""
+    duration = file.num_samples / file.sampling_rate
+    end = duration if place.end is None else place.end
+    if place.start >= duration or end > duration + MAX_OVERSHOOT:
+        raise InputError(
+            f"{place.where}: {place.start} to {end} s is not within {file.path}, "
+            f"which lasts {duration:.3f} s"
+        )
+    if end > duration:
+        job.notes.add("segments that end after their recording, trimmed", place.where)
+        end = duration
+    if (place.start, place.end) != (0.0, None) and end - place.start < MIN_SECONDS:
+        job.notes.add(f"segments of less than {MIN_SECONDS} s, left out", place.where)
+        return None
+    return place.start, end

@@ -1,12 +1,15 @@
-"""Pronunciation lexicons in CMUdict format (``WORD  P1 P2 P3``), and ARPABET."""
+"""Pronunciation lexicons in the formats of CMUdict, Kaldi and MFA, and ARPABET."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from phoneme_moe.corpora.tables import Entry, read_lines
+from phoneme_moe.corpora.words import fold_word, normalise_word, spellings
 from phoneme_moe.errors import InputError
 
 _SYMBOLS = """
@@ -18,71 +21,145 @@ ARPABET = frozenset(_SYMBOLS.split())
 _MARKS = re.compile(r"(?P<phoneme>[A-Z]+)[0-2]?(?:_[BIES])?")
 MAX_PHONEMES = 200
 """Maximum number of phonemes of a language; texts with more symbols must be words."""
+MAX_PROBABILITIES = 4
+"""Most columns of probabilities of MFA."""
 _ALTERNATIVE = re.compile(r"(.+)\([0-9]+\)")
+_COMMENT = re.compile(r"\s#")
+_DECIMAL = re.compile(r"[0-9]+\.[0-9]+(?:[eE]-?[0-9]+)?")
+_NO_PHONEME = re.compile(r"[0-9]+[.,][0-9].*")
+
+Pronunciation = tuple[str, ...]
 
 
+@lru_cache(maxsize=4096)
 def fold_arpabet(symbol: str) -> str:
     """Removes stress and position marks of ARPABET: ``"IH1_B"`` becomes ``"IH"``."""
     match = _MARKS.fullmatch(symbol)
     return match["phoneme"] if match and match["phoneme"] in ARPABET else symbol
 
 
-def read_lexicon(file: Path) -> dict[str, tuple[str, ...]]:
-    """Reads a lexicon with the first pronunciation of each word.
+@dataclass(frozen=True)
+class SpokenWord:
+    """A word of a text with its pronunciations.
 
-    ``;;;`` starts a comment line, `` #`` a comment after the phonemes; stress digits are removed;
-    alternatives (``WORD(2)``) are ignored.
+    Attributes:
+        word: The word in lower case, without punctuation around it.
+        pronunciations: Its pronunciations in the order of the lexicon; empty if it is unknown.
+    """
 
-    Returns:
-        Phonemes by word in capitals.
+    word: str
+    pronunciations: tuple[Pronunciation, ...]
+
+
+class Lexicon:
+    """Pronunciations by word; the same lookup for every command."""
+
+    def __init__(self, entries: Iterable[tuple[str, Pronunciation]]) -> None:
+        """Creates a lexicon.
+
+        Args:
+            entries: Words with their phonemes; a word occurs once for each pronunciation.
+        """
+        self._exact: dict[str, list[Pronunciation]] = {}
+        self._folded: dict[str, list[Pronunciation]] = {}
+        for word, phonemes in entries:
+            normal = normalise_word(word)
+            for table, key in ((self._exact, normal), (self._folded, fold_word(normal))):
+                known = table.setdefault(key, [])
+                if phonemes not in known:
+                    known.append(phonemes)
+
+    def __len__(self) -> int:
+        return len(self._exact)
+
+    def spoken_words(self, text: str) -> list[SpokenWord]:
+        """Looks up the words of a text.
+
+        An entry in the same case has precedence; otherwise a word has the pronunciations of all
+        entries that differ in case alone. Mere punctuation is left out, unless it has an entry.
+
+        Args:
+            text: Words separated by white space.
+        """
+        words = []
+        for token in text.split():
+            forms = spellings(token)
+            found = next((p for form in forms if (p := self._find(form))), ())
+            if found or forms[-1]:
+                words.append(SpokenWord((forms[-1] or forms[0]).lower(), tuple(found)))
+        return words
+
+    def _find(self, form: str) -> list[Pronunciation]:
+        return self._exact.get(form) or self._folded.get(fold_word(form)) or []
+
+
+def read_lexicon(file: Path) -> Lexicon:
+    """Reads a lexicon with lines of a word and its phonemes, separated by tabs or spaces.
+
+    ``;;;`` starts a comment line, `` #`` a comment after the phonemes. Further pronunciations of a
+    word are lines with the same word, or with ``WORD(2)``. Up to four decimals with a point before
+    the phonemes are the probabilities of MFA and Kaldi; whole numbers are phonemes (X-SAMPA has
+    ``1``, ``2``, ``9``). Stress digits of ARPABET are removed.
 
     Raises:
-        InputError: A word has no phonemes, or the file cannot be read.
+        InputError: The file cannot be read, a word has no phonemes, or a number is neither a
+            phoneme nor a probability; the message names the line.
     """
-    lexicon: dict[str, tuple[str, ...]] = {}
-    for word, phonemes, alternative in _pronunciations(file):
-        if not alternative:
-            lexicon.setdefault(word.upper(), phonemes)
-    return lexicon
+    lines = [_Line.parse(line, where) for line, where in read_lines(file) if line[:3] != ";;;"]
+    columns = max((line.num_probabilities for line in lines), default=0)
+    return Lexicon((line.word, line.phonemes(columns)) for line in lines)
 
 
-def read_pronunciations(file: Path) -> dict[str, list[tuple[str, ...]]]:
-    """Reads a lexicon with all pronunciations of each word, in order.
+@dataclass(frozen=True)
+class _Line:
+    word: str
+    symbols: list[str]
+    num_probabilities: int
+    where: str
 
-    Returns:
-        Pronunciations by word in lower case.
+    @classmethod
+    def parse(cls, line: str, where: str) -> _Line:
+        entry = _COMMENT.split(line, maxsplit=1)[0]
+        word, *symbols = entry.split()
+        # Kaldi writes a probability between the word and the tab.
+        before_tab = entry.partition("\t")[0].split() if "\t" in entry else [word]
+        if not all(map(_DECIMAL.fullmatch, before_tab[1:])):
+            found = " ".join(before_tab)
+            raise InputError(f"{where}: found {found[:80]!r} before the tab, expected one word")
+        num_probabilities = 0
+        while num_probabilities < len(symbols) and _DECIMAL.fullmatch(symbols[num_probabilities]):
+            num_probabilities += 1
+        if len(symbols) == num_probabilities or num_probabilities > MAX_PROBABILITIES:
+            raise InputError(
+                f"{where}: expected 'WORD P1 P2 ...', with up to {MAX_PROBABILITIES} probabilities "
+                f"before the phonemes, found {line[:80]!r}"
+            )
+        match = _ALTERNATIVE.fullmatch(word)
+        return cls(match[1] if match else word, symbols, num_probabilities, where)
 
-    Raises:
-        InputError: As for ``read_lexicon``.
-    """
-    lexicon: dict[str, list[tuple[str, ...]]] = {}
-    for word, phonemes, _ in _pronunciations(file):
-        pronunciations = lexicon.setdefault(_ALTERNATIVE.sub(r"\1", word).lower(), [])
-        if phonemes not in pronunciations:
-            pronunciations.append(phonemes)
-    return lexicon
-
-
-def _pronunciations(file: Path) -> Iterator[tuple[str, tuple[str, ...], bool]]:
-    """Yields each word as written, its phonemes, and whether the entry is an alternative."""
-    for line, where in read_lines(file):
-        if line.startswith(";;;"):
-            continue
-        word, *symbols = line.split(" #")[0].split()
-        if not symbols:
-            raise InputError(f"{where}: expected 'WORD  P1 P2 ...', found {line!r}")
-        alternative = _ALTERNATIVE.fullmatch(word) is not None
-        yield word, tuple(map(fold_arpabet, symbols)), alternative
+    def phonemes(self, columns: int) -> Pronunciation:
+        """The phonemes, in a lexicon with as many columns of probabilities."""
+        symbols = self.symbols[self.num_probabilities :]
+        numbers = [s for s in symbols if s[0].isdigit() and _NO_PHONEME.fullmatch(s)]
+        # Where other lines have a probability in this place, a whole number may be one, too.
+        if columns > self.num_probabilities and symbols[0] in {"0", "1"}:
+            numbers = symbols[:1]
+        if numbers:
+            raise InputError(
+                f"{self.where}: found {numbers[0]!r} among the phonemes; expected probabilities "
+                "before them, as decimals with a point, such as 1.0"
+            )
+        return tuple(map(fold_arpabet, symbols))
 
 
 def pronounce(
-    texts: Mapping[str, Entry], lexicon: Mapping[str, tuple[str, ...]], file: Path
+    texts: Mapping[str, Entry], lexicon: Lexicon, file: Path
 ) -> dict[str, tuple[str, ...]]:
-    """Converts texts to phonemes with a lexicon.
+    """Converts texts to phonemes, with the first pronunciation of each word.
 
     Args:
         texts: Words of each utterance.
-        lexicon: Phonemes by word in capitals.
+        lexicon: The lexicon.
         file: The file with the texts, for error messages.
 
     Raises:
@@ -91,12 +168,10 @@ def pronounce(
     missing: dict[str, str] = {}
     phonemes = {}
     for id, entry in texts.items():
-        sequence: list[str] = []
-        for word in entry.value.split():
-            if word.upper() not in lexicon:
-                missing.setdefault(word, entry.where)
-            sequence += lexicon.get(word.upper(), ())
-        phonemes[id] = tuple(sequence)
+        words = lexicon.spoken_words(entry.value)
+        for unknown in (word.word for word in words if not word.pronunciations):
+            missing.setdefault(unknown, entry.where)
+        phonemes[id] = tuple(p for word in words for p in (word.pronunciations or [()])[0])
     if missing:
         first = ", ".join(list(missing)[:5])
         raise InputError(

@@ -136,9 +136,22 @@ def make_cut(utterance: Utterance) -> Cut:
 
 
 def write_corpus(
-    folder: Path, name: str, splits: Splits, source: Path | None, settings: Mapping[str, Any]
+    folder: Path,
+    name: str,
+    splits: Splits,
+    source: Path | None,
+    settings: Mapping[str, Any],
+    notes: Sequence[str] = (),
 ) -> None:
     """Writes the cuts, and finally ``corpus.json``, which marks the folder as prepared.
+
+    Args:
+        folder: The folder of the corpus.
+        name: Its name.
+        splits: The cuts of every split.
+        source: Folder or file with the user's data, if any.
+        settings: All settings that determine the result.
+        notes: What was left out or changed, in one line each.
 
     Raises:
         InputError: A split is empty, or two utterances have the same id.
@@ -171,6 +184,7 @@ def write_corpus(
         "source": None if source is None else str(source),
         "settings": dict(settings),
         "splits": counts,
+        "notes": list(notes),
         "phonemes": sorted(phonemes),
         "speakers": dict(sorted(sexes.items())),
     }

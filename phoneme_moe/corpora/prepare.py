@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from phoneme_moe.corpora.notes import Notes
 from phoneme_moe.corpora.prepared import (
     DESCRIPTION_FILE,
     FORMAT_VERSION,
@@ -42,7 +43,7 @@ def prepare_corpus(
     Args:
         name: Name of a corpus in ``CORPORA``.
         source: Folder or file with the user's data, for a corpus that needs it.
-        lexicon: A pronunciation lexicon in CMUdict format, for ``kaldi`` data with words as text.
+        lexicon: A pronunciation lexicon, for ``kaldi`` data with words as text.
         as_name: Name of the corpus in recipes; ``name`` by default.
         progress: Whether to show a progress bar on stderr, if it is a terminal.
 
@@ -54,7 +55,11 @@ def prepare_corpus(
     """
     corpus, target, job, settings = _plan(name, source, lexicon, as_name, progress)
     write_prepared(
-        target, settings, lambda folder: corpus.prepare(replace(job, folder=folder)), job.source
+        target,
+        settings,
+        lambda folder: corpus.prepare(replace(job, folder=folder)),
+        job.source,
+        job.notes,
     )
     return target
 
@@ -64,6 +69,7 @@ def write_prepared(
     settings: dict[str, Any],
     make: Callable[[Path], Splits],
     source: Path | None = None,
+    notes: Notes | None = None,
 ) -> None:
     """Writes a corpus folder atomically, unless the same corpus already exists.
 
@@ -72,6 +78,7 @@ def write_prepared(
         settings: All settings that determine the result.
         make: Returns the cuts of every split, given a folder; may write audio to ``audio`` in it.
         source: Folder or file with the user's data, if any.
+        notes: What ``make`` left out or changed.
 
     Raises:
         InputError: The folder is not a prepared corpus, or it contains the source.
@@ -91,7 +98,9 @@ def write_prepared(
     try:
         from phoneme_moe.corpora.manifest import write_corpus
 
-        write_corpus(folder, target.name, make(folder), source, settings)
+        splits = make(folder)
+        lines = notes.lines() if notes is not None else []
+        write_corpus(folder, target.name, splits, source, settings, lines)
         _replace(target, folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

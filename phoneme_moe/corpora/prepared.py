@@ -51,6 +51,11 @@ class PreparedCorpus:
     speakers: tuple[str, ...]
     description: dict[str, Any]
 
+    @property
+    def notes(self) -> list[str]:
+        """What the preparation left out or changed, in one line each."""
+        return [str(note) for note in self.description.get("notes", ())]
+
     def cuts(self, split: str) -> CutSet:
         """Loads the utterances of a split into memory, with resolved audio paths.
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
+
+from phoneme_moe.corpora.notes import Notes
 
 if TYPE_CHECKING:
     from phoneme_moe.corpora.manifest import Splits
@@ -21,12 +23,14 @@ class Preparation:
         source: Folder or file with the user's data; None for a corpus with synthesised audio.
         lexicon: Pronunciation lexicon, for a corpus with words as text.
         progress: Whether to show a progress bar.
+        notes: Receives what is left out or changed.
     """
 
     folder: Path
     source: Path | None = None
     lexicon: Path | None = None
     progress: bool = False
+    notes: Notes = field(default_factory=Notes)
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from phoneme_moe.errors import InputError
+from phoneme_moe.text_files import read_text, split_lines
+
+_SEPARATOR = re.compile(r"[ \t]+")
 
 
 @dataclass(frozen=True)
@@ -21,35 +25,30 @@ def read_lines(file: Path) -> Iterator[tuple[str, str]]:
     """Yields the lines that are not blank, with their positions ``FILE:LINE``.
 
     Raises:
-        InputError: The file cannot be read or is not UTF-8.
+        InputError: The file cannot be read, or is neither UTF-8 nor UTF-16.
     """
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file}: is not UTF-8 text ({error.reason})") from error
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(split_lines(read_text(file)), start=1):
         if line.strip():
             yield line.strip(), f"{file}:{number}"
 
 
-def read_table(file: Path, what: str) -> dict[str, Entry]:
-    """Reads lines ``KEY VALUE``, separated by a tab or spaces.
+def read_table(file: Path, what: str, may_be_empty: bool = False) -> dict[str, Entry]:
+    """Reads lines ``KEY VALUE``, separated by tabs or spaces.
 
     Args:
         file: The table.
         what: Format of a line for error messages, such as ``"UTTERANCE SPEAKER"``.
+        may_be_empty: Whether a line may have no value, as a transcript without words.
 
     Raises:
         InputError: A line has no value, or a key occurs twice; the message names the line.
     """
     table: dict[str, Entry] = {}
     for line, where in read_lines(file):
-        parts = line.split(maxsplit=1)
-        if len(parts) != 2:
-            raise InputError(f"{where}: expected '{what}', found {line!r}")
-        key, value = parts
+        key, *values = _SEPARATOR.split(line, maxsplit=1)
+        if not values and not may_be_empty:
+            raise InputError(f"{where}: expected '{what}', found {line[:80]!r}")
+        value = "".join(values)
         if key in table:
             raise InputError(f"{where}: {key!r} occurs twice ({table[key].where})")
         table[key] = Entry(value, where)

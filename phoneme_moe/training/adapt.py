@@ -20,7 +20,7 @@ import torch
 from phoneme_moe.audio.finding import audio_files
 from phoneme_moe.audio.waveform import load_waveform
 from phoneme_moe.corpora import load_corpus
-from phoneme_moe.corpora.lexicon import read_pronunciations
+from phoneme_moe.corpora.lexicon import Lexicon, read_lexicon
 from phoneme_moe.data.examples import Example, corpus_speakers, load_examples
 from phoneme_moe.decoding.scoring import (
     UtteranceScore,
@@ -33,6 +33,7 @@ from phoneme_moe.files import write_json
 from phoneme_moe.inference import recognize_split
 from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.run_folder import LoadedRun, load_run, save_decoding, save_model, save_recipe
+from phoneme_moe.text_files import read_text
 from phoneme_moe.training.new_speaker import add_speaker_expert, train_gate
 
 Way = Literal["gate", "expert"]
@@ -175,7 +176,7 @@ def labelled_examples(
         raise InputError(
             f"{folder}: found {len(files)} recordings, expected at least {MIN_UTTERANCES}"
         )
-    words = None if lexicon is None else read_pronunciations(lexicon)
+    words = None if lexicon is None else read_lexicon(lexicon)
     rate = recognizer.log_mel.sample_rate
     examples = []
     for path in files:
@@ -184,12 +185,7 @@ def labelled_examples(
             raise InputError(
                 f"{text}: no such file; expected a file with the phonemes of {path.name}"
             )
-        phonemes = text.read_text(encoding="utf-8").split()
-        if words is not None:
-            for word in phonemes:
-                if word.lower() not in words:
-                    raise InputError(f"{text}: {word!r} is not in {lexicon}")
-            phonemes = [p for word in phonemes for p in words[word.lower()][0]]
+        phonemes = _read_phonemes(text, words, lexicon)
         try:
             recognizer.phonemes.encode(phonemes)
         except InputError as error:
@@ -200,6 +196,19 @@ def labelled_examples(
         features, _ = recognizer.log_mel(waveform[None], torch.tensor([len(waveform)]))
         examples.append(Example(path.stem, speaker, tuple(phonemes), features[0]))
     return examples
+
+
+def _read_phonemes(text: Path, words: Lexicon | None, lexicon: Path | None) -> list[str]:
+    """The phonemes of a text file, or those of its words."""
+    content = read_text(text)
+    if words is None:
+        return content.split()
+    phonemes: list[str] = []
+    for spoken in words.spoken_words(content):
+        if not spoken.pronunciations:
+            raise InputError(f"{text}: {spoken.word!r} is not in {lexicon}")
+        phonemes += spoken.pronunciations[0]
+    return phonemes
 
 
 def _check(run: LoadedRun, speaker: str, out: Path) -> None:

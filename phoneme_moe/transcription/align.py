@@ -5,7 +5,7 @@ Legend: T frames of posteriors, P outputs with the blank first.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from phoneme_moe.audio.waveform import Samples
+from phoneme_moe.corpora.lexicon import Lexicon
 from phoneme_moe.decoding.phonemes import BLANK
 from phoneme_moe.decoding.viterbi import Spans, force_align, min_num_frames, share_gaps
 from phoneme_moe.errors import ArgumentError, InputError
@@ -29,8 +30,6 @@ from phoneme_moe.transcription.windowing import infer
 
 NEIGHBOURS = 4
 """Neighbours on either side of a phoneme whose frames its goodness also includes."""
-
-PUNCTUATION = ".,;:!?\"'()[]{}<>-–—…¿¡«»“”‘’"
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,7 @@ def align_text(
     engine: Engine,
     path: str | Path | Samples,
     text: str,
-    lexicon: Mapping[str, Sequence[Sequence[str]]],
+    lexicon: Lexicon,
     channel: int | None = None,
 ) -> Alignment:
     """Aligns a recording with a text; each word gets its most likely pronunciation.
@@ -104,23 +103,22 @@ def align_text(
         engine: Inference engine of a model that recognises utterances.
         path: The audio file, or samples in memory.
         text: Words separated by spaces; case and punctuation around words are ignored.
-        lexicon: Pronunciations of each word, in lower case.
+        lexicon: The pronunciation lexicon.
         channel: As in ``audio.waveform.load_waveform``.
 
     Raises:
         InputError: As for ``align_phonemes``; or a word is not in the lexicon.
     """
-    words = [word.strip(PUNCTUATION) for word in text.lower().split()]
-    words = [word for word in words if word]
+    words = lexicon.spoken_words(text)
     if not words:
         raise ArgumentError("text", "found none, expected at least one word")
-    for word in words:
-        if word not in lexicon:
-            raise ArgumentError("text", f"{word!r} is not in the lexicon")
+    for spoken in words:
+        if not spoken.pronunciations:
+            raise ArgumentError("text", f"{spoken.word!r} is not in the lexicon")
     model_output, recording = _infer_file(engine, path, channel)
     encode = engine.spec.phonemes.encode
     log_posteriors = torch.from_numpy(model_output.log_posteriors[0])
-    variants = [[encode(pronunciation) for pronunciation in lexicon[word]] for word in words]
+    variants = [[encode(phonemes) for phonemes in spoken.pronunciations] for spoken in words]
     chosen = [pronunciations[0] for pronunciations in variants]
     for index, pronunciations in enumerate(variants):
         if len(pronunciations) > 1:
@@ -132,9 +130,9 @@ def align_text(
             chosen[index] = pronunciations[int(likelihoods.argmax())]
     alignment = _align(engine, model_output, recording, _flatten(chosen))
     segments, first, timed_words = alignment.transcript.segments, 0, []
-    for word, pronunciation in zip(words, chosen, strict=True):
+    for spoken, pronunciation in zip(words, chosen, strict=True):
         last = first + len(pronunciation) - 1
-        timed_words.append(Word(word, segments[first].start, segments[last].end))
+        timed_words.append(Word(spoken.word, segments[first].start, segments[last].end))
         first = last + 1
     return replace(alignment, words=tuple(timed_words))
 

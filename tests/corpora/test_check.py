@@ -15,7 +15,7 @@ from phoneme_moe.cli.corpora import app
 from phoneme_moe.corpora import prepare_corpus
 from phoneme_moe.errors import InputError
 
-from .layouts import make_fsdd, write_audio
+from .layouts import make_fsdd, make_kaldi, write_audio
 
 runner = CliRunner()
 
@@ -96,6 +96,16 @@ def test_prepare_and_list(tmp_path: Path, data_folder: Path) -> None:
     assert listed.exit_code == 0, listed.output
     assert "digits" in listed.stdout
     assert "phoneme-moe corpora prepare speechocean762 --from DIR" in listed.stdout
+
+
+def test_what_is_left_out_is_reported(tmp_path: Path) -> None:
+    texts = {f"ana-{number}": "b a" for number in range(4)} | {"ana-9": ""}
+    source = str(make_kaldi(tmp_path / "k", texts))
+    for state in ("prepared", "already prepared"):
+        result = runner.invoke(app, ["prepare", "kaldi", "--from", source])
+        assert f"kaldi: {state} in" in result.stdout
+        lines = result.stdout.splitlines()
+        assert lines[-1] == f"utterances without words, left out: 1 (first: {source}/text:5)"
 
 
 def test_user_errors_reach_the_door() -> None:

@@ -13,7 +13,6 @@ import soundfile
 from phoneme_moe.audio import AudioWarning
 from phoneme_moe.corpora import SPLITS, UNLABELLED, load_corpus, prepare_corpus
 from phoneme_moe.corpora.cut_audio import load_cut
-from phoneme_moe.corpora.lexicon import read_lexicon
 from phoneme_moe.errors import InputError
 
 from .layouts import make_kaldi, write_audio, write_table
@@ -88,17 +87,96 @@ def test_segments_cut_utterances_out_of_recordings(tmp_path: Path) -> None:
         ("wav.scp", "ana-0 gone.wav", r"wav.scp:1: no such audio file"),
         ("wav.scp", "ana-0 text", r"wav.scp:1: .* not readable as audio"),
         ("utt2spk", "ana-0", r"utt2spk:1: expected 'UTTERANCE SPEAKER', found 'ana-0'"),
-        ("utt2spk", "ana-0 ana\nana-0 bo", r"utt2spk:2: 'ana-0' occurs twice"),
+        ("utt2spk", "ana-0 ana\nana-0 bo", r"utt2spk:2: 'ana-0' occurs twice \(.*utt2spk:1\)"),
+        ("utt2spk", "zoe-0 zoe", r"text:1: 'ana-0' is not in .*utt2spk"),
+        (
+            "wav.scp",
+            "ana-0 sph2pipe -f wav a.sph |",
+            r"wav.scp:1: .*SPHERE files can be given direc",
+        ),
+        ("wav.scp", "ana-0 raw.ark:123", r"wav.scp:1: found 'raw.ark:123', a place in a Kaldi ar"),
+        ("wav.scp", "ana-0 " + "x" * 999, r"wav.scp:1: 'x{80}': File name too long"),
+        ("segments", "ana-0 ana-0 0.1 0.1", r"segments:1: found 0.1 to 0.1 s, expected an end aft"),
+        ("segments", "ana-0 ana-0 -1 0.1", r"segments:1: found -1.0 to 0.1 s"),
+        ("segments", "ana-0 ana-0 nan 0.1", r"segments:1: expected 'UTTERANCE RECORDING START EN"),
+        ("segments", "ana-0 ana-0 0 1e999", r"segments:1: found 0.0 to inf s"),
+        ("segments", "ana-0 ana-0 0 0.1 1", r"segments:1: found the channel '1' of a recording w"),
+        ("segments", "ana-0 ana-0 0.2 -1", r"segments:1: 0.2 to 0.2 s is not within"),
         ("text", "zoe-9 b a", r"text:1: 'zoe-9' is not in .*utt2spk"),
         ("segments", "ana-0 ana-0 zero 1", r"segments:1: expected 'UTTERANCE RECORDING START END'"),
-        ("segments", "ana-0 ana-0 0 9", r"segments:1: 0.0 to 9.0 s is not within"),
+        ("segments", "ana-0 ana-0 0 0.71", r"segments:1: 0.0 to 0.71 s is not within"),
         ("segments", "ana-0 rec 0 0.1", r"segments:1: 'rec' is not in"),
     ],
 )
 def test_bad_lines_are_named(tmp_path: Path, table: str, line: str, message: str) -> None:
     folder = make_kaldi(tmp_path / "k", TEXTS)
-    (folder / table).write_text(line + "\n")
+    write_table(folder / "segments", {id: f"{id} 0 0.2" for id in TEXTS})
+    lines = (folder / table).read_text().splitlines()
+    (folder / table).write_text("\n".join([line, *lines[1:]]) + "\n")
     with pytest.raises(InputError, match=message):
+        prepare_corpus("kaldi", folder)
+
+
+def test_segments_have_the_meaning_of_kaldi(tmp_path: Path) -> None:
+    folder = tmp_path / "k"
+    write_audio(folder / "long.wav", seconds=2.0)
+    write_table(folder / "wav.scp", {"unused": "gone.wav", "rec": "long.wav"})
+    spans = {
+        "b-2": "rec 0.5 -1",
+        "a-1": "rec 1.5 2.45 0",
+        "b-1": "rec 1.95 -1.0",
+        "a-2": "rec 0 1e0",
+        "c-1": "rec 1.0\t1.2",
+    }
+    write_table(folder / "segments", spans)
+    write_table(folder / "utt2spk", {id: id[0] for id in spans})
+    (folder / "text").write_bytes(b"a-2 b a\r\nb-2  \t b\r\n\r\na-1 a\r\nb-1 b\r\na-0\r\n")
+    for split, others in (("dev", ["d-1"]), ("test", ["e-1"])):
+        make_kaldi(tmp_path / "all" / split, dict.fromkeys(others, "b a"))
+    folder.rename(tmp_path / "all" / "train")
+    with pytest.raises(InputError, match=r"text:6: 'a-0' is not in .*utt2spk"):
+        prepare_corpus("kaldi", tmp_path / "all")
+    table = tmp_path / "all" / "train" / "utt2spk"
+    table.write_text(table.read_text() + "a-0 a\n")
+    segments = tmp_path / "all" / "train" / "segments"
+    segments.write_text(segments.read_text() + "a-0 rec 0 2\n")
+    prepare_corpus("kaldi", tmp_path / "all")
+    corpus = load_corpus("kaldi")
+    times = {cut.id: (cut.start, cut.end) for cut in corpus.cuts("train")}
+    assert times == {"a-2": (0.0, 1.0), "b-2": (0.5, 2.0), "a-1": (1.5, 2.0)}
+    assert corpus.notes == [
+        f"utterances without words, left out: 1 (first: {tmp_path}/all/train/text:6)",
+        f"utterances without a text, left out: 1 (first: {segments}:5)",
+        f"segments that end after their recording, trimmed: 1 (first: {segments}:2)",
+        f"segments of less than 0.1 s, left out: 1 (first: {segments}:3)",
+    ]
+
+
+def test_speakers_may_be_in_spk2utt(tmp_path: Path) -> None:
+    folder = make_kaldi(tmp_path / "k", TEXTS)
+    (folder / "utt2spk").unlink()
+    ids = {speaker: [id for id in TEXTS if id.startswith(speaker)] for speaker in ("bo", "ana")}
+    write_table(folder / "spk2utt", {speaker: " ".join(its) for speaker, its in ids.items()})
+    prepare_corpus("kaldi", folder)
+    assert load_corpus("kaldi").speakers == ("ana", "bo")
+    write_table(folder / "spk2utt", {"bo": "bo-1 ana-1", "ana": "ana-1"})
+    with pytest.raises(InputError, match=r"spk2utt:2: 'ana-1' occurs twice \(.*spk2utt:1\)"):
+        prepare_corpus("kaldi", folder)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_tables_of_any_editor(tmp_path: Path, encoding: str, end: str) -> None:
+    folder = make_kaldi(tmp_path / "k", TEXTS)
+    for name in ("wav.scp", "text", "utt2spk"):
+        lines = (folder / name).read_text().splitlines()
+        # Unsorted, with a line separator of Unicode, which editors do not count.
+        text = end.join([*reversed(lines), ""]).replace(" b a d a", "\tb a\u2028d a")
+        (folder / name).write_bytes(text.encode(encoding))
+    prepare_corpus("kaldi", folder)
+    assert load_corpus("kaldi").phonemes == ("a", "b", "d")
+    (folder / "text").write_bytes(f"ana-0 a\u2028b{end}nobody a{end}".encode(encoding))
+    with pytest.raises(InputError, match=r"text:2: 'nobody' is not in"):
         prepare_corpus("kaldi", folder)
 
 
@@ -121,7 +199,6 @@ def test_lexicon_turns_words_into_phonemes(tmp_path: Path) -> None:
     lexicon.write_text(
         ";;; comment\nGOOD  G UH1 D\nGOOD(2)  G IH1 D\nday D EY1 # remark\n", "utf-8"
     )
-    assert read_lexicon(lexicon) == {"GOOD": ("G", "UH", "D"), "DAY": ("D", "EY")}
     folder = make_kaldi(tmp_path / "k", dict.fromkeys(TEXTS, "good Day"))
     prepare_corpus("kaldi", folder, lexicon=lexicon)
     supervision = load_corpus("kaldi").cuts("test")[0].supervisions[0]

@@ -140,6 +140,14 @@ def test_words_go_through_a_lexicon(recognized: Trained, of_dan: Path, tmp_path:
         text.write_text(" ".join(f"{p}X" for p in text.read_text().split()))
     found = labelled_examples(recognized.run.recognizer, of_dan, "dan", lexicon)
     assert [e.phonemes for e in found] == [e.phonemes for e in plain]
+    for name, encoding in (("00", "utf-16"), ("01", "utf-8-sig")):
+        text = (of_dan / f"{name}.txt").read_text()
+        (of_dan / f"{name}.txt").write_text(f"\u201c{text},\u201d", encoding=encoding)
+    found = labelled_examples(recognized.run.recognizer, of_dan, "dan", lexicon)
+    assert [e.phonemes for e in found] == [e.phonemes for e in plain]
+    (of_dan / "03.txt").write_bytes(b"caf\xe9")
+    with pytest.raises(InputError, match=r"03\.txt: byte 3 \(line 1\): found 0xE9"):
+        labelled_examples(recognized.run.recognizer, of_dan, "dan", lexicon)
     (of_dan / "03.txt").write_text("nonesuch")
     with pytest.raises(InputError, match=r"03\.txt: 'nonesuch' is not in"):
         labelled_examples(recognized.run.recognizer, of_dan, "dan", lexicon)

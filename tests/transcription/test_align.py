@@ -15,6 +15,7 @@ import tiny
 import torch
 from praatio import textgrid
 
+from phoneme_moe.corpora.lexicon import Lexicon
 from phoneme_moe.errors import InputError
 from phoneme_moe.pipeline import Trained
 from phoneme_moe.transcription.align import (
@@ -82,7 +83,7 @@ def test_a_text_goes_by_its_likeliest_pronunciations(
     recognized: Trained, spoken: tuple[Path, list[tuple[str, float, float]]]
 ) -> None:
     path, _ = spoken
-    lexicon = {"ass": [("m", "m"), ("a", "s")], "ima": [("i", "m", "a")]}
+    lexicon = Lexicon([("ass", ("m", "m")), ("ass", ("a", "s")), ("ima", ("i", "m", "a"))])
     alignment = align_text(RunEngine(recognized.run), path, "Ass, ima!", lexicon)
     assert list(alignment.transcript.phonemes) == SPOKEN
     assert [word.word for word in alignment.words] == ["ass", "ima"]
