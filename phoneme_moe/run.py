@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, cast
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast
 
 from phoneme_moe.errors import ArgumentError
 from phoneme_moe.run_folder import LoadedRun, load_run
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from phoneme_moe.audio.waveform import Samples
     from phoneme_moe.corpora import PreparedCorpus
     from phoneme_moe.evaluation.errors import Evaluation
+    from phoneme_moe.notation.convert import Notation
     from phoneme_moe.report.compare.run import Comparison
     from phoneme_moe.report.run import RunReport
     from phoneme_moe.training.adapt import Adaptation
@@ -31,7 +32,7 @@ class TranscriptionOptions(TypedDict, total=False):
 
     beam: int | None
     nbest: int
-    symbols: Literal["arpabet", "ipa"] | None
+    symbols: Notation | None
     fold: str | None
     channel: int | None
     embeddings: str | Path | None
@@ -59,7 +60,7 @@ class Run(LoadedRun):
         *,
         beam: int | None = None,
         nbest: int = 1,
-        symbols: Literal["arpabet", "ipa"] | None = None,
+        symbols: Notation | None = None,
         fold: str | None = None,
         channel: int | None = None,
         embeddings: str | Path | None = None,

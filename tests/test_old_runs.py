@@ -9,11 +9,13 @@ with sparse experts. The transcripts and scores beside them are what 0.1.0 made 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import tiny
 
 from phoneme_moe import load
 
@@ -101,4 +103,42 @@ def _evaluate(
     outcome = phoneme_moe("evaluate", FOLDER / name, "--json", written, *options)
     assert outcome.code == 0, outcome.err
     document: dict[str, Any] = read(written)
+    return document
+
+
+def test_a_run_with_another_spelling_of_its_phonemes_makes_the_same_errors(
+    phoneme_moe: Callable[..., Outcome], tones: PreparedCorpus, tmp_path: Path
+) -> None:
+    """Runs made before there was a normal form keep the spelling of their corpus."""
+    from phoneme_moe.corpora import load_corpus, prepare_corpus
+
+    run = shutil.copytree(FOLDER / "gate", tmp_path / "run")
+    for name in ("model.json", "decoding.json"):
+        (run / name).write_text(json.dumps(_respelled(read(run / name)), ensure_ascii=False))
+    prepare_corpus("lhotse", tiny.write_tones(tmp_path, symbols={"m": "ʧ"}), as_name="respelled")
+    assert load_corpus("respelled").phonemes == ("a", "i", "s", "tʃ")
+    for beam in ("0", "16"):
+        scores = []
+        for folder, corpus in ((FOLDER / "gate", tones.name), (run, "respelled")):
+            written = tmp_path / f"{corpus}.json"
+            options = ("--corpus", corpus, "--json", written, "--beam", beam)
+            outcome = phoneme_moe("evaluate", folder, *options)
+            assert outcome.code == 0, outcome.err
+            scores.append(read(written)["by_speaker"])
+        for speaker, score in scores[0].items():
+            for key in ("substitutions", "insertions", "deletions", "phonemes"):
+                assert score[key] == scores[1][speaker][key], (speaker, key)
+    outcome = phoneme_moe("align", run, FOLDER / "carol.wav", "--phonemes", "a s i tʃ a")
+    assert outcome.code == 0, outcome.err
+    assert "\nt͡ʃ " in outcome.out
+
+
+def _respelled(document: Any) -> Any:
+    """The document with ``t͡ʃ`` for the phoneme ``m``, also in contexts of the n-gram."""
+    if isinstance(document, dict):
+        return {_respelled(key): _respelled(value) for key, value in document.items()}
+    if isinstance(document, list):
+        return [_respelled(value) for value in document]
+    if isinstance(document, str):
+        return " ".join("t͡ʃ" if word == "m" else word for word in document.split(" "))
     return document

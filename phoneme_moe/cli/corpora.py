@@ -85,7 +85,11 @@ def prepare(
 def check(
     name: Annotated[str, typer.Argument(help="A prepared corpus.")],
 ) -> None:
-    """Read every audio file and label and list all problems (exit status 1 if any)."""
+    """Read every audio file and label and list all problems (exit status 1 if any).
+
+    Phonemes that differ only in length, stress, tone or case, or look alike, are
+    listed as notes.
+    """
     from phoneme_moe.corpora import load_corpus
     from phoneme_moe.corpora.check import check_corpus
 
@@ -93,6 +97,9 @@ def check(
     result = check_corpus(corpus, progress=True)
     _print(_counts_table(result.counts))
     _print(_inventory_table(result))
+    for group in result.twins:
+        counts = ", ".join(f"{phoneme} {count:,}" for phoneme, count in group.items())
+        typer.echo(f"note: nearly the same phonemes: {counts}")
     for problem in result.problems:
         print_line(f"{problem.where}: {problem.what}")
     if result.problems:

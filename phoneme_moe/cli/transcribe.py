@@ -54,6 +54,7 @@ class Symbols(StrEnum):
 
     ARPABET = "arpabet"
     IPA = "ipa"
+    XSAMPA = "xsampa"
 
 
 def transcribe(

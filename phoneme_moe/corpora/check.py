@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from phoneme_moe.corpora.prepared import SPLITS, PreparedCorpus
 from phoneme_moe.errors import InputError
+from phoneme_moe.notation.near_twins import near_twins
 
 if TYPE_CHECKING:
     from lhotse.cut import Cut
@@ -38,11 +39,14 @@ class CorpusCheck:
         counts: Number of speakers, utterances, seconds and phonemes, by split.
         inventory: Count of each phoneme, by split.
         problems: All problems; empty for a valid corpus.
+        twins: Groups of phonemes that differ only in marks or case or look alike, with the number
+            of times that each occurs; each may be one phoneme, or not.
     """
 
     counts: dict[str, dict[str, float]] = field(default_factory=dict)
     inventory: dict[str, Counter[str]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    twins: list[dict[str, int]] = field(default_factory=list)
 
 
 def check_corpus(corpus: PreparedCorpus, progress: bool = False) -> CorpusCheck:
@@ -77,6 +81,8 @@ def check_corpus(corpus: PreparedCorpus, progress: bool = False) -> CorpusCheck:
                 checked[path] = list(_audio_problems(recording, path))
                 result.problems += [Problem(path, what) for what in checked[path]]
             result.problems += [Problem(path, what) for what in _label_problems(cut, corpus)]
+    total = sum(result.inventory.values(), Counter[str]())
+    result.twins = [{name: total[name] for name in group} for group in near_twins(sorted(total))]
     return result
 
 

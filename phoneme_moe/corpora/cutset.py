@@ -7,6 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from phoneme_moe.corpora.prepared import UNLABELLED, require_file_sources
 from phoneme_moe.errors import InputError
+from phoneme_moe.notation.normal_form import (
+    NORMAL_FORM,
+    is_silence,
+    normalize_phoneme,
+    split_phonemes,
+)
 
 if TYPE_CHECKING:
     from lhotse.cut import Cut
@@ -15,7 +21,6 @@ if TYPE_CHECKING:
     from phoneme_moe.corpora.registry import Preparation
 
 _TIERS = ("phoneme", "phone")
-_SILENCES = {"", "sil", "SIL", "sp", "spn", "pau", "h#", "<eps>"}
 _SPLITS = ("train", "dev", "test")
 
 
@@ -23,7 +28,10 @@ def settings(job: Preparation) -> dict[str, Any]:
     """Fingerprint of the manifests, which determines the corpus."""
     from phoneme_moe.corpora.manifest import fingerprint
 
-    return {"manifests": fingerprint(_manifests(job.source).values())}
+    return {
+        "manifests": fingerprint(_manifests(job.source).values()),
+        "normal_form": NORMAL_FORM,
+    }
 
 
 def prepare(job: Preparation) -> Splits:
@@ -101,14 +109,14 @@ def _normalise(cut: Cut, manifest: Path) -> Cut:
         raise InputError(f"{where} has no speaker, unlike other cuts")
     tiers = supervision.alignment or {}
     tier = next((tiers[name] for name in _TIERS if tiers.get(name)), None)
-    items = None if tier is None else [item for item in tier if item.symbol not in _SILENCES]
+    items = None if tier is None else _spoken(tier)
     custom = dict(supervision.custom or {})
     if custom.get("phonemes"):
-        phonemes = list(custom["phonemes"])
+        phonemes = [normalize_phoneme(phoneme) for phoneme in custom["phonemes"]]
     elif items:
         phonemes = [item.symbol for item in items]
     else:
-        phonemes = (supervision.text or "").split()
+        phonemes = list(split_phonemes(supervision.text or ""))
     if not phonemes:
         raise InputError(
             f"{where} has no phonemes: looked for custom['phonemes'], an alignment named "
@@ -128,6 +136,15 @@ def _normalise(cut: Cut, manifest: Path) -> Cut:
             )
         ],
     )
+
+
+def _spoken(tier: list[Any]) -> list[Any]:
+    """The items of an alignment that are phonemes, in their normal form."""
+    return [
+        item._replace(symbol=normalize_phoneme(item.symbol))
+        for item in tier
+        if not is_silence(item.symbol)
+    ]
 
 
 def _with_absolute_paths(recording: Any, folder: Path) -> Any:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from phoneme_moe.errors import InputError
+from phoneme_moe.notation.normal_form import NORMAL_FORM
 
 if TYPE_CHECKING:
     from phoneme_moe.corpora.lexicon import Lexicon
@@ -51,6 +52,7 @@ def settings(job: Preparation) -> dict[str, Any]:
     return {
         "reading": _READING,
         "tables": fingerprint(tables),
+        "normal_form": NORMAL_FORM,
         "lexicon": None if job.lexicon is None else str(job.lexicon),
         "lexicon_contents": None if job.lexicon is None else fingerprint([job.lexicon]),
     }

@@ -11,6 +11,7 @@ from pathlib import Path
 from phoneme_moe.corpora.tables import Entry, read_lines
 from phoneme_moe.corpora.words import fold_word, normalise_word, spellings
 from phoneme_moe.errors import InputError
+from phoneme_moe.notation.normal_form import normalize_phoneme
 
 _SYMBOLS = """
 AA AE AH AO AW AY B CH D DH EH ER EY F G HH IH IY JH K
@@ -149,7 +150,7 @@ class _Line:
                 f"{self.where}: found {numbers[0]!r} among the phonemes; expected probabilities "
                 "before them, as decimals with a point, such as 1.0"
             )
-        return tuple(map(fold_arpabet, symbols))
+        return tuple(normalize_phoneme(fold_arpabet(symbol)) for symbol in symbols)
 
 
 def pronounce(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from phoneme_moe.corpora.prepared import DESCRIPTION_FILE, FORMAT_VERSION, SPLITS, cuts_file
 from phoneme_moe.errors import InputError
+from phoneme_moe.notation.normal_form import normalize_phoneme
 
 if TYPE_CHECKING:
     from lhotse.cut import Cut
@@ -90,11 +91,15 @@ def read_header(id: str, path: Path, where: str) -> AudioFile:
 
 
 def make_cut(utterance: Utterance) -> Cut:
-    """Converts an utterance to a Lhotse cut with exactly one supervision."""
+    """Converts an utterance to a Lhotse cut with exactly one supervision.
+
+    Phonemes are in their normal form (``notation.normal_form``).
+    """
     from lhotse import AudioSource, MonoCut, Recording, SupervisionSegment
     from lhotse.supervision import AlignmentItem
 
     audio = utterance.audio
+    phonemes = tuple(map(normalize_phoneme, utterance.phonemes))
     file_duration = audio.num_samples / audio.sampling_rate
     recording = Recording(
         id=audio.id,
@@ -110,7 +115,7 @@ def make_cut(utterance: Utterance) -> Cut:
         alignment = {
             "phoneme": [
                 AlignmentItem(symbol=phoneme, start=start, duration=round(stop - start, 9))
-                for phoneme, (start, stop) in zip(utterance.phonemes, utterance.times, strict=True)
+                for phoneme, (start, stop) in zip(phonemes, utterance.times, strict=True)
             ]
         }
     supervision = SupervisionSegment(
@@ -122,7 +127,7 @@ def make_cut(utterance: Utterance) -> Cut:
         text=utterance.text,
         speaker=utterance.speaker,
         gender=utterance.sex,
-        custom={"phonemes": list(utterance.phonemes), **utterance.extra},
+        custom={"phonemes": list(phonemes), **utterance.extra},
         alignment=alignment,
     )
     return MonoCut(

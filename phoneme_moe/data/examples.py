@@ -21,6 +21,7 @@ from phoneme_moe.corpora import PreparedCorpus
 from phoneme_moe.corpora.cut_audio import load_cut
 from phoneme_moe.corpora.splits import limit_utterances
 from phoneme_moe.data.embeddings import Embeddings
+from phoneme_moe.decoding.phonemes import PhonemeSet
 from phoneme_moe.errors import InputError, suggest
 from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.recipe import Recipe
@@ -37,7 +38,7 @@ class Example:
     Attributes:
         utterance: Identifier of the utterance.
         speaker: Name of the speaker.
-        phonemes: Reference phonemes.
+        phonemes: Reference phonemes, in the spelling of the model's phoneme set.
         features: Log mel features, shape (frames, features).
         spans: ``(phoneme, start, end)`` in seconds from the first frame, if times are known.
         expert_log_posteriors: Cached outputs of frozen experts, shape (frames, experts, outputs)
@@ -80,13 +81,14 @@ def corpus_phonemes(recipe: Recipe, corpus: PreparedCorpus) -> tuple[str, ...]:
     Raises:
         InputError: A phoneme of the recipe is not in the corpus.
     """
+    spoken = PhonemeSet(corpus.phonemes, has_blank=False)
     for phoneme in recipe.task.phonemes or ():
-        if phoneme not in corpus.phonemes:
+        if phoneme not in spoken:
             raise InputError(
                 f"task.phonemes: {corpus.name} has no phoneme {phoneme!r}"
                 f"{suggest(phoneme, corpus.phonemes)}"
             )
-    return recipe.task.phonemes or corpus.phonemes
+    return spoken.spell(recipe.task.phonemes or corpus.phonemes)
 
 
 def load_examples(
@@ -109,7 +111,7 @@ def load_examples(
         InputError: The split has no usable utterance, or an utterance lacks an embedding that the
             routers need.
     """
-    if not set(corpus.phonemes) & set(recognizer.phonemes.symbols):
+    if not any(phoneme in recognizer.phonemes for phoneme in corpus.phonemes):
         raise InputError(
             f"corpus {corpus.name}: none of its phonemes ({', '.join(corpus.phonemes[:8])} ...) is "
             f"a phoneme of the model ({', '.join(recognizer.phonemes.symbols[:8])} ...)"
@@ -180,8 +182,9 @@ def _cut_examples(
     """The utterance of a cut, or the tokens in it, with waveforms."""
     rate = recognizer.log_mel.sample_rate
     waveform = load_cut(cut, rate)
+    spell = recognizer.phonemes.spell
     spans = [
-        (item.symbol, item.start, item.start + item.duration)
+        (*spell([item.symbol]), item.start, item.start + item.duration)
         for item in (supervision.alignment or {}).get("phoneme", ())
     ]
     # Tokens near the start or end of the recording extend into the added noise.
@@ -193,7 +196,7 @@ def _cut_examples(
     elif margin:
         waveform = np.pad(waveform, margin)
     if recipe.task.kind == "recognize":
-        phonemes = tuple(supervision.custom["phonemes"])
+        phonemes = spell(supervision.custom["phonemes"])
         no_features = torch.empty(0)
         example = Example(cut.id, supervision.speaker, phonemes, no_features, tuple(spans))
         return [(example, waveform)]

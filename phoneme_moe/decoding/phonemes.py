@@ -1,4 +1,8 @@
-"""Phoneme sets: the phonemes of a model in the order of its outputs."""
+"""Phoneme sets: the phonemes of a model in the order of its outputs.
+
+A phoneme is looked up as it is, then by its normal form: runs of earlier versions keep the spelling
+of their corpus, in which ``t͡ʃ`` may stand for what is now ``tʃ``.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from phoneme_moe.errors import InputError, suggest
+from phoneme_moe.notation.normal_form import normalize_phoneme
 
 BLANK = 0
 """Index of the CTC blank, in models that recognise whole utterances."""
@@ -29,6 +34,8 @@ class PhonemeSet:
         indices = {symbol: index + offset for index, symbol in enumerate(self.symbols)}
         if len(indices) != len(self.symbols):
             raise ValueError("a phoneme occurs twice in the phoneme set")
+        for symbol in self.symbols:
+            indices.setdefault(normalize_phoneme(symbol), indices[symbol])
         object.__setattr__(self, "_indices", indices)
 
     @property
@@ -37,7 +44,7 @@ class PhonemeSet:
         return len(self.symbols) + int(self.has_blank)
 
     def __contains__(self, symbol: str) -> bool:
-        return symbol in self._indices
+        return self._index(symbol) is not None
 
     def encode(self, phonemes: Iterable[str]) -> list[int]:
         """Output indices of phonemes.
@@ -45,15 +52,30 @@ class PhonemeSet:
         Raises:
             InputError: A phoneme is not in the set.
         """
-        try:
-            return [self._indices[phoneme] for phoneme in phonemes]
-        except KeyError as error:
-            unknown = error.args[0]
-            raise InputError(
-                f"phoneme {unknown!r} is not in the phoneme set{suggest(unknown, self.symbols)}"
-            ) from error
+        indices = []
+        for phoneme in phonemes:
+            index = self._index(phoneme)
+            if index is None:
+                raise InputError(
+                    f"phoneme {phoneme!r} is not in the phoneme set{suggest(phoneme, self.symbols)}"
+                )
+            indices.append(index)
+        return indices
 
     def decode(self, indices: Sequence[int]) -> list[str]:
         """Phonemes of output indices, blanks removed."""
         offset = int(self.has_blank)
         return [self.symbols[index - offset] for index in indices if index >= offset]
+
+    def spell(self, phonemes: Iterable[str]) -> tuple[str, ...]:
+        """Phonemes as the set spells them; those that it does not have in their normal form."""
+        return tuple(
+            normalize_phoneme(phoneme)
+            if (index := self._index(phoneme)) is None
+            else self.symbols[index - self.has_blank]
+            for phoneme in phonemes
+        )
+
+    def _index(self, phoneme: str) -> int | None:
+        index = self._indices.get(phoneme)
+        return self._indices.get(normalize_phoneme(phoneme)) if index is None else index

@@ -49,7 +49,7 @@ class Options:
     Attributes:
         beam: Beam width, 0 for greedy decoding; by default the run's own setting.
         nbest: Number of hypotheses in ``Transcript.alternatives``; more than one needs a beam.
-        symbols: ``arpabet`` or ``ipa``; by default the run's own notation.
+        symbols: ``arpabet``, ``ipa`` or ``xsampa``; by default the run's own notation.
         fold: Smaller phoneme set to map onto (``decoding.symbols``).
         channel: Channel to use, from 1; by default the mean of all channels.
         embeddings: A safetensors file with an embedding for each recording, named by its file name

@@ -12,7 +12,8 @@ import soundfile
 from typer.testing import CliRunner
 
 from phoneme_moe.cli.corpora import app
-from phoneme_moe.corpora import prepare_corpus
+from phoneme_moe.corpora import load_corpus, prepare_corpus
+from phoneme_moe.corpora.check import check_corpus
 from phoneme_moe.errors import InputError
 
 from .layouts import make_fsdd, make_kaldi, write_audio
@@ -113,3 +114,15 @@ def test_user_errors_reach_the_door() -> None:
     assert isinstance(result.exception, InputError)
     result = runner.invoke(app, ["check", "fsdd"])
     assert isinstance(result.exception, InputError)
+
+
+def test_near_twins_are_notes(tmp_path: Path) -> None:
+    texts = {f"ana-{number}": "a aː ɛ b" if number < 5 else "ˈa ε b b" for number in range(9)}
+    prepare_corpus("kaldi", make_kaldi(tmp_path / "k", texts), as_name="twins")
+    result = check_corpus(load_corpus("twins"))
+    assert result.problems == []
+    assert result.twins == [{"a": 5, "aː": 5, "ˈa": 4}, {"ɛ": 5, "ε": 4}]
+    outcome = runner.invoke(app, ["check", "twins"])
+    assert outcome.exit_code == 0
+    assert "note: nearly the same phonemes: a 5, aː 5, ˈa 4\n" in outcome.output
+    assert outcome.output.endswith("twins: no problems\n")

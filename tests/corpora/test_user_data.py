@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -300,3 +301,47 @@ def test_lhotse_without_phonemes_and_without_manifest(tmp_path: Path) -> None:
     (tmp_path / "bad.jsonl").write_text("{nonsense\n")
     with pytest.raises(InputError, match="cannot be read as Lhotse cuts"):
         prepare_corpus("lhotse", tmp_path / "bad.jsonl")
+
+
+SPELLINGS = ("t͡ʃ ɡ a\u0303 aː", "t͜ʃ g \u00e3 aː", "ʧ ɡ ã aː")
+
+
+def test_spellings_of_a_phoneme_are_one_phoneme(tmp_path: Path) -> None:
+    texts = {f"ana-{number}": SPELLINGS[number % 3] for number in range(9)}
+    prepare_corpus("kaldi", make_kaldi(tmp_path / "k", texts), as_name="spelled")
+    corpus = load_corpus("spelled")
+    assert corpus.phonemes == ("aː", "g", "tʃ", "ã")
+    words = {f"ana-{number}": f"word{number % 3}" for number in range(9)}
+    lexicon = tmp_path / "lexicon.txt"
+    lexicon.write_text("".join(f"word{n} {text}\n" for n, text in enumerate(SPELLINGS)), "utf-8")
+    prepare_corpus("kaldi", make_kaldi(tmp_path / "w", words), lexicon=lexicon, as_name="words")
+    assert load_corpus("words").phonemes == corpus.phonemes
+
+
+def test_spellings_in_lhotse_manifests(tmp_path: Path) -> None:
+    from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
+    from lhotse.supervision import AlignmentItem
+
+    write_audio(tmp_path / "a.wav", seconds=1.0)
+    recording = Recording.from_file(tmp_path / "a.wav", recording_id="a")
+
+    def cut(number: int, **labels: Any) -> MonoCut:
+        supervision = SupervisionSegment("a", "a", 0.0, 1.0, speaker="s", **labels)
+        return MonoCut(f"a{number}", 0.0, 1.0, 0, recording=recording, supervisions=[supervision])
+
+    tier = [AlignmentItem(p, n / 10, 0.1) for n, p in enumerate(("SIL", *SPELLINGS[2].split()))]
+    labels = [
+        {"text": SPELLINGS[0]},
+        {"custom": {"phonemes": SPELLINGS[1].split()}},
+        {"alignment": {"phoneme": tier}, "text": "words"},
+    ]
+    cuts = [cut(number, **label) for number, label in enumerate(labels)]
+    CutSet.from_cuts(cuts).to_file(tmp_path / "cuts.jsonl.gz")
+    prepare_corpus("lhotse", tmp_path / "cuts.jsonl.gz", as_name="spelled")
+    corpus = load_corpus("spelled")
+    assert corpus.phonemes == ("aː", "g", "tʃ", "ã")
+    found = {
+        cut.id: cut.supervisions[0] for s in ("train", "dev", "test") for cut in corpus.cuts(s)
+    }
+    symbols = [item.symbol for item in found["a2"].alignment["phoneme"]]
+    assert symbols == found["a2"].custom["phonemes"] == ["tʃ", "g", "ã", "aː"]

@@ -40,3 +40,19 @@ def test_an_unknown_phoneme_is_named_with_a_suggestion() -> None:
 def test_a_phoneme_named_twice_is_refused() -> None:
     with pytest.raises(ValueError, match="twice"):
         PhonemeSet(("b", "d", "b"), has_blank=False)
+
+
+def test_phonemes_are_found_by_their_normal_form() -> None:
+    earlier = PhonemeSet(("t͡ʃ", "ɡ", "a\u0303", "AA1"), has_blank=True)
+    assert earlier.encode(["tʃ", "ʧ", "g", "ã", "AA1"]) == [1, 1, 2, 3, 4]
+    assert earlier.spell(["tʃ", "g", "AA1", "d͡ʒ"]) == ("t͡ʃ", "ɡ", "AA1", "dʒ")
+    now = PhonemeSet(("tʃ", "g", "ã"), has_blank=True)
+    assert now.encode(["t͡ʃ", "ɡ", "a\u0303"]) == [1, 2, 3]
+    assert "t͜ʃ" in now
+    assert "t" not in now
+
+
+def test_two_spellings_in_one_set_stay_apart() -> None:
+    both = PhonemeSet(("g", "ɡ", "t͡ʃ", "ʧ"), has_blank=False)
+    assert both.encode(["g", "ɡ", "t͡ʃ", "ʧ", "tʃ"]) == [0, 1, 2, 3, 2]
+    assert both.spell(["g", "ɡ"]) == ("g", "ɡ")

@@ -6,8 +6,9 @@ from importlib.resources import files
 import pytest
 
 from phoneme_moe.corpora.lexicon import ARPABET
-from phoneme_moe.decoding.symbols import fold_names, symbol_map, to_symbols
+from phoneme_moe.decoding.symbols import fold_names, symbol_map
 from phoneme_moe.errors import InputError
+from phoneme_moe.notation.convert import NOTATIONS
 
 # As TIMIT's documentation (PHONCODE.DOC) lists them.
 _SYMBOLS = """
@@ -16,11 +17,13 @@ iy ih eh ey ae aa aw ay ah ao oy ow uh uw ux er ax ix axr ax-h
 bcl dcl gcl pcl tcl kcl pau epi h#
 """
 TIMIT = _SYMBOLS.split()
-TABLES = ["arpabet_ipa", *(f"fold_{name}" for name in fold_names())]
+FOLDS = [f"decoding/fold_{name}" for name in fold_names()]
+TABLES = ["notation/arpabet_ipa", "notation/xsampa_ipa", *FOLDS]
 
 
 def rows(table: str) -> list[list[str]]:
-    text = files("phoneme_moe.decoding").joinpath("tables", f"{table}.tsv").read_text("utf-8")
+    package, _, name = table.partition("/")
+    text = files(f"phoneme_moe.{package}").joinpath("tables", f"{name}.tsv").read_text("utf-8")
     return [line.split("\t") for line in text.splitlines() if not line.startswith("# ")]
 
 
@@ -33,7 +36,7 @@ def test_a_table_has_two_columns_and_no_symbol_twice(table: str) -> None:
     assert len(symbols) == len(set(symbols))
 
 
-@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("table", ["notation/arpabet_ipa", *FOLDS])
 def test_a_table_knows_every_phoneme_of_cmudict_and_timit(table: str) -> None:
     assert len(TIMIT) == 61
     symbols = {row[0] for row in rows(table)}
@@ -67,7 +70,26 @@ def written(phonemes: str, symbols: str | None = None, fold: str | None = None) 
 def test_ipa_has_the_letters_of_general_american() -> None:
     arpabet = "AA AE AO AW CH DH ER G JH NG OY R Y ZH AX DX Q EL"
     assert written(arpabet, "ipa") == "ɑ æ ɔ aʊ tʃ ð ɝ ɡ dʒ ŋ ɔɪ ɹ j ʒ ə ɾ ʔ l̩"
-    assert unicodedata.name(to_symbols("G", "ipa")) == "LATIN SMALL LETTER SCRIPT G"
+    assert unicodedata.name(written("G", "ipa")) == "LATIN SMALL LETTER SCRIPT G"
+
+
+# As in Wells' page on SAMPA for English (RP) and German.
+ENGLISH = "p b t d k g tS dZ f v T D s z S Z h m n N r l w j I e { Q V U @ i: eI aI OI u: @U 3:"
+GERMAN = "pf ts tS dZ f v s z S Z C j x h m n N l R I E a O U Y 9 i: e: a: o: u: y: 2: aI aU OY 6"
+
+
+@pytest.mark.parametrize("phonemes", [ENGLISH, GERMAN])
+def test_xsampa_comes_back_from_ipa(phonemes: str) -> None:
+    ipa = symbol_map(phonemes.split(), "ipa")
+    assert symbol_map(phonemes.split(), "xsampa") == {p: p for p in phonemes.split()}
+    back = symbol_map(list(ipa.values()), "xsampa")
+    assert [back[symbol] for symbol in ipa.values()] == phonemes.split()
+
+
+def test_ipa_of_xsampa() -> None:
+    assert written("tS dZ T D S Z N 2: 9 OY a: 6 g", "ipa") == "tʃ dʒ θ ð ʃ ʒ ŋ øː œ ɔʏ aː ɐ ɡ"
+    assert written("AA CH HH NG R ER0 ER SIL", "xsampa") == "A tS h N r\\ @` 3` SIL"
+    assert written("tS D E A N sil", "arpabet") == "CH DH EH AA NG SIL"
 
 
 def test_stress_distinguishes_reduced_vowels_and_is_removed() -> None:
@@ -78,7 +100,7 @@ def test_stress_distinguishes_reduced_vowels_and_is_removed() -> None:
     assert written("ə ɚ", "arpabet") == "AH ER"
 
 
-@pytest.mark.parametrize("symbols", ["arpabet", "ipa"])
+@pytest.mark.parametrize("symbols", NOTATIONS)
 def test_what_is_written_so_already_stays(symbols: str) -> None:
     once = list(symbol_map([*TIMIT, *sorted(ARPABET)], symbols).values())
     assert symbol_map(once, symbols) == {symbol: symbol for symbol in once}
@@ -86,8 +108,8 @@ def test_what_is_written_so_already_stays(symbols: str) -> None:
 
 @pytest.mark.parametrize("symbols", ["arpabet", "ipa"])
 def test_small_letters_of_timit_are_capitals(symbols: str) -> None:
-    for symbol in TIMIT:
-        assert to_symbols(symbol, symbols) == to_symbols(symbol.upper(), symbols)
+    small, capitals = symbol_map(TIMIT, symbols), symbol_map(list(map(str.upper, TIMIT)), symbols)
+    assert {symbol.upper(): name for symbol, name in small.items()} == capitals
 
 
 def test_without_options_nothing_changes() -> None:

@@ -10,7 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
@@ -114,6 +114,8 @@ def clips_of_run(
     check_replaceable(folder.resolve())
     prepared = load_corpus(corpus or run.recipe.corpus.name)
     layer, experts = run.recognizer.routed_layer(layer)
+    if query.phoneme is not None:
+        query = replace(query, phoneme=run.recognizer.phonemes.spell([query.phoneme])[0])
     _check_names(run, prepared, query, experts)
     if query.speaker is not None:
         speakers: tuple[str, ...] = (query.speaker,)
@@ -162,7 +164,8 @@ def clips_of_run(
 def _check_names(
     run: LoadedRun, corpus: PreparedCorpus, query: ClipQuery, experts: tuple[str, ...]
 ) -> None:
-    known_phonemes = {*run.recognizer.phonemes.symbols, *corpus.phonemes}
+    phonemes = run.recognizer.phonemes
+    known_phonemes = {*phonemes.symbols, *phonemes.spell(corpus.phonemes)}
     for kind, name, place, known in (
         ("speaker", query.speaker, f"corpus {corpus.name}", corpus.speakers),
         ("expert", query.expert, str(run.folder), experts),

@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field
 
 from phoneme_moe.documents import Document
 from phoneme_moe.files import json_text, path_text
+from phoneme_moe.notation.convert import Notation
 from phoneme_moe.transcription.transcript import Transcript, whole_millisecond_edges
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class TranscriptDocument(Document):
     fold: str | None = Field(
         description="Phoneme set that the symbols were mapped onto; null for the run's own."
     )
-    symbols: Literal["arpabet", "ipa"] | None = Field(
+    symbols: Notation | None = Field(
         description="Notation of the phonemes; null for that of the run's corpus."
     )
     duration: float = Field(gt=0, description="Seconds.")

@@ -1,0 +1,1 @@
+"""Phoneme notations: one normal form of every symbol; ARPABET, IPA and X-SAMPA."""
