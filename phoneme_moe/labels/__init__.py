@@ -1,0 +1,1 @@
+"""Label files beside recordings: TextGrids, HTK labels and plain text."""

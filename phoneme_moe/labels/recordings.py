@@ -1,0 +1,142 @@
+"""The labels of recordings: files of the same name beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from phoneme_moe.errors import InputError
+from phoneme_moe.labels.textgrid import Tier, choose_tier, read_textgrid
+from phoneme_moe.labels.timed_rows import parse_timed_rows
+from phoneme_moe.notation.normal_form import is_silence, split_phonemes
+from phoneme_moe.text_files import read_text
+
+LABEL_SUFFIXES = (".textgrid", ".lab", ".txt")
+"""Suffixes of label files, in small letters; the first that there is beside a recording is used."""
+
+PHONEME_TIERS = ("phonemes", "phoneme", "phones", "phone", "mau", "segments", "segment")
+WORD_TIERS = ("words", "word", "ort-mau", "ort", "transcript", "text", "utterance", "sentence")
+"""Names of tiers in small letters, those of MFA and MAUS among them, the most usual first."""
+
+MAX_OVERHANG = 0.1
+"""Seconds by which labels may end after their recording; they are trimmed."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The labels of a recording; intervals of silence are left out.
+
+    Attributes:
+        file: The label file.
+        symbols: Phonemes in their normal form, or words as written.
+        times: Start and end of each phoneme in seconds; None if they are not known, as those of
+            words, of points and of intervals with more than one phoneme.
+        domain: Start and end of the time domain of a TextGrid, which may be a part of a longer one.
+    """
+
+    file: Path
+    symbols: tuple[str, ...]
+    times: tuple[tuple[float, float], ...] | None = None
+    domain: tuple[float, float] = (0.0, 0.0)
+
+    def within(self, duration: float) -> Labels:
+        """The labels with times in a recording: labels of a cut-out part begin at its start.
+
+        Args:
+            duration: Duration of the recording in seconds.
+
+        Raises:
+            InputError: The labels end after the recording.
+        """
+        if not self.times:
+            return self
+        start, end = self.domain
+        last = self.times[-1][1]
+        limit = duration + MAX_OVERHANG
+        offset = start if last > limit >= end - start else 0.0
+        times = tuple((first - offset, min(stop - offset, duration)) for first, stop in self.times)
+        if last - offset > limit or times[-1][0] >= duration:
+            raise InputError(
+                f"{self.file}: found labels until {last:.3f} s, but the recording ends at "
+                f"{duration:.3f} s"
+            )
+        return replace(self, times=times)
+
+
+def label_files(recordings: Iterable[Path]) -> dict[Path, Path]:
+    """Label files of the recordings that have one, by recording.
+
+    Suffixes may be in capitals. The result does not depend on the order of the recordings.
+    """
+    beside: dict[Path, dict[tuple[str, str], Path]] = {}
+    found = {}
+    for recording in recordings:
+        if recording.parent not in beside:
+            files = sorted(recording.parent.iterdir(), reverse=True)
+            beside[recording.parent] = {(file.stem, file.suffix.lower()): file for file in files}
+        names = beside[recording.parent]
+        for suffix in LABEL_SUFFIXES:
+            file = names.get((recording.stem, suffix))
+            if file is not None and file.is_file():
+                found[recording] = file
+                break
+    return found
+
+
+def read_phonemes(file: Path, tier: str | None = None) -> Labels:
+    """Reads a label file of phonemes.
+
+    Args:
+        file: A TextGrid, or a text: timed rows (``timed_rows``), or phonemes separated by spaces.
+        tier: Tier of a TextGrid; by default one of ``PHONEME_TIERS``.
+
+    Raises:
+        InputError: The file cannot be used, or has no such tier.
+    """
+    if file.suffix.lower() == ".textgrid":
+        grid = read_textgrid(file)
+        chosen = _tier(file, grid.tiers, tier, PHONEME_TIERS)
+        intervals, domain = chosen.intervals, (grid.start, grid.end)
+        has_times = not chosen.is_points
+    else:
+        text = read_text(file)
+        rows = parse_timed_rows(text, str(file))
+        if rows is None:
+            return Labels(file, split_phonemes(text))
+        intervals, has_times, domain = rows, True, (0.0, rows[-1].end)
+    spoken = [i for i in intervals if not is_silence(i.label.strip())]
+    symbols = [split_phonemes(interval.label) for interval in spoken]
+    if has_times and all(len(one) == 1 for one in symbols):
+        times = tuple((interval.start, interval.end) for interval in spoken)
+        return Labels(file, tuple(one[0] for one in symbols), times, domain)
+    return Labels(file, tuple(s for one in symbols for s in one if not is_silence(s)))
+
+
+def read_words(file: Path, tier: str | None = None) -> Labels:
+    """Reads a label file of words.
+
+    Args:
+        file: A TextGrid, or a text: timed rows, or words.
+        tier: Tier of a TextGrid; by default one of ``WORD_TIERS``.
+
+    Raises:
+        InputError: The file cannot be used, or has no such tier.
+    """
+    if file.suffix.lower() == ".textgrid":
+        chosen = _tier(file, read_textgrid(file).tiers, tier, WORD_TIERS)
+        labels = [interval.label for interval in chosen.intervals]
+    else:
+        text = read_text(file)
+        rows = parse_timed_rows(text, str(file))
+        labels = [text] if rows is None else [row.label for row in rows]
+    words = (word for label in labels for word in label.split())
+    # A silence that is spelled with letters (pau, sil) may be a word.
+    return Labels(file, tuple(w for w in words if w.isalpha() or not is_silence(w)))
+
+
+def _tier(file: Path, tiers: Sequence[Tier], name: str | None, default: Sequence[str]) -> Tier:
+    try:
+        return choose_tier(tiers, name, default)
+    except InputError as error:
+        raise InputError(f"{file}: {error}") from error
