@@ -125,6 +125,8 @@ class Run(LoadedRun):
         *,
         text: str | None = None,
         lexicon: str | Path | None = None,
+        textgrid: str | Path | None = None,
+        tier: str | None = None,
         channel: int | None = None,
     ) -> Alignment:
         """Aligns a recording with its phonemes, or with a text and a pronunciation dictionary.
@@ -135,17 +137,23 @@ class Run(LoadedRun):
             sample_rate: Samples per second; required for an array only.
             text: Words in place of phonemes.
             lexicon: Pronunciation dictionary in the format of CMUdict or MFA, required for a text.
+            textgrid: A TextGrid or label file with the phonemes; its times are ``labelled``.
+            tier: Tier of the TextGrid; by default one with a usual name (phonemes, phones, MAU).
             channel: Channel number, from 1; the mean of all channels by default.
 
         Raises:
             InputError: The audio cannot be used, a phoneme or word is unknown, or the recording is
                 too short.
         """
-        from phoneme_moe.transcription.align import align_phonemes, align_text
+        from phoneme_moe.transcription.align import align_labels, align_phonemes, align_text
 
-        if (phonemes is None) == (text is None):
-            raise ArgumentError("phonemes", "expected either phonemes or a text")
+        if [phonemes, text, textgrid].count(None) != 2:
+            raise ArgumentError("phonemes", "expected one of phonemes, a text and a TextGrid")
         engine, source = self._engine(), _source(audio, sample_rate)
+        if textgrid is not None:
+            from phoneme_moe.labels.recordings import read_phonemes
+
+            return align_labels(engine, source, read_phonemes(Path(textgrid), tier), channel)
         if text is not None:
             from phoneme_moe.corpora.lexicon import read_lexicon
 

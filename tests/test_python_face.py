@@ -202,7 +202,7 @@ def test_alignment_of_phonemes_of_a_text_and_of_an_array(
     by_text = run.align(recording, text="As ima s", lexicon=lexicon)
     assert by_text.transcript.segments == by_file.transcript.segments
     assert [word.word for word in by_text.words] == ["as", "ima", "s"]
-    with pytest.raises(phoneme_moe.ArgumentError, match=r"^phonemes: expected either"):
+    with pytest.raises(phoneme_moe.ArgumentError, match=r"^phonemes: expected one of"):
         run.align(recording)
     with pytest.raises(phoneme_moe.ArgumentError, match=r"^lexicon: found none"):
         run.align(recording, text="as")

@@ -39,6 +39,14 @@ def align(
         Path | None,
         typer.Option(help="Pronunciations, one per line as in CMUdict or MFA: WORD  P1 P2 ..."),
     ] = None,
+    textgrid: Annotated[
+        Path | None,
+        typer.Option(help="A TextGrid or label file with the phonemes that were spoken."),
+    ] = None,
+    tier: Annotated[
+        str | None,
+        typer.Option(help="Tier of the TextGrid.", show_default="phonemes, phones or MAU"),
+    ] = None,
     format: Annotated[
         AlignmentFormat, typer.Option(help="Output format; table is for the terminal.")
     ] = AlignmentFormat.TABLE,
@@ -53,21 +61,28 @@ def align(
     goodness: log likelihood ratio between a phoneme and the best alternative
     (another phoneme, or none) in its place. If negative, the alternative in
     column best fits better.
+
+    With --textgrid, dstart and dend are the differences to its times in ms.
     """
-    if (phonemes is None) == (text is None):
-        raise InputError("align: expected either --phonemes or --text with --lexicon")
+    if [phonemes, text, textgrid].count(None) != 2:
+        raise InputError("align: expected one of --phonemes, --textgrid, and --text with --lexicon")
+    if tier is not None and textgrid is None:
+        raise InputError("align: expected --textgrid with --tier")
     if (text is None) != (lexicon is None):
         raise InputError("align: expected both --text and --lexicon, found only one of them")
     from phoneme_moe.cli.transcribe import open_engine
     from phoneme_moe.corpora.lexicon import read_lexicon
     from phoneme_moe.files import write_text
-    from phoneme_moe.transcription.align import align_phonemes, align_text
+    from phoneme_moe.labels.recordings import read_phonemes
+    from phoneme_moe.transcription.align import align_labels, align_phonemes, align_text
     from phoneme_moe.transcription.writers import ALIGNMENT_FORMATS
 
     pronunciations = None if lexicon is None else read_lexicon(lexicon)
     engine = open_engine(run, device)
     if text is not None and pronunciations is not None:
         alignment = align_text(engine, audio, text, pronunciations, channel)
+    elif textgrid is not None:
+        alignment = align_labels(engine, audio, read_phonemes(textgrid, tier), channel)
     else:
         alignment = align_phonemes(engine, audio, (phonemes or "").split(), channel)
     written = ALIGNMENT_FORMATS[format.value](alignment)

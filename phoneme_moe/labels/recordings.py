@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from phoneme_moe.errors import InputError
-from phoneme_moe.labels.textgrid import Tier, choose_tier, read_textgrid
+from phoneme_moe.labels.textgrid import Interval, choose_tier, is_textgrid, read_textgrid
 from phoneme_moe.labels.timed_rows import parse_timed_rows
 from phoneme_moe.notation.normal_form import is_silence, split_phonemes
 from phoneme_moe.text_files import read_text
@@ -94,22 +94,17 @@ def read_phonemes(file: Path, tier: str | None = None) -> Labels:
     Raises:
         InputError: The file cannot be used, or has no such tier.
     """
-    if file.suffix.lower() == ".textgrid":
-        grid = read_textgrid(file)
-        chosen = _tier(file, grid.tiers, tier, PHONEME_TIERS)
-        intervals, domain = chosen.intervals, (grid.start, grid.end)
-        has_times = not chosen.is_points
-    else:
-        text = read_text(file)
-        rows = parse_timed_rows(text, str(file))
-        if rows is None:
-            return Labels(file, split_phonemes(text))
-        intervals, has_times, domain = rows, True, (0.0, rows[-1].end)
-    spoken = [i for i in intervals if not is_silence(i.label.strip())]
+    content = _read(file, tier, PHONEME_TIERS)
+    if isinstance(content, str):
+        return Labels(file, split_phonemes(content))
+    spoken = [i for i in content.intervals if not is_silence(i.label.strip())]
     symbols = [split_phonemes(interval.label) for interval in spoken]
-    if has_times and all(len(one) == 1 for one in symbols):
-        times = tuple((interval.start, interval.end) for interval in spoken)
-        return Labels(file, tuple(one[0] for one in symbols), times, domain)
+    if content.has_times and all(len(one) == 1 for one in symbols):
+        times: list[tuple[float, float]] = []
+        for interval in spoken:
+            start = max(interval.start, times[-1][1]) if times else interval.start
+            times.append((start, max(start, interval.end)))
+        return Labels(file, tuple(one[0] for one in symbols), tuple(times), content.domain)
     return Labels(file, tuple(s for one in symbols for s in one if not is_silence(s)))
 
 
@@ -123,20 +118,32 @@ def read_words(file: Path, tier: str | None = None) -> Labels:
     Raises:
         InputError: The file cannot be used, or has no such tier.
     """
-    if file.suffix.lower() == ".textgrid":
-        chosen = _tier(file, read_textgrid(file).tiers, tier, WORD_TIERS)
-        labels = [interval.label for interval in chosen.intervals]
-    else:
-        text = read_text(file)
-        rows = parse_timed_rows(text, str(file))
-        labels = [text] if rows is None else [row.label for row in rows]
-    words = (word for label in labels for word in label.split())
+    content = _read(file, tier, WORD_TIERS)
+    if isinstance(content, str):
+        return Labels(file, tuple(content.split()))
+    words = (word for interval in content.intervals for word in interval.label.split())
     # A silence that is spelled with letters (pau, sil) may be a word.
     return Labels(file, tuple(w for w in words if w.isalpha() or not is_silence(w)))
 
 
-def _tier(file: Path, tiers: Sequence[Tier], name: str | None, default: Sequence[str]) -> Tier:
+@dataclass(frozen=True)
+class _Intervals:
+    """Labelled intervals with their time domain; those of a point tier have no times."""
+
+    intervals: tuple[Interval, ...]
+    domain: tuple[float, float]
+    has_times: bool = True
+
+
+def _read(file: Path, tier: str | None, default: Sequence[str]) -> _Intervals | str:
+    """The intervals of a label file, or its text if it has none."""
+    if not is_textgrid(file):
+        text = read_text(file)
+        rows = parse_timed_rows(text, str(file))
+        return text if rows is None else _Intervals(rows, (0.0, rows[-1].end))
+    grid = read_textgrid(file)
     try:
-        return choose_tier(tiers, name, default)
+        chosen = choose_tier(grid.tiers, tier, default)
     except InputError as error:
         raise InputError(f"{file}: {error}") from error
+    return _Intervals(chosen.intervals, (grid.start, grid.end), not chosen.is_points)

@@ -72,6 +72,21 @@ class TextGrid:
     tiers: tuple[Tier, ...]
 
 
+def is_textgrid(file: Path) -> bool:
+    """Whether a file is a TextGrid (or another object of Praat), by its first bytes or its name.
+
+    Raises:
+        InputError: The file cannot be read.
+    """
+    try:
+        with file.open("rb") as stream:
+            head = stream.read(200).replace(b"\0", b"")  # as in UTF-16
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({error.strerror or error})") from error
+    by_name = file.suffix.lower() == ".textgrid"
+    return by_name or b"ooTextFile" in head or head.startswith(b"ooBinaryFile")
+
+
 def read_textgrid(file: Path) -> TextGrid:
     """Reads a TextGrid in UTF-8 or UTF-16.
 

@@ -18,6 +18,7 @@ from phoneme_moe.corpora.lexicon import Lexicon
 from phoneme_moe.decoding.phonemes import BLANK
 from phoneme_moe.decoding.viterbi import Spans, force_align, min_num_frames, share_gaps
 from phoneme_moe.errors import ArgumentError, InputError
+from phoneme_moe.labels.recordings import Labels
 from phoneme_moe.transcription.model_spec import Engine, ModelOutput
 from phoneme_moe.transcription.recording import Recording, read_recording
 from phoneme_moe.transcription.segment_times import (
@@ -58,12 +59,22 @@ class Alignment:
             Positive if no alternative fits better (Witt & Young 2000; with CTC: Cao et al. 2024).
         best: The phoneme that fits best in each place, possibly itself; "" if no phoneme fits best.
         words: The words of the text; empty if phonemes were given.
+        labelled: Start and end of each phoneme in the labels that it was taken from, in seconds;
+            None if they have no times.
     """
 
     transcript: Transcript
     goodness: tuple[float, ...]
     best: tuple[str, ...]
     words: tuple[Word, ...] = ()
+    labelled: tuple[tuple[float, float], ...] | None = None
+
+    def onset_differences(self) -> list[float]:
+        """Start of each phoneme minus its labelled start in seconds; empty without labels."""
+        segments = self.transcript.segments if self.labelled else ()
+        return [
+            s.start - start for s, (start, _) in zip(segments, self.labelled or (), strict=True)
+        ]
 
 
 def align_phonemes(
@@ -88,6 +99,29 @@ def align_phonemes(
         raise ArgumentError("phonemes", "found none, expected at least one")
     model_output, recording = _infer_file(engine, path, channel)
     return _align(engine, model_output, recording, engine.spec.phonemes.encode(phonemes))
+
+
+def align_labels(
+    engine: Engine,
+    path: str | Path | Samples,
+    labels: Labels,
+    channel: int | None = None,
+) -> Alignment:
+    """Aligns a recording with the phonemes of a label file, whose times are kept beside the new.
+
+    Args:
+        engine: Inference engine of a model that recognises utterances.
+        path: The audio file, or samples in memory.
+        labels: The phonemes, at least one.
+        channel: As in ``audio.waveform.load_waveform``.
+
+    Raises:
+        InputError: As for ``align_phonemes``; or the labels end after the recording.
+    """
+    if not labels.symbols:
+        raise InputError(f"{labels.file}: found no phonemes, expected at least one")
+    alignment = align_phonemes(engine, path, labels.symbols, channel)
+    return replace(alignment, labelled=labels.within(alignment.transcript.duration).times)
 
 
 def align_text(

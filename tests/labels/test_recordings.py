@@ -90,6 +90,17 @@ def test_textgrids(tmp_path: Path) -> None:
         read_phonemes(file, "wrds")
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_a_textgrid_is_known_by_its_content(tmp_path: Path, encoding: str) -> None:
+    grid = textgrid({"phones": ([(250, 500), (500, 750)], ["tʃ", "a"])}, 1.0)
+    (tmp_path / "a.txt").write_bytes(grid.encode(encoding))
+    assert read_phonemes(tmp_path / "a.txt").times == TIMES
+    with pytest.raises(InputError, match=r"a\.TextGrid: line 1: expected ooTextFile"):
+        read_phonemes(written(tmp_path, "a.TextGrid", "tʃ a"))
+    with pytest.raises(InputError, match=r"b\.TextGrid: cannot be read"):
+        read_phonemes(tmp_path / "b.TextGrid")
+
+
 def test_an_interval_of_several_phonemes_has_no_times(tmp_path: Path) -> None:
     grid = textgrid({"phonemes": ([(100, 300), (300, 400)], ["t a", "k"])}, 1.0)
     labels = read_phonemes(written(tmp_path, "a.TextGrid", grid))
@@ -97,7 +108,7 @@ def test_an_interval_of_several_phonemes_has_no_times(tmp_path: Path) -> None:
 
 
 def test_words_that_look_like_silences(tmp_path: Path) -> None:
-    text = "<p:> pau #\nsil"
+    text = "0.0 0.5 <p:>\n0.5 0.6 pau\n0.6 0.7 #\n0.7 0.8 sil\n"
     assert read_words(written(tmp_path, "a.txt", text)).symbols == ("pau", "sil")
 
 

@@ -24,6 +24,7 @@ from phoneme_moe.transcription.align import (
     goodness_of_pronunciation,
 )
 from phoneme_moe.transcription.run_engine import RunEngine
+from phoneme_moe.transcription.writers.textgrid import textgrid as write_textgrid
 
 if TYPE_CHECKING:
     from conftest import Outcome
@@ -132,8 +133,8 @@ def test_the_command_writes_what_other_tools_read(
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        ([], "either --phonemes or --text"),
-        (["--phonemes", "a", "--text", "x", "--lexicon", "y"], "either --phonemes or --text"),
+        ([], "one of --phonemes, --textgrid"),
+        (["--phonemes", "a", "--text", "x", "--lexicon", "y"], "one of --phonemes, --textgrid"),
         (["--text", "ass"], "expected both"),
         (["--phonemes", " "], "found none"),
         (["--phonemes", "a q"], "'q' is not in the phoneme set"),
@@ -159,3 +160,80 @@ def test_tokens_are_not_aligned(
 ) -> None:
     with pytest.raises(InputError, match="one token"):
         align_phonemes(RunEngine(classified.run), spoken[0], ["a"])
+
+
+@pytest.fixture
+def labelled(tmp_path: Path, spoken: tuple[Path, list[tuple[str, float, float]]]) -> Path:
+    """A TextGrid in UTF-16 with the phonemes as they were spoken, and a tier of words."""
+    path, times = spoken
+    file = path.with_suffix(".TextGrid")
+    edges = [(round(1000 * start), round(1000 * (start + length))) for _, start, length in times]
+    words = ([(edges[0][0], edges[-1][1])], ["asima"])
+    tiers = {"words": words, "Phones": (edges, SPOKEN)}
+    file.write_bytes(write_textgrid(tiers, soundfile.info(path).duration).encode("utf-16"))
+    return file
+
+
+def test_the_phonemes_of_a_textgrid_are_aligned_and_compared(
+    recognized: Trained,
+    spoken: tuple[Path, list[tuple[str, float, float]]],
+    labelled: Path,
+    phoneme_moe: Callable[..., Outcome],
+    tmp_path: Path,
+) -> None:
+    path, times = spoken
+    run = recognized.run.folder
+    plain = json.loads(
+        phoneme_moe("align", run, path, "--phonemes", " ".join(SPOKEN), "--format", "json").out
+    )
+    command = ("align", run, path, "--textgrid", labelled)
+    found = json.loads(phoneme_moe(*command, "--format", "json").out)
+    schema = Path(__file__).parents[2] / "docs" / "schemas" / "alignment.schema.json"
+    jsonschema.validate(found, json.loads(schema.read_text()), jsonschema.Draft202012Validator)
+    for segment, other, (_, start, length) in zip(
+        found["segments"], plain["segments"], times, strict=True
+    ):
+        assert segment["labelled_start"] == pytest.approx(start, abs=1e-3)
+        assert segment["labelled_end"] == pytest.approx(start + length, abs=1e-3)
+        assert other["labelled_start"] is None
+        assert (segment["start"], segment["end"]) == (other["start"], other["end"])
+
+    table = phoneme_moe(*command, "--tier", "phones").out.splitlines()
+    assert table[0].split()[3:5] == ["dstart", "dend"]
+    for row, segment in zip(table[1:], found["segments"], strict=False):
+        difference = round(1000 * (segment["start"] - segment["labelled_start"]))
+        assert int(row.split()[3]) == difference
+    assert table[-1].startswith("5 onsets: median difference ")
+
+    rows = phoneme_moe(*command, "--format", "csv").out.splitlines()
+    assert rows[0].endswith(",best,labelled_start,labelled_end")
+    written = tmp_path / "out.TextGrid"
+    phoneme_moe(*command, "--format", "textgrid", "--out", written)
+    grid = textgrid.openTextgrid(str(written), includeEmptyIntervals=False)
+    assert [entry.label for entry in grid.getTier("labelled").entries] == SPOKEN
+    edges = [(entry.start, entry.end) for entry in grid.getTier("labelled").entries]
+    assert edges == [(s["labelled_start"], s["labelled_end"]) for s in found["segments"]]
+
+    alignment = recognized.run.align(path, textgrid=labelled)
+    assert [round(start, 3) for start, _ in alignment.labelled] == [e[0] for e in edges]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--tier", "words"), "phoneme 'asima' is not in the phoneme set"),
+        (("--tier", "phrases"), "expected a tier 'phrases', found 'words', 'Phones'"),
+        (("--phonemes", "a"), "align: expected one of --phonemes, --textgrid, and --text"),
+    ],
+)
+def test_unusable_tiers(
+    recognized: Trained,
+    labelled: Path,
+    phoneme_moe: Callable[..., Outcome],
+    options: tuple[str, str],
+    message: str,
+) -> None:
+    audio = labelled.with_suffix(".wav")
+    outcome = phoneme_moe("align", recognized.run.folder, audio, "--textgrid", labelled, *options)
+    assert outcome.code != 0
+    assert message in outcome.err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from statistics import median
 from typing import TYPE_CHECKING
 
 from phoneme_moe.csv_text import csv_text
@@ -15,41 +16,77 @@ if TYPE_CHECKING:
     from phoneme_moe.transcription.align import Alignment  # imports torch
 
 
+WITHIN = 0.02
+"""Difference of onsets in seconds that labellers agree to; the table says how many are within."""
+
+
 def to_table(alignment: Alignment) -> str:
-    """A table to read in the terminal."""
-    lines = [f"{'phoneme':<8} {'start':>8} {'end':>8} {'confidence':>10} {'goodness':>9}  best"]
+    """A table to read in the terminal, with differences in ms to times that were labelled."""
     transcript = alignment.transcript
     edges = whole_millisecond_edges(transcript.segments, transcript.duration)
-    for segment, (start, end), goodness, best in zip(
-        transcript.segments, edges, alignment.goodness, alignment.best, strict=True
+    labelled = _labelled_edges(alignment)
+    heading = f"{'dstart':>7} {'dend':>7} " if labelled else ""
+    lines = [
+        f"{'phoneme':<8} {'start':>8} {'end':>8} {heading}{'confidence':>10} {'goodness':>9}  best"
+    ]
+    for index, (segment, (start, end), goodness, best) in enumerate(
+        zip(transcript.segments, edges, alignment.goodness, alignment.best, strict=True)
     ):
         other = "" if best == segment.phoneme else (best or "(none)")
+        differences = ""
+        if labelled:
+            differences = f"{start - labelled[index][0]:>+7} {end - labelled[index][1]:>+7} "
         lines.append(
-            f"{segment.phoneme:<8} {start / 1000:>8.3f} {end / 1000:>8.3f} "
+            f"{segment.phoneme:<8} {start / 1000:>8.3f} {end / 1000:>8.3f} {differences}"
             f"{segment.confidence:>10.2f} {goodness:>9.2f}  {other}".rstrip()
+        )
+    if labelled:
+        sizes = [abs(difference) for difference in alignment.onset_differences()]
+        share = sum(size <= WITHIN for size in sizes) / len(sizes)
+        lines.append(
+            f"{len(sizes)} onsets: median difference {1000 * median(sizes):.0f} ms, "
+            f"{100 * share:.0f} % within {1000 * WITHIN:.0f} ms"
         )
     return "\n".join(lines) + "\n"
 
 
+def _labelled_edges(alignment: Alignment) -> list[tuple[int, int]] | None:
+    """Labelled start and end of each phoneme in whole milliseconds."""
+    if alignment.labelled is None:
+        return None
+    return [(round(1000 * start), round(1000 * end)) for start, end in alignment.labelled]
+
+
 def to_csv(alignment: Alignment) -> str:
     """One row per phoneme."""
-    rows = [["file", "phoneme", "start", "end", "confidence", "goodness", "best"]]
+    labelled = _labelled_edges(alignment)
+    more = ["labelled_start", "labelled_end"] if labelled else []
+    rows = [["file", "phoneme", "start", "end", "confidence", "goodness", "best", *more]]
     transcript = alignment.transcript
     edges = whole_millisecond_edges(transcript.segments, transcript.duration)
-    for segment, (start, end), goodness, best in zip(
-        transcript.segments, edges, alignment.goodness, alignment.best, strict=True
+    for index, (segment, (start, end), goodness, best) in enumerate(
+        zip(transcript.segments, edges, alignment.goodness, alignment.best, strict=True)
     ):
         times = [f"{start / 1000:.3f}", f"{end / 1000:.3f}"]
         scores = [f"{segment.confidence:.4f}", f"{goodness:.4f}"]
-        rows.append([str(transcript.path), segment.phoneme, *times, *scores, best])
+        more = [f"{time / 1000:.3f}" for time in labelled[index]] if labelled else []
+        rows.append([str(transcript.path), segment.phoneme, *times, *scores, best, *more])
     return csv_text(rows)
 
 
 def to_textgrid(alignment: Alignment) -> str:
-    """The transcript's TextGrid, with a tier of words above and one of goodness below."""
+    """The transcript's TextGrid, with a tier of words above and one of goodness below.
+
+    Phonemes with times that were labelled are a tier as well, to compare.
+    """
     transcript = alignment.transcript
     edges, tiers = to_textgrid_tiers(transcript)
     tiers["goodness"] = (edges, [f"{goodness:.2f}" for goodness in alignment.goodness])
+    labelled = _labelled_edges(alignment)
+    if labelled:
+        spans = zip(labelled, transcript.phonemes, strict=True)
+        kept = [(span, phoneme) for span, phoneme in spans if span[0] < span[1]]
+        tiers["labelled"] = ([span for span, _ in kept], [phoneme for _, phoneme in kept])
     if alignment.words:
         # Words begin and end with phonemes, whose edges are already rounded.
         starts = {round(s.start, 6): e[0] for s, e in zip(transcript.segments, edges, strict=True)}

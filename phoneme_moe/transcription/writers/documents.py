@@ -96,6 +96,12 @@ class AlignedSegmentDocument(SegmentDocument):
     best: str = Field(
         description="The phoneme that fits best in its place, possibly itself; empty for none."
     )
+    labelled_start: Seconds | None = Field(
+        default=None, description="Its start in the labels that were given; null without times."
+    )
+    labelled_end: Seconds | None = Field(
+        default=None, description="Its end in the labels that were given; null without times."
+    )
 
 
 class WordDocument(Document):
@@ -132,9 +138,19 @@ def alignment_to_dict(alignment: Alignment) -> dict[str, Any]:
     """Plain data as in ``AlignmentDocument``."""
     fields = _transcript_fields(alignment.transcript)
     fields["segments"] = [
-        AlignedSegmentDocument(**segment.model_dump(), goodness=round(goodness, 4), best=best)
-        for segment, goodness, best in zip(
-            fields["segments"], alignment.goodness, alignment.best, strict=True
+        AlignedSegmentDocument(
+            **segment.model_dump(),
+            goodness=round(goodness, 4),
+            best=best,
+            labelled_start=None if times is None else round(times[0], 3),
+            labelled_end=None if times is None else round(times[1], 3),
+        )
+        for segment, goodness, best, times in zip(
+            fields["segments"],
+            alignment.goodness,
+            alignment.best,
+            alignment.labelled or [None] * len(alignment.goodness),
+            strict=True,
         )
     ]
     words = [
