@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
+from phoneme_moe.corpora.unknown_words import UnknownWords
 from phoneme_moe.decoding.document import DecodingDocument
 from phoneme_moe.evaluation.errors import EvaluationDocument
 from phoneme_moe.evaluation.model_card import ModelCard
@@ -42,6 +43,7 @@ DOCUMENTS: Mapping[str, type[BaseModel]] = {
     "routing": RoutingDocument,
     "speed": Speed,
     "transcript": TranscriptDocument,
+    "unknown_words": UnknownWords,
 }
 """By the name of the schema's file."""
 

@@ -7,12 +7,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from phoneme_moe.terminal import print_line
+from phoneme_moe.terminal import print_error, print_line
+from phoneme_moe.cli.options import FiguresFile
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from phoneme_moe.corpora.check import CorpusCheck
+    from phoneme_moe.corpora.prepare import LabelOptions
+
+Tier = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Tier of TextGrids.", show_default="phones, words or so"),
+]
 
 app = typer.Typer(
     name="corpora",
@@ -54,7 +61,22 @@ def prepare(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Pronunciations as in CMUdict or MFA, for kaldi folders whose text is words.",
+            help="Pronunciations as in CMUdict or MFA, if the texts are words.",
+        ),
+    ] = None,
+    skip_unknown_words: Annotated[
+        bool,
+        typer.Option(
+            "--skip-unknown-words", help="Leave out utterances with words not in the lexicon."
+        ),
+    ] = False,
+    tier: Tier = None,
+    symbols: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NOTATION",
+            help="Convert phonemes to ipa, xsampa or arpabet.",
+            show_default="as they are",
         ),
     ] = None,
     as_name: Annotated[
@@ -70,8 +92,14 @@ def prepare(
     """Prepare a corpus for training; does nothing if it is already prepared."""
     from phoneme_moe.corpora import is_prepared, load_corpus, prepare_corpus
 
-    done_before = is_prepared(name, source, lexicon=lexicon, as_name=as_name)
-    folder = prepare_corpus(name, source, lexicon=lexicon, as_name=as_name)
+    options: LabelOptions = {
+        "lexicon": lexicon,
+        "skip_unknown_words": skip_unknown_words,
+        "tier": tier,
+        "symbols": symbols,
+    }
+    done_before = is_prepared(name, source, as_name=as_name, **options)
+    folder = prepare_corpus(name, source, as_name=as_name, **options)
     corpus = load_corpus(folder.name)
     state = "already prepared" if done_before else "prepared"
     print_line(f"{corpus.name}: {state} in {folder}")
@@ -79,6 +107,33 @@ def prepare(
     print_line(f"{len(corpus.phonemes)} phonemes: {' '.join(corpus.phonemes)}")
     for note in corpus.notes:
         print_line(note)
+
+
+@app.command("unknown-words")
+def unknown_words(
+    source: Annotated[
+        Path, typer.Option("--from", metavar="DIR", help="A folder of recordings, or of Kaldi.")
+    ],
+    lexicon: Annotated[Path, typer.Option(metavar="FILE", help="The pronunciations.")],
+    tier: Tier = None,
+    json: FiguresFile = None,
+) -> None:
+    """List the words of your texts that a lexicon does not have.
+
+    One line each: the word, how often it occurs, and where first.
+    """
+    from phoneme_moe.corpora.unknown_words import find_unknown_words
+    from phoneme_moe.files import write_json
+
+    found = find_unknown_words(source, lexicon, tier)
+    for word in found.words:
+        print_line(f"{word.word}\t{word.count}\t{word.first}")
+    counts = f"{sum(word.count for word in found.words):,} of {found.num_words:,} occurrences"
+    where = f"{found.affected:,} of {found.utterances:,} utterances"
+    total = f"words that are not in {lexicon}: {len(found.words):,} ({counts}, in {where})"
+    print_error(total)
+    if json is not None:
+        write_json(json, found.model_dump())
 
 
 @app.command("check")

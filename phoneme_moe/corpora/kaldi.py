@@ -55,6 +55,7 @@ def settings(job: Preparation) -> dict[str, Any]:
         "normal_form": NORMAL_FORM,
         "lexicon": None if job.lexicon is None else str(job.lexicon),
         "lexicon_contents": None if job.lexicon is None else fingerprint([job.lexicon]),
+        "skip_unknown_words": job.skip_unknown_words,
     }
 
 
@@ -76,6 +77,28 @@ def prepare(job: Preparation) -> Splits:
         for split, folder in folders.items()
     }
     return split_within_speakers(splits["all"]) if "all" in splits else splits
+
+
+def is_kaldi(source: Path) -> bool:
+    """Whether a folder has the tables of a Kaldi data folder, or its subfolders have."""
+    return any(
+        (folder / "text").is_file() and (folder / "wav.scp").is_file()
+        for folder in (source, *(source / name for name in _SUBFOLDERS))
+    )
+
+
+def read_texts(source: Path) -> dict[str, Entry]:
+    """The text of every utterance of all splits.
+
+    Raises:
+        InputError: A table cannot be used; the message names the line.
+    """
+    from phoneme_moe.corpora.tables import read_table
+
+    texts: dict[str, Entry] = {}
+    for folder in _data_folders(source).values():
+        texts |= read_table(folder / "text", "UTTERANCE TEXT", may_be_empty=True)
+    return texts
 
 
 def _data_folders(source: Path | None) -> dict[str, Path]:
@@ -121,7 +144,8 @@ def _read_folder(folder: Path, lexicon: Lexicon | None, job: Preparation) -> lis
     if lexicon is None:
         phonemes = {id: tuple(entry.value.split()) for id, entry in texts.items()}
     else:
-        phonemes = pronounce(texts, lexicon, folder / "text")
+        notes = job.notes if job.skip_unknown_words else None
+        phonemes = pronounce(texts, lexicon, folder / "text", notes)
     refuse_words(phonemes.values(), folder / "text")
     paths = _read_paths(folder)
     places = _read_places(folder, paths)
@@ -131,12 +155,12 @@ def _read_folder(folder: Path, lexicon: Lexicon | None, job: Preparation) -> lis
             raise InputError(f"{text.where}: {id!r} is not in {_speaker_table(folder)}")
         if id not in places:
             raise InputError(f"{text.where}: {id!r} is not in {folder / table}")
-        if not phonemes[id]:
+        if id in phonemes and not phonemes[id]:
             job.notes.add("utterances without words, left out", text.where)
     for id, place in places.items():
         if id not in texts:
             job.notes.add("utterances without a text, left out", place.where)
-    spoken = [id for id in texts if phonemes[id]]
+    spoken = [id for id in texts if phonemes.get(id)]
     needed = list(dict.fromkeys(places[id].recording for id in spoken))
     files = {
         name: read_header(name, paths[name][0], paths[name][1].where)

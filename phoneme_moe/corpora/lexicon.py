@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from phoneme_moe.corpora.notes import Notes
 from phoneme_moe.corpora.tables import Entry, read_lines
 from phoneme_moe.corpora.words import fold_word, normalise_word, spellings
 from phoneme_moe.errors import InputError
@@ -22,6 +23,8 @@ ARPABET = frozenset(_SYMBOLS.split())
 _MARKS = re.compile(r"(?P<phoneme>[A-Z]+)[0-2]?(?:_[BIES])?")
 MAX_PHONEMES = 200
 """Maximum number of phonemes of a language; texts with more symbols must be words."""
+MAX_NAMED = 20
+"""Most unknown words that a note names."""
 MAX_PROBABILITIES = 4
 """Most columns of probabilities of MFA."""
 _ALTERNATIVE = re.compile(r"(.+)\([0-9]+\)")
@@ -154,27 +157,38 @@ class _Line:
 
 
 def pronounce(
-    texts: Mapping[str, Entry], lexicon: Lexicon, file: Path
+    texts: Mapping[str, Entry], lexicon: Lexicon, file: Path, notes: Notes | None = None
 ) -> dict[str, tuple[str, ...]]:
     """Converts texts to phonemes, with the first pronunciation of each word.
 
     Args:
         texts: Words of each utterance.
         lexicon: The lexicon.
-        file: The file with the texts, for error messages.
+        file: The file or folder with the texts, for error messages.
+        notes: If given, utterances with words outside the lexicon are left out, which is noted.
 
     Raises:
-        InputError: Words are not in the lexicon; the message names the first ones.
+        InputError: Words are not in the lexicon, and ``notes`` is None; the message names the first
+            ones.
     """
     missing: dict[str, str] = {}
     phonemes = {}
     for id, entry in texts.items():
         words = lexicon.spoken_words(entry.value)
-        for unknown in (word.word for word in words if not word.pronunciations):
-            missing.setdefault(unknown, entry.where)
-        phonemes[id] = tuple(p for word in words for p in (word.pronunciations or [()])[0])
+        unknown = [word.word for word in words if not word.pronunciations]
+        for word in unknown:
+            missing.setdefault(word, entry.where)
+        if not unknown:
+            phonemes[id] = tuple(p for word in words for p in word.pronunciations[0])
+        elif notes is not None:
+            notes.add("utterances with words that are not in the lexicon, left out", entry.where)
     if missing:
         first = ", ".join(list(missing)[:5])
+        if notes is not None:
+            named = ", ".join(list(missing)[:MAX_NAMED])
+            more = ", ... (corpora unknown-words lists all)" if len(missing) > MAX_NAMED else ""
+            notes.add("words that are not in the lexicon", named + more, len(missing))
+            return phonemes
         raise InputError(
             f"{file}: {len(missing)} words are not in the lexicon: {first}"
             f"{', ...' if len(missing) > 5 else ''} (first at {next(iter(missing.values()))})"
@@ -192,5 +206,5 @@ def refuse_words(sequences: Iterable[tuple[str, ...]], file: Path) -> None:
     if len(symbols) > MAX_PHONEMES:
         raise InputError(
             f"{file}: found {len(symbols)} different symbols, which are probably words; expected "
-            "phonemes, or for the corpus 'kaldi' a lexicon as well"
+            "phonemes, or a lexicon as well"
         )

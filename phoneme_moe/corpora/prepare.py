@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from phoneme_moe.corpora.notes import Notes
 from phoneme_moe.corpora.prepared import (
@@ -27,13 +27,31 @@ if TYPE_CHECKING:
     from phoneme_moe.corpora.manifest import Splits
 
 
+class LabelOptions(TypedDict, total=False):
+    """How the labels of the user's recordings are read.
+
+    Attributes:
+        lexicon: A pronunciation lexicon, if the texts are words.
+        skip_unknown_words: Whether utterances with words outside the lexicon are left out; they are
+            an error by default.
+        tier: Tier of TextGrids; by default one with a usual name (``phones``, ``words`` ...).
+        symbols: Notation (``arpabet``, ``ipa``, ``xsampa``) that phonemes are converted to; by
+            default they are kept as they are.
+    """
+
+    lexicon: Path | None
+    skip_unknown_words: bool
+    tier: str | None
+    symbols: str | None
+
+
 def prepare_corpus(
     name: str,
     source: Path | None = None,
     *,
-    lexicon: Path | None = None,
     as_name: str | None = None,
     progress: bool = True,
+    **options: Unpack[LabelOptions],
 ) -> Path:
     """Prepares a corpus under ``data_root()``, unless the same corpus already exists.
 
@@ -43,9 +61,9 @@ def prepare_corpus(
     Args:
         name: Name of a corpus in ``CORPORA``.
         source: Folder or file with the user's data, for a corpus that needs it.
-        lexicon: A pronunciation lexicon, for ``kaldi`` data with words as text.
         as_name: Name of the corpus in recipes; ``name`` by default.
         progress: Whether to show a progress bar on stderr, if it is a terminal.
+        options: The keywords of ``LabelOptions``, for the corpora ``folder`` and ``kaldi``.
 
     Returns:
         The folder of the prepared corpus.
@@ -53,7 +71,7 @@ def prepare_corpus(
     Raises:
         InputError: The name, the source or a part of it cannot be used.
     """
-    corpus, target, job, settings = _plan(name, source, lexicon, as_name, progress)
+    corpus, target, job, settings = _plan(name, source, as_name, progress, options)
     write_prepared(
         target,
         settings,
@@ -110,15 +128,15 @@ def is_prepared(
     name: str,
     source: Path | None = None,
     *,
-    lexicon: Path | None = None,
     as_name: str | None = None,
+    **options: Unpack[LabelOptions],
 ) -> bool:
     """Whether the corpus of ``prepare_corpus`` with the same arguments is up to date.
 
     Raises:
         InputError: The name or the source cannot be used.
     """
-    _, target, job, settings = _plan(name, source, lexicon, as_name, progress=False)
+    _, target, job, settings = _plan(name, source, as_name, False, options)
     return _holds(target, job.source, settings)
 
 
@@ -135,7 +153,7 @@ def ensure_corpus(name: str, progress: bool = True) -> PreparedCorpus:
 
 
 def _plan(
-    name: str, source: Path | None, lexicon: Path | None, as_name: str | None, progress: bool
+    name: str, source: Path | None, as_name: str | None, progress: bool, options: LabelOptions
 ) -> tuple[CorpusSource, Path, Preparation, dict[str, Any]]:
     """Checks the arguments before anything is written."""
     if name not in CORPORA:
@@ -157,16 +175,23 @@ def _plan(
         )
     if source is not None and not source.exists():
         raise ArgumentError("source", f"{source}: no such file or folder")
-    if lexicon is not None:
-        if name != "kaldi":
-            raise ArgumentError("lexicon", f"only the corpus 'kaldi' uses a lexicon, not {name!r}")
-        if not lexicon.is_file():
-            raise ArgumentError("lexicon", f"{lexicon}: no such file")
+    for option, value in options.items():
+        if value and option not in corpus.options:
+            users = " and ".join(repr(c.name) for c in CORPORA.values() if option in c.options)
+            raise ArgumentError(option, f"corpus {name!r} has no use for it, only {users}")
+    lexicon = options.get("lexicon")
+    if lexicon is not None and not lexicon.is_file():
+        raise ArgumentError("lexicon", f"{lexicon}: no such file")
+    if options.get("skip_unknown_words") and lexicon is None:
+        raise ArgumentError("skip_unknown_words", "found no lexicon that words may be unknown to")
     target = data_root() / target_name
     job = Preparation(
         folder=target.parent / f".{target_name}.partial-{os.getpid()}",
         source=None if source is None else source.resolve(),
         lexicon=None if lexicon is None else lexicon.resolve(),
+        skip_unknown_words=options.get("skip_unknown_words", False),
+        tier=options.get("tier"),
+        symbols=options.get("symbols"),
         progress=progress,
     )
     return corpus, target, job, {"corpus": name, **corpus.settings(job)}

@@ -22,6 +22,9 @@ class Preparation:
         folder: Folder in which the corpus is built; synthesised audio goes to ``folder/audio``.
         source: Folder or file with the user's data; None for a corpus with synthesised audio.
         lexicon: Pronunciation lexicon, for a corpus with words as text.
+        skip_unknown_words: Whether utterances with words outside the lexicon are left out.
+        tier: Tier of TextGrids with the labels.
+        symbols: Notation that labels are converted to; None for their own.
         progress: Whether to show a progress bar.
         notes: Receives what is left out or changed.
     """
@@ -29,6 +32,9 @@ class Preparation:
     folder: Path
     source: Path | None = None
     lexicon: Path | None = None
+    skip_unknown_words: bool = False
+    tier: str | None = None
+    symbols: str | None = None
     progress: bool = False
     notes: Notes = field(default_factory=Notes)
 
@@ -43,6 +49,7 @@ class CorpusSource:
         licence: Licence and citation.
         needs_source: Whether the user must provide the data.
         module: Module that prepares the corpus, imported on demand.
+        options: The options of a preparation that the corpus has a use for.
     """
 
     name: str
@@ -50,6 +57,7 @@ class CorpusSource:
     licence: str
     needs_source: bool
     module: str
+    options: tuple[str, ...] = ()
 
     def prepare(self, job: Preparation) -> Splits:
         """Creates the cuts of every split, and the audio if the corpus is synthesised."""
@@ -85,11 +93,20 @@ _SOURCES = (
         module="phoneme_moe.corpora.speechocean762",
     ),
     CorpusSource(
+        name="folder",
+        description="Your own recordings, each with a TextGrid, .lab or .txt beside it",
+        licence="yours",
+        needs_source=True,
+        module="phoneme_moe.corpora.folder",
+        options=("lexicon", "skip_unknown_words", "tier", "symbols"),
+    ),
+    CorpusSource(
         name="kaldi",
         description="Your own recordings, as a Kaldi data folder (text in phonemes, or a lexicon)",
         licence="yours",
         needs_source=True,
         module="phoneme_moe.corpora.kaldi",
+        options=("lexicon", "skip_unknown_words"),
     ),
     CorpusSource(
         name="lhotse",

@@ -18,6 +18,7 @@ from phoneme_moe.text_files import decode_text
 OVERLAP = 1e-3
 """Overlap of intervals in seconds that is rounding."""
 
+_HEADER = 'the file type "ooTextFile" and the object class "TextGrid"'
 _TOKEN = re.compile(
     r'"(?P<string>[^"]*(?:""[^"]*)*)"'
     r"|(?<![^\s=])<(?P<flag>\w+)>"
@@ -116,8 +117,8 @@ def parse_textgrid(text: str, where: str) -> TextGrid:
         InputError: As for ``read_textgrid``.
     """
     values = _Values(text, where)
-    if not (values.string("ooTextFile").startswith("ooTextFile") and values.string() == "TextGrid"):
-        raise values.problem('"ooTextFile" and "TextGrid"')
+    if not values.string(_HEADER).startswith("ooTextFile") or values.string(_HEADER) != "TextGrid":
+        raise values.problem(_HEADER)
     start, end = values.times()
     has_tiers = values.flag() == "exists"
     tiers = [_tier(values) for _ in range(values.count())] if has_tiers else []
@@ -195,9 +196,7 @@ class _Values:
     def problem(self, expected: str) -> InputError:
         line = len(re.findall(r"\r\n|\r|\n", self._text[: self._position])) + 1
         found = " ".join(self._text[self._position : self._position + 40].split()) or "the end"
-        return InputError(
-            f"{self._where}: line {line}: expected {expected} of a TextGrid, found {found!r}"
-        )
+        return InputError(f"{self._where}: line {line}: expected {expected}, found {found!r}")
 
     def _next(self, kind: str, expected: str) -> re.Match[str]:
         match = next(self._matches, None)

@@ -59,3 +59,11 @@ def make_speechocean762(folder: Path) -> Path:
         write_table(folder / part / "spk2age", dict.fromkeys(speakers, "7"))
     write_table(folder / "resource" / "text-phone", word_phonemes)
     return folder
+
+
+def make_folder(folder: Path, labels: dict[str, str], seconds: float = 0.2) -> Path:
+    """Recordings with label files: ``{"ann/1.txt": "b a"}`` makes ``ann/1.wav``, too."""
+    for name, text in labels.items():
+        write_audio((folder / name).with_suffix(".wav"), seconds)
+        (folder / name).write_text(text, "utf-8")
+    return folder

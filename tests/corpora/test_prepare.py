@@ -119,7 +119,10 @@ def test_a_corpus_that_made_its_audio_may_move(
         ),
         ({"name": "fsdd", "source": Path("/tmp"), "as_name": "../x"}, r"as_name: found '../x'"),
         ({"name": "fsdd", "source": Path("/tmp"), "as_name": "kaldi"}, r"belongs to another"),
-        ({"name": "fsdd", "source": Path("/tmp"), "lexicon": Path("/tmp")}, r"lexicon: only"),
+        (
+            {"name": "fsdd", "source": Path("/tmp"), "lexicon": Path("/tmp")},
+            r"lexicon: corpus 'fsdd' has no use",
+        ),
         ({"name": "kaldi", "source": Path("/tmp"), "lexicon": Path("/no")}, r"lexicon: /no"),
     ],
 )
@@ -160,7 +163,7 @@ def test_damaged_and_newer_corpora(tmp_path: Path, data_folder: Path) -> None:
 
 
 def test_registry_is_complete_and_light() -> None:
-    assert list(CORPORA) == ["announcers", "fsdd", "speechocean762", "kaldi", "lhotse"]
+    assert list(CORPORA) == ["announcers", "fsdd", "speechocean762", "folder", "kaldi", "lhotse"]
     code = (
         "import sys, phoneme_moe.cli.corpora, phoneme_moe.corpora; "
         "print([m for m in ('lhotse', 'torch', 'numpy', 'parselmouth') if m in sys.modules])"

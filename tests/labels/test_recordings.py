@@ -95,7 +95,7 @@ def test_a_textgrid_is_known_by_its_content(tmp_path: Path, encoding: str) -> No
     grid = textgrid({"phones": ([(250, 500), (500, 750)], ["tʃ", "a"])}, 1.0)
     (tmp_path / "a.txt").write_bytes(grid.encode(encoding))
     assert read_phonemes(tmp_path / "a.txt").times == TIMES
-    with pytest.raises(InputError, match=r"a\.TextGrid: line 1: expected ooTextFile"):
+    with pytest.raises(InputError, match=r"a\.TextGrid: line 1: expected the file type"):
         read_phonemes(written(tmp_path, "a.TextGrid", "tʃ a"))
     with pytest.raises(InputError, match=r"b\.TextGrid: cannot be read"):
         read_phonemes(tmp_path / "b.TextGrid")

@@ -1,0 +1,64 @@
+"""Words of the user's texts that a lexicon does not have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import ConfigDict, Field
+
+from phoneme_moe.corpora import folder, kaldi
+from phoneme_moe.corpora.lexicon import read_lexicon
+from phoneme_moe.documents import Document
+
+
+class UnknownWord(Document):
+    """A word that is not in the lexicon."""
+
+    word: str = Field(description="The word in small letters, without punctuation around it.")
+    count: int = Field(ge=1, description="How often it occurs.")
+    first: str = Field(description="The file, and the line of a table, where it occurs first.")
+
+
+class UnknownWords(Document):
+    """phoneme-moe corpora unknown-words --json."""
+
+    model_config = ConfigDict(title="Words that are not in a lexicon, version 1")
+
+    version: int = Field(default=1, ge=1, le=1)
+    words: list[UnknownWord] = Field(description="The most frequent first.")
+    num_words: int = Field(ge=0, description="Number of words of all texts, each occurrence.")
+    utterances: int = Field(ge=0, description="Number of utterances.")
+    affected: int = Field(ge=0, description="Number of utterances with an unknown word.")
+
+
+def find_unknown_words(source: Path, lexicon: Path, tier: str | None = None) -> UnknownWords:
+    """Looks up every word of a Kaldi data folder, or of a folder as of the corpus ``folder``.
+
+    Args:
+        source: The folder.
+        lexicon: The pronunciation lexicon.
+        tier: Tier of TextGrids with the words.
+
+    Raises:
+        InputError: The folder or the lexicon cannot be used.
+    """
+    texts = kaldi.read_texts(source) if kaldi.is_kaldi(source) else folder.read_texts(source, tier)
+    pronunciations = read_lexicon(lexicon)
+    counts: dict[str, int] = {}
+    first: dict[str, str] = {}
+    num_words = affected = 0
+    for entry in texts.values():
+        words = pronunciations.spoken_words(entry.value)
+        unknown = [word.word for word in words if not word.pronunciations]
+        num_words += len(words)
+        affected += bool(unknown)
+        for word in unknown:
+            counts[word] = counts.get(word, 0) + 1
+            first.setdefault(word, entry.where)
+    ranked = sorted(counts, key=lambda word: (-counts[word], word))
+    return UnknownWords(
+        words=[UnknownWord(word=w, count=counts[w], first=first[w]) for w in ranked],
+        num_words=num_words,
+        utterances=len(texts),
+        affected=affected,
+    )
