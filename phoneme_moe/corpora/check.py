@@ -66,7 +66,7 @@ def check_corpus(corpus: PreparedCorpus, progress: bool = False) -> CorpusCheck:
     seen: dict[str, str] = {}
     checked: dict[str, list[str]] = {}  # a recording may contain many utterances
     for split in SPLITS:
-        cuts = corpus.cuts(split)
+        cuts = corpus.cuts(split, checked=False)
         labelled = [cut for cut in cuts if len(cut.supervisions) == 1]
         result.counts[split] = count(labelled)
         result.inventory[split] = Counter(phoneme for cut in labelled for phoneme in _phonemes(cut))

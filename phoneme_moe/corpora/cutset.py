@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from phoneme_moe.corpora.prepared import UNLABELLED, require_file_sources
+from phoneme_moe.corpora.prepared import UNLABELLED
 from phoneme_moe.errors import InputError
 from phoneme_moe.notation.normal_form import (
     NORMAL_FORM,
@@ -67,45 +67,33 @@ def _manifests(source: Path | None) -> dict[str, Path]:
 
 
 def _read(manifest: Path, progress: bool) -> list[Cut]:
-    from lhotse import CutSet
-    from lhotse.serialization import load_jsonl
-
+    from phoneme_moe.corpora.cut_document import read_cuts
     from phoneme_moe.corpora.lexicon import refuse_words
     from phoneme_moe.progress import track
 
-    try:
-        cuts = list(CutSet.from_dicts(load_jsonl(manifest)))
-    except Exception as error:  # gzip, JSON and Lhotse raise different exceptions
-        raise InputError(f"{manifest}: cannot be read as Lhotse cuts ({error})") from error
-    cuts = [_normalise(cut, manifest) for cut in track(_named(cuts), "Loading cuts", progress)]
+    folder = manifest.parent
+    read = [
+        (document.to_cut(_audio_folder(document.source, folder)), where)
+        for document, where in track(read_cuts(manifest), "Reading cuts", progress)
+    ]
+    has_speakers = any(cut.supervisions[0].speaker for cut, _ in read)
+    cuts = [_normalise(cut, where, has_speakers) for cut, where in read]
     refuse_words((tuple(cut.supervisions[0].custom["phonemes"]) for cut in cuts), manifest)
     return cuts
 
 
-def _named(cuts: list[Cut]) -> list[Cut]:
-    """Names the speaker of all cuts ``UNLABELLED`` if none of them has a speaker."""
+def _normalise(cut: Cut, where: str, has_speakers: bool) -> Cut:
+    """Stores the phonemes of a cut in ``custom["phonemes"]`` and ``alignment["phoneme"]``.
+
+    Args:
+        cut: A cut with one supervision.
+        where: The cut, for error messages.
+        has_speakers: Whether any cut has a speaker; otherwise all are ``UNLABELLED``.
+    """
     from lhotse.utils import fastcopy
 
-    if any(s.speaker for cut in cuts for s in cut.supervisions):
-        return cuts
-    return [
-        fastcopy(cut, supervisions=[fastcopy(s, speaker=UNLABELLED) for s in cut.supervisions])
-        for cut in cuts
-    ]
-
-
-def _normalise(cut: Cut, manifest: Path) -> Cut:
-    """Stores the phonemes of a cut in ``custom["phonemes"]`` and ``alignment["phoneme"]``."""
-    from lhotse.utils import fastcopy
-
-    where = f"{manifest}: cut {cut.id!r}"
-    if len(cut.supervisions) != 1:
-        raise InputError(f"{where} has {len(cut.supervisions)} supervisions, expected 1")
-    if type(cut).__name__ != "MonoCut" or not cut.has_recording:
-        raise InputError(f"{where} is not a MonoCut with a recording")
-    require_file_sources(cut, where)
     supervision = cut.supervisions[0]
-    if not supervision.speaker:
+    if not supervision.speaker and has_speakers:
         raise InputError(f"{where} has no speaker, unlike other cuts")
     tiers = supervision.alignment or {}
     tier = next((tiers[name] for name in _TIERS if tiers.get(name)), None)
@@ -122,14 +110,17 @@ def _normalise(cut: Cut, manifest: Path) -> Cut:
             f"{where} has no phonemes: looked for custom['phonemes'], an alignment named "
             "'phoneme' or 'phone', and a text of phonemes"
         )
+    for phoneme in phonemes:
+        if not phoneme or len(phoneme.split()) != 1:
+            raise InputError(f"{where}: found {phoneme[:40]!r}, expected a phoneme without spaces")
     # An alignment with different phonemes would contradict the reference.
     matches = items is not None and [item.symbol for item in items] == phonemes
     return fastcopy(
         cut,
-        recording=_with_absolute_paths(cut.recording, manifest.parent),
         supervisions=[
             fastcopy(
                 supervision,
+                speaker=supervision.speaker or UNLABELLED,
                 gender=_sex(supervision.gender),
                 custom={**custom, "phonemes": phonemes},
                 alignment={"phoneme": items} if matches else None,
@@ -147,13 +138,12 @@ def _spoken(tier: list[Any]) -> list[Any]:
     ]
 
 
-def _with_absolute_paths(recording: Any, folder: Path) -> Any:
-    """Resolves relative paths against the manifest's folder, else the current folder."""
-    path = Path(recording.sources[0].source) if recording.sources[0].type == "file" else None
-    if path is None or path.is_absolute():
-        return recording
-    base = folder if (folder / path).is_file() else Path.cwd()
-    return recording.with_path_prefix(base.resolve())
+def _audio_folder(source: str, folder: Path) -> Path:
+    """Folder of a relative audio path: that of the manifest, else the current folder."""
+    try:
+        return folder if (folder / source).is_file() else Path.cwd()
+    except OSError:  # a name that is too long for the file system
+        return folder
 
 
 def _sex(gender: str | None) -> str | None:

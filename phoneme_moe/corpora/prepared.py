@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from pydantic import ConfigDict, Field
 
 from phoneme_moe.corpora.registry import CORPORA
+from phoneme_moe.documents import Document
 from phoneme_moe.errors import InputError, suggest
 
 if TYPE_CHECKING:
     from lhotse import CutSet
-    from lhotse.cut import Cut
+
+    from phoneme_moe.corpora.cut_document import CutDocument
 
 FORMAT_VERSION = 1
 UNLABELLED = "unlabelled"
@@ -56,11 +60,12 @@ class PreparedCorpus:
         """What the preparation left out or changed, in one line each."""
         return [str(note) for note in self.description.get("notes", ())]
 
-    def cuts(self, split: str) -> CutSet:
+    def cuts(self, split: str, checked: bool = True) -> CutSet:
         """Loads the utterances of a split into memory, with resolved audio paths.
 
         Args:
             split: ``"train"``, ``"dev"`` or ``"test"``.
+            checked: Whether speakers and phonemes must be those of ``corpus.json``.
 
         Returns:
             A CutSet with one supervision per cut: speaker, gender, text, ``custom["phonemes"]``
@@ -72,42 +77,69 @@ class PreparedCorpus:
         if split not in SPLITS:
             raise InputError(f"split {split!r} does not exist{suggest(split, SPLITS)}")
         from lhotse import CutSet
-        from lhotse.serialization import load_jsonl
 
-        file = cuts_file(self.folder, split)
-        try:
-            cuts = CutSet.from_dicts(load_jsonl(file)).to_eager()
-        except Exception as error:  # gzip, JSON and Lhotse each raise their own kinds
-            raise InputError(f"{file}: cannot be read as Lhotse cuts ({error})") from error
-        for cut in cuts:
-            require_file_sources(cut, f"{file}: cut {cut.id!r}")
-        # Absolute paths to user data remain unchanged.
-        return CutSet.from_cuts(
-            cut.with_recording_path_prefix(self.folder.resolve()) for cut in cuts
-        )
+        from phoneme_moe.corpora.cut_document import read_cuts
 
+        folder = self.folder.resolve()
+        cuts = []
+        for document, where in read_cuts(cuts_file(self.folder, split)):
+            if checked:
+                self._check_labels(document, where)
+            # Absolute paths to user data remain unchanged.
+            cuts.append(document.to_cut(folder))
+        return CutSet.from_cuts(cuts)
 
-def require_file_sources(cut: Cut, where: str) -> None:
-    """Rejects recordings that are not files, since Lhotse would run commands and fetch URLs.
-
-    Args:
-        cut: A cut with a recording.
-        where: The manifest and the cut, for error messages.
-
-    Raises:
-        InputError: A source of the recording is neither a file nor stored in the manifest.
-    """
-    for source in cut.recording.sources:
-        if source.type not in {"file", "memory"}:
+    def _check_labels(self, document: CutDocument, where: str) -> None:
+        unknown = [p for p in document.phonemes if p not in self._phonemes]
+        if not document.phonemes:
+            raise InputError(f"{where}: found no phonemes")
+        if unknown:
             raise InputError(
-                f"{where}: recording.sources: found type {source.type!r} ({source.source}), which "
-                "is neither run nor fetched; expected type 'file'"
+                f"{where}: found the phoneme {unknown[0]!r}, which corpus.json does not list"
             )
+        if document.supervision.speaker not in self._speakers:
+            raise InputError(
+                f"{where}: found the speaker {document.supervision.speaker!r}, whom corpus.json "
+                "does not list"
+            )
+
+    @cached_property
+    def _phonemes(self) -> frozenset[str]:
+        return frozenset(self.phonemes)
+
+    @cached_property
+    def _speakers(self) -> frozenset[str]:
+        return frozenset(self.speakers)
 
 
 def prepared_names() -> list[str]:
     """Names of the prepared corpora under ``data_root()``, sorted."""
     return sorted(file.parent.name for file in data_root().glob(f"[!.]*/{DESCRIPTION_FILE}"))
+
+
+class SplitCounts(Document):
+    """Numbers of a split."""
+
+    speakers: int
+    utterances: int
+    seconds: float
+    phonemes: int
+
+
+class CorpusDescription(Document):
+    """``corpus.json`` of a prepared corpus."""
+
+    model_config = ConfigDict(extra="ignore")
+    max_bytes: ClassVar[int] = 64_000_000
+
+    name: str
+    format_version: int
+    source: str | None
+    settings: dict[str, Any]
+    splits: dict[str, SplitCounts]
+    notes: list[str] = Field(default_factory=list)
+    phonemes: Annotated[list[str], Field(min_length=1, max_length=10_000)]
+    speakers: Annotated[dict[str, str | None], Field(min_length=1)]
 
 
 def read_description(folder: Path) -> dict[str, Any]:
@@ -118,21 +150,20 @@ def read_description(folder: Path) -> dict[str, Any]:
     """
     file = folder / DESCRIPTION_FILE
     try:
-        description = json.loads(file.read_text(encoding="utf-8"))
-        version = description["format_version"]
-        if not {"name", "phonemes", "speakers", "splits"} <= description.keys():
-            raise KeyError("name, phonemes, speakers or splits")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{file}: not the description of a prepared corpus ({error}); "
-            "delete the folder and prepare it again"
-        ) from error
-    if not isinstance(version, int) or version > FORMAT_VERSION:
+        content = file.read_bytes()
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({error.strerror})") from error
+    try:
+        description = CorpusDescription.parse_json(content, str(file))
+    except InputError as error:
+        raise InputError(f"{error}; delete the folder and prepare it again") from error
+    version = description.format_version
+    if version > FORMAT_VERSION:
         raise InputError(
             f"{file}: format version {version}, but this release reads up to {FORMAT_VERSION}; "
             "update phoneme-moe or prepare the corpus again"
         )
-    return dict(description)
+    return description.model_dump()
 
 
 def load_corpus(name: str) -> PreparedCorpus:

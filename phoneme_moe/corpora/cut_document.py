@@ -1,0 +1,290 @@
+"""Lhotse cuts from a JSON manifest, validated before Lhotse sees them.
+
+A manifest may come from a stranger, and Lhotse would run commands, fetch URLs and open arrays that
+it names. So no object is created by Lhotse's own reader: a line is validated here, and cuts are
+built from what is allowed. A recording is a single audio file; a path may be anywhere, since the
+manifests of users have absolute paths, and a file is only ever read as audio.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeAlias
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from phoneme_moe.documents import Document
+from phoneme_moe.errors import InputError
+
+if TYPE_CHECKING:
+    from lhotse.cut import MonoCut
+
+MAX_LINE = 16_000_000
+"""Most bytes of a line: an alignment of a recording of many hours takes less."""
+MAX_RATIO = 200
+"""Most bytes for a byte of a gzip file; manifests of a million cuts have less than 50."""
+_SMALL = 64_000_000
+"""Bytes that any gzip file may have."""
+
+Seconds = Annotated[float, Field(ge=0, le=1e7)]
+Name = Annotated[str, Field(min_length=1, max_length=1000)]
+
+
+def _item(item: object) -> object:
+    """An item as four values: before Lhotse 1.8 it was an object, and the score may be absent."""
+    if isinstance(item, dict):
+        item = list(item.values())
+    return (*item, None)[: max(4, len(item))] if isinstance(item, list) else item
+
+
+Item: TypeAlias = Annotated[tuple[str, Seconds, Seconds, float | None], BeforeValidator(_item)]
+"""Symbol, start and duration in seconds, and a score."""
+
+_POINTERS = {"storage_type", "storage_path", "storage_key", "array", "sources"}
+"""Keys by which Lhotse recognises data to be opened."""
+MAX_OVERSHOOT = 0.5
+"""Seconds by which an alignment may end after its cut."""
+_TOLERANCE = 1e-3
+"""Tolerance of times in seconds, as in Lhotse."""
+
+
+class SourceDocument(Document):
+    """An audio file."""
+
+    type: str
+    channels: Annotated[list[Annotated[int, Field(ge=0, le=1023)]], Field(min_length=1)]
+    source: Any
+    video: Any = None
+
+    @model_validator(mode="after")
+    def _is_a_file(self) -> Self:
+        if self.type != "file":
+            raise ValueError(
+                f"found type {self.type[:20]!r} ({str(self.source)[:80]}), which is neither run "
+                "nor fetched; expected type 'file'"
+            )
+        source = self.source
+        if not isinstance(source, str) or not 0 < len(source) < 4096 or "\0" in source:
+            raise ValueError(f"source: found {str(source)[:80]!r}, expected the path of a file")
+        return self
+
+
+class RecordingDocument(Document):
+    """A recording."""
+
+    id: Name
+    sources: Annotated[list[SourceDocument], Field(min_length=1)]
+    sampling_rate: Annotated[int, Field(ge=1_000, le=768_000)]
+    num_samples: Annotated[int, Field(ge=1, le=10**13)]
+    duration: Annotated[float, Field(gt=0, le=1e7)]
+    channel_ids: list[int] | None = None
+    transforms: Any = None
+
+    @model_validator(mode="after")
+    def _is_unchanged(self) -> Self:
+        if self.transforms:
+            raise ValueError(
+                "transforms: found changes of the audio, which are not applied; expected none "
+                "(write the changed audio first: cuts.save_audios)"
+            )
+        samples = self.num_samples / self.sampling_rate
+        if abs(samples - self.duration) > 0.025:
+            raise ValueError(
+                f"duration: found {self.duration} s, expected {samples:.4f} s (num_samples by "
+                "sampling_rate)"
+            )
+        return self
+
+
+class SupervisionDocument(Document):
+    """What is said in a cut, by whom."""
+
+    id: Name
+    recording_id: str
+    start: Annotated[float, Field(ge=-1e7, le=1e7)]
+    duration: Seconds
+    channel: int | list[int] = 0
+    text: str | None = None
+    language: str | None = None
+    speaker: str | None = None
+    gender: str | None = None
+    custom: dict[str, Any] | None = None
+    alignment: dict[str, list[Item]] | None = None
+
+    @field_validator("custom")
+    @classmethod
+    def _is_plain(cls, custom: dict[str, Any] | None) -> dict[str, Any] | None:
+        refuse_pointers(custom)
+        phonemes = (custom or {}).get("phonemes")
+        if phonemes is not None and not (
+            isinstance(phonemes, list) and all(isinstance(p, str) for p in phonemes)
+        ):
+            raise ValueError(f"phonemes: found {str(phonemes)[:80]}, expected a list of symbols")
+        return custom
+
+
+class CutDocument(Document):
+    """A line of a manifest: a cut with one channel."""
+
+    max_bytes: ClassVar[int] = MAX_LINE
+
+    id: Name
+    type: Literal["MonoCut", "Cut"] = "MonoCut"
+    start: Seconds
+    duration: Annotated[float, Field(gt=0, le=1e7)]
+    channel: Annotated[int, Field(ge=0)]
+    supervisions: Annotated[list[SupervisionDocument], Field(min_length=1, max_length=1)]
+    recording: RecordingDocument
+    features: Any = None
+    custom: dict[str, Any] | None = None
+
+    @model_validator(mode="after")
+    def _is_within_its_recording(self) -> Self:
+        if self.features is not None:
+            raise ValueError(
+                "features: found a pointer to an array, which is not read; expected none "
+                "(cuts.drop_features)"
+            )
+        refuse_pointers(self.custom)
+        end = self.start + self.duration
+        if end > self.recording.duration + _TOLERANCE:
+            raise ValueError(
+                f"duration: the cut ends at {end:.4f} s, its recording at "
+                f"{self.recording.duration} s"
+            )
+        for name, items in (self.supervision.alignment or {}).items():
+            for symbol, start, duration, *_ in items:
+                if start + duration > self.duration + MAX_OVERSHOOT:
+                    raise ValueError(
+                        f"alignment.{name[:40]}: {symbol[:20]!r} ends at {start + duration:.4f} s, "
+                        f"the cut at {self.duration} s"
+                    )
+        if not any(self.channel in source.channels for source in self.recording.sources):
+            raise ValueError(f"channel: found {self.channel}, which no source of the recording has")
+        return self
+
+    @property
+    def supervision(self) -> SupervisionDocument:
+        """The only supervision."""
+        return self.supervisions[0]
+
+    @property
+    def phonemes(self) -> list[str]:
+        """The phonemes of a prepared cut; empty if it has none."""
+        return list((self.supervision.custom or {}).get("phonemes") or ())
+
+    @property
+    def source(self) -> str:
+        """Path of the audio file."""
+        return str(self._source.source)
+
+    @property
+    def _source(self) -> SourceDocument:
+        return next(s for s in self.recording.sources if self.channel in s.channels)
+
+    def to_cut(self, folder: Path) -> MonoCut:
+        """Creates the Lhotse cut.
+
+        Args:
+            folder: Folder of relative audio paths.
+        """
+        from lhotse import AudioSource, MonoCut, Recording, SupervisionSegment
+        from lhotse.supervision import AlignmentItem
+
+        recording, supervision = self.recording, self.supervision
+        alignment = supervision.alignment
+        return MonoCut(
+            id=self.id,
+            start=self.start,
+            duration=self.duration,
+            channel=self.channel,
+            recording=Recording(
+                id=recording.id,
+                sources=[AudioSource("file", self._source.channels, str(folder / self.source))],
+                sampling_rate=recording.sampling_rate,
+                num_samples=recording.num_samples,
+                duration=recording.duration,
+            ),
+            supervisions=[
+                SupervisionSegment(
+                    id=supervision.id,
+                    recording_id=supervision.recording_id,
+                    start=supervision.start,
+                    duration=supervision.duration,
+                    channel=supervision.channel,
+                    text=supervision.text,
+                    language=supervision.language,
+                    speaker=supervision.speaker,
+                    gender=supervision.gender,
+                    custom=supervision.custom,
+                    alignment=None
+                    if alignment is None
+                    else {
+                        name: [AlignmentItem(*item) for item in items]
+                        for name, items in alignment.items()
+                    },
+                )
+            ],
+            custom=self.custom,
+        )
+
+
+def refuse_pointers(custom: dict[str, Any] | None) -> None:
+    """Checks that custom fields contain nothing that Lhotse would open.
+
+    Raises:
+        ValueError: One of them is or contains a pointer to an array or a recording.
+    """
+    values: list[Any] = list((custom or {}).values())
+    while values:
+        value = values.pop()
+        if isinstance(value, dict):
+            for key in value.keys() & _POINTERS:
+                raise ValueError(
+                    f"found the key {key!r}, a pointer to data elsewhere, which is not read; "
+                    "expected plain values"
+                )
+            values += value.values()
+        elif isinstance(value, list):
+            values += value
+
+
+def read_cuts(manifest: Path) -> Iterator[tuple[CutDocument, str]]:
+    """Reads a manifest, ``.jsonl`` or ``.jsonl.gz``; its bytes decide which.
+
+    Yields:
+        Each cut, and its place ``FILE:LINE: cut ID`` for error messages.
+
+    Raises:
+        InputError: The file cannot be read, is damaged or expands beyond bounds, or a cut is not
+            allowed; the message names line and key.
+    """
+    for number, line in enumerate(_lines(manifest), start=1):
+        if line.strip():
+            document = CutDocument.parse_json(line, f"{manifest}:{number}")
+            yield document, f"{manifest}:{number}: cut {document.id[:80]!r}"
+
+
+def _lines(manifest: Path) -> Iterator[bytes]:
+    try:
+        with manifest.open("rb") as file:
+            packed = file.read(2) == b"\x1f\x8b"
+        most = max(_SMALL, MAX_RATIO * manifest.stat().st_size) if packed else None
+        read = 0
+        with gzip.open(manifest) if packed else manifest.open("rb") as stream:
+            while line := stream.readline(MAX_LINE + 1):
+                read += len(line)
+                if len(line) > MAX_LINE:
+                    raise InputError(f"{manifest}: found a line of more than {MAX_LINE:,} bytes")
+                if most is not None and read > most:
+                    raise InputError(
+                        f"{manifest}: expands to more than {most:,} bytes, "
+                        f"{MAX_RATIO} times its size"
+                    )
+                yield line.removeprefix(b"\xef\xbb\xbf")
+    except (OSError, EOFError, zlib.error) as error:
+        problem = getattr(error, "strerror", None) or error
+        raise InputError(f"{manifest}: cannot be read ({problem})") from error
