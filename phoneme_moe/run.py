@@ -277,16 +277,19 @@ class Run(LoadedRun):
         *,
         new_expert: bool = False,
         lexicon: str | Path | None = None,
+        tier: str | None = None,
     ) -> Adaptation[Run]:
         """Adapts the run to a new speaker and writes a new run folder.
 
         Args:
-            recordings: A folder of recordings, each with a text file of its phonemes or words.
+            recordings: A folder of recordings, each with a TextGrid, ``.lab`` or ``.txt`` of its
+                phonemes or words beside it.
             speaker: Name of the new speaker.
             out: The new run folder, which must not exist or be empty.
             new_expert: Whether to add an expert for the speaker; otherwise only the gate is
                 trained.
-            lexicon: Pronunciation dictionary, if the text files contain words.
+            lexicon: Pronunciation dictionary, if the labels are words.
+            tier: Tier of TextGrids; by default one with a usual name (phones, words ...).
 
         Raises:
             InputError: The run has no trainable gate, or the folder has too few recordings.
@@ -300,6 +303,7 @@ class Run(LoadedRun):
             Path(out),
             "expert" if new_expert else "gate",
             None if lexicon is None else Path(lexicon),
+            tier,
         )
         adapted = dataclasses.replace(adaptation, run=_as_run(adaptation.run))
         return cast("Adaptation[Run]", adapted)

@@ -11,7 +11,7 @@ import typer
 def adapt(
     run: Annotated[Path, typer.Argument(help="Run folder of a model with a gate.")],
     folder: Annotated[
-        Path, typer.Argument(help="Folder of recordings, with phonemes in NAME.txt.")
+        Path, typer.Argument(help="Folder of recordings, each with a TextGrid, .lab or .txt.")
     ],
     speaker: Annotated[str, typer.Option(help="Name of the new speaker.")],
     out: Annotated[Path, typer.Option(help="New run folder.")],
@@ -22,7 +22,10 @@ def adapt(
         bool, typer.Option("--new-expert", help="Also train a new expert for the speaker.")
     ] = False,
     lexicon: Annotated[
-        Path | None, typer.Option(help="Pronunciations, if the text files contain words.")
+        Path | None, typer.Option(help="Pronunciations, if the labels are words.")
+    ] = None,
+    tier: Annotated[
+        str | None, typer.Option(help="Tier of TextGrids.", show_default="phones, words or so")
     ] = None,
 ) -> None:
     """Adapt a run to a new speaker from a few utterances.
@@ -37,7 +40,7 @@ def adapt(
     if gate_only and new_expert:
         raise InputError("adapt: expected --gate-only or --new-expert, not both")
     adaptation = adapt_run(
-        load_run(run), speaker, folder, out, "expert" if new_expert else "gate", lexicon
+        load_run(run), speaker, folder, out, "expert" if new_expert else "gate", lexicon, tier
     )
     low, high = (100 * value for value in adaptation.interval)
     console = PlainConsole(highlight=False, soft_wrap=True)

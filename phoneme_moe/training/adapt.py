@@ -15,12 +15,8 @@ from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
-import torch
 
-from phoneme_moe.audio.finding import audio_files
-from phoneme_moe.audio.waveform import load_waveform
 from phoneme_moe.corpora import load_corpus
-from phoneme_moe.corpora.lexicon import Lexicon, read_lexicon
 from phoneme_moe.data.examples import Example, corpus_speakers, load_examples
 from phoneme_moe.decoding.scoring import (
     UtteranceScore,
@@ -33,7 +29,7 @@ from phoneme_moe.files import write_json
 from phoneme_moe.inference import recognize_split
 from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.run_folder import LoadedRun, load_run, save_decoding, save_model, save_recipe
-from phoneme_moe.text_files import read_text
+from phoneme_moe.training.labelled_examples import labelled_examples
 from phoneme_moe.training.new_speaker import add_speaker_expert, train_gate
 
 Way = Literal["gate", "expert"]
@@ -41,9 +37,6 @@ AnyRun = TypeVar("AnyRun", bound=LoadedRun)
 
 MAX_REPLAYED = 400
 """Most utterances of old speakers in the training of the gate."""
-
-MIN_UTTERANCES = 3
-"""Fewest utterances of the new speaker: two for training, one held out."""
 
 
 @dataclass(frozen=True)
@@ -101,17 +94,24 @@ class Adaptation(Generic[AnyRun]):
 
 
 def adapt(
-    run: LoadedRun, speaker: str, folder: Path, out: Path, way: Way, lexicon: Path | None = None
+    run: LoadedRun,
+    speaker: str,
+    folder: Path,
+    out: Path,
+    way: Way,
+    lexicon: Path | None = None,
+    tier: str | None = None,
 ) -> Adaptation[LoadedRun]:
     """Adapts a run to a speaker and writes a new run folder.
 
     Args:
         run: A run that recognises utterances by experts behind a gate.
         speaker: Name of the new speaker, and of the new expert if there is one.
-        folder: Folder of recordings, each with a text file ``NAME.txt`` of its phonemes (or words).
+        folder: Folder of recordings, each with a label file of its phonemes (or words) beside it.
         out: The new run folder; must be missing or empty.
         way: ``gate`` or ``expert``.
-        lexicon: Pronunciation dictionary, if the text files contain words.
+        lexicon: Pronunciation dictionary, if the labels are words.
+        tier: Tier of TextGrids; by default one with a usual name.
 
     Raises:
         InputError: The run has no trainable gate, the folder too few recordings, or ``out`` is not
@@ -119,7 +119,7 @@ def adapt(
     """
     _check(run, speaker, out)
     recognizer = run.recognizer.cpu()
-    examples = labelled_examples(recognizer, folder, speaker, lexicon)
+    examples = labelled_examples(recognizer, folder, speaker, lexicon, tier)
     held_out = examples[2::3]
     training = [example for number, example in enumerate(examples) if number % 3 != 2]
     old_train, old_test = _old_examples(run)
@@ -153,62 +153,6 @@ def adapt(
     )
     write_json(out / "adaptation.json", adaptation.to_json())
     return adaptation
-
-
-def labelled_examples(
-    recognizer: Recognizer, folder: Path, speaker: str, lexicon: Path | None = None
-) -> list[Example]:
-    """Loads recordings with their transcripts as examples.
-
-    Args:
-        recognizer: The model for which features are computed.
-        folder: Folder of recordings, each with ``NAME.txt`` of its phonemes (or words).
-        speaker: Name of the speaker.
-        lexicon: Pronunciation dictionary; the first pronunciation of each word is used.
-
-    Raises:
-        InputError: There are too few recordings, or a text is missing or has an unknown phoneme.
-    """
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder")
-    files = audio_files(folder)
-    if len(files) < MIN_UTTERANCES:
-        raise InputError(
-            f"{folder}: found {len(files)} recordings, expected at least {MIN_UTTERANCES}"
-        )
-    words = None if lexicon is None else read_lexicon(lexicon)
-    rate = recognizer.log_mel.sample_rate
-    examples = []
-    for path in files:
-        text = path.with_suffix(".txt")
-        if not text.is_file():
-            raise InputError(
-                f"{text}: no such file; expected a file with the phonemes of {path.name}"
-            )
-        phonemes = _read_phonemes(text, words, lexicon)
-        try:
-            recognizer.phonemes.encode(phonemes)
-        except InputError as error:
-            raise InputError(f"{text}: {error}") from error
-        if not phonemes:
-            raise InputError(f"{text}: found no phonemes")
-        waveform = torch.from_numpy(load_waveform(path, rate))
-        features, _ = recognizer.log_mel(waveform[None], torch.tensor([len(waveform)]))
-        examples.append(Example(path.stem, speaker, tuple(phonemes), features[0]))
-    return examples
-
-
-def _read_phonemes(text: Path, words: Lexicon | None, lexicon: Path | None) -> list[str]:
-    """The phonemes of a text file, or those of its words."""
-    content = read_text(text)
-    if words is None:
-        return content.split()
-    phonemes: list[str] = []
-    for spoken in words.spoken_words(content):
-        if not spoken.pronunciations:
-            raise InputError(f"{text}: {spoken.word!r} is not in {lexicon}")
-        phonemes += spoken.pronunciations[0]
-    return phonemes
 
 
 def _check(run: LoadedRun, speaker: str, out: Path) -> None:

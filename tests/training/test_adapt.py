@@ -19,7 +19,9 @@ from phoneme_moe.evaluation.errors import evaluate
 from phoneme_moe.pipeline import Trained
 from phoneme_moe.run_folder import load_run
 from phoneme_moe.training import new_speaker
-from phoneme_moe.training.adapt import adapt, labelled_examples
+from phoneme_moe.training.adapt import adapt
+from phoneme_moe.training.labelled_examples import labelled_examples
+from phoneme_moe.transcription.writers.textgrid import textgrid
 
 if TYPE_CHECKING:
     from conftest import Outcome
@@ -132,6 +134,24 @@ def test_the_command_says_what_came_of_it(
     assert "expected an empty or new folder" in again.err
 
 
+def test_labels_may_be_textgrids_and_htk_labels(recognized: Trained, of_dan: Path) -> None:
+    plain = labelled_examples(recognized.run.recognizer, of_dan, "dan")
+    for number, text in enumerate(sorted(of_dan.glob("*.txt"))):
+        phonemes = text.read_text().split()
+        edges = [(100 * n, 100 * (n + 1)) for n in range(len(phonemes))]
+        if number % 3 == 0:
+            grid = textgrid({"MAU": (edges, phonemes)}, 1.0)
+            text.with_suffix(".TextGrid").write_bytes(grid.encode("utf-16"))
+            text.unlink()
+        elif number % 3 == 1:
+            rows = zip(edges, phonemes, strict=True)
+            lines = [f"{start}0000 {end}0000 {phoneme}\n" for (start, end), phoneme in rows]
+            text.with_suffix(".lab").write_text("".join(lines))
+            text.write_text("not used")
+    found = labelled_examples(recognized.run.recognizer, of_dan, "dan")
+    assert [example.phonemes for example in found] == [example.phonemes for example in plain]
+
+
 def test_words_go_through_a_lexicon(recognized: Trained, of_dan: Path, tmp_path: Path) -> None:
     lexicon = tmp_path / "lexicon.txt"
     lexicon.write_text("".join(f"{p}x  {p}\n" for p in tiny.PHONEMES))
@@ -158,7 +178,7 @@ def test_words_go_through_a_lexicon(recognized: Trained, of_dan: Path, tmp_path:
     [
         ("00.txt", "a q", r"00\.txt: phoneme 'q' is not"),
         ("00.txt", "", r"00\.txt: found no phonemes"),
-        ("00.txt", None, r"00\.txt: no such file"),
+        ("00.txt", None, r"00\.wav: found no labels beside it, expected 00\.TextGrid"),
     ],
 )
 def test_what_cannot_be_learned_from_is_named(
