@@ -19,7 +19,7 @@ _SHORTEST_HTK = 100_000
 
 
 def parse_timed_rows(text: str, where: str) -> tuple[Interval, ...] | None:
-    """Parses a label file if every line of it has times.
+    """Parses a label file if most of its lines have times; then all must have.
 
     Three formats are recognised: ``START END LABEL`` of HTK, whole numbers of 100 ns; the same in
     seconds with a decimal point (Audacity, WaveSurfer); and ``END COLOUR LABEL`` in seconds after a
@@ -33,7 +33,7 @@ def parse_timed_rows(text: str, where: str) -> tuple[Interval, ...] | None:
         Intervals in order of time; None if the text is not of these formats.
 
     Raises:
-        InputError: Times are not in order, or the file is a master label file.
+        InputError: A line has no times, times are not in order, or the file is a master label file.
     """
     lines = [(n, line.strip()) for n, line in enumerate(split_lines(text), 1) if line.strip()]
     if lines and lines[0][1].upper() == "#!MLF!#":
@@ -42,51 +42,57 @@ def parse_timed_rows(text: str, where: str) -> tuple[Interval, ...] | None:
         )
     contents = [line for _, line in lines]
     if "#" in contents:
-        header = contents.index("#") + 1
-        rows = _festival_rows(contents[header:])
-        numbers = [number for number, _ in lines[header:]]
+        lines = lines[contents.index("#") + 1 :]
+        rows = _festival_rows([line for _, line in lines])
     else:
         # A second line with a backslash has the frequencies of a selection in Audacity.
-        kept = [(number, line) for number, line in lines if not line.startswith("\\")]
-        rows = _start_end_rows([line for _, line in kept])
-        numbers = [number for number, _ in kept]
-    if not rows:
+        lines = [(number, line) for number, line in lines if not line.startswith("\\")]
+        rows = _start_end_rows([line for _, line in lines])
+    if 2 * rows.count(None) >= len(rows):
         return None
+    intervals: list[Interval] = []
     previous_end = 0.0
-    for number, row in zip(numbers, rows, strict=True):
+    for (number, line), row in zip(lines, rows, strict=True):
+        if row is None:
+            raise InputError(
+                f"{where}: line {number}: found {line[:80]!r}, expected times and a label, as in "
+                "other lines"
+            )
         if not previous_end - OVERLAP <= row.start <= row.end < math.inf:
             raise InputError(
                 f"{where}: line {number}: found {row.start:g} to {row.end:g} s, expected times in "
                 f"order, after {previous_end:g} s"
             )
         previous_end = row.end
-    return tuple(rows)
+        intervals.append(row)
+    return tuple(intervals)
 
 
-def _start_end_rows(lines: Sequence[str]) -> list[Interval]:
-    """Rows ``START END LABEL``; none if a line is different."""
+def _start_end_rows(lines: Sequence[str]) -> list[Interval | None]:
+    """Rows ``START END LABEL``; None for other lines."""
     matches = [_ROW.fullmatch(line) for line in lines]
     found = [match for match in matches if match]
-    if len(found) < len(matches) or not found:
-        return []
-    htk = all(match[1].isdigit() and match[2].isdigit() for match in found)
-    if not htk:
-        return [Interval(float(m[1]), float(m[2]), m[3] or "") for m in found]
-    if max(float(match[2]) for match in found) < _SHORTEST_HTK:
-        return []
-    # HTK has scores and labels of other levels in further columns.
-    times = [(float(m[1]) * _HTK_UNIT, float(m[2]) * _HTK_UNIT) for m in found]
-    labels = ["".join((m[3] or "").split()[:1]) for m in found]
-    return [Interval(*span, label) for span, label in zip(times, labels, strict=True)]
+    if not all(match[1].isdigit() and match[2].isdigit() for match in found):
+        return [m and Interval(float(m[1]), float(m[2]), m[3] or "") for m in matches]
+    if max((float(match[2]) for match in found), default=0.0) < _SHORTEST_HTK:
+        return [None] * len(lines)
+    return [m and _htk_row(m[1], m[2], m[3] or "") for m in matches]
 
 
-def _festival_rows(lines: Sequence[str]) -> list[Interval]:
-    rows = []
+def _htk_row(start: str, end: str, rest: str) -> Interval:
+    # Further columns are scores, and labels of other levels.
+    return Interval(float(start) * _HTK_UNIT, float(end) * _HTK_UNIT, "".join(rest.split()[:1]))
+
+
+def _festival_rows(lines: Sequence[str]) -> list[Interval | None]:
+    """Rows ``END COLOUR LABEL``; None for other lines."""
+    rows: list[Interval | None] = []
     start = 0.0
     for line in lines:
         match = _FESTIVAL_ROW.fullmatch(line)
         if match is None:
-            return []
+            rows.append(None)
+            continue
         end = float(match[1])
         # The line may end with further fields after a semicolon.
         rows.append(Interval(start, end, (match[2] or "").partition(";")[0].strip()))

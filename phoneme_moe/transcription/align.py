@@ -120,6 +120,10 @@ def align_labels(
     """
     if not labels.symbols:
         raise InputError(f"{labels.file}: found no phonemes, expected at least one")
+    try:
+        engine.spec.phonemes.encode(labels.symbols)
+    except InputError as error:
+        raise InputError(f"{labels.file}: {error}") from error
     alignment = align_phonemes(engine, path, labels.symbols, channel)
     return replace(alignment, labelled=labels.within(alignment.transcript.duration).times)
 

@@ -15,6 +15,7 @@ from tests.fuzz.harness import Findings, Kind, fuzz, warm_up
 
 KINDS = {
     "audio": "tests.fuzz.audio:Audio",
+    "textgrids": "tests.fuzz.labels:TextGrids",
 }
 """Where each kind is: ``module:class``."""
 

@@ -114,6 +114,7 @@ def warm_up() -> None:
         "phoneme_moe.report.compare.run",
         "phoneme_moe.report.clips.run",
         "phoneme_moe.training.stages",
+        "phoneme_moe.corpora.folder",
         "phoneme_moe.training.adapt",
         "phoneme_moe.transcription.align",
         "phoneme_moe.transcription.onnx_engine",

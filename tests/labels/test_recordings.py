@@ -68,6 +68,8 @@ def test_htk_times_are_those_that_were_written(edges: list[int]) -> None:
         ),
         ("0.5 0.25 a\n", r"line 1: found 0.5 to 0.25 s"),
         ("0.5 1e999 a\n", r"line 1: found 0.5 to inf s"),
+        (HTK + "t͡ʃ\n", r"a.lab: line 4: found 't͡ʃ', expected times and a label, as in other lines"),
+        (FESTIVAL + "t͡ʃ\n", r"a.lab: line 7: found 't͡ʃ', expected times and a label"),
         ("#!MLF!#\n", r"a.lab: found a master label file of HTK"),
     ],
 )

@@ -221,7 +221,7 @@ def test_the_phonemes_of_a_textgrid_are_aligned_and_compared(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--tier", "words"), "phoneme 'asima' is not in the phoneme set"),
+        (("--tier", "words"), ".TextGrid: phoneme 'asima' is not in the phoneme set"),
         (("--tier", "phrases"), "expected a tier 'phrases', found 'words', 'Phones'"),
         (("--phonemes", "a"), "align: expected one of --phonemes, --textgrid, and --text"),
     ],
