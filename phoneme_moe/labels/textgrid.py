@@ -6,6 +6,7 @@ else, so that one grammar covers both forms and whatever programs write between 
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from phoneme_moe.errors import InputError, suggest
+from phoneme_moe.notation.symbol_table import read_symbol_table
 from phoneme_moe.text_files import decode_text
 
 OVERLAP = 1e-3
@@ -35,7 +37,7 @@ class Interval:
     Attributes:
         start: Start in seconds.
         end: End in seconds.
-        label: The label as written, possibly empty.
+        label: The label in Unicode, possibly empty.
     """
 
     start: float
@@ -159,6 +161,20 @@ def _is_named(tier: Tier, usual: str) -> bool:
     return tier.name.strip().lower().rpartition(" - ")[2] == usual
 
 
+def _without_trigraphs(label: str) -> str:
+    r"""The label with letters in place of Praat's trigraphs, such as ``\sw`` for ə."""
+    if "\\" not in label:
+        return label
+    table = read_symbol_table("phoneme_moe.labels", "praat_unicode")
+    return _trigraphs().sub(lambda match: table[match[0]], label)
+
+
+@functools.cache
+def _trigraphs() -> re.Pattern[str]:
+    table = read_symbol_table("phoneme_moe.labels", "praat_unicode")
+    return re.compile("|".join(map(re.escape, table)))
+
+
 class _Values:
     """The free-standing values of a TextGrid, one after the other."""
 
@@ -225,5 +241,6 @@ def _tier(values: _Values) -> Tier:
         previous_end = intervals[-1].end if intervals else -math.inf
         if start < previous_end - OVERLAP:
             raise values.problem(f"times after {previous_end} s in the tier {name!r}")
-        intervals.append(Interval(start, end, values.string("a label in quotes")))
+        label = _without_trigraphs(values.string("a label in quotes"))
+        intervals.append(Interval(start, end, label))
     return Tier(name, is_points, tuple(intervals))

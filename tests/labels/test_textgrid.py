@@ -14,6 +14,7 @@ from praatio.utilities.constants import Point as PraatioPoint
 
 from phoneme_moe.errors import InputError
 from phoneme_moe.labels.textgrid import Interval, choose_tier, parse_textgrid, read_textgrid
+from phoneme_moe.notation.symbol_table import read_symbol_table
 from phoneme_moe.transcription.writers.textgrid import Tiers, textgrid
 
 LONG = textgrid({"phonemes": ([(100, 200), (200, 350)], ["a", 'say "b"'])}, 0.5)
@@ -101,7 +102,7 @@ def test_tiers_of_points_and_tiers_without_intervals() -> None:
     assert parse_textgrid(SHORT.split("<exists>")[0] + "<absent>", "a.TextGrid").tiers == ()
 
 
-label = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r\n\x85\u2028"))
+label = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r\n\x85\u2028\\"))
 #: Labels that end where others would begin, with what the forms have between values.
 hard = label | st.sampled_from(['"', '""', 'a"', "intervals [2]:", "item [1]:", "xmin = 3", "! 5"])
 
@@ -161,6 +162,39 @@ def test_what_praatio_writes_is_read(
     for tier in found.tiers:
         expected = [(e.start, e.end if not tier.is_points else e.start, e.label) for e in entries]
         assert [(i.start, i.end, i.label) for i in tier.intervals if i.label] == expected
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        (r"\sw", "ə"),
+        (r"\tS\:f", "ʧː"),
+        (r"d\zh", "dʒ"),
+        (r"\a~", "ã"),
+        (r"\'1\as\~^", "ˈɑ\u0303"),
+        (r"t\lis", "t͡s"),
+        (r"r\bs", "r\\"),
+        ("r\\", "r\\"),  # X-SAMPA
+        ("J\\_<", "J\\_<"),
+        ("|\\|\\", "|\\|\\"),
+    ],
+)
+def test_trigraphs_of_praat_are_letters(written: str, read: str) -> None:
+    assert labelled(SHORT.replace('"a"', f'"{written}"'))[0].label == read
+
+
+def test_trigraphs_are_those_of_praat() -> None:
+    parselmouth = pytest.importorskip("parselmouth")
+    table = read_symbol_table("phoneme_moe.labels", "praat_unicode")
+    grid = parselmouth.praat.call("Create TextGrid", 0.0, float(len(table)), "a", "")
+    for number, trigraph in enumerate(table, 1):
+        if number < len(table):
+            parselmouth.praat.call(grid, "Insert boundary", 1, float(number))
+        parselmouth.praat.call(grid, "Set interval text", 1, number, trigraph)
+    parselmouth.praat.call(grid, "Convert to Unicode")
+    for number, (trigraph, letter) in enumerate(table.items(), 1):
+        found = parselmouth.praat.call(grid, "Get label of interval", 1, number)
+        assert found == letter or trigraph == "\\bs", trigraph
 
 
 def damaged(old: str, new: str) -> str:
