@@ -250,7 +250,8 @@ def _converted(phonemes: set[str], job: Preparation) -> dict[str, str]:
     try:
         return {p: convert_phoneme(p, source, job.symbols) for p in sorted(phonemes)}
     except InputError as error:
-        raise InputError(f"{job.source}: the labels are {source}, but {error}") from error
+        notation = "" if source is None else f"the labels are {source}, but "
+        raise InputError(f"{job.source}: {notation}{error}") from error
 
 
 def _with_names(utterance: Utterance, names: dict[str, str]) -> Utterance:

@@ -21,14 +21,21 @@ NOTATIONS: tuple[Notation, ...] = get_args(Notation)
 
 _STRESSED = re.compile(r"([A-Z]+)[012]")
 _ARPABET_IPA = "arpabet_ipa"
+_CAPITAL = re.compile("[A-Z]")
+_XSAMPA = re.compile(r"^[0-9]|[@{}&?~_`:\\\"%=]")
 
 
-def notation_of(phonemes: Collection[str]) -> Notation:
+def notation_of(phonemes: Collection[str]) -> Notation | None:
     """The notation of a phoneme set: that in which its phonemes make sense.
 
     A set with a character beyond ASCII is IPA. Otherwise the names of two letters that only ARPABET
     has (``AH``, ``sh``) are weighed against phonemes that are not ARPABET (``a``, ``{``, ``2:``),
-    since its single letters are X-SAMPA, too.
+    since its single letters are X-SAMPA, too. X-SAMPA has something besides small letters
+    (``@``, ``2:``, ``S`` and ``I``).
+
+    Returns:
+        The notation; None if it is none of them, or cannot be told (``a k sh y``: ``y`` is another
+        sound in romanised Japanese than in X-SAMPA).
     """
     if not all(phoneme.isascii() for phoneme in phonemes):
         return "ipa"
@@ -36,10 +43,21 @@ def notation_of(phonemes: Collection[str]) -> Notation:
     table = read_symbol_table("phoneme_moe.notation", _ARPABET_IPA)
     arpabet = [name for name in names if arpabet_entry(name, table) is not None]
     spelled = sum(len(without_stress(name)) > 1 for name in arpabet)
-    return "arpabet" if spelled >= len(names) - len(arpabet) else "xsampa"
+    if spelled >= len(names) - len(arpabet):
+        return "arpabet"
+    if sum(len(_CAPITAL.findall(name)) for name in names) < 2 and not any(
+        map(_XSAMPA.search, names)
+    ):
+        return None
+    try:
+        for name in names:
+            xsampa_to_ipa(name)
+    except InputError:
+        return None
+    return "xsampa"
 
 
-def convert_phoneme(phoneme: str, source: str, target: str) -> str:
+def convert_phoneme(phoneme: str, source: str | None, target: str) -> str:
     """Converts a phoneme to another notation.
 
     In IPA, ``AH`` and ``ER`` with stress 0 are ə and ɚ, with other or no stress ʌ and ɝ. Conversion
@@ -48,12 +66,18 @@ def convert_phoneme(phoneme: str, source: str, target: str) -> str:
 
     Args:
         phoneme: The phoneme.
-        source: Its notation, one of ``NOTATIONS``.
+        source: Its notation, one of ``NOTATIONS``; None if that is not known.
         target: The notation to convert to.
 
     Raises:
-        InputError: The phoneme is not of the notation, or the other notation has no symbol for it.
+        InputError: The notation is not known, the phoneme is not of the notation, or the other
+            notation has no symbol for it.
     """
+    if source is None:
+        raise InputError(
+            f"phoneme {phoneme!r}: the notation of its phoneme set is neither ARPABET nor IPA, nor "
+            "clearly X-SAMPA"
+        )
     if source == "arpabet":
         entry = _known_arpabet(phoneme)
         if target == "arpabet":

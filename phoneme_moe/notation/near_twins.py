@@ -48,7 +48,7 @@ def near_twins(phonemes: Iterable[str]) -> list[tuple[str, ...]]:
     return [tuple(group) for group in groups.values() if len(group) > 1]
 
 
-def _core(phoneme: str, notation: str) -> str:
+def _core(phoneme: str, notation: str | None) -> str:
     name = normalize_phoneme(phoneme)
     if notation == "xsampa":
         try:

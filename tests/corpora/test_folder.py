@@ -215,6 +215,7 @@ def test_labels_are_converted_if_asked_for(
         ({"a/1.TextGrid": LONG}, {}, r"1\.TextGrid: found labels until 9.5"),
         ({"a/1.lab": "0.5 0.1 a"}, {}, r"1\.lab: line 1: found 0.5 to 0.1 s"),
         ({"a/1.txt": "CH ә"}, {"symbols": "xsampa"}, r"the labels are ipa, but phoneme 'CH'"),
+        ({"a/1.txt": "a i sh"}, {"symbols": "ipa"}, r"mine: phoneme 'a': the notation of its"),
         ({"a/1.txt": "b"}, {"symbols": "sampa"}, r"symbols: found 'sampa'.*'xsampa'"),
         ({"a/1.txt": "b"}, {"skip_unknown_words": True}, "skip_unknown_words: found no lexicon"),
     ],
