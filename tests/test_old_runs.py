@@ -131,6 +131,8 @@ def test_a_run_with_another_spelling_of_its_phonemes_makes_the_same_errors(
     outcome = phoneme_moe("align", run, FOLDER / "carol.wav", "--phonemes", "a s i tʃ a")
     assert outcome.code == 0, outcome.err
     assert "\nt͡ʃ " in outcome.out
+    outcome = phoneme_moe("transcribe", run, FOLDER / "carol.wav", "--symbols", "xsampa")
+    assert outcome.out.endswith("\ta s i tS a\n"), outcome.err
 
 
 def _respelled(document: Any) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -255,6 +255,4 @@ def _converted(phonemes: set[str], job: Preparation) -> dict[str, str]:
 
 
 def _with_names(utterance: Utterance, names: dict[str, str]) -> Utterance:
-    from dataclasses import replace
-
     return replace(utterance, phonemes=tuple(names[phoneme] for phoneme in utterance.phonemes))
