@@ -1,4 +1,4 @@
-"""Atomic file writing, completely or not at all; JSON and paths as text."""
+"""Writing of files, each completely or not at all; JSON, paths and names as text."""
 
 from __future__ import annotations
 
@@ -6,17 +6,12 @@ import hashlib
 import json
 import os
 import re
-import tempfile
 import unicodedata
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-_PREFIX = ".phoneme-moe.partial-"
-# Version 0.1 begins with the name of the file.
-_TEMPORARY = re.compile(r"\..+\.partial-[a-z0-9_]{8}(\.[^.]*)?")
-_MAX_SUFFIX = 20
+from phoneme_moe.atomic import atomic_path
+
 _DEVICES = {"con", "prn", "aux", "nul"} | {
     f"{port}{n}" for port in ("com", "lpt") for n in range(10)
 }
@@ -24,51 +19,21 @@ _BEYOND_ASCII = re.compile("[^\x00-\x7e]+")
 _ESCAPED_BYTE = re.compile(r"\\x[89a-f][0-9a-f]")
 
 
-@contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """Yields a temporary path, which replaces ``path`` if the block ends without an error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Without the name of the file, which may be as long as the system permits.
-    suffix = path.suffix if len(path.suffix) <= _MAX_SUFFIX else ""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=_PREFIX, suffix=suffix)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        # mkstemp creates private files; the result gets the default mode.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        temporary.replace(path)
-    except OSError as error:
-        # The error of a full disk does not name the file.
-        error.filename = str(path)
-        raise
-    finally:
-        temporary.unlink(missing_ok=True)
+def write_bytes(path: Path, content: bytes, durable: bool = False) -> None:
+    """Writes a file atomically."""
+    with atomic_path(path, durable) as temporary:
+        temporary.write_bytes(content)
 
 
-def remove_temporaries(folder: Path) -> None:
-    """Removes temporary files of ``atomic_path`` that killed processes left below a folder.
-
-    Hidden folders (``.git``, ``.ipynb_checkpoints``) are skipped.
-    """
-    for parent, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            if _TEMPORARY.fullmatch(name):
-                Path(parent, name).unlink()
-
-
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, durable: bool = False) -> None:
     """Writes a text file atomically, as UTF-8; a surrogate of Python's becomes its escape."""
-    with atomic_path(path) as temporary:
+    with atomic_path(path, durable) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
-def write_json(path: Path, data: Any) -> None:
+def write_json(path: Path, data: Any, durable: bool = False) -> None:
     """Writes a JSON file atomically."""
-    write_text(path, json_text(data, indent=1) + "\n")
+    write_text(path, json_text(data, indent=1) + "\n", durable)
 
 
 def json_text(data: Any, indent: int | None = None) -> str:

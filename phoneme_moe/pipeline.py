@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from phoneme_moe.atomic import is_empty
 from phoneme_moe.corpora import ensure_corpus
 from phoneme_moe.errors import ArgumentError
 from phoneme_moe.evaluation.calibrate import calibrate
 from phoneme_moe.evaluation.errors import Evaluation, evaluate
+from phoneme_moe.locks import lock_folder
 from phoneme_moe.recipe import Recipe, load_recipe
 from phoneme_moe.report.run import RunReport, report_run
 from phoneme_moe.run import Run, load
-from phoneme_moe.run_folder import choose_device, read_recipe
+from phoneme_moe.run_folder import choose_device, is_finished, load_run, read_recipe
 
 
 @dataclass(frozen=True)
@@ -62,19 +64,18 @@ def train(
     choose_device(device)
     _check_folder(folder, recipe, resume)
     corpus = ensure_corpus(recipe.corpus.name)
-    # Lightning takes seconds to import; wrong input is reported before that.
-    from phoneme_moe.training.stages import train_stages
+    with lock_folder(folder):
+        _check_folder(folder, recipe, resume)  # another process may have trained in the meantime
+        if not is_finished(folder):
+            # Lightning takes seconds to import; wrong input is reported before that.
+            from phoneme_moe.training.stages import train_stages
 
-    train_stages(recipe, corpus, folder, device)
-    return finish(folder, device)
-
-
-def finish(folder: Path, device: str = "auto") -> Trained:
-    """Calibrates a trained run, evaluates it on test and writes its routing report."""
-    run = calibrate(load(folder, device))
-    evaluation = evaluate(run)
-    evaluation.save(folder / "evaluation.json")
-    return Trained(run, evaluation, report_run(run))
+            train_stages(recipe, corpus, folder, device)
+            calibrate(load_run(folder, device, calibrated=False), corpus)
+        run = load(folder, device)
+        evaluation = evaluate(run)
+        evaluation.save(folder / "evaluation.json")
+        return Trained(run, evaluation, report_run(run))
 
 
 def _check_folder(folder: Path, recipe: Recipe, resume: bool) -> None:
@@ -83,10 +84,9 @@ def _check_folder(folder: Path, recipe: Recipe, resume: bool) -> None:
         return
     if not folder.is_dir():
         raise ArgumentError("out", f"{folder}: found a file, expected a folder")
-    if not any(folder.iterdir()):
+    if is_empty(folder):
         return
     if not (folder / "recipe.yaml").is_file():
-        # A run that was killed before its first file has no recipe either.
         raise ArgumentError("out", f"{folder}: neither empty nor a run folder")
     if not resume:
         raise ArgumentError(

@@ -1,11 +1,14 @@
 """The run folder: writing and loading a trained model, its recipe and its decoding settings.
 
-``recipe.yaml`` is the resolved recipe; ``model.json`` and ``model.safetensors`` suffice to use the
-model. No file is unpickled.
+``recipe.yaml`` is the resolved recipe and is written first; ``model.json`` and
+``model.safetensors`` hold the model. ``decoding.json`` is written last: with it, the run is
+finished. No file is unpickled.
 """
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -19,23 +22,26 @@ from phoneme_moe.decoding.decoder import Decoding
 from phoneme_moe.decoding.document import DecodingDocument
 from phoneme_moe.documents import Document
 from phoneme_moe.errors import ArgumentError, InputError
-from phoneme_moe.files import atomic_path, write_json, write_text
+from phoneme_moe.files import write_bytes, write_json, write_text
 from phoneme_moe.recipe import Features, Model, Recipe, Task, validate_recipe
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from phoneme_moe.model.recognizer import Recognizer
 
 MODEL_FORMAT: Final = "phoneme_moe.model"
 MODEL_VERSION: Final = 1
 """Format version of ``model.json``; newer versions are rejected."""
 
-DECODING = "decoding.json"
+MODEL, WEIGHTS, DECODING = "model.json", "model.safetensors", "decoding.json"
 
 
 def save_recipe(folder: Path, recipe: Recipe) -> None:
     """Writes ``recipe.yaml`` with every setting resolved."""
     data = recipe.model_dump(mode="json")
-    write_text(folder / "recipe.yaml", yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
+    text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
+    write_text(folder / "recipe.yaml", text, durable=True)
 
 
 def read_recipe(folder: Path) -> Recipe:
@@ -97,11 +103,8 @@ class ModelDocument(Document):
 
 def save_model(folder: Path, recipe: Recipe, recognizer: Recognizer) -> None:
     """Writes ``model.safetensors`` and ``model.json``."""
-    from safetensors.torch import save_file
-
-    weights = {name: w.detach().cpu().contiguous() for name, w in _weights(recognizer).items()}
-    with atomic_path(folder / "model.safetensors") as temporary:
-        save_file(weights, temporary, metadata={"format": MODEL_FORMAT})
+    weights = {name: w.detach().cpu() for name, w in _weights(recognizer).items()}
+    save_weights(folder / WEIGHTS, weights, {"format": MODEL_FORMAT})
     timing = recognizer.timing
     document = ModelDocument(
         format=MODEL_FORMAT,
@@ -123,7 +126,24 @@ def save_model(folder: Path, recipe: Recipe, recognizer: Recognizer) -> None:
             w.numel() for name, w in weights.items() if not name.startswith("timing.")
         ),
     )
-    write_json(folder / "model.json", document.model_dump(mode="json"))
+    write_json(folder / MODEL, document.model_dump(mode="json"), durable=True)
+
+
+def save_weights(
+    path: Path, weights: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Writes weights as safetensors.
+
+    Args:
+        path: The file.
+        weights: Tensors of any layout by name.
+        metadata: Texts to store in the header.
+    """
+    from safetensors.torch import save
+
+    contiguous = {name: weight.contiguous() for name, weight in weights.items()}
+    # Not written by safetensors, whose error of a full disk is not an OSError.
+    write_bytes(path, save(contiguous, metadata=dict(metadata) if metadata else None), durable=True)
 
 
 def _weights(recognizer: Recognizer) -> dict[str, Any]:
@@ -148,15 +168,36 @@ class LoadedRun:
     decoding: Decoding = field(default_factory=Decoding)
 
 
-def load_run(folder: str | Path, device: str = "cpu") -> LoadedRun:
+def is_finished(folder: Path) -> bool:
+    """Whether the training and the calibration of a run have ended."""
+    return _missing_file(folder) is None
+
+
+def _missing_file(folder: Path) -> str | None:
+    """The first file that a run lacks to be finished."""
+    names = [MODEL, WEIGHTS]
+    # Runs from before decoding.json have an evaluation, which then was written last.
+    if not (folder / "evaluation.json").is_file():
+        names.append(DECODING)
+    return next((name for name in names if not (folder / name).is_file()), None)
+
+
+def resume_command(folder: Path) -> str:
+    """The command that finishes the training of a run folder."""
+    command = ["phoneme-moe", "train", folder / "recipe.yaml", "--out", folder, "--resume"]
+    return shlex.join(map(str, command))
+
+
+def load_run(folder: str | Path, device: str = "cpu", calibrated: bool = True) -> LoadedRun:
     """Loads a run folder.
 
     Args:
         folder: A run folder written by ``phoneme-moe train``.
         device: Device of the model: ``cpu``, ``cuda`` or ``auto``.
+        calibrated: Whether the run must be finished; otherwise the model suffices.
 
     Raises:
-        InputError: The folder is not a run folder, has no weights, was written by a newer version,
+        InputError: The folder is not a run folder, is not finished, was written by a newer version,
             or needs a function that is not registered.
     """
     from safetensors import SafetensorError
@@ -167,13 +208,13 @@ def load_run(folder: str | Path, device: str = "cpu") -> LoadedRun:
 
     folder = Path(folder)
     recipe = read_recipe(folder)
-    path, weights_path = folder / "model.json", folder / "model.safetensors"
-    for needed in (path, weights_path):
-        if not needed.is_file():
-            raise InputError(
-                f"{folder}: the run has no {needed.name}; its training is incomplete "
-                f"(phoneme-moe train {recipe.name} --out {folder} --resume)"
-            )
+    path, weights_path = folder / MODEL, folder / WEIGHTS
+    missing = _missing_file(folder)
+    if missing is not None and (calibrated or missing != DECODING):
+        raise InputError(
+            f"{folder}: its training is not finished (there is no {missing}); finish it with: "
+            f"{resume_command(folder)}"
+        )
     document = ModelDocument.parse_json(path.read_bytes(), str(path))
     sections = document.features, document.task, document.model
     try:
@@ -209,8 +250,8 @@ def load_run(folder: str | Path, device: str = "cpu") -> LoadedRun:
 
 
 def save_decoding(folder: Path, decoding: Decoding) -> None:
-    """Writes ``decoding.json``."""
-    write_json(folder / DECODING, decoding.to_document().model_dump(mode="json"))
+    """Writes ``decoding.json``, with which the run is finished."""
+    write_json(folder / DECODING, decoding.to_document().model_dump(mode="json"), durable=True)
 
 
 def read_decoding(folder: Path) -> Decoding:

@@ -16,6 +16,7 @@ from typing import Any
 from phoneme_moe.cores import usable_cores
 from phoneme_moe.errors import ArgumentError
 from phoneme_moe.files import write_json, write_text
+from phoneme_moe.locks import lock_folder
 from phoneme_moe_reproductions import load_experiment
 from phoneme_moe_reproductions.experiment import Experiment, Job
 from phoneme_moe_reproductions.results import (
@@ -79,6 +80,19 @@ def reproduce(
     folder = Path(out or Path("reproductions") / (f"{name}-quick" if quick else name))
     if folder.exists() and not folder.is_dir():
         raise ArgumentError("out", f"{folder}: found a file, expected a folder")
+    with lock_folder(folder):
+        return _reproduce_into(folder, experiment, seeds, jobs, quick, progress)
+
+
+def _reproduce_into(
+    folder: Path,
+    experiment: Experiment,
+    seeds: int,
+    jobs: int | None,
+    quick: bool,
+    progress: Callable[[int, int], None],
+) -> Reproduction:
+    """Runs the jobs that have no result yet, and writes the results."""
     plan = experiment.plan(seeds, quick)
     finished = {job.key for job in plan if _result(folder, job) is not None}
     missing = [job for job in plan if job.key not in finished]

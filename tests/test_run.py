@@ -13,15 +13,19 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from phoneme_moe.atomic import atomic_path
+from phoneme_moe.decoding.decoder import Decoding
 from phoneme_moe.errors import InputError
-from phoneme_moe.files import atomic_path, write_json, write_text
+from phoneme_moe.files import write_json, write_text
 from phoneme_moe.pipeline import Trained
 from phoneme_moe.recipe import Recipe
 from phoneme_moe.run_folder import (
     MODEL_VERSION,
     choose_device,
+    is_finished,
     load_run,
     read_recipe,
+    save_decoding,
     save_model,
     save_recipe,
 )
@@ -47,6 +51,7 @@ def test_saving_and_loading_keeps_every_posterior_bit_for_bit(
     folder = tmp_path / "again"
     save_recipe(folder, recognized.run.recipe)
     save_model(folder, recognized.run.recipe, recognized.run.recognizer)
+    save_decoding(folder, Decoding())
     loaded = load_run(folder)
     assert loaded.recipe == recognized.run.recipe
     assert not loaded.recognizer.training
@@ -225,10 +230,22 @@ def test_nothing_is_unpickled(copied: Path) -> None:
     assert not (copied / "exploded").exists()
 
 
-def test_a_run_that_has_not_ended_says_how_to_go_on(copied: Path) -> None:
-    (copied / "model.json").unlink()
-    with pytest.raises(InputError, match=rf"--out {copied} --resume"):
-        load_run(copied)
+@pytest.mark.parametrize("name", ["model.json", "model.safetensors", "decoding.json"])
+def test_a_run_that_has_not_ended_says_how_to_finish_it(copied: Path, name: str) -> None:
+    folder = copied.rename(copied.with_name("a run"))
+    assert is_finished(folder)
+    (folder / name).unlink()
+    assert not is_finished(folder)
+    with pytest.raises(InputError) as caught:
+        load_run(folder)
+    command = f"phoneme-moe train '{folder}/recipe.yaml' --out '{folder}' --resume"
+    assert str(caught.value).endswith(f"(there is no {name}); finish it with: {command}")
+
+
+def test_a_run_from_before_decoding_json_is_finished_by_its_evaluation(copied: Path) -> None:
+    (copied / "decoding.json").unlink()
+    (copied / "evaluation.json").write_text("{}")
+    assert load_run(copied).decoding == Decoding()
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from phoneme_moe.terminal import print_error, print_line
 from phoneme_moe.cli.options import FiguresFile
+from phoneme_moe.terminal import print_error, print_line
 
 if TYPE_CHECKING:
     from rich.table import Table

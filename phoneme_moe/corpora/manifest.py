@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 from collections import Counter
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from phoneme_moe.corpora.prepared import DESCRIPTION_FILE, FORMAT_VERSION, SPLITS, cuts_file
 from phoneme_moe.errors import InputError
+from phoneme_moe.files import write_bytes, write_text
 from phoneme_moe.notation.normal_form import normalize_phoneme
 
 if TYPE_CHECKING:
@@ -161,8 +163,6 @@ def write_corpus(
     Raises:
         InputError: A split is empty, or two utterances have the same id.
     """
-    from lhotse import CutSet
-
     seen: dict[str, str] = {}
     sexes: dict[str, str | None] = {}
     phonemes: set[str] = set()
@@ -182,7 +182,7 @@ def write_corpus(
             sexes[supervision.speaker] = supervision.gender
             phonemes.update(supervision.custom["phonemes"])
         counts[split] = count(cuts)
-        CutSet.from_cuts(cuts).to_file(cuts_file(folder, split))
+        write_bytes(cuts_file(folder, split), _jsonl(cuts), durable=True)
     description = {
         "name": name,
         "format_version": FORMAT_VERSION,
@@ -194,7 +194,13 @@ def write_corpus(
         "speakers": dict(sorted(sexes.items())),
     }
     text = json.dumps(description, indent=2, ensure_ascii=False)
-    (folder / DESCRIPTION_FILE).write_text(text + "\n", encoding="utf-8")
+    write_text(folder / DESCRIPTION_FILE, text + "\n", durable=True)
+
+
+def _jsonl(cuts: Iterable[Cut]) -> bytes:
+    """Cuts as Lhotse writes them, but compressed without the time, to the same bytes each time."""
+    lines = (json.dumps(cut.to_dict(), ensure_ascii=False) + "\n" for cut in cuts)
+    return gzip.compress("".join(lines).encode(), mtime=0)
 
 
 def count(cuts: Iterable[Cut]) -> dict[str, float]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
+from phoneme_moe.atomic import atomic_folder
 from phoneme_moe.corpora.notes import Notes
 from phoneme_moe.corpora.prepared import (
     DESCRIPTION_FILE,
@@ -56,7 +57,7 @@ def prepare_corpus(
     """Prepares a corpus under ``data_root()``, unless the same corpus already exists.
 
     The corpus is built in a hidden folder beside its target and finally renamed, so an interruption
-    leaves no incomplete corpus.
+    leaves no incomplete corpus. While another process prepares it, this one waits.
 
     Args:
         name: Name of a corpus in ``CORPORA``.
@@ -82,6 +83,10 @@ def prepare_corpus(
     return target
 
 
+class _AlreadyPreparedError(Exception):
+    """The same corpus exists, perhaps made by another process in the meantime."""
+
+
 def write_prepared(
     target: Path,
     settings: dict[str, Any],
@@ -101,27 +106,27 @@ def write_prepared(
     Raises:
         InputError: The folder is not a prepared corpus, or it contains the source.
     """
-    if _holds(target, source, settings):
-        return
-    if target.exists() and not (target / DESCRIPTION_FILE).is_file():
-        raise InputError(
-            f"{target}: exists and is not a prepared corpus; move it away or choose another name"
-        )
-    if source is not None and source.is_relative_to(target.resolve()):
-        raise InputError(f"{source}: is inside {target}, which would be replaced")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(target)
-    folder = target.parent / f".{target.name}.partial-{os.getpid()}"
-    folder.mkdir()
-    try:
+
+    def check(target: Path) -> None:
+        if _holds(target, source, settings):
+            raise _AlreadyPreparedError
+        if target.exists() and not (target / DESCRIPTION_FILE).is_file():
+            raise InputError(
+                f"{target}: exists and is not a prepared corpus; move it away or choose another "
+                "name"
+            )
+        if source is not None and source.is_relative_to(target.resolve()):
+            raise InputError(f"{source}: is inside {target}, which would be replaced")
+
+    def wait() -> None:
+        print(f"waiting for another process, which prepares {target.name}", file=sys.stderr)
+
+    with suppress(_AlreadyPreparedError), atomic_folder(target, check, wait) as folder:
         from phoneme_moe.corpora.manifest import write_corpus
 
         splits = make(folder)
         lines = notes.lines() if notes is not None else []
         write_corpus(folder, target.name, splits, source, settings, lines)
-        _replace(target, folder)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def is_prepared(
@@ -186,7 +191,7 @@ def _plan(
         raise ArgumentError("skip_unknown_words", "found no lexicon that words may be unknown to")
     target = data_root() / target_name
     job = Preparation(
-        folder=target.parent / f".{target_name}.partial-{os.getpid()}",
+        folder=target,
         source=None if source is None else source.resolve(),
         lexicon=None if lexicon is None else lexicon.resolve(),
         skip_unknown_words=options.get("skip_unknown_words", False),
@@ -207,33 +212,3 @@ def _holds(target: Path, source: Path | None, settings: dict[str, Any]) -> bool:
         and description["source"] == (None if source is None else str(source))
         and description["settings"] == settings
     )
-
-
-def _replace(target: Path, finished: Path) -> None:
-    """Moves the finished folder to its target and removes the previous one."""
-    former = target.with_name(f".{target.name}.former-{os.getpid()}")
-    if target.exists():
-        target.rename(former)
-    finished.rename(target)
-    shutil.rmtree(former, ignore_errors=True)
-
-
-def _remove_abandoned(target: Path) -> None:
-    """Removes temporary folders of killed preparations of this corpus."""
-    for pattern in (f".{target.name}.partial-*", f".{target.name}.former-*"):
-        for folder in target.parent.glob(pattern):
-            pid = folder.name.rpartition("-")[2]
-            if pid.isdigit() and (int(pid) == os.getpid() or not _is_running(int(pid))):
-                shutil.rmtree(folder, ignore_errors=True)
-
-
-def _is_running(pid: int) -> bool:
-    if os.name == "nt":
-        return True  # there, os.kill would end the process
-    try:
-        os.kill(pid, 0)  # signal 0 only tests for existence
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

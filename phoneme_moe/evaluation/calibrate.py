@@ -29,7 +29,7 @@ AnyRun = TypeVar("AnyRun", bound=LoadedRun)
 def calibrate(run: AnyRun, corpus: PreparedCorpus | None = None) -> AnyRun:
     """Tunes the decoding settings of a run on dev and measures its quality on dev and test.
 
-    Writes ``decoding.json`` and ``quality.json`` into the run folder.
+    Writes ``quality.json`` and ``decoding.json`` into the run folder, which finishes the run.
 
     Args:
         run: The trained run.
@@ -62,8 +62,8 @@ def calibrate(run: AnyRun, corpus: PreparedCorpus | None = None) -> AnyRun:
     decoding = replace(decoding, beam=beam)
     run = replace(run, decoding=decoding)
     run.recognizer.decoding = decoding
-    save_decoding(run.folder, decoding)
     measure_quality(run, corpus, dev, test).save(run.folder)
+    save_decoding(run.folder, decoding)  # last, since it says that the run is finished
     return run
 
 

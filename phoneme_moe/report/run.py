@@ -9,10 +9,12 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from phoneme_moe.atomic import atomic_path
 from phoneme_moe.corpora import PreparedCorpus, load_corpus
 from phoneme_moe.data.examples import Example, load_examples, load_waveforms
 from phoneme_moe.data.speakers import split_speakers
 from phoneme_moe.decoding.scoring import UtteranceScore
+from phoneme_moe.locks import lock_folder
 from phoneme_moe.model.cost import model_cost
 from phoneme_moe.recipe.router import numbered_experts
 from phoneme_moe.report.build_document import build_document
@@ -96,42 +98,44 @@ def report_run(
     speakers = split_speakers(run.recipe, corpus, recognizer)
     examples = load_examples(run.recipe, corpus, split, recognizer, speakers)
     folder = out or run.folder / "report"
-    folder.mkdir(parents=True, exist_ok=True)
-    progress("recognising")
-    observed = _observe_split(run, examples, layer, folder / "routing.parquet", utterances)
-    progress("testing significance")
-    unit = "token" if run.recipe.task.kind == "classify" else "frame"
-    report = summarize(observed.sums, unit=unit)
-    specialisation = specialise(observed.sums)
-    progress("ablating experts")
-    ablations = ablate_experts(recognizer, examples, observed.scores, layer)
-    progress("drawing")
-    views, audio = _views(run, corpus, split, examples, layer, observed.shown)
-    document = build_document(
-        report,
-        specialisation,
-        ablations,
-        model_cost(recognizer),
-        title=f"Routing of {run.recipe.name}",
-        facts={
-            "recipe": run.recipe.name,
-            "corpus": corpus.name,
-            "split": split,
-            "task": run.recipe.task.kind,
-            **({} if layer is None else {"layer": layer}),
-        },
-        utterances=views,
-        training=training_history(run.folder / "metrics.csv"),
-        layers=observed.layers,
-    )
-    document = document.model_copy(
-        update={
-            "missing": caveats(document, recognizer, examples, ablations.refusal),
-            "verdict": verdict(report, document),
-        }
-    )
-    written = write_report(report, document, folder, audio)
-    return RunReport(report, document, (*written, folder / "routing.parquet"))
+    table = folder / "routing.parquet"
+    with lock_folder(folder), atomic_path(table) as written_table:
+        # Renamed at the end, so that the table never belongs to another report than the page.
+        progress("recognising")
+        observed = _observe_split(run, examples, layer, written_table, utterances)
+        progress("testing significance")
+        unit = "token" if run.recipe.task.kind == "classify" else "frame"
+        report = summarize(observed.sums, unit=unit)
+        specialisation = specialise(observed.sums)
+        progress("ablating experts")
+        ablations = ablate_experts(recognizer, examples, observed.scores, layer)
+        progress("drawing")
+        views, audio = _views(run, corpus, split, examples, layer, observed.shown)
+        document = build_document(
+            report,
+            specialisation,
+            ablations,
+            model_cost(recognizer),
+            title=f"Routing of {run.recipe.name}",
+            facts={
+                "recipe": run.recipe.name,
+                "corpus": corpus.name,
+                "split": split,
+                "task": run.recipe.task.kind,
+                **({} if layer is None else {"layer": layer}),
+            },
+            utterances=views,
+            training=training_history(run.folder / "metrics.csv"),
+            layers=observed.layers,
+        )
+        document = document.model_copy(
+            update={
+                "missing": caveats(document, recognizer, examples, ablations.refusal),
+                "verdict": verdict(report, document),
+            }
+        )
+        written = write_report(report, document, folder, audio)
+    return RunReport(report, document, (*written, table))
 
 
 @dataclass(frozen=True, eq=False)

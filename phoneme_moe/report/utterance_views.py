@@ -22,6 +22,7 @@ from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.report.collect.frame_phonemes import phoneme_rows
 from phoneme_moe.report.collect.observe import Observation
 from phoneme_moe.report.document import Envelope, Segment, Spectrogram, UtteranceView
+from phoneme_moe.report.ogg import with_serial
 from phoneme_moe.report.statistics import Floats
 
 Reason = Literal["typical", "uncertain", "worst", "asked"]
@@ -203,14 +204,14 @@ def entropy_bits(weights: NDArray[np.float32]) -> Floats:
 
 
 def audio_file(waveform: Waveform, rate: int) -> bytes:
-    """The waveform as an Ogg Opus file in memory, resampled to 48 kHz."""
+    """The waveform as an Ogg Opus file, resampled to 48 kHz; the same for the same waveform."""
     from phoneme_moe.audio.waveform import resample
 
     loudest = float(np.abs(waveform).max(initial=0.0))
     level = waveform * min(1.0, 0.9 / loudest) if loudest > 0.9 else waveform
     content = io.BytesIO()
     soundfile.write(content, resample(level, rate, 48000), 48000, format="OGG", subtype="OPUS")
-    return content.getvalue()
+    return with_serial(content.getvalue())
 
 
 def _expert_of_speaker(recognizer: Recognizer, speaker: str) -> torch.Tensor | None:

@@ -10,12 +10,13 @@ them. Every third utterance is held out, and all results are measured on these.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
 
+from phoneme_moe.atomic import atomic_folder, is_empty
 from phoneme_moe.corpora import load_corpus
 from phoneme_moe.data.examples import Example, corpus_speakers, load_examples
 from phoneme_moe.decoding.scoring import (
@@ -102,7 +103,7 @@ def adapt(
     lexicon: Path | None = None,
     tier: str | None = None,
 ) -> Adaptation[LoadedRun]:
-    """Adapts a run to a speaker and writes a new run folder.
+    """Adapts a run to a speaker and writes a new run folder, atomically.
 
     Args:
         run: A run that recognises utterances by experts behind a gate.
@@ -117,7 +118,27 @@ def adapt(
         InputError: The run has no trainable gate, the folder too few recordings, or ``out`` is not
             empty.
     """
-    _check(run, speaker, out)
+    _check(run, speaker)
+    with atomic_folder(out, _check_empty) as new:
+        adaptation = _adapt_into(new, run, speaker, folder, way, lexicon, tier)
+    return replace(adaptation, run=replace(adaptation.run, folder=out))
+
+
+def _check_empty(out: Path) -> None:
+    if out.exists() and not (out.is_dir() and is_empty(out)):
+        raise ArgumentError("out", f"{out}: not empty; expected an empty or new folder")
+
+
+def _adapt_into(
+    out: Path,
+    run: LoadedRun,
+    speaker: str,
+    folder: Path,
+    way: Way,
+    lexicon: Path | None,
+    tier: str | None,
+) -> Adaptation[LoadedRun]:
+    """Adapts a run and writes the files of the new one into an existing folder."""
     recognizer = run.recognizer.cpu()
     examples = labelled_examples(recognizer, folder, speaker, lexicon, tier)
     held_out = examples[2::3]
@@ -155,7 +176,7 @@ def adapt(
     return adaptation
 
 
-def _check(run: LoadedRun, speaker: str, out: Path) -> None:
+def _check(run: LoadedRun, speaker: str) -> None:
     model = run.recipe.model
     recognizer = run.recognizer
     if recognizer.task.kind != "recognize" or recognizer.gate is None or not model.gate:
@@ -169,8 +190,6 @@ def _check(run: LoadedRun, speaker: str, out: Path) -> None:
         )
     if speaker in recognizer.expert_names:
         raise ArgumentError("speaker", f"{run.folder} already has an expert {speaker!r}")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ArgumentError("out", f"{out}: not empty; expected an empty or new folder")
 
 
 def _old_examples(run: LoadedRun) -> tuple[list[Example], list[Example]]:

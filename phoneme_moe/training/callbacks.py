@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from phoneme_moe.console import PlainConsole
 from phoneme_moe.csv_text import csv_text, original_cell
-from phoneme_moe.files import atomic_path, write_text
+from phoneme_moe.files import write_bytes, write_text
 from phoneme_moe.recipe import Sparse
 from phoneme_moe.terminal import print_error
 from phoneme_moe.training.module import StageModule
@@ -37,8 +38,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
     ) -> None:
         """Writes to a temporary file beside the target, then renames it."""
-        with atomic_path(Path(path)) as temporary:
-            torch.save(checkpoint, temporary)
+        # Not written by torch, whose error of a full disk is a RuntimeError.
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        write_bytes(Path(path), content.getvalue(), durable=True)
 
 
 class MetricsFile(Callback):

@@ -15,7 +15,6 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from rich.markup import escape
 from rich.progress import track
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -25,10 +24,9 @@ from phoneme_moe.data.examples import Example
 from phoneme_moe.decoding.ctc_crf import ORDER
 from phoneme_moe.decoding.ngram import PhonemeNgram
 from phoneme_moe.errors import TrainingInterruptedError
-from phoneme_moe.files import atomic_path
 from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.recipe import Recipe, Stage
-from phoneme_moe.run_folder import choose_device
+from phoneme_moe.run_folder import choose_device, save_weights
 from phoneme_moe.training.cached_experts import (
     expert_posteriors_are_constant,
     posteriors_fit_in_memory,
@@ -132,8 +130,7 @@ def fit_stage(
     except (SystemExit, KeyboardInterrupt) as error:
         # Lightning converts Ctrl-C into its own exit.
         raise TrainingInterruptedError from error
-    with atomic_path(StageFolder.of(folder, index, stage).final) as temporary:
-        save_file({name: w.contiguous() for name, w in weights.items()}, temporary)
+    save_weights(StageFolder.of(folder, index, stage).final, weights)
 
 
 def _fit_by_em(

@@ -14,15 +14,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from phoneme_moe.atomic import is_temporary
 from phoneme_moe.corpora import load_corpus
 from phoneme_moe.data.examples import corpus_speakers, load_examples
 from phoneme_moe.errors import ArgumentError, InputError
-from phoneme_moe.files import atomic_path
 from phoneme_moe.inference import recognize_examples
+from phoneme_moe.locks import lock_folder
 from phoneme_moe.mixture.sparse.soft import SoftFeedForward
 from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.recipe import Recipe
-from phoneme_moe.run_folder import LoadedRun, save_recipe
+from phoneme_moe.run_folder import LoadedRun, is_finished, read_recipe, save_recipe, save_weights
 
 START = "start.safetensors"
 """File with the initial weights of a grown run, in its folder."""
@@ -155,7 +156,8 @@ def prepare_grown(
 
     Args:
         run: The trained run, which is not changed.
-        out: The new run folder; must be missing or empty.
+        out: The new run folder; must be missing or empty, or hold what an interrupted call with
+            the same arguments left.
         experts: See ``grown_recipe``.
         epochs: See ``grown_recipe``.
         learning_rate: See ``grown_recipe``.
@@ -164,26 +166,32 @@ def prepare_grown(
         The new recipe; its training starts from ``start.safetensors``.
 
     Raises:
-        InputError: The run cannot grow, or the folder is not empty.
+        InputError: The run cannot grow, or the folder holds something else.
     """
-    from safetensors.torch import save_file
-
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ArgumentError(
-            "out",
-            f"{out}: not empty; choose another folder, or resume a grown run with "
-            f"phoneme-moe train {out / 'recipe.yaml'} --out {out} --resume",
-        )
-
     recipe = grown_recipe(run.recipe, experts, epochs, learning_rate)
+    with lock_folder(out):
+        if not _is_prepared(out, recipe):
+            _prepare(run, recipe, out)
+    return recipe
+
+
+def _is_prepared(out: Path, recipe: Recipe) -> bool:
+    """Whether an interrupted call has prepared the folder, which otherwise must be empty."""
+    if (out / "recipe.yaml").is_file():
+        if read_recipe(out) == recipe and not is_finished(out):
+            return True
+    elif all(path.name == START or is_temporary(path) for path in out.iterdir()):
+        return False
+    raise ArgumentError("out", f"{out}: not empty; expected an empty or new folder")
+
+
+def _prepare(run: LoadedRun, recipe: Recipe, out: Path) -> None:
+    """Writes the initial weights and the recipe of the grown run."""
     old = run.recognizer.to("cpu")
     new = Recognizer(
         recipe.features, recipe.task, recipe.model, old.phonemes.symbols, old.expert_names
     )
     grow_weights(old, new, count_assignments(run), recipe.seed)
     # Weights are written first, since a folder without a recipe is not a run.
-    with atomic_path(out / START) as temporary:
-        weights = {name: w.contiguous() for name, w in new.state_dict().items()}
-        save_file(weights, temporary)
+    save_weights(out / START, new.state_dict())
     save_recipe(out, recipe)
-    return recipe

@@ -12,10 +12,10 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
+from phoneme_moe.atomic import remove_temporaries
 from phoneme_moe.corpora import PreparedCorpus
 from phoneme_moe.data.examples import Example, corpus_phonemes, corpus_speakers, load_examples
 from phoneme_moe.errors import InputError
-from phoneme_moe.files import remove_temporaries
 from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.model.timing_net import TimingNet
 from phoneme_moe.recipe import Recipe, Timing

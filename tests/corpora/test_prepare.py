@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
+import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
-from waiting import wait_until
+from waiting import communicate, run
 
+from phoneme_moe.atomic import atomic_folder
 from phoneme_moe.corpora import CORPORA, ensure_corpus, is_prepared, load_corpus, prepare_corpus
 from phoneme_moe.corpora.manifest import AudioFile, Utterance, make_cut, write_corpus
 from phoneme_moe.errors import InputError
@@ -54,33 +56,53 @@ def test_a_failed_preparation_leaves_nothing(tmp_path: Path, data_folder: Path) 
     assert list(data_folder.iterdir()) == []
 
 
-def test_a_killed_preparation_leaves_nothing_finished(data_folder: Path) -> None:
-    pytest.importorskip("parselmouth")
-    code = "from phoneme_moe.corpora import prepare_corpus; prepare_corpus('announcers')"
-    process = subprocess.Popen([sys.executable, "-c", code])
-    wait_until(lambda: bool(list(data_folder.glob(".announcers.partial-*"))), process)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    assert not (data_folder / "announcers").exists()
-    with pytest.raises(InputError, match="corpora prepare announcers"):
-        load_corpus("announcers")
-    assert list(data_folder.glob(".announcers.partial-*"))
-
-
-def test_what_a_killed_preparation_left_is_removed(tmp_path: Path, data_folder: Path) -> None:
-    finished = subprocess.run(
-        [sys.executable, "-c", "import os; print(os.getpid())"],
-        capture_output=True,
-        text=True,
-        check=True,
+def test_a_killed_preparation_leaves_nothing_finished_and_the_next_one_tidies_up(
+    tmp_path: Path, data_folder: Path
+) -> None:
+    code = (
+        "import os, signal; from phoneme_moe.corpora import prepare; from pathlib import Path\n"
+        "import phoneme_moe.corpora.manifest as manifest\n"
+        "manifest.write_corpus = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"prepare.prepare_corpus('fsdd', Path({str(make_fsdd(tmp_path / 'fsdd'))!r}))"
     )
-    left = data_folder / f".fsdd.partial-{finished.stdout.strip()}"
-    of_a_living_one = data_folder / f".fsdd.partial-{os.getppid()}"
-    for folder in (left, of_a_living_one):
-        folder.mkdir(parents=True)
-    prepare_corpus("fsdd", make_fsdd(tmp_path / "fsdd"))
-    assert not left.exists()
-    assert of_a_living_one.exists()
+    assert run([sys.executable, "-c", code]).returncode == -signal.SIGKILL
+    assert not (data_folder / "fsdd").exists()
+    assert list(data_folder.iterdir())
+    with pytest.raises(InputError, match="corpora prepare fsdd"):
+        load_corpus("fsdd")
+    prepare_corpus("fsdd", tmp_path / "fsdd")
+    assert [path.name for path in data_folder.iterdir()] == ["fsdd"]
+
+
+def test_two_preparations_at_once_make_one_corpus(tmp_path: Path, data_folder: Path) -> None:
+    source = make_fsdd(tmp_path / "fsdd")
+    code = (
+        "from phoneme_moe.corpora import prepare; from pathlib import Path\n"
+        f"prepare.prepare_corpus('fsdd', Path({str(source)!r}))"
+    )
+    with atomic_folder(data_folder / "fsdd", lambda _: None) as folder:
+        process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        assert line == "waiting for another process, which prepares fsdd\n"
+        prepare_corpus("fsdd", source, as_name="other")
+        shutil.copytree(data_folder / "other", folder, dirs_exist_ok=True)
+    _, err = communicate(process)
+    assert (process.returncode, err) == (0, "")
+    # Named "other" in its description: the second process has left it as it is.
+    assert load_corpus("fsdd").description["name"] == "other"
+
+
+def test_a_corpus_is_prepared_to_the_same_bytes(
+    tmp_path: Path, data_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = make_fsdd(tmp_path / "fsdd")
+    first = prepare_corpus("fsdd", source)
+    monkeypatch.setenv("PHONEME_MOE_DATA", str(tmp_path / "again"))
+    monkeypatch.setattr(time, "time", lambda: 1e9)
+    second = prepare_corpus("fsdd", source)
+    for path in first.iterdir():
+        assert path.read_bytes() == (second / path.name).read_bytes()
 
 
 def test_a_folder_of_the_user_is_never_replaced(tmp_path: Path, data_folder: Path) -> None:

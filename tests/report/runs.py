@@ -9,9 +9,10 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
+from phoneme_moe.decoding.decoder import Decoding
 from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.recipe import Recipe
-from phoneme_moe.run_folder import LoadedRun, load_run, save_model, save_recipe
+from phoneme_moe.run_folder import LoadedRun, load_run, save_decoding, save_model, save_recipe
 
 
 def fresh_run(
@@ -28,6 +29,7 @@ def fresh_run(
     )
     save_recipe(folder, recipe)
     save_model(folder, recipe, recognizer)
+    save_decoding(folder, Decoding())
     return load_run(folder)
 
 

@@ -73,7 +73,7 @@ def test_an_interrupted_alignment_leaves_nothing(
     tones: PreparedCorpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(*_: object) -> None:
-        assert list(data_root().glob(".tones-aligned.partial-*"))
+        assert list(data_root().glob(".phoneme-moe.partial-*"))
         raise KeyboardInterrupt
 
     (tmp_path / tones.name).symlink_to(tones.folder.resolve())

@@ -5,6 +5,7 @@ Legend: a waveform is a NumPy array of shape (samples,), amplitude -1..1.
 
 from __future__ import annotations
 
+import io
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -51,7 +52,10 @@ class ClipAudio:
         """Writes the audio as 16-bit FLAC, which browsers play."""
         # libsndfile would scale by 32767; this scale preserves 16-bit recordings exactly.
         samples = np.rint(self.waveform * 32768).clip(-32768, 32767).astype(np.int16)
-        soundfile.write(path, samples, self.sample_rate, format="FLAC", subtype="PCM_16")
+        # Encoded in memory: libsndfile's error of a full disk does not say what is wrong.
+        content = io.BytesIO()
+        soundfile.write(content, samples, self.sample_rate, format="FLAC", subtype="PCM_16")
+        path.write_bytes(content.getvalue())
 
     def envelope(self, columns: int) -> NDArray[np.float32]:
         """Lowest and highest amplitude in each column of a plot, shape (columns, 2), -1..1.

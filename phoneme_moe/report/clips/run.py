@@ -6,14 +6,12 @@ The folder is written atomically.
 from __future__ import annotations
 
 import re
-import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
+from phoneme_moe.atomic import atomic_folder
 from phoneme_moe.corpora import PreparedCorpus, load_corpus
 from phoneme_moe.csv_text import csv_text
 from phoneme_moe.data.examples import Example, load_examples
@@ -111,7 +109,7 @@ def clips_of_run(
             exists and is not a folder of clips. Nothing is written then.
     """
     folder = out or run.folder / "clips"
-    check_replaceable(folder.resolve())
+    check_replaceable(folder)
     prepared = load_corpus(corpus or run.recipe.corpus.name)
     layer, experts = run.recognizer.routed_layer(layer)
     if query.phoneme is not None:
@@ -139,7 +137,7 @@ def clips_of_run(
     facts = {"run": run.folder.resolve().name, "corpus": prepared.name, "split": split}
     if layer is not None:
         facts["layer"] = layer
-    with whole_folder(folder.resolve()) as inside:
+    with atomic_folder(folder, check_replaceable) as inside:
         (inside / AUDIO).mkdir()
         files = [f"{AUDIO}/{number:04}.flac" for number in range(1, len(clips) + 1)]
         views: dict[int, ClipView] = {}
@@ -244,25 +242,3 @@ def check_replaceable(folder: Path) -> None:
         )
     if not replaceable:
         raise ArgumentError("out", f"{folder} exists and is not a folder of clips; move it away")
-
-
-@contextmanager
-def whole_folder(target: Path) -> Iterator[Path]:
-    """A temporary folder that replaces ``target`` if no error occurs."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
-    try:
-        inside, former = beside / "new", beside / "former"
-        inside.mkdir()  # with default permissions, unlike mkdtemp's
-        yield inside
-        if target.exists():
-            check_replaceable(target)  # may have changed in the meantime
-            target.replace(former)
-        try:
-            inside.replace(target)
-        except OSError:
-            if former.exists():
-                former.replace(target)
-            raise
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
