@@ -176,8 +176,9 @@ def is_finished(folder: Path) -> bool:
 def _missing_file(folder: Path) -> str | None:
     """The first file that a run lacks to be finished."""
     names = [MODEL, WEIGHTS]
-    # Runs from before decoding.json have an evaluation, which then was written last.
-    if not (folder / "evaluation.json").is_file():
+    # Runs from before decoding.json and quality.json end with their evaluation.
+    is_old = (folder / "evaluation.json").is_file() and not (folder / "quality.json").is_file()
+    if not is_old:
         names.append(DECODING)
     return next((name for name in names if not (folder / name).is_file()), None)
 

@@ -6,8 +6,9 @@ import json
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -17,6 +18,7 @@ from phoneme_moe.cores import usable_cores
 from phoneme_moe.errors import ArgumentError
 from phoneme_moe.files import write_json, write_text
 from phoneme_moe.locks import lock_folder
+from phoneme_moe.processes import deaf_to_the_terminal
 from phoneme_moe_reproductions import load_experiment
 from phoneme_moe_reproductions.experiment import Experiment, Job
 from phoneme_moe_reproductions.results import (
@@ -99,11 +101,13 @@ def _reproduce_into(
     progress(len(finished), len(plan))
     if missing:
         experiment.prepare(quick)
-    for job, result in _run_jobs(experiment, missing, jobs or usable_cores().number):
-        document = {"settings": json_form(job.settings), "result": result}
-        write_text(_job_path(folder, job), json.dumps(document) + "\n")
-        finished.add(job.key)
-        progress(len(finished), len(plan))
+    # Closed, so that no process stays when a signal ends this loop.
+    with closing(_run_jobs(experiment, missing, jobs or usable_cores().number)) as results_of_jobs:
+        for job, result in results_of_jobs:
+            document = {"settings": json_form(job.settings), "result": result}
+            write_text(_job_path(folder, job), json.dumps(document) + "\n")
+            finished.add(job.key)
+            progress(len(finished), len(plan))
     # As read back from the files, so that a resumed reproduction gives the same to the last bit.
     results = {job.key: _result(folder, job) for job in plan}
     outcome = experiment.conclude(results)
@@ -171,7 +175,7 @@ def json_form(settings: Mapping[str, Any]) -> Any:
 
 def _run_jobs(
     experiment: Experiment, missing: list[Job], processes: int
-) -> Iterator[tuple[Job, dict[str, Any]]]:
+) -> Generator[tuple[Job, dict[str, Any]], None, None]:
     """Yields each job with its result as soon as it is done."""
     processes = min(processes, len(missing))
     if processes <= 1:
@@ -179,15 +183,19 @@ def _run_jobs(
             yield job, experiment.run(job.settings)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, context, _begin_worker) as pool:
-        futures = {pool.submit(_run_job, experiment.name, dict(j.settings)): j for j in missing}
-        try:
-            for future in as_completed(futures):
-                yield futures[future], future.result()
-        except BaseException:
-            # Ctrl-C, or a job that failed: no further job begins.
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    pool = ProcessPoolExecutor(processes, context, _begin_worker)
+    try:
+        with deaf_to_the_terminal():
+            futures = {pool.submit(_run_job, experiment.name, dict(j.settings)): j for j in missing}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+    except BaseException:
+        # Ctrl-C, or a job that failed: the others end too.
+        for process in multiprocessing.active_children():
+            process.kill()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _run_job(name: str, settings: dict[str, Any]) -> dict[str, Any]:

@@ -244,7 +244,8 @@ def test_a_run_that_has_not_ended_says_how_to_finish_it(copied: Path, name: str)
 
 def test_a_run_from_before_decoding_json_is_finished_by_its_evaluation(copied: Path) -> None:
     (copied / "decoding.json").unlink()
-    (copied / "evaluation.json").write_text("{}")
+    (copied / "quality.json").unlink()
+    assert (copied / "evaluation.json").is_file()
     assert load_run(copied).decoding == Decoding()
 
 

@@ -26,9 +26,8 @@ from phoneme_moe.cli import (
     transcribe,
 )
 from phoneme_moe.cli.chatter import silence_libraries
-from phoneme_moe.cli.options import error_line
-from phoneme_moe.errors import InputError
-from phoneme_moe.terminal import configure_output, print_error, printable
+from phoneme_moe.cli.ending import end_in_order
+from phoneme_moe.terminal import configure_output, printable
 
 # Newer versions of Typer contain click, and export only some of its exceptions.
 _UsageError: Any = typer.BadParameter.__bases__[0]
@@ -74,19 +73,7 @@ app.add_typer(corpora.app, name="corpora")
 
 
 def main() -> None:
-    """Runs the application; an error in the user's input becomes one line and exit status 1."""
+    """Runs the application; whatever ends it becomes one line and an exit status."""
     configure_output()
     silence_libraries()
-    try:
-        app()
-    except InputError as error:
-        print_error(error_line(error))
-        sys.exit(1)
-    except BrokenPipeError:
-        # The reader of the pipe has exited, such as head.
-        sys.stderr.close()
-        sys.exit(1)
-    except OSError as error:
-        place = error.filename or "output"
-        print_error(f"phoneme-moe: {place}: {error.strerror or error}")
-        sys.exit(1)
+    sys.exit(end_in_order(app))

@@ -30,4 +30,4 @@ def grow(
 
     folder = out if out is not None else run.with_name(f"{run.resolve().name}_grown")
     recipe = prepare_grown(load_run(run), folder, experts, epochs, learning_rate)
-    run_training(recipe, str(folder / "recipe.yaml"), folder, True, device, [])
+    run_training(recipe, folder, True, device)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -87,13 +89,24 @@ def listen(
         if source is None
         else _standard_input(sample_format, rate, model_rate)
     )
-    try:
+    with _ctrl_c_stops():
         for piece in pieces:
             show(recognizer.feed(piece))
-    except KeyboardInterrupt:
-        pass
     show(recognizer.finish())
     print_error(f"a step took {1000 * recognizer.slowest_step:.0f} ms at most")
+
+
+@contextmanager
+def _ctrl_c_stops() -> Iterator[None]:
+    """Leaves the block at Ctrl-C, which here is no interruption."""
+    former = signal.getsignal(signal.SIGINT)
+    if former is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with suppress(KeyboardInterrupt):
+            yield
+    finally:
+        signal.signal(signal.SIGINT, former)
 
 
 def _line(live: LivePhoneme, format: LiveFormat) -> str:

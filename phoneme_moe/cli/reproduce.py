@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-
-from phoneme_moe.terminal import print_error
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -51,20 +47,14 @@ def reproduce(
     columns = (TextColumn(name), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=progress_console(), transient=True) as bar:
         task = bar.add_task(name)
-        try:
-            reproduction = run_experiment(
-                name,
-                out,
-                seeds=seeds,
-                jobs=jobs,
-                quick=quick,
-                progress=lambda done, total: bar.update(task, completed=done, total=total),
-            )
-        except KeyboardInterrupt:
-            bar.stop()
-            again = shlex.join(["phoneme-moe", *sys.argv[1:]])
-            print_error(f"interrupted; finished runs are kept; resume with: {again}")
-            raise typer.Exit(130) from None
+        reproduction = run_experiment(
+            name,
+            out,
+            seeds=seeds,
+            jobs=jobs,
+            quick=quick,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
     _print(reproduction)
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from phoneme_moe.cli.options import Device
-from phoneme_moe.terminal import print_error
 
 if TYPE_CHECKING:
     from phoneme_moe.pipeline import Trained
@@ -33,40 +31,21 @@ def train(
 
     # Before the slow imports, so that a misspelt key is reported at once.
     resolved = load_recipe(recipe, changes or [])
-    run_training(resolved, recipe, out, resume, device, changes or [])
+    run_training(resolved, out, resume, device)
 
 
-def run_training(
-    recipe: Recipe,
-    name: str,
-    out: Path | None,
-    resume: bool,
-    device: str,
-    changes: list[str],
-) -> None:
-    """Trains and prints the results; when interrupted, prints the command that resumes.
+def run_training(recipe: Recipe, out: Path | None, resume: bool, device: str) -> None:
+    """Trains and prints the results.
 
     Args:
         recipe: The recipe with all changes.
-        name: Name or path of the recipe, for that command.
         out: The run folder; by default ``runs/NAME``.
         resume: Whether to continue an interrupted training.
         device: ``cpu``, ``cuda`` or ``auto``.
-        changes: Changed settings, for that command.
     """
-    from phoneme_moe.errors import TrainingInterruptedError
     from phoneme_moe.pipeline import train as train_recipe
 
-    try:
-        trained = train_recipe(recipe, out, resume=resume, device=device)
-    except (TrainingInterruptedError, KeyboardInterrupt):
-        command = ["phoneme-moe", "train", name, *(["--out", str(out)] if out else [])]
-        command += [part for change in changes for part in ("--set", change)]
-        command += ["--device", device] if device != "auto" else []
-        command += ["--resume"]
-        print_error(f"interrupted; resume with: {shlex.join(command)}")
-        raise typer.Exit(130) from None
-    _print(trained)
+    _print(train_recipe(recipe, out, resume=resume, device=device))
 
 
 def _print(trained: Trained) -> None:

@@ -104,8 +104,8 @@ def test_an_interrupt_says_how_to_go_on_and_that_works(recognized: Trained, tmp_
     assert out == ""
     assert "Traceback" not in err
     (line,) = [line for line in err.splitlines() if line.strip()]
-    assert line.startswith("interrupted; resume with: phoneme-moe ")
-    hint = shlex.split(line.removeprefix("interrupted; resume with: "))
+    assert line.startswith("interrupted by SIGINT; go on with: phoneme-moe ")
+    hint = shlex.split(line.removeprefix("interrupted by SIGINT; go on with: "))
     assert hint == ["phoneme-moe", *arguments, "--resume"]
     done = run([*command, *hint[1:]])
     assert done.returncode == 0, done.stderr

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
-import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -19,6 +18,7 @@ from typing import Any, cast
 
 from phoneme_moe.corpora.announcers.voices import Announcer, fold_labels
 from phoneme_moe.errors import InputError
+from phoneme_moe.processes import deaf_to_the_terminal
 
 SAMPLING_RATE = 16_000
 _ESPEAK_SAMPLING_RATE = (
@@ -88,7 +88,8 @@ def recite(recitals: Sequence[Recital], folder: Path, num_processes: int) -> Ite
                 receiver, sender = context.Pipe(duplex=False)
                 arguments = (waiting.pop(), folder, sender)
                 process = context.Process(target=_recite_alone, args=arguments, daemon=True)
-                process.start()
+                with deaf_to_the_terminal():
+                    process.start()
                 sender.close()  # so that the pipe ends with the process
                 speaking[receiver] = process
             for receiver in cast("list[Connection[Any, Any]]", wait(list(speaking))):
@@ -112,8 +113,6 @@ def recite(recitals: Sequence[Recital], folder: Path, num_processes: int) -> Ite
 
 
 def _recite_alone(recital: Recital, folder: Path, sender: Connection[Any, Any]) -> None:
-    # On Ctrl-C every process receives the signal; this one ends silently.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         for spoken in _speak(recital, folder):
             sender.send(spoken)

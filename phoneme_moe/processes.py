@@ -1,0 +1,24 @@
+"""Processes that are started for parts of the work."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def deaf_to_the_terminal() -> Iterator[None]:
+    """Processes started in the block do not receive Ctrl-C or the end of the terminal.
+
+    Both reach all processes of a command at once; it is the first one that ends the others.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    # A new process inherits what is blocked, from its first moment on.
+    former = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, former)
