@@ -7,6 +7,7 @@ finished. No file is unpickled.
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,10 +21,11 @@ from pydantic import Field, field_validator
 from phoneme_moe.cores import limit_torch_threads
 from phoneme_moe.decoding.decoder import Decoding
 from phoneme_moe.decoding.document import DecodingDocument
-from phoneme_moe.documents import Document
+from phoneme_moe.documents import Document, shorten
 from phoneme_moe.errors import ArgumentError, InputError
 from phoneme_moe.files import write_bytes, write_json, write_text
 from phoneme_moe.recipe import Features, Model, Recipe, Task, validate_recipe
+from phoneme_moe.weight_files import read_weights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -180,7 +182,7 @@ def _missing_file(folder: Path) -> str | None:
     is_old = (folder / "evaluation.json").is_file() and not (folder / "quality.json").is_file()
     if not is_old:
         names.append(DECODING)
-    return next((name for name in names if not (folder / name).is_file()), None)
+    return next((name for name in names if not os.path.lexists(folder / name)), None)
 
 
 def resume_command(folder: Path) -> str:
@@ -201,11 +203,7 @@ def load_run(folder: str | Path, device: str = "cpu", calibrated: bool = True) -
         InputError: The folder is not a run folder, is not finished, was written by a newer version,
             or needs a function that is not registered.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    from phoneme_moe.model.recognizer import Recognizer
-    from phoneme_moe.model.timing_net import TimingNet
+    import torch
 
     folder = Path(folder)
     recipe = read_recipe(folder)
@@ -216,7 +214,33 @@ def load_run(folder: str | Path, device: str = "cpu", calibrated: bool = True) -
             f"{folder}: its training is not finished (there is no {missing}); finish it with: "
             f"{resume_command(folder)}"
         )
-    document = ModelDocument.parse_json(path.read_bytes(), str(path))
+    document = ModelDocument.read(path)
+    # A model of shapes only: weights of another size are refused before memory is allocated.
+    with torch.device("meta"):
+        expected = _weights(_build(document, path))
+    weights = read_weights(weights_path, expected)
+    recognizer = _build(document, path)
+    recognizer.load_state_dict(weights, strict=False)
+    recognizer.decoding = decoding = read_decoding(folder)
+    ngram = decoding.language_model
+    if ngram is not None and ngram.symbols != recognizer.phonemes.symbols:
+        raise InputError(
+            f"{folder / DECODING}: language_model.symbols: found {shorten(list(ngram.symbols))}, "
+            f"expected the phonemes of {path}"
+        )
+    return LoadedRun(folder, recipe, recognizer.to(choose_device(device)).eval(), decoding)
+
+
+def _build(document: ModelDocument, path: Path) -> Recognizer:
+    """Builds the model of a document, with initial weights.
+
+    Args:
+        document: The content of ``model.json``.
+        path: The file, for error messages.
+    """
+    from phoneme_moe.model.recognizer import Recognizer
+    from phoneme_moe.model.timing_net import TimingNet
+
     sections = document.features, document.task, document.model
     try:
         recognizer = Recognizer(*sections, tuple(document.phonemes), tuple(document.experts))
@@ -234,20 +258,7 @@ def load_run(folder: str | Path, device: str = "cpu", calibrated: bool = True) -
         # Sections that are valid separately, but not together.
         problem = str(error).splitlines()[0]
         raise InputError(f"{path}: no model can be built from it: {problem}") from error
-    try:
-        weights = load_file(weights_path)
-    except SafetensorError as error:
-        raise InputError(f"{weights_path}: not readable as safetensors: {error}") from error
-    expected = {name: tuple(w.shape) for name, w in _weights(recognizer).items()}
-    shapes = {name: tuple(w.shape) for name, w in weights.items()}
-    if shapes != expected:
-        name = sorted(set(expected.items()) ^ set(shapes.items()))[0][0]
-        raise InputError(
-            f"{weights_path}: {name}: found shape {shapes.get(name)}, expected {expected.get(name)}"
-        )
-    recognizer.load_state_dict(weights, strict=False)
-    recognizer.decoding = decoding = read_decoding(folder)
-    return LoadedRun(folder, recipe, recognizer.to(choose_device(device)).eval(), decoding)
+    return recognizer
 
 
 def save_decoding(folder: Path, decoding: Decoding) -> None:
@@ -262,10 +273,8 @@ def read_decoding(folder: Path) -> Decoding:
         InputError: A key is wrong.
     """
     path = folder / DECODING
-    if not path.is_file():
-        return Decoding()
-    document = DecodingDocument.parse_json(path.read_bytes(), str(path))
-    return Decoding.from_document(document, str(path))
+    document = DecodingDocument.read_if_present(path)
+    return Decoding() if document is None else Decoding.from_document(document, str(path))
 
 
 def choose_device(device: str) -> str:

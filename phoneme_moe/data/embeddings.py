@@ -11,7 +11,9 @@ from pathlib import Path
 
 from torch import Tensor
 
+from phoneme_moe.documents import shorten_name
 from phoneme_moe.errors import InputError, suggest
+from phoneme_moe.weight_files import Shape, read_tensors
 
 
 class Embeddings:
@@ -27,23 +29,18 @@ class Embeddings:
         Raises:
             InputError: The file cannot be read, or a vector has a wrong size or is not finite.
         """
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
         self.path = Path(path)
-        try:
-            self.vectors = load_file(self.path)
-        except (OSError, SafetensorError) as error:
-            raise InputError(f"{path}: not readable as safetensors: {error}") from error
-        for name, vector in self.vectors.items():
-            if vector.shape != (size,):
-                shape = "x".join(map(str, vector.shape))
-                raise InputError(
-                    f"{path}: {name}: found shape {shape}, expected {size} numbers "
-                    "(model.encoder.sparse.router.embedding_size)"
-                )
-            if not bool(vector.isfinite().all()):
-                raise InputError(f"{path}: {name}: found a number that is not finite")
+
+        def check(shapes: dict[str, Shape]) -> None:
+            for name, shape in shapes.items():
+                if shape != (size,):
+                    found = "x".join(map(str, shape))
+                    raise InputError(
+                        f"{path}: {shorten_name(name)}: found shape {found}, expected {size} "
+                        "numbers (model.encoder.sparse.router.embedding_size)"
+                    )
+
+        self.vectors = read_tensors(self.path, check)
 
     def lookup(self, names: Sequence[str]) -> Tensor:
         """Returns the vector of the first name in the file, in float32, shape (size,).

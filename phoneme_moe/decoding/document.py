@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AliasChoices, Field
 
@@ -13,6 +13,7 @@ MOST_SYMBOLS = 1000  # so that n-grams of the highest order, as numbers, stay be
 MOST_TIMES = 10**9
 MAX_SHIFTS = 8
 """Maximum number of feature frames in one frame of posteriors."""
+MAX_BEAM = 4096
 
 
 class NgramDocument(Document):
@@ -31,6 +32,8 @@ class NgramDocument(Document):
 class DecodingDocument(Document):
     """Decoding settings of a run, tuned on dev after training."""
 
+    max_bytes: ClassVar[int] = 16_000_000
+
     version: Literal[1]
     temperature: Annotated[float, Field(ge=1e-3, le=100)]
     """Divisor of log posteriors for confidence scores."""
@@ -38,7 +41,7 @@ class DecodingDocument(Document):
     """Language model weight in beam search."""
     bonus: Annotated[float, Field(ge=-100, le=100)]
     """Insertion bonus of beam search, added to the score for each phoneme."""
-    beam: Annotated[int, Field(ge=1)] | None = None
+    beam: Annotated[int, Field(ge=1, le=MAX_BEAM)] | None = None
     """Default beam width; null for greedy decoding."""
     minimum_bayes_risk: Annotated[
         bool, Field(validation_alias=AliasChoices("minimum_bayes_risk", "least_risk"))

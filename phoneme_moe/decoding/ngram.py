@@ -18,9 +18,13 @@ from numpy.typing import NDArray
 
 from phoneme_moe.decoding.document import NgramDocument
 from phoneme_moe.decoding.phonemes import PhonemeSet
+from phoneme_moe.documents import shorten
 from phoneme_moe.errors import InputError
 
 BEGIN, END = "<s>", "</s>"
+
+MAX_TABLE = 25_000_000
+"""Most entries of the tables, states times symbols: 500 MB while they are computed."""
 
 _DEFAULT_DISCOUNTS = (0.0, 0.5, 1.0, 1.5)  # as in KenLM, if there are too few counts
 
@@ -54,6 +58,12 @@ class PhonemeNgram:
         base = len(self.symbols) + 1
         levels = _levels(self.counts, self.order, base)
         contexts = [np.union1d(grams // base, [0]) for grams, _ in levels]
+        num_states = sum(map(len, contexts))
+        if num_states * base > MAX_TABLE:
+            raise InputError(
+                f"found an n-gram of {num_states:,} contexts and {base - 1} phonemes, expected at "
+                f"most {MAX_TABLE // base:,} contexts"
+            )
         probabilities, next_states = _tables(levels, contexts, base)
         object.__setattr__(self, "log_probabilities", np.log(probabilities).astype(np.float32))
         object.__setattr__(self, "next_states", next_states)
@@ -161,12 +171,15 @@ class PhonemeNgram:
                 expected = f"a known phoneme or {END}"
                 _require(symbol in after, f"{where}.counts.{key}", symbol, expected)
                 counts[gram * base + after[symbol]] = count
-        return cls(tuple(symbols), order, counts)
+        try:
+            return cls(tuple(symbols), order, counts)
+        except InputError as error:
+            raise InputError(f"{where}.counts: {error}") from error
 
 
 def _require(holds: bool, where: str, value: str, expected: str) -> None:
     if not holds:
-        raise InputError(f"{where}: found {value!r}, expected {expected}")
+        raise InputError(f"{where}: found {shorten(value)}, expected {expected}")
 
 
 _Level = tuple[NDArray[np.int64], NDArray[np.int64]]

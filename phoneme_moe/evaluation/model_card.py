@@ -146,7 +146,6 @@ def model_card(run: LoadedRun) -> ModelCard:
     )
     cost = None if encoder is None else cost_of(encoder)
     frame_seconds = spec.feature_seconds * spec.stack
-    speed_path = run.folder / SPEED
     return ModelCard(
         run=path_text(run.folder),
         recipe=spec.recipe,
@@ -173,11 +172,7 @@ def model_card(run: LoadedRun) -> ModelCard:
             num_shifts=decoding.num_shifts,
         ),
         quality=read_quality(run.folder),
-        speed=(
-            Speed.parse_json(speed_path.read_bytes(), str(speed_path))
-            if speed_path.is_file()
-            else None
-        ),
+        speed=Speed.read_if_present(run.folder / SPEED),
     )
 
 

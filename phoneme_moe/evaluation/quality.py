@@ -225,5 +225,4 @@ def read_quality(folder: Path) -> Quality | None:
     Raises:
         InputError: The file is not valid.
     """
-    path = folder / QUALITY
-    return Quality.parse_json(path.read_bytes(), str(path)) if path.is_file() else None
+    return Quality.read_if_present(folder / QUALITY)

@@ -93,7 +93,9 @@ class Recognizer(nn.Module):
         self.task = task
         self.phonemes = PhonemeSet(phonemes, has_blank=task.kind == "recognize")
         self.expert_names = experts
-        self.log_mel = LogMel(**features.model_dump(exclude={"stack"}))
+        # Its constants are values, also where the weights are shapes only (``weight_shapes``).
+        with torch.device("cpu"):
+            self.log_mel = LogMel(**features.model_dump(exclude={"stack"}))
         self.stack = features.stack
         self.combination = model.combine
         self.gate_is_speaker = model.gate is not None and model.gate.kind == "speaker"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +53,7 @@ class OnnxSpec(Document):
 
     # Unknown keys are ignored: a file of a later release that adds one can still be read.
     model_config = ConfigDict(extra="ignore")
+    max_bytes: ClassVar[int] = 2 * DecodingDocument.max_bytes
 
     version: Literal[1]
     recipe: str

@@ -52,5 +52,5 @@ def test_a_file_that_is_not_safetensors_is_never_unpickled(tmp_path: Path) -> No
     torch.save({"ann": torch.zeros(2)}, file)
     with pytest.raises(InputError, match="not readable as safetensors"):
         Embeddings(file, 2)
-    with pytest.raises(InputError, match="not readable as safetensors"):
+    with pytest.raises(InputError, match="cannot be read"):
         Embeddings(tmp_path / "missing.safetensors", 2)

@@ -1,0 +1,126 @@
+"""Run folders from a stranger: refused in one line that names the file, in little memory and time.
+
+``python -m tests.fuzz runs`` tries many more.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from phoneme_moe.errors import InputError
+from phoneme_moe.evaluation.model_card import model_card
+from phoneme_moe.run_folder import load_run
+
+RUNS = Path(__file__).parent / "fixtures" / "runs_0_1_0"
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run of version 0.1.0, free to be spoilt."""
+    return Path(shutil.copytree(RUNS / "gate", tmp_path / "run"))
+
+
+def change(file: Path, *keys: Any, value: Any) -> None:
+    """Changes a value of a JSON file."""
+    document = json.loads(file.read_text())
+    target = document
+    for key in keys[:-1]:
+        target = target[key]
+    target[keys[-1]] = value
+    file.write_text(json.dumps(document))
+
+
+def refused(folder: Path, name: str, words: str) -> None:
+    with pytest.raises(InputError) as caught:
+        model_card(load_run(folder))
+    message = str(caught.value)
+    assert message.startswith(f"{folder / name}: ")
+    assert words in message
+    assert len(message.splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["model.json", "decoding.json", "quality.json"])
+@pytest.mark.parametrize("what", ["a folder", "a pipe", "a link to itself", "nothing", "deep"])
+def test_what_stands_in_place_of_a_document_is_refused(run: Path, name: str, what: str) -> None:
+    (run / name).unlink()
+    if what == "a folder":
+        (run / name).mkdir()
+    elif what == "a pipe":
+        os.mkfifo(run / name)
+    elif what == "a link to itself":
+        (run / name).symlink_to(run / name)
+    else:
+        (run / name).write_text("" if what == "nothing" else "[" * 10_000)
+    refused(run, name, "")
+
+
+@pytest.mark.parametrize(
+    "keys", [("model", "expert", "width"), ("model", "gate", "width"), ("timing", "width")]
+)
+def test_a_model_without_its_weights_takes_no_memory(run: Path, keys: tuple[str, ...]) -> None:
+    change(run / "model.json", *keys, value=16_000)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    refused(run, "model.safetensors", "expected")
+    # One layer of the experts has 9 GB.
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000  # kB
+
+
+def test_weights_that_are_not_finite_are_refused_by_name(run: Path) -> None:
+    file = run / "model.safetensors"
+    weights = {name: w.clone() for name, w in load_file(file).items()}
+    name = max(weights)
+    weights[name].view(-1)[-1] = torch.nan
+    save_file(weights, file)
+    refused(run, "model.safetensors", f"{name}: found a number that is not finite")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "name", "words"),
+    [
+        (
+            lambda f: change(f / "decoding.json", "language_model", "symbols", 0, value="u"),
+            "decoding.json",
+            "language_model.counts",
+        ),
+        (
+            lambda f: change(
+                f / "decoding.json",
+                "language_model",
+                value={"version": 1, "order": 1, "symbols": ["u"], "counts": {"": {"u": 1}}},
+            ),
+            "decoding.json",
+            "language_model.symbols: found ['u'], expected the phonemes of",
+        ),
+        (
+            lambda f: change(f / "decoding.json", "beam", value=10**9),
+            "decoding.json",
+            "beam: found",
+        ),
+        (lambda f: change(f / "quality.json", "beam", value=10**40), "quality.json", "beam: found"),
+        (lambda f: change(f / "quality.json", "test", value=[]), "quality.json", "test: found []"),
+    ],
+)
+def test_a_wrong_value_is_named(
+    run: Path, spoil: Callable[[Path], None], name: str, words: str
+) -> None:
+    spoil(run)
+    refused(run, name, words)
+
+
+def test_an_n_gram_whose_tables_need_gigabytes_is_refused(run: Path) -> None:
+    symbols = [f"p{number}" for number in range(1000)]
+    contexts = [f"{a} {b}" for a in symbols[:200] for b in symbols[:200]]
+    counts = {context: {"p1": 1} for context in contexts}
+    ngram = {"version": 1, "order": 3, "symbols": symbols, "counts": counts}
+    change(run / "decoding.json", "language_model", value=ngram)
+    refused(run, "decoding.json", "language_model.counts: found an n-gram of 40,")
