@@ -20,9 +20,11 @@ from torch import Tensor
 
 from phoneme_moe.console import PlainConsole
 from phoneme_moe.csv_text import csv_text, original_cell
+from phoneme_moe.documents import shorten
 from phoneme_moe.files import write_bytes, write_text
 from phoneme_moe.recipe import Sparse
 from phoneme_moe.terminal import print_error
+from phoneme_moe.training.checkpoints import read_checkpoint
 from phoneme_moe.training.module import StageModule
 from phoneme_moe.training.router_metrics import advice
 
@@ -42,6 +44,12 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         content = io.BytesIO()
         torch.save(checkpoint, content)
         write_bytes(Path(path), content.getvalue(), durable=True)
+
+    def load_checkpoint(
+        self, path: Any, map_location: Any | None = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Reads a checkpoint as data, whatever the arguments are."""
+        return read_checkpoint(Path(path))
 
 
 class MetricsFile(Callback):
@@ -94,9 +102,13 @@ class MetricsFile(Callback):
         return {"rows": self.rows, "times": self.times}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restores the rows."""
-        self.rows = state_dict["rows"]
-        self.times = state_dict["times"]
+        """Restores the rows.
+
+        Raises:
+            TypeError: They are not rows.
+        """
+        self.rows = _checked_rows(state_dict["rows"])
+        self.times = _checked_rows(state_dict["times"])
 
 
 def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -123,6 +135,17 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 _CELLS: dict[str, Callable[[str], Any]] = {"stage": original_cell, "epoch": int}
 """How columns are read that are not numbers."""
+
+
+def _checked_rows(rows: Any) -> list[dict[str, Any]]:
+    for row in rows if isinstance(rows, list) else [rows]:
+        holds = isinstance(row, dict) and {"stage", "epoch"} <= row.keys()
+        for name, cell in row.items() if holds else ():
+            kinds = str if name == "stage" else int if name == "epoch" else (int, float)
+            holds = holds and isinstance(name, str) and isinstance(cell, kinds)
+        if not holds:
+            raise TypeError(f"MetricsFile: found {shorten(row)}, expected a row")
+    return list(rows)
 
 
 def weight_averaging(decay: float) -> WeightAveraging:

@@ -11,7 +11,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from rich.markup import escape
 from rich.progress import track
@@ -39,6 +39,12 @@ from phoneme_moe.training.callbacks import (
     StageProgressBar,
     read_rows,
     weight_averaging,
+)
+from phoneme_moe.training.checkpoints import (
+    ResumeCheck,
+    StageCheckpoint,
+    read_checkpoint_weights,
+    repeatable,
 )
 from phoneme_moe.training.em import em_epochs
 from phoneme_moe.training.module import StageModule
@@ -185,10 +191,12 @@ def _fit_by_gradient(
         sequences = [example.phonemes for example in train]
         ngram = PhonemeNgram.estimate(sequences, recognizer.phonemes.symbols, ORDER)
     module = StageModule(recognizer, recipe, index, ngram)
+    check = ResumeCheck(stage_folder.last)
     callbacks: list[Callback] = [
         metrics,
-        _checkpoint(stage_folder.best, monitor=module.monitored),
-        _checkpoint(stage_folder.last, monitor=None),
+        StageCheckpoint(stage_folder.best, monitor=module.monitored),
+        StageCheckpoint(stage_folder.last, monitor=None),
+        check,
     ]
     if stage.average:
         callbacks.append(weight_averaging(stage.average))
@@ -211,32 +219,24 @@ def _fit_by_gradient(
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    trainer.fit(
-        module,
-        DataLoader(
-            ExampleBatches(train, recognizer),
-            sampler=batches,
-            batch_size=None,
-            # A separate generator: a loader draws a number whenever it starts; in the first
-            # epoch after resuming it starts before the epoch is seeded, otherwise after.
-            generator=torch.Generator(),
-        ),
-        DataLoader(ExampleBatches(dev, recognizer), sampler=dev_batches, batch_size=None),
-        ckpt_path=stage_folder.last if stage_folder.last.is_file() else None,
-        weights_only=True,
-    )
+    with check.errors_named():
+        trainer.fit(
+            module,
+            DataLoader(
+                ExampleBatches(train, recognizer),
+                sampler=batches,
+                batch_size=None,
+                # A separate generator: a loader draws a number whenever it starts; in the first
+                # epoch after resuming it starts before the epoch is seeded, otherwise after.
+                generator=torch.Generator(),
+            ),
+            DataLoader(ExampleBatches(dev, recognizer), sampler=dev_batches, batch_size=None),
+            ckpt_path=check.file if check.exists else None,
+            weights_only=True,
+        )
+        if not check.passed:  # all epochs were done
+            check.on_train_start(trainer, module)
     if stage.keep == "best":
-        state = torch.load(stage_folder.best, map_location="cpu", weights_only=True)["state_dict"]
-        return {name.removeprefix("recognizer."): w for name, w in state.items()}
+        with repeatable(stage_folder.path):
+            return read_checkpoint_weights(stage_folder.best, recognizer.state_dict())
     return {name: w.detach().cpu() for name, w in recognizer.state_dict().items()}
-
-
-def _checkpoint(path: Path, monitor: str | None) -> ModelCheckpoint:
-    """Saves the best epoch by the monitored metric, or without one the latest."""
-    return ModelCheckpoint(
-        dirpath=path.parent,
-        filename=path.stem,
-        monitor=monitor,
-        save_on_train_epoch_end=True,
-        enable_version_counter=False,
-    )

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import logging
+import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 
 from phoneme_moe.atomic import remove_temporaries
 from phoneme_moe.corpora import PreparedCorpus
@@ -21,11 +21,13 @@ from phoneme_moe.model.timing_net import TimingNet
 from phoneme_moe.recipe import Recipe, Timing
 from phoneme_moe.recipe.router import numbered_experts
 from phoneme_moe.run_folder import choose_device, save_model, save_recipe
+from phoneme_moe.training.checkpoints import repeatable
 from phoneme_moe.training.expert_weights import copy_to_all_experts, single_expert
 from phoneme_moe.training.fit import StageFolder, fit_stage
 from phoneme_moe.training.grow import START
 from phoneme_moe.training.minibatch import Schedule
 from phoneme_moe.training.timing_net import fit_timing_net
+from phoneme_moe.weight_files import read_weights
 
 FEWEST_TIMING_STEPS = 200
 """Fewest training steps of the timing net; a small corpus gets more epochs."""
@@ -95,14 +97,15 @@ def train_stages(
         recognizer.phonemes.encode(example.phonemes)
     remove_temporaries(folder)
     start = folder / START
-    if start.is_file():
-        recognizer.load_state_dict(load_file(start))
+    if os.path.lexists(start):
+        recognizer.load_state_dict(read_weights(start, recognizer.state_dict()))
     for index, stage in enumerate(recipe.training.stages):
         stage_folder = StageFolder.of(folder, index, stage)
         learner = single_expert(recognizer, recipe) if stage.route == "shared" else recognizer
-        if not stage_folder.final.is_file():
+        if not os.path.lexists(stage_folder.final):
             fit_stage(learner, recipe, index, train, dev, folder, device)
-        learner.load_state_dict(load_file(stage_folder.final))
+        with repeatable(stage_folder.path):
+            learner.load_state_dict(read_weights(stage_folder.final, learner.state_dict()))
         if stage.route == "shared":
             copy_to_all_experts(learner, recognizer)
     if recipe.training.timing is not None and recipe.task.kind == "recognize":
