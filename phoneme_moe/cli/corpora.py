@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from phoneme_moe.cli.options import FiguresFile
-from phoneme_moe.terminal import print_error, print_line
+from phoneme_moe.terminal import print_error, print_line, printable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -127,7 +127,7 @@ def unknown_words(
 
     found = find_unknown_words(source, lexicon, tier)
     for word in found.words:
-        print_line(f"{word.word}\t{word.count}\t{word.first}")
+        print(printable(word.word), word.count, printable(word.first), sep="\t")
     counts = f"{sum(word.count for word in found.words):,} of {found.num_words:,} occurrences"
     where = f"{found.affected:,} of {found.utterances:,} utterances"
     total = f"words that are not in {lexicon}: {len(found.words):,} ({counts}, in {where})"
