@@ -46,8 +46,11 @@ def listen(
         int | None, typer.Option(min=1000, help="Sample rate of stdin.", show_default="the model's")
     ] = None,
     sample_format: Annotated[
-        SampleFormat, typer.Option(help="Sample format of stdin, which has one channel.")
+        SampleFormat, typer.Option(help="Sample format of stdin.")
     ] = SampleFormat.S16LE,
+    channels: Annotated[
+        int, typer.Option(min=1, max=64, help="Number of channels of stdin, interleaved.")
+    ] = 1,
     look_ahead: Annotated[
         float, typer.Option(min=0, max=5, help="Seconds of sound to wait for after each step.")
     ] = 0.44,
@@ -87,7 +90,7 @@ def listen(
     pieces = (
         _microphone(model_rate)
         if source is None
-        else _standard_input(sample_format, rate, model_rate)
+        else _standard_input(sample_format, channels, rate, model_rate)
     )
     with _ctrl_c_stops():
         for piece in pieces:
@@ -124,11 +127,13 @@ def _line(live: LivePhoneme, format: LiveFormat) -> str:
 
 
 def _standard_input(
-    sample_format: SampleFormat, rate: int | None, model_rate: int
+    sample_format: SampleFormat, channels: int, rate: int | None, model_rate: int
 ) -> Iterator[Waveform]:
-    """Samples as they arrive, resampled to the model's rate."""
+    """Samples as they arrive, mixed and resampled to the model's rate."""
     import numpy as np
     import soxr
+
+    from phoneme_moe.audio.mixing import Mixer, OffsetRemoval
 
     dtype, full_scale = (
         (np.dtype("<i2"), 32768.0) if sample_format == "s16le" else (np.dtype("<f4"), 1.0)
@@ -136,16 +141,23 @@ def _standard_input(
     resampler = None
     if rate is not None and rate != model_rate:
         resampler = soxr.ResampleStream(rate, model_rate, 1, "float32", quality="HQ")
+    mix, remove_offset = Mixer(channels), OffsetRemoval()
+    told = False
+    size = dtype.itemsize * channels
     rest = b""
     while True:
         data = os.read(
             sys.stdin.fileno(), 1 << 15
         )  # whatever is available, without waiting for more
-        usable = len(rest + data) // dtype.itemsize * dtype.itemsize
+        usable = len(rest + data) // size * size
         raw, rest = (rest + data)[:usable], (rest + data)[usable:]
         samples = np.frombuffer(raw, dtype).astype(np.float32) / np.float32(full_scale)
         if not np.isfinite(samples).all():
             raise InputError("stdin: samples are NaN or infinite; is it --sample-format f32le?")
+        samples = remove_offset(mix(samples.reshape(-1, channels)))
+        if mix.note and not told:
+            told = True
+            print_error(f"phoneme-moe: stdin: {mix.note}")
         if resampler is not None:
             samples = resampler.resample_chunk(samples, last=not data)
         yield samples

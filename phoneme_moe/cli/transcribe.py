@@ -107,6 +107,7 @@ def transcribe(
 
     Unusable files are reported on stderr and skipped; the exit status is then 1.
     """
+    from phoneme_moe.audio.decoder import start_worker
     from phoneme_moe.audio.finding import find_audio, name_below
     from phoneme_moe.transcription.transcribe import Options
     from phoneme_moe.transcription.writers import FORMATS, OutputFolder
@@ -130,6 +131,8 @@ def transcribe(
             remaining = [path for path in files if not folder_writer.is_done(path)]
             print_error(f"{len(files) - len(remaining)} of {len(files)} already done")
     override = (only_expert, without_expert, gate_from, layer)
+    if remaining:
+        start_worker()  # ready by the time that the model is loaded
     engine = open_engine(run, device, threads, override)
     options = Options(beam, nbest, symbols, fold, channel, embeddings)
     num_failed = len(not_usable) + _transcribe_all(engine, remaining, options, writer)

@@ -190,6 +190,8 @@ def _infer_file(
         )
     audio = path if isinstance(path, Samples) else Path(path)
     recording = read_recording(audio, spec.front_end(), channel)
+    if recording.is_silent:
+        raise InputError(f"{recording.path}: silent, expected speech to align")
     (model_output,) = infer(engine, [recording])
     return model_output, recording
 

@@ -21,6 +21,9 @@ from phoneme_moe.errors import InputError
 from phoneme_moe.features.log_mel_numpy import FrontEnd
 from phoneme_moe.transcription.model_spec import Engine, Floats, ModelSpec, pad_rows
 
+SILENT_ENERGY = 1e-20
+"""Mel energy of frames in digital silence."""
+
 
 @dataclass(frozen=True)
 class LiveSettings:
@@ -121,14 +124,17 @@ class LiveRecognizer:
                 return
             began = time.perf_counter()
             stop = min(needed, received)
-            features = schedule.features(
-                self._energies, self._first, self._steps, stop, self.front_end
-            )
-            model_output = self.engine.infer(features[None], np.array([len(features)]))
-            log_posteriors, weights = model_output.log_posteriors[0], model_output.weights[0]
-            frames = schedule.frames(self._steps, len(log_posteriors))
-            now = stop * self.front_end.frame_seconds
-            yield from self._decode(log_posteriors[frames], weights[frames], now)
+            if self._energies[: stop - self._first].max() > SILENT_ENERGY:
+                features = schedule.features(
+                    self._energies, self._first, self._steps, stop, self.front_end
+                )
+                model_output = self.engine.infer(features[None], np.array([len(features)]))
+                log_posteriors, weights = model_output.log_posteriors[0], model_output.weights[0]
+                frames = schedule.frames(self._steps, len(log_posteriors))
+                now = stop * self.front_end.frame_seconds
+                yield from self._decode(log_posteriors[frames], weights[frames], now)
+            else:
+                self._last = BLANK
             self.slowest_step = max(self.slowest_step, time.perf_counter() - began)
             self._steps += 1
             unused = schedule.oldest(self._steps) - self._first

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,9 +19,10 @@ from threadpoolctl import threadpool_limits
 
 from phoneme_moe.audio.waveform import Samples
 from phoneme_moe.cores import usable_cores
+from phoneme_moe.decoding.phonemes import BLANK
 from phoneme_moe.decoding.symbols import symbol_map
 from phoneme_moe.errors import ArgumentError, InputError
-from phoneme_moe.transcription.model_spec import Engine, Floats, ModelSpec
+from phoneme_moe.transcription.model_spec import Engine, Floats, ModelOutput, ModelSpec
 from phoneme_moe.transcription.pieces import decode
 from phoneme_moe.transcription.recording import Recording, read_recording, source_path
 from phoneme_moe.transcription.segment_times import build_transcript
@@ -37,6 +38,9 @@ MAX_LENGTH_RATIO = 1.25
 
 FEW_FILES = 4
 """Up to this number of files, no cores are reserved for reading."""
+
+CERTAINLY_NOT = -100.0
+"""Log posterior of a phoneme where there is no sound."""
 
 READ_AHEAD = 128
 """Number of recordings that are read ahead."""
@@ -200,7 +204,12 @@ def transcribe_recordings(
         embeddings: Embedding of each recording, shape (recordings, size), if the model takes one.
     """
     num_shifts = engine.spec.decoding.shifts_for(options.beam)
-    model_outputs = infer(engine, recordings, embeddings, num_shifts)
+    model_outputs = [
+        _without_phonemes(model_output) if recording.is_silent else model_output
+        for recording, model_output in zip(
+            recordings, infer(engine, recordings, embeddings, num_shifts), strict=True
+        )
+    ]
     hypotheses = decode(model_outputs, engine.spec, options.beam, options.nbest)
     return [
         build_transcript(recording, model_output, hypothesis, engine.spec)
@@ -208,6 +217,21 @@ def transcribe_recordings(
             recordings, model_outputs, hypotheses, strict=True
         )
     ]
+
+
+def _without_phonemes(model_output: ModelOutput) -> ModelOutput:
+    """The output for a recording without sound, of which the model knows nothing: only blanks."""
+
+    def blanks(log_posteriors: Floats) -> Floats:
+        certain = np.full_like(log_posteriors, CERTAINLY_NOT)
+        certain[..., BLANK] = 0.0
+        return certain
+
+    return replace(
+        model_output,
+        log_posteriors=blanks(model_output.log_posteriors),
+        shifted=tuple(map(blanks, model_output.shifted)),
+    )
 
 
 def _batches(

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -271,7 +271,6 @@ def test_evaluate_prints_the_change_of_the_error(phoneme_moe: Command, recognize
 def test_a_watched_run_shows_a_bar_and_still_fills_its_file(
     recognized: Trained, voices: Path, tmp_path: Path
 ) -> None:
-    import os
     import pty
 
     watched, terminal = pty.openpty()
@@ -313,35 +312,3 @@ def test_a_folder_or_pattern_with_nothing_in_it_does_not_stop_the_others(
     )
     assert lines[1] == f"phoneme-moe: {tmp_path / '*.flac'}: no file matches the pattern"
     assert lines[2:] == ["phoneme-moe: 2 of 3 files failed"]
-
-
-def test_a_file_that_may_not_be_read_does_not_stop_the_others(
-    phoneme_moe: Command,
-    recognized: Trained,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Tests may run as root, who may read everything, so the system's answer is played."""
-    for name in ("locked.wav", "good.wav"):
-        soundfile.write(tmp_path / name, tiny.tone(400, 0.5), tiny.RATE)
-    may = os.access
-    monkeypatch.setattr(
-        "os.access", lambda path, *more, **named: "locked" not in str(path) and may(path, *more)
-    )
-    opened = open
-
-    def guarded(path: Any, *more: Any, **named: Any) -> Any:
-        if "locked" in str(path):
-            raise PermissionError(13, "Permission denied", str(path))
-        return opened(path, *more, **named)
-
-    monkeypatch.setattr("builtins.open", guarded)
-    monkeypatch.setattr("io.open", guarded)
-    result = phoneme_moe(
-        "transcribe", recognized.run.folder, tmp_path / "locked.wav", tmp_path / "good.wav"
-    )
-    assert result.code == 1
-    assert result.out.startswith(f"{tmp_path / 'good.wav'}\t")
-    locked, count = result.err.splitlines()
-    assert locked == f"phoneme-moe: {tmp_path / 'locked.wav'}: Permission denied"
-    assert count == "phoneme-moe: 1 of 2 files failed"
