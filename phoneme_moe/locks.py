@@ -93,7 +93,8 @@ def lock_folder(
     try:
         with suppress(OSError):  # a full disk; the number is only for the message
             os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+            os.lseek(descriptor, 0, os.SEEK_SET)
+            os.write(descriptor, str(os.getpid()).encode())
         yield
     finally:
         if sys.platform == "win32":  # where an open file cannot be removed

@@ -52,14 +52,20 @@ def _escaped(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
 
 
-def print_line(text: object, stream: TextIO | None = None) -> None:
-    """Prints one line at once, escaped as in ``printable``; to standard output by default."""
-    print(printable(str(text)), file=stream or sys.stdout, flush=True)
+def print_line(*columns: object, stream: TextIO | None = None) -> None:
+    """Prints one line at once, its columns separated by tabs and escaped as in ``printable``.
+
+    Args:
+        columns: One or more columns.
+        stream: Standard output by default.
+    """
+    line = "\t".join(printable(str(column)) for column in columns)
+    print(line, file=stream or sys.stdout, flush=True)
 
 
 def print_error(text: object) -> None:
     """Prints one line to standard error."""
-    print_line(text, sys.stderr)
+    print_line(text, stream=sys.stderr)
 
 
 def configure_output() -> None:

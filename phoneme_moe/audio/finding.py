@@ -13,8 +13,11 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from phoneme_moe.audio.waveform import AUDIO_SUFFIXES
+from phoneme_moe.audio.formats import AUDIO_SUFFIXES, HEAD_BYTES, sniff
 from phoneme_moe.errors import InputError
+
+_OTHER_FILES = re.compile(rb"\xff\xfe|.{4}ftyp(avif|avis|crx |heic|heix|mif1|msf1)", re.DOTALL)
+"""Beginnings that look like MPEG or MP4, but are UTF-16 text and photos."""
 
 OnError = Callable[[InputError], None]
 
@@ -153,14 +156,22 @@ def _leads_to(kind: Callable[[], bool]) -> bool:
 
 
 def _is_audio(entry: os.DirEntry[str]) -> bool:
-    """Whether an entry of a folder is audio by its suffix.
+    """Whether an entry of a folder is audio, by its suffix or else by its first bytes.
 
-    A broken link counts, so that it is reported when it is read; pipes and devices do not.
+    A broken link counts by its suffix, so that it is reported when it is read; pipes and devices do
+    not count.
     """
-    # The lead's formats.sniff(first bytes) joins here: a file counts as audio by either.
-    if Path(entry.name).suffix.lower() not in AUDIO_SUFFIXES:
+    is_file = _leads_to(entry.is_file)
+    if Path(entry.name).suffix.lower() in AUDIO_SUFFIXES:
+        return is_file or not _leads_to(Path(entry).exists)
+    if not is_file:
         return False
-    return _leads_to(entry.is_file) or not _leads_to(Path(entry).exists)
+    try:
+        with Path(entry).open("rb", buffering=0) as file:
+            head = file.read(HEAD_BYTES)
+    except OSError:
+        return False
+    return sniff(head) is not None and not _OTHER_FILES.match(head)
 
 
 def _is_pattern(text: str) -> bool:

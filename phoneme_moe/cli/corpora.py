@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from phoneme_moe.cli.options import FiguresFile
-from phoneme_moe.terminal import print_error, print_line, printable
+from phoneme_moe.terminal import print_error, print_line
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -127,7 +127,7 @@ def unknown_words(
 
     found = find_unknown_words(source, lexicon, tier)
     for word in found.words:
-        print(printable(word.word), word.count, printable(word.first), sep="\t")
+        print_line(word.word, word.count, word.first)
     counts = f"{sum(word.count for word in found.words):,} of {found.num_words:,} occurrences"
     where = f"{found.affected:,} of {found.utterances:,} utterances"
     total = f"words that are not in {lexicon}: {len(found.words):,} ({counts}, in {where})"
@@ -154,7 +154,7 @@ def check(
     _print(_inventory_table(result))
     for group in result.twins:
         counts = ", ".join(f"{phoneme} {count:,}" for phoneme, count in group.items())
-        typer.echo(f"note: nearly the same phonemes: {counts}")
+        print_line(f"note: nearly the same phonemes: {counts}")
     for problem in result.problems:
         print_line(f"{problem.where}: {problem.what}")
     if result.problems:

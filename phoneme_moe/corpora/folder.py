@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from phoneme_moe.audio.finding import audio_files
 from phoneme_moe.corpora.prepared import SPLITS, UNLABELLED
 from phoneme_moe.errors import ArgumentError, InputError, suggest
 from phoneme_moe.labels.recordings import Labels, label_files, read_phonemes, read_words
@@ -107,13 +108,6 @@ def read_texts(source: Path, tier: str | None = None) -> dict[str, Entry]:
     """
     recordings = [one for part in _recordings(source).values() for one in part]
     return {one.id: _text(read_words(one.labels, tier)) for one in recordings if one.labels}
-
-
-def audio_files(folder: Path) -> list[Path]:
-    """All audio files below a folder, sorted."""
-    from phoneme_moe.audio.waveform import AUDIO_SUFFIXES
-
-    return sorted(p for p in folder.rglob("[!.]*") if p.suffix.lower() in AUDIO_SUFFIXES)
 
 
 def _recordings(source: Path | None, job: Preparation | None = None) -> dict[str, list[_Recording]]:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
+from phoneme_moe.audio.finding import audio_files
 from phoneme_moe.audio.waveform import load_waveform
-from phoneme_moe.corpora.folder import audio_files
 from phoneme_moe.corpora.lexicon import Lexicon, read_lexicon
 from phoneme_moe.data.examples import Example
 from phoneme_moe.errors import InputError

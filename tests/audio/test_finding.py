@@ -78,8 +78,28 @@ def test_a_broken_link_is_found_by_its_suffix(folder: Path) -> None:
     assert names(audio_files(folder)) == ["gone.wav", "loop.wav"]
 
 
+def test_the_first_bytes_decide_where_the_suffix_does_not(folder: Path) -> None:
+    contents = {
+        "recorder.001": b"RIFF\x24\0\0\0WAVEfmt ",
+        "voice memo": b"\0\0\0\x18ftypM4A ",
+        "old.dat": b"fLaC",
+        "notes.txt": b"a s i",
+        "short": b"R",
+        "none": b"",
+        "label.TextGrid": 'File type = "ooTextFile"'.encode("utf-16-le").join([b"\xff\xfe", b""]),
+        "photo.heic": b"\0\0\0\x18ftypheic\0\0\0\0",
+        "photo.jpg": b"\xff\xd8\xff\xe0\0\x10JFIF",
+        "photo.webp": b"RIFF\x24\0\0\0WEBPVP8 ",
+        "empty.wav": b"",
+    }
+    for name, content in contents.items():
+        Path(name).write_bytes(content)
+    assert names(audio_files(folder)) == ["empty.wav", "old.dat", "recorder.001", "voice memo"]
+
+
 def test_pipes_and_folders_are_not_recordings(folder: Path) -> None:
     os.mkfifo("pipe.wav")
+    os.mkfifo("pipe")
     write("take.wav/one.wav")
     assert names(audio_files(folder)) == ["take.wav/one.wav"]
 

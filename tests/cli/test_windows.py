@@ -67,8 +67,6 @@ def test_every_step_from_a_corpus_to_a_transcript(tmp_path: Path) -> None:
     recipe, run = str(tiny.RECIPES / "tiny_recognize.yaml"), str(tmp_path / "run")
     talks, out, model = str(tmp_path / "talks"), str(tmp_path / "out"), str(tmp_path / "m.onnx")
     transcribe = ["transcribe", run, talks, "--out", out]
-    # What a killed process left; there, no signal asks whether it still runs.
-    (tmp_path / "data" / f".{tiny.CORPUS}.partial-{os.getpid()}").mkdir(parents=True)
     done = as_on_windows(
         ["corpora", "prepare", "lhotse", "--from", str(source), "--as", tiny.CORPUS],
         ["corpora", "check", tiny.CORPUS],

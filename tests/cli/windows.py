@@ -16,7 +16,7 @@ MISSING_MODULES = {
 }  # fmt: skip
 MISSING = {
     "os": {
-        "fchmod", "fork", "forkpty", "getpgid", "getuid", "geteuid", "kill", "killpg", "mkfifo",
+        "fchmod", "fork", "forkpty", "getpgid", "getuid", "geteuid", "killpg", "mkfifo",
         "nice", "pread", "preadv", "pwrite", "register_at_fork", "sched_getaffinity", "setsid",
         "statvfs", "sync", "uname", "wait", "wait4", "waitid", "O_NOFOLLOW", "WNOHANG",
     },
@@ -24,9 +24,19 @@ MISSING = {
         "SIGALRM", "SIGCHLD", "SIGHUP", "SIGKILL", "SIGPIPE", "SIGQUIT", "SIGUSR1", "alarm",
         "pause", "pthread_kill", "pthread_sigmask", "setitimer", "sigwait",
     },
+    "sys": {"abiflags"},
     "time": {"pthread_getcpuclockid", "clock_settime", "tzset"},
 }  # fmt: skip
-OTHER_VALUES: dict[str, dict[str, Any]] = {"os": {"name": "nt"}, "sys": {}}
+
+
+def kill(process: int, number: int) -> None:
+    raise AssertionError("on Windows, any signal ends the process")
+
+
+OTHER_VALUES: dict[str, dict[str, Any]] = {
+    "os": {"name": "nt", "kill": kill},
+    "sys": {"platform": "win32"},
+}
 
 
 class Reduced(types.ModuleType):
@@ -40,19 +50,38 @@ class Reduced(types.ModuleType):
         module = self.__dict__["_module"]
         if name in MISSING[module.__name__]:
             raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
-        return OTHER_VALUES.get(module.__name__, {}).get(name, getattr(module, name))
+        others = OTHER_VALUES.get(module.__name__, {})
+        return others[name] if name in others else getattr(module, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self.__dict__["_module"], name, value)
+
+
+def make_msvcrt() -> types.ModuleType:
+    """The module by which Windows locks files."""
+    import fcntl
+
+    def locking(descriptor: int, mode: int, size: int) -> None:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise PermissionError(13, "Permission denied") from error
+
+    module = types.ModuleType("msvcrt")
+    module.__dict__.update(LK_NBLCK=2, locking=locking)
+    return module
 
 
 def main() -> None:
     real_import = builtins.__import__
-    reduced = {name: Reduced(real_import(name)) for name in MISSING}
+    replaced = {name: Reduced(real_import(name)) for name in MISSING} | {"msvcrt": make_msvcrt()}
 
     def import_(name: str, globals: Any = None, *rest: Any, **named: Any) -> Any:
         if ((globals or {}).get("__name__") or "").startswith("phoneme_moe"):
             if name.partition(".")[0] in MISSING_MODULES:
                 raise ModuleNotFoundError(f"No module named {name!r}")
-            if name in reduced:
-                return reduced[name]
+            if name in replaced:
+                return replaced[name]
         return real_import(name, globals, *rest, **named)
 
     builtins.__import__ = import_

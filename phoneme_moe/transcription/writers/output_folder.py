@@ -15,7 +15,7 @@ import secrets
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
-from phoneme_moe.audio.waveform import AUDIO_SUFFIXES
+from phoneme_moe.audio.formats import AUDIO_SUFFIXES
 from phoneme_moe.files import path_text, portable_name
 
 INDEX = ".recordings.jsonl"
