@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 MAX_LINE = 16_000_000
 """Most bytes of a line: an alignment of a recording of many hours takes less."""
+MAX_EMPTY = 10_000
+"""Most empty lines."""
 MAX_RATIO = 200
 """Most bytes for a byte of a gzip file; manifests of a million cuts have less than 50."""
 _SMALL = 64_000_000
@@ -262,8 +264,13 @@ def read_cuts(manifest: Path) -> Iterator[tuple[CutDocument, str]]:
         InputError: The file cannot be read, is damaged or expands beyond bounds, or a cut is not
             allowed; the message names line and key.
     """
+    empty = 0
     for number, line in enumerate(_lines(manifest), start=1):
-        if line.strip():
+        if not line.strip():
+            empty += 1
+            if empty > MAX_EMPTY:
+                raise InputError(f"{manifest}:{number}: found more than {MAX_EMPTY:,} empty lines")
+        else:
             document = CutDocument.parse_json(line, f"{manifest}:{number}")
             yield document, f"{manifest}:{number}: cut {document.id[:80]!r}"
 

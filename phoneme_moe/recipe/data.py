@@ -86,6 +86,10 @@ class Task(Section):
             raise ValueError("task.phonemes must list the phonemes to classify")
         if self.phonemes and len(set(self.phonemes)) != len(self.phonemes):
             raise ValueError("task.phonemes contains a phoneme twice")
+        if self.kind == "classify" and self.onset_ms > self.token_ms:
+            raise ValueError(
+                f"task.onset_ms: found {self.onset_ms}, expected at most token_ms, {self.token_ms}"
+            )
         if self.kind == "classify" and self.beam is not None:
             raise ValueError(
                 f"task.beam: found {self.beam}, but tokens (task.kind: classify) have no beam "

@@ -16,6 +16,10 @@ from tests.fuzz.harness import Findings, Kind, fuzz, warm_up
 KINDS = {
     "audio": "tests.fuzz.audio:Audio",
     "textgrids": "tests.fuzz.labels:TextGrids",
+    "cutsets": "tests.fuzz.cutsets:CutSets",
+    "kaldi": "tests.fuzz.kaldi:Kaldi",
+    "lexicons": "tests.fuzz.kaldi:Lexicons",
+    "recipes": "tests.fuzz.recipes:Recipes",
 }
 """Where each kind is: ``module:class``."""
 

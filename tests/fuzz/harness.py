@@ -18,7 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -41,12 +41,14 @@ class Command:
         succeeds: Whether it must succeed, or must fail; either is right if None.
         good: Parts of the output that show that the good files of the batch are done.
         stdin: What it reads from standard input.
+        succeeds_after: Number of the command of the case after whose success it must succeed.
     """
 
     argv: Sequence[str]
     succeeds: bool | None = None
     good: Sequence[str] = ()
     stdin: bytes = b""
+    succeeds_after: int | None = None
 
 
 class Kind(Protocol):
@@ -243,8 +245,12 @@ def fuzz(kind: Kind, cases: Sequence[int], keep: Path | None = None) -> Findings
         with tempfile.TemporaryDirectory(prefix=f"fuzz-{kind.name}-") as made:
             folder = Path(made)
             problems = []
+            statuses: list[int] = []
             for command in kind.build(folder, number):
+                if command.succeeds_after is not None and not statuses[command.succeeds_after]:
+                    command = replace(command, succeeds=True)
                 outcome = run(command, folder)
+                statuses.append(outcome.status)
                 findings.commands += 1
                 findings.refused += outcome.status != 0
                 findings.slowest = max(findings.slowest, outcome.cpu_seconds)
