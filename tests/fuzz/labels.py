@@ -107,7 +107,7 @@ def _mutated(text: str, chance: random.Random) -> str:
             case 3:
                 words = lines[chance.randrange(len(lines))].split(" ")
             case 4:
-                words = [*words, *words] * chance.choice((1, 500))
+                words = [*words, *words] * (500 if len(words) < 50 and chance.random() < 0.5 else 1)
         lines[place] = " ".join(words)
     return "\n".join(lines)
 
