@@ -61,8 +61,7 @@ def settings(job: Preparation) -> dict[str, Any]:
     recordings = [one for part in _recordings(job.source).values() for one in part]
     digest = hashlib.sha256()
     for recording in recordings:
-        size = recording.audio.stat().st_size
-        digest.update(os.fsencode(recording.audio) + b"\0%d\0" % size)
+        digest.update(os.fsencode(recording.audio) + b"\0%d\0" % _size(recording.audio))
     return {
         "recordings": digest.hexdigest()[:16],
         "labels": fingerprint(one.labels for one in recordings if one.labels is not None),
@@ -112,6 +111,8 @@ def read_texts(source: Path, tier: str | None = None) -> dict[str, Entry]:
 
 def _recordings(source: Path | None, job: Preparation | None = None) -> dict[str, list[_Recording]]:
     """Recordings of each split; the key is ``"all"`` for a folder without splits."""
+    from phoneme_moe.audio.finding import audio_files
+
     assert source is not None
     if not source.is_dir():
         raise InputError(f"{source}: is a file, expected a folder of recordings")
@@ -160,6 +161,13 @@ def _check(recordings: Sequence[_Recording], folder: Path) -> None:
             f"{unnamed[0]}: has no speaker, unlike other recordings; expected SPEAKER/NAME or "
             "SPEAKER_NAME"
         )
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError as error:  # a link to nowhere
+        raise InputError(f"{file}: cannot be read ({error.strerror or error})") from error
 
 
 def _is_unicode(file: Path) -> bool:

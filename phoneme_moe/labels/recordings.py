@@ -47,7 +47,7 @@ class Labels:
             duration: Duration of the recording in seconds.
 
         Raises:
-            InputError: The labels end after the recording.
+            InputError: The labels begin before the recording or end after it.
         """
         if not self.times:
             return self
@@ -56,10 +56,10 @@ class Labels:
         limit = duration + MAX_OVERHANG
         offset = start if last > limit >= end - start else 0.0
         times = tuple((first - offset, min(stop - offset, duration)) for first, stop in self.times)
-        if last - offset > limit or times[-1][0] >= duration:
+        if times[0][0] < 0 or last - offset > limit or times[-1][0] >= duration:
             raise InputError(
-                f"{self.file}: found labels until {last:.3f} s, but the recording ends at "
-                f"{duration:.3f} s"
+                f"{self.file}: found labels from {self.times[0][0]:.3f} to {last:.3f} s, but the "
+                f"recording lasts {duration:.3f} s"
             )
         return replace(self, times=times)
 

@@ -103,9 +103,23 @@ def test_files_of_operating_systems_are_left_out(tmp_path: Path) -> None:
     (folder / "ann" / "._0.wav").write_bytes(b"\0\5\x16\7")
     (folder / "ann" / "._0.txt").write_bytes(b"\0\5\x16\7")
     (folder / ".DS_Store").write_bytes(b"\0")
+    make_folder(folder, {"__MACOSX/ann/0.txt": "b a"})
     corpus = prepared(folder)
     assert set(utterances(corpus)) == {"ann-0", "ann-1", "ann-2"}
     assert corpus.notes == []
+
+
+def test_linked_speaker_folders_are_followed_once(tmp_path: Path) -> None:
+    elsewhere = make_folder(tmp_path / "disk", {f"ann/{n}.txt": "b a" for n in range(3)})
+    folder = make_folder(tmp_path / "mine", {f"bo/{n}.txt": "b a" for n in range(3)})
+    (folder / "ann").symlink_to(elsewhere / "ann")
+    (folder / "bo" / "again").symlink_to(folder)
+    corpus = prepared(folder)
+    assert corpus.speakers == ("ann", "bo")
+    assert len(utterances(corpus)) == 6
+    (folder / "bo" / "gone.wav").symlink_to(tmp_path / "nowhere.wav")
+    with pytest.raises(InputError, match=r"gone\.wav: cannot be read"):
+        prepared(folder)
 
 
 def test_preparing_again_notices_changes(tmp_path: Path) -> None:
@@ -212,7 +226,7 @@ def test_labels_are_converted_if_asked_for(
             {"tier": "w"},
             r"1\.TextGrid: expected a tier 'w', found 'phones'",
         ),
-        ({"a/1.TextGrid": LONG}, {}, r"1\.TextGrid: found labels until 9.5"),
+        ({"a/1.TextGrid": LONG}, {}, r"1\.TextGrid: found labels from 0.020 to 9.500 s"),
         ({"a/1.lab": "0.5 0.1 a"}, {}, r"1\.lab: line 1: found 0.5 to 0.1 s"),
         ({"a/1.txt": "CH ә"}, {"symbols": "xsampa"}, r"the labels are ipa, but phoneme 'CH'"),
         ({"a/1.txt": "a i sh"}, {"symbols": "ipa"}, r"mine: phoneme 'a': the notation of its"),

@@ -139,8 +139,11 @@ def test_labels_that_end_after_the_recording(tmp_path: Path) -> None:
     labels = read_phonemes(written(tmp_path, "a.TextGrid", grid))
     assert labels.within(0.7).times == ((0.25, 0.5), (0.5, 0.7))
     for duration in (0.6, 0.5):
-        with pytest.raises(InputError, match=r"found labels until 0.750 s, but the recording ends"):
+        with pytest.raises(InputError, match=r"labels from 0.250 to 0.750 s, but the recording la"):
             labels.within(duration)
+    early = read_phonemes(written(tmp_path, "b.TextGrid", moved(grid, -0.5)))
+    with pytest.raises(InputError, match=r"labels from -0.250 to 0.250 s"):
+        early.within(1.0)
 
 
 def test_label_files_are_found_beside_recordings(tmp_path: Path) -> None:
