@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from phoneme_moe.audio.finding import audio_files
 from phoneme_moe.corpora.prepared import SPLITS, UNLABELLED
 from phoneme_moe.errors import ArgumentError, InputError, suggest
+from phoneme_moe.files import path_text
 from phoneme_moe.labels.recordings import Labels, label_files, read_phonemes, read_words
 from phoneme_moe.notation.convert import NOTATIONS, convert_phoneme, notation_of
 from phoneme_moe.notation.normal_form import NORMAL_FORM
@@ -194,7 +195,7 @@ def _note(job: Preparation, what: str, files: Iterable[Path]) -> None:
     """Counts recordings that are left out, and names the first ones."""
     assert job.source is not None
     paths = sorted(file.relative_to(job.source) for file in files)
-    names = [os.fsencode(path).decode(errors="replace") for path in paths]
+    names = [path_text(path) for path in paths]
     if names:
         more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
         job.notes.add(f"{what}, left out", ", ".join(names[:MAX_NAMED]) + more, len(names))

@@ -65,7 +65,7 @@ def labelled_examples(
             raise InputError(f"{file}: {error}") from error
         if not phonemes:
             raise InputError(f"{file}: found no phonemes")
-        waveform = torch.from_numpy(load_waveform(path, rate))
+        waveform = torch.tensor(load_waveform(path, rate))
         features, _ = recognizer.log_mel(waveform[None], torch.tensor([len(waveform)]))
         phonemes = recognizer.phonemes.spell(phonemes)
         examples.append(Example(path.stem, speaker, phonemes, features[0]))

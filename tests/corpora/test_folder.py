@@ -260,5 +260,5 @@ def test_names_that_are_not_utf_8_are_left_out(tmp_path: Path) -> None:
     write_audio(folder / "ann" / "x.wav")
     (folder / "ann" / "x.wav").rename(folder / "ann" / os.fsdecode(b"\xe4.wav"))
     assert prepared(folder).notes == [
-        "recordings with names that are not UTF-8, left out: 1 (first: ann/\ufffd.wav)"
+        "recordings with names that are not UTF-8, left out: 1 (first: ann/\\xe4.wav)"
     ]
