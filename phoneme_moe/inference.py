@@ -115,7 +115,7 @@ def recognize_examples(
 
     Raises:
         InputError: The gate is the speaker's identity (``kind: speaker``), and a speaker has no
-            expert.
+            expert; or an output is not a finite number.
     """
     if recognizer.gate_is_speaker and expert is None and not (override and len(override.only) == 1):
         check_speakers_have_experts(recognizer, examples)
@@ -136,7 +136,24 @@ def recognize_examples(
             )
             for frames in range(num_shifts)
         )
+        for output in (recognition, *shifted):
+            _check_finite(output)
         yield batch, replace(recognition, shifted=tuple(shifted))
+
+
+def _check_finite(recognition: Recognition) -> None:
+    """Checks the real frames.
+
+    Raises:
+        InputError: A posterior or weight is not a finite number.
+    """
+    for values in (recognition.log_posteriors, recognition.routing.weights):
+        # The greatest of a row with something that is not a number is none, too.
+        if not bool(values.amax(dim=-1)[recognition.routing.mask].isfinite().all()):
+            raise InputError(
+                "the model computes values that are not finite numbers: its weights are too "
+                "large, from a training that diverged or a damaged file"
+            )
 
 
 def check_speakers_have_experts(recognizer: Recognizer, examples: Sequence[Example]) -> None:

@@ -17,8 +17,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+import phoneme_moe
+from phoneme_moe.data.examples import Example
 from phoneme_moe.errors import InputError
 from phoneme_moe.evaluation.model_card import model_card
+from phoneme_moe.inference import recognize_split
 from phoneme_moe.run_folder import load_run
 
 RUNS = Path(__file__).parent / "fixtures" / "runs_0_1_0"
@@ -82,6 +85,29 @@ def test_weights_that_are_not_finite_are_refused_by_name(run: Path) -> None:
     weights[name].view(-1)[-1] = torch.nan
     save_file(weights, file)
     refused(run, "model.safetensors", f"{name}: found a number that is not finite")
+
+
+@pytest.mark.parametrize("name", ["gate", "sparse"])
+def test_weights_with_which_no_posterior_is_a_number_give_no_transcript(
+    tmp_path: Path, name: str
+) -> None:
+    folder = Path(shutil.copytree(RUNS / name, tmp_path / "run"))
+    file = folder / "model.safetensors"
+    weights = load_file(file)
+    save_file(
+        {k: torch.full_like(w, 3e38 if w.is_floating_point() else 0) for k, w in weights.items()},
+        file,
+    )
+    run = phoneme_moe.load(folder)
+    for beam in (0, 4):
+        with pytest.raises(
+            InputError, match=f"^{folder}: log_posteriors: found values that are not"
+        ):
+            run.transcribe(RUNS / "carol.wav", beam=beam)
+    features = torch.randn(5, 16)
+    example = Example("a", "carol", ("a",), features)
+    with pytest.raises(InputError, match="not finite numbers"):
+        list(recognize_split(run.recognizer, [example]))
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from phoneme_moe.decoding.decoder import Decoding
 from phoneme_moe.decoding.phonemes import PhonemeSet
+from phoneme_moe.errors import InputError
 from phoneme_moe.features.log_mel_numpy import FrontEnd
 
 Floats = NDArray[np.float32]
@@ -95,6 +96,48 @@ class ModelOutput:
     weights: Floats
     timing: Scores | None
     shifted: tuple[Floats, ...] = ()
+
+
+def check_output(
+    output: ModelOutput, spec: ModelSpec, num_frames: NDArray[np.int64], feature_frames: int
+) -> ModelOutput:
+    """Checks the output of a model for a batch, except frames beyond the end of an utterance.
+
+    Args:
+        output: The output.
+        spec: The model's specification.
+        num_frames: Number of feature frames of each utterance, shape (batch,).
+        feature_frames: Feature frames of the batch.
+
+    Returns:
+        The output.
+
+    Raises:
+        InputError: An array has another shape or type, or posteriors that are not numbers.
+    """
+    batch, outputs = len(num_frames), spec.phonemes.num_outputs
+    frames = 1 if spec.tokens else -(-feature_frames // spec.stack)
+    step = feature_frames if spec.tokens else spec.stack
+    for name, array, shape, frames_of_row in (
+        ("log_posteriors", output.log_posteriors, (batch, frames, outputs), step),
+        ("weights", output.weights, (batch, frames, len(spec.experts)), step),
+        ("timing", output.timing, (batch, feature_frames, outputs), 1),
+    ):
+        if array is None:
+            continue
+        if array.shape != shape or array.dtype not in (np.float32, np.float16):
+            raise InputError(
+                f"{spec.source}: {name}: found {array.dtype} of shape {array.shape}, expected "
+                f"float32 of shape {shape}"
+            )
+        real = np.arange(shape[1]) * frames_of_row < num_frames[:, None]
+        # The greatest of a row with something that is not a number is none, too.
+        if not np.isfinite(array.max(axis=-1)[real]).all():
+            raise InputError(
+                f"{spec.source}: {name}: found values that are not finite numbers: the weights are "
+                "too large, from a training that diverged or a damaged file"
+            )
+    return output
 
 
 class Engine(Protocol):

@@ -17,7 +17,7 @@ from phoneme_moe.decoding.phonemes import PhonemeSet
 from phoneme_moe.documents import Document
 from phoneme_moe.errors import InputError
 from phoneme_moe.files import path_text
-from phoneme_moe.transcription.model_spec import Floats, ModelOutput, ModelSpec
+from phoneme_moe.transcription.model_spec import Floats, ModelOutput, ModelSpec, check_output
 
 FORMAT = "phoneme_moe.onnx"
 
@@ -219,7 +219,8 @@ class OnnxEngine:
         except Exception as error:  # from a tampered file; onnxruntime raises many kinds
             problem = str(error).splitlines()[0]
             raise InputError(f"{self.spec.source}: inference failed: {problem}") from error
-        return ModelOutput(log_posteriors, weights, timing[0] if timing else None)
+        output = ModelOutput(log_posteriors, weights, timing[0] if timing else None)
+        return check_output(output, self.spec, np.asarray(num_frames), features.shape[1])
 
     def leave_cores(self, number: int) -> AbstractContextManager[None]:
         """Does nothing: the threads of a session are fixed, but do not spin."""

@@ -13,7 +13,7 @@ from phoneme_moe.errors import InputError
 from phoneme_moe.files import path_text
 from phoneme_moe.mixture.override import RoutingOverride
 from phoneme_moe.run_folder import LoadedRun
-from phoneme_moe.transcription.model_spec import Floats, ModelOutput, ModelSpec
+from phoneme_moe.transcription.model_spec import Floats, ModelOutput, ModelSpec, check_output
 
 
 class RunEngine:
@@ -59,11 +59,12 @@ class RunEngine:
         timing = None
         if timed and recognizer.timing is not None:
             timing = recognizer.timing(inputs, mask)
-        return ModelOutput(
+        output = ModelOutput(
             recognition.log_posteriors.float().cpu().numpy(),
             recognition.routing_of(self.layer).weights.float().cpu().numpy(),
             None if timing is None else timing.cpu().numpy(),
         )
+        return check_output(output, self.spec, np.asarray(num_frames), features.shape[1])
 
     @contextmanager
     def leave_cores(self, number: int) -> Iterator[None]:
