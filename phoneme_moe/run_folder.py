@@ -21,11 +21,12 @@ from pydantic import Field, field_validator
 from phoneme_moe.cores import limit_torch_threads
 from phoneme_moe.decoding.decoder import Decoding
 from phoneme_moe.decoding.document import DecodingDocument
-from phoneme_moe.documents import Document, shorten
+from phoneme_moe.documents import Document, require_regular, shorten
 from phoneme_moe.errors import ArgumentError, InputError
 from phoneme_moe.files import write_bytes, write_json, write_text
 from phoneme_moe.recipe import Features, Model, Recipe, Task, validate_recipe
 from phoneme_moe.weight_files import read_weights
+from phoneme_moe.yaml_files import read_yaml
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,13 +56,10 @@ def read_recipe(folder: Path) -> Recipe:
     path = folder / "recipe.yaml"
     if not folder.is_dir():
         raise InputError(f"{folder}: no such run folder")
-    if not path.is_file():
+    if not os.path.lexists(path):
         raise InputError(f"{folder}: not a run folder: it has no recipe.yaml")
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not valid YAML") from error
-    return validate_recipe(data, str(path))
+    require_regular(path, "YAML")
+    return validate_recipe(read_yaml(path), str(path))
 
 
 class TimingDocument(Document):
