@@ -69,7 +69,7 @@ def main() -> None:
 def _figures(findings: Findings) -> dict[str, object]:
     return {
         "events": findings.events,
-        **{kind: findings.ended.get(kind, 0) for kind in ("killed", "signal", "refusal", "limit")},
+        **findings.ended,
         "problems": len(findings.problems),
     }
 

@@ -33,6 +33,8 @@ SIGNALS = {"SIGTERM": 143, "SIGHUP": 129, "SIGINT": 130, "SIGINT twice": 130}
 REFUSALS = {"no space": errno.ENOSPC, "no handles": errno.EMFILE, "read-only": errno.EROFS}
 SIZES = (500, 4_000, 30_000, 100_000, 300_000)
 """Largest files, in bytes, that a system permits; more than an error line."""
+HANDLES = (0, 1, 3, 6, 12)
+"""Files that a command may open at a time, beside those that are open at its start."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,8 @@ class Ending:
     """How a command is ended.
 
     Attributes:
-        kind: ``killed``, ``signal``, ``refusal`` or ``limit``.
-        name: The signal, the error, or the size.
+        kind: ``killed``, ``signal``, ``refusal``, ``size`` or ``handles``.
+        name: The signal, the error, or the limit.
         moment: Number of the event, from 1; 0 for a limit.
     """
 
@@ -71,7 +73,11 @@ class Ending:
     moment: int = 0
 
     def __str__(self) -> str:
-        return f"{self.name} at event {self.moment}" if self.moment else f"at most {self.name} B"
+        return (
+            f"{self.name} at event {self.moment}"
+            if self.moment
+            else f"{self.kind} at most {self.name}"
+        )
 
 
 @dataclass(frozen=True)
@@ -139,8 +145,11 @@ def _become(
         sys.argv = ["phoneme-moe", *argv]
         from phoneme_moe.cli import main
 
-        if ending is not None and ending.kind == "limit":
+        if ending is not None and ending.kind == "size":
             resource.setrlimit(resource.RLIMIT_FSIZE, (int(ending.name), int(ending.name)))
+        if ending is not None and ending.kind == "handles":
+            limit = max(int(fd.name) for fd in Path("/proc/self/fd").iterdir()) + int(ending.name)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
         counter = _Counter(folder.resolve(), ending)
         sys.addaudithook(counter)
         try:
@@ -245,8 +254,9 @@ def endings(moments: int, seed: int, events: int) -> Iterator[Ending]:
         yield Ending("signal", list(SIGNALS)[number % len(SIGNALS)], moment)
     for number, moment in enumerate(pick(others)):
         yield Ending("refusal", list(REFUSALS)[number % len(REFUSALS)], moment)
-    for size in SIZES[: max(1, moments // 4)]:
-        yield Ending("limit", str(size))
+    for kind, limits in (("size", SIZES), ("handles", HANDLES)):
+        for limit in limits[: max(1, moments // 4)]:
+            yield Ending(kind, str(limit))
 
 
 def _pick(choice: random.Random, events: int, count: int) -> list[int]:
@@ -331,7 +341,7 @@ def _judge(
         if whole.get(name) != bytes_:
             yield f"{name} looks finished and is not"
     argv = go_on(case, outcome)
-    if outcome.status == 0 and ending.kind in {"refusal", "limit"}:
+    if outcome.status == 0 and ending.kind not in {"killed", "signal"}:
         return
     resumed = run(case, argv, folder)
     if resumed.status != 0:
