@@ -23,7 +23,7 @@ from phoneme_moe.locks import lock_folder
 from phoneme_moe.mixture.sparse.soft import SoftFeedForward
 from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.recipe import Recipe
-from phoneme_moe.run_folder import LoadedRun, is_finished, read_recipe, save_recipe, save_weights
+from phoneme_moe.run_folder import LoadedRun, read_recipe, save_recipe, save_weights
 
 START = "start.safetensors"
 """File with the initial weights of a grown run, in its folder."""
@@ -178,7 +178,7 @@ def prepare_grown(
 def _is_prepared(out: Path, recipe: Recipe) -> bool:
     """Whether an interrupted call has prepared the folder, which otherwise must be empty."""
     if (out / "recipe.yaml").is_file():
-        if read_recipe(out) == recipe and not is_finished(out):
+        if read_recipe(out) == recipe:
             return True
     elif all(path.name == START or is_temporary(path) for path in out.iterdir()):
         return False
