@@ -112,8 +112,6 @@ def read_texts(source: Path, tier: str | None = None) -> dict[str, Entry]:
 
 def _recordings(source: Path | None, job: Preparation | None = None) -> dict[str, list[_Recording]]:
     """Recordings of each split; the key is ``"all"`` for a folder without splits."""
-    from phoneme_moe.audio.finding import audio_files
-
     assert source is not None
     if not source.is_dir():
         raise InputError(f"{source}: is a file, expected a folder of recordings")

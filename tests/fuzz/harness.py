@@ -7,6 +7,7 @@ nothing.
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import os
 import resource
@@ -183,6 +184,7 @@ def _become(command: Command, folder: Path, stdin: Path, out: Path, err: Path) -
         traceback.print_exc()
         status = 1
     finally:
+        atexit._run_exitfuncs()  # ends workers, whose time and memory then count
         for stream in (sys.stdout, sys.stderr):
             with suppress(Exception):
                 stream.flush()
