@@ -7,7 +7,6 @@ nothing.
 
 from __future__ import annotations
 
-import atexit
 import importlib
 import os
 import resource
@@ -184,11 +183,20 @@ def _become(command: Command, folder: Path, stdin: Path, out: Path, err: Path) -
         traceback.print_exc()
         status = 1
     finally:
-        atexit._run_exitfuncs()  # ends workers, whose time and memory then count
+        with suppress(Exception):
+            _end_workers()
         for stream in (sys.stdout, sys.stderr):
             with suppress(Exception):
                 stream.flush()
         os._exit(status)
+
+
+def _end_workers() -> None:
+    """Ends the decoders of the child, whose time and memory then count as its own."""
+    from phoneme_moe.audio import decoder
+
+    if decoder._pool is not None:
+        decoder._pool.close()
 
 
 def _wait(child: int) -> tuple[int, resource.struct_rusage, bool]:
