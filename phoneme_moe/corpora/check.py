@@ -14,6 +14,10 @@ from phoneme_moe.notation.near_twins import near_twins
 if TYPE_CHECKING:
     from lhotse.cut import Cut
 
+MIN_SECONDS = 0.02
+"""Shortest utterance of which there is anything to learn."""
+SECONDS_PER_PHONEME = 0.01
+"""Nobody speaks a hundred phonemes a second: the text is that of another recording."""
 _TIME_TOLERANCE = 1e-4
 """Tolerance of times in seconds; they are stored with fewer digits than Lhotse uses."""
 
@@ -70,6 +74,8 @@ def check_corpus(corpus: PreparedCorpus, progress: bool = False) -> CorpusCheck:
         labelled = [cut for cut in cuts if len(cut.supervisions) == 1]
         result.counts[split] = count(labelled)
         result.inventory[split] = Counter(phoneme for cut in labelled for phoneme in _phonemes(cut))
+        if not cuts:
+            result.problems.append(Problem(f"split {split}", "has no utterances"))
         for cut in track(cuts, f"Checking {split}", progress, total=len(cuts)):
             if cut.id in seen:
                 what = f"is in {seen[cut.id]} and again in {split}"
@@ -127,6 +133,8 @@ def _label_problems(cut: Cut, corpus: PreparedCorpus) -> Iterator[str]:
     phonemes = _phonemes(cut)
     if not phonemes:
         yield f"{name} has no phonemes"
+    if cut.duration < max(MIN_SECONDS, len(phonemes) * SECONDS_PER_PHONEME):
+        yield f"{name} has {len(phonemes)} phonemes in {cut.duration:g} s"
     unknown = sorted(set(phonemes) - set(corpus.phonemes))
     if unknown:
         yield f"{name} has phonemes that corpus.json does not list: {', '.join(unknown)}"

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from phoneme_moe.corpora.prepared import UNLABELLED
+from phoneme_moe.corpora.words import is_symbol
 from phoneme_moe.errors import InputError
 from phoneme_moe.notation.normal_form import (
     NORMAL_FORM,
@@ -111,8 +112,8 @@ def _normalise(cut: Cut, where: str, has_speakers: bool) -> Cut:
             "'phoneme' or 'phone', and a text of phonemes"
         )
     for phoneme in phonemes:
-        if not phoneme or len(phoneme.split()) != 1:
-            raise InputError(f"{where}: found {phoneme[:40]!r}, expected a phoneme without spaces")
+        if not is_symbol(phoneme):
+            raise InputError(f"{where}: found {phoneme[:40]!r}, which is not a phoneme")
     # An alignment with different phonemes would contradict the reference.
     matches = items is not None and [item.symbol for item in items] == phonemes
     return fastcopy(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from phoneme_moe.corpora.notes import Notes
 from phoneme_moe.corpora.tables import Entry, read_lines
-from phoneme_moe.corpora.words import fold_word, normalise_word, spellings
+from phoneme_moe.corpora.words import fold_word, is_symbol, normalise_word, spellings
 from phoneme_moe.errors import InputError
 from phoneme_moe.notation.normal_form import normalize_phoneme
 
@@ -200,9 +200,16 @@ def refuse_words(sequences: Iterable[tuple[str, ...]], file: Path) -> None:
     """Checks that sequences consist of phonemes, not of words.
 
     Raises:
-        InputError: There are more than ``MAX_PHONEMES`` different symbols.
+        InputError: There are more than ``MAX_PHONEMES`` different symbols, or one of them cannot be
+            a phoneme.
     """
     symbols = {symbol for sequence in sequences for symbol in sequence}
+    for symbol in symbols:
+        if not is_symbol(symbol):
+            raise InputError(
+                f"{file}: found the symbol {symbol[:40]!r}, expected phonemes: up to 100 "
+                "characters without white space and control characters"
+            )
     if len(symbols) > MAX_PHONEMES:
         raise InputError(
             f"{file}: found {len(symbols)} different symbols, which are probably words; expected "

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, field_validator
 
 from phoneme_moe.corpora.registry import CORPORA
+from phoneme_moe.corpora.words import is_symbol
 from phoneme_moe.documents import Document
 from phoneme_moe.errors import InputError, suggest
 
@@ -139,7 +141,19 @@ class CorpusDescription(Document):
     splits: dict[str, SplitCounts]
     notes: list[str] = Field(default_factory=list)
     phonemes: Annotated[list[str], Field(min_length=1, max_length=10_000)]
-    speakers: Annotated[dict[str, str | None], Field(min_length=1)]
+    speakers: Annotated[
+        dict[Annotated[str, Field(min_length=1)], Literal["M", "F"] | None], Field(min_length=1)
+    ]
+
+    @field_validator("phonemes")
+    @classmethod
+    def _are_symbols(cls, phonemes: list[str]) -> list[str]:
+        for phoneme, number in Counter(phonemes).items():
+            if number > 1:
+                raise ValueError(f"found {phoneme[:40]!r} {number} times, expected once")
+            if not is_symbol(phoneme):
+                raise ValueError(f"found {phoneme[:40]!r}, which is not a phoneme")
+        return phonemes
 
 
 def read_description(folder: Path) -> dict[str, Any]:

@@ -16,6 +16,16 @@ _PUNCTUATION = '.,;:!?"-‐‑–—…¿¡«»‹›“”„‚、。，．！
 (``[noise]``), so a word with them must be in the lexicon."""
 
 
+def is_symbol(text: str) -> bool:
+    """Whether a text can be a phoneme: short, without white space and control characters."""
+    return (
+        0 < len(text) <= 100
+        and len(text.split()) == 1
+        and text.strip() == text
+        and not any(unicodedata.category(character) in {"Cc", "Cs"} for character in text)
+    )
+
+
 def normalise_word(word: str) -> str:
     """A word in NFC, with straight apostrophes and without invisible characters."""
     if word.isascii():

@@ -98,7 +98,7 @@ def load_examples(
     recognizer: Recognizer,
     speakers: Sequence[str] | None = None,
 ) -> list[Example]:
-    """Loads the examples of a split with their features.
+    """Loads the examples of a split with their features, without those shorter than a frame.
 
     Args:
         recipe: Specifies the speakers, the noise and the excision of tokens.
@@ -126,11 +126,6 @@ def load_examples(
     sounds: list[tuple[Example, Waveform]] = []
     for cut in chosen:
         sounds.extend(_cut_examples(recipe, recognizer, cut, cut.supervisions[0]))
-    if not sounds:
-        raise InputError(
-            f"corpus {corpus.name}: the {split} split has no usable utterance of the speakers "
-            f"{', '.join(sorted(wanted))}"
-        )
     if embeddings is not None:
         sounds = [
             (
@@ -139,7 +134,13 @@ def load_examples(
             )
             for example, sound in sounds
         ]
-    return _with_features(sounds, recognizer)
+    examples = [e for e in _with_features(sounds, recognizer) if len(e.features)]
+    if not examples:
+        raise InputError(
+            f"corpus {corpus.name}: the {split} split has no usable utterance of the speakers "
+            f"{', '.join(sorted(wanted))}"
+        )
+    return examples
 
 
 def load_waveforms(

@@ -16,7 +16,7 @@ from phoneme_moe.corpora import load_corpus, prepare_corpus
 from phoneme_moe.corpora.check import check_corpus
 from phoneme_moe.errors import InputError
 
-from .layouts import make_fsdd, make_kaldi, write_audio
+from .layouts import make_fsdd, make_kaldi, write_audio, write_table
 
 runner = CliRunner()
 
@@ -83,6 +83,22 @@ def test_every_kind_of_problem_is_found(fsdd: tuple[Path, Path]) -> None:
     for problem in problems:
         assert problem in result.stdout, problem
     assert f"fsdd: {len(problems)} problems" in result.stdout
+
+
+def test_what_breaks_training_is_found(tmp_path: Path) -> None:
+    folder = make_kaldi(tmp_path / "k", {f"ana-{number}": "b a" for number in range(4)})
+    write_audio(folder / "wav" / "ana-0.wav", 0.015)
+    write_table(folder / "text", {f"ana-{n}": "b " * (30 if n == 2 else 2) for n in range(4)})
+    prepared = prepare_corpus("kaldi", folder)
+    with gzip.open(prepared / "cuts_dev.jsonl.gz", "wb"):
+        pass
+    result = check_corpus(load_corpus("kaldi"))
+    found = {problem.where: problem.what for problem in result.problems}
+    assert found == {
+        str(folder / "wav" / "ana-0.wav"): "utterance ana-0 has 2 phonemes in 0.015 s",
+        str(folder / "wav" / "ana-2.wav"): "utterance ana-2 has 30 phonemes in 0.2 s",
+        "split dev": "has no utterances",
+    }
 
 
 def test_prepare_and_list(tmp_path: Path, data_folder: Path) -> None:

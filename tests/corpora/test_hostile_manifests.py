@@ -301,7 +301,11 @@ def test_labels_must_be_those_of_the_description(corpus: Path, edit: Cut, proble
     [
         ("phonemes", 3, "phonemes: found 3"),
         ("phonemes", [], "phonemes: found []"),
+        ("phonemes", ["b", "b"], "phonemes: found 'b' 2 times"),
+        ("phonemes", ["b", "c d"], "phonemes: found 'c d', which is not a phoneme"),
+        ("phonemes", ["b", ""], "phonemes: found '', which is not a phoneme"),
         ("speakers", ["ana"], "speakers: found"),
+        ("speakers", {"ana": "female"}, "speakers.ana: found 'female'"),
         ("splits", {"train": {}}, "splits.train.speakers is missing"),
         ("format_version", "1", "format_version: found '1'"),
     ],

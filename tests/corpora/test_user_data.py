@@ -215,6 +215,14 @@ def test_words_missing_from_the_lexicon_are_counted(tmp_path: Path) -> None:
         prepare_corpus("kaldi", folder, lexicon=lexicon)
 
 
+def test_what_cannot_be_a_phoneme_is_noticed(tmp_path: Path) -> None:
+    folder = make_kaldi(tmp_path / "k", dict.fromkeys(TEXTS, "a \x1b[31mb"))
+    with pytest.raises(
+        InputError, match=r"text: found the symbol '\\x1b\[31mb', expected phonemes"
+    ):
+        prepare_corpus("kaldi", folder)
+
+
 def test_words_without_a_lexicon_are_noticed(tmp_path: Path) -> None:
     folder = make_kaldi(tmp_path / "k", {"a-1": " ".join(f"word{n}" for n in range(300))})
     with pytest.raises(InputError, match=r"300 different symbols.*a lexicon"):
