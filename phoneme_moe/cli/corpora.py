@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from phoneme_moe.cli.options import FiguresFile
+from phoneme_moe.errors import InputError
 from phoneme_moe.terminal import print_error, print_line
 
 if TYPE_CHECKING:
@@ -158,8 +159,7 @@ def check(
     for problem in result.problems:
         print_line(f"{problem.where}: {problem.what}")
     if result.problems:
-        print_line(f"{name}: {len(result.problems)} problems")
-        raise typer.Exit(1)
+        raise InputError(f"{name}: found {len(result.problems)} problems, expected none")
     print_line(f"{name}: no problems")
 
 
