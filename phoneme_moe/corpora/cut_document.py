@@ -8,28 +8,17 @@ manifests of users have absolute paths, and a file is only ever read as audio.
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeAlias
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from phoneme_moe.corpora.json_lines import MAX_LINE, read_json_lines
 from phoneme_moe.documents import Document
-from phoneme_moe.errors import InputError
 
 if TYPE_CHECKING:
     from lhotse.cut import MonoCut
-
-MAX_LINE = 16_000_000
-"""Most bytes of a line: an alignment of a recording of many hours takes less."""
-MAX_EMPTY = 10_000
-"""Most empty lines."""
-MAX_RATIO = 200
-"""Most bytes for a byte of a gzip file; manifests of a million cuts have less than 50."""
-_SMALL = 64_000_000
-"""Bytes that any gzip file may have."""
 
 Seconds = Annotated[float, Field(ge=0, le=1e7)]
 Name = Annotated[str, Field(min_length=1, max_length=1000)]
@@ -255,43 +244,15 @@ def refuse_pointers(custom: dict[str, Any] | None) -> None:
 
 
 def read_cuts(manifest: Path) -> Iterator[tuple[CutDocument, str]]:
-    """Reads a manifest, ``.jsonl`` or ``.jsonl.gz``; its bytes decide which.
+    """Reads a manifest, ``.jsonl`` or ``.jsonl.gz``.
 
     Yields:
         Each cut, and its place ``FILE:LINE: cut ID`` for error messages.
 
     Raises:
-        InputError: The file cannot be read, is damaged or expands beyond bounds, or a cut is not
-            allowed; the message names line and key.
+        InputError: The file cannot be read or exceeds bounds, or a cut is not allowed; the message
+            names line and key.
     """
-    empty = 0
-    for number, line in enumerate(_lines(manifest), start=1):
-        if not line.strip():
-            empty += 1
-            if empty > MAX_EMPTY:
-                raise InputError(f"{manifest}:{number}: found more than {MAX_EMPTY:,} empty lines")
-        else:
-            document = CutDocument.parse_json(line, f"{manifest}:{number}")
-            yield document, f"{manifest}:{number}: cut {document.id[:80]!r}"
-
-
-def _lines(manifest: Path) -> Iterator[bytes]:
-    try:
-        with manifest.open("rb") as file:
-            packed = file.read(2) == b"\x1f\x8b"
-        most = max(_SMALL, MAX_RATIO * manifest.stat().st_size) if packed else None
-        read = 0
-        with gzip.open(manifest) if packed else manifest.open("rb") as stream:
-            while line := stream.readline(MAX_LINE + 1):
-                read += len(line)
-                if len(line) > MAX_LINE:
-                    raise InputError(f"{manifest}: found a line of more than {MAX_LINE:,} bytes")
-                if most is not None and read > most:
-                    raise InputError(
-                        f"{manifest}: expands to more than {most:,} bytes, "
-                        f"{MAX_RATIO} times its size"
-                    )
-                yield line.removeprefix(b"\xef\xbb\xbf")
-    except (OSError, EOFError, zlib.error) as error:
-        problem = getattr(error, "strerror", None) or error
-        raise InputError(f"{manifest}: cannot be read ({problem})") from error
+    for line, where in read_json_lines(manifest):
+        document = CutDocument.parse_json(line, where)
+        yield document, f"{where}: cut {document.id[:80]!r}"

@@ -7,9 +7,7 @@ end up to half a second later is trimmed (``extract-segments`` has the same numb
 
 from __future__ import annotations
 
-import math
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +16,7 @@ from phoneme_moe.notation.normal_form import NORMAL_FORM
 
 if TYPE_CHECKING:
     from phoneme_moe.corpora.lexicon import Lexicon
-    from phoneme_moe.corpora.manifest import AudioFile, Splits, Utterance
+    from phoneme_moe.corpora.manifest import Splits, Utterance
     from phoneme_moe.corpora.registry import Preparation
     from phoneme_moe.corpora.tables import Entry
 
@@ -27,12 +25,7 @@ _SUBFOLDERS = ("train", "dev", "test")
 _READING = 2
 """Raised when the same tables give other utterances, so that old corpora are prepared again."""
 
-MAX_OVERSHOOT = 0.5
-"""Seconds by which a segment may end after its recording."""
-MIN_SECONDS = 0.1
-"""Shortest segment."""
 _ARCHIVE = re.compile(r"(.+):[0-9]+(\[.*\])?")
-_SECONDS = re.compile(r"-?[0-9]+(\.[0-9]*)?([eE][-+]?[0-9]+)?")
 
 
 def settings(job: Preparation) -> dict[str, Any]:
@@ -122,19 +115,10 @@ def _require_tables(folder: Path) -> None:
     require_files(folder, ("wav.scp", speakers, "text"), "a Kaldi data folder")
 
 
-@dataclass(frozen=True)
-class _Place:
-    """Where an utterance is: recording, start and end in seconds, and the line that says so."""
-
-    recording: str
-    start: float
-    end: float | None
-    where: str
-
-
 def _read_folder(folder: Path, lexicon: Lexicon | None, job: Preparation) -> list[Utterance]:
     from phoneme_moe.corpora.lexicon import pronounce, refuse_words
     from phoneme_moe.corpora.manifest import Utterance, read_header
+    from phoneme_moe.corpora.segments import read_places
     from phoneme_moe.corpora.tables import read_sexes, read_table
     from phoneme_moe.progress import track
 
@@ -148,7 +132,7 @@ def _read_folder(folder: Path, lexicon: Lexicon | None, job: Preparation) -> lis
         phonemes = pronounce(texts, lexicon, folder / "text", notes)
     refuse_words(phonemes.values(), folder / "text")
     paths = _read_paths(folder)
-    places = _read_places(folder, paths)
+    places = read_places(folder, {id: entry for id, (_, entry) in paths.items()})
     table = "segments" if (folder / "segments").is_file() else "wav.scp"
     for id, text in texts.items():
         if id not in speakers:
@@ -169,7 +153,7 @@ def _read_folder(folder: Path, lexicon: Lexicon | None, job: Preparation) -> lis
     utterances = []
     for id in spoken:
         file = files[places[id].recording]
-        span = _span(places[id], file, job)
+        span = places[id].span(file, job.notes)
         if span is not None:
             speaker = speakers[id].value
             utterances.append(
@@ -182,6 +166,7 @@ def _read_folder(folder: Path, lexicon: Lexicon | None, job: Preparation) -> lis
                     audio=file,
                     start=span[0],
                     end=span[1],
+                    channel=places[id].channel,
                 )
             )
     return utterances
@@ -238,53 +223,3 @@ def _audio_path(folder: Path, entry: Entry) -> Path:
     except OSError as error:  # a name that is too long for the file system
         raise InputError(f"{entry.where}: {entry.value[:80]!r}: {error.strerror}") from error
     return (bases or [folder])[0] / entry.value
-
-
-def _read_places(folder: Path, paths: dict[str, tuple[Path, Entry]]) -> dict[str, _Place]:
-    """Recording and times of each utterance; without segments, every recording is one."""
-    from phoneme_moe.corpora.tables import read_table
-
-    if not (folder / "segments").is_file():
-        return {id: _Place(id, 0.0, None, entry.where) for id, (_, entry) in paths.items()}
-    what = "UTTERANCE RECORDING START END"
-    places = {}
-    for id, entry in read_table(folder / "segments", what).items():
-        recording, *numbers = entry.value.split()
-        channel = numbers.pop() if len(numbers) == 3 else "0"
-        if len(numbers) != 2 or not all(map(_SECONDS.fullmatch, numbers)):
-            raise InputError(
-                f"{entry.where}: expected '{what}' in seconds, found {id} {entry.value[:80]!r}"
-            )
-        if channel != "0":
-            raise InputError(
-                f"{entry.where}: found the channel {channel!r} of a recording with one channel, "
-                "expected 0"
-            )
-        if recording not in paths:
-            raise InputError(f"{entry.where}: {recording!r} is not in {folder / 'wav.scp'}")
-        start, end = map(float, numbers)
-        if not 0 <= start < math.inf or not (end == -1 or start < end < math.inf):
-            raise InputError(
-                f"{entry.where}: found {start} to {end} s, expected an end after the start, or -1 "
-                "for the end of the recording"
-            )
-        places[id] = _Place(recording, start, None if end == -1 else end, entry.where)
-    return places
-
-
-def _span(place: _Place, file: AudioFile, job: Preparation) -> tuple[float, float] | None:
-    """Start and end within the recording in seconds; None for a segment that is too short."""
-    duration = file.num_samples / file.sampling_rate
-    end = duration if place.end is None else place.end
-    if place.start >= duration or end > duration + MAX_OVERSHOOT:
-        raise InputError(
-            f"{place.where}: {place.start} to {end} s is not within {file.path}, "
-            f"which lasts {duration:.3f} s"
-        )
-    if end > duration:
-        job.notes.add("segments that end after their recording, trimmed", place.where)
-        end = duration
-    if (place.start, place.end) != (0.0, None) and end - place.start < MIN_SECONDS:
-        job.notes.add(f"segments of less than {MIN_SECONDS} s, left out", place.where)
-        return None
-    return place.start, end

@@ -31,12 +31,14 @@ class AudioFile:
         path: Absolute path, or for synthesised audio relative to the corpus folder.
         sampling_rate: Samples per second.
         num_samples: Length of the file in samples.
+        num_channels: Number of channels.
     """
 
     id: str
     path: Path
     sampling_rate: int
     num_samples: int
+    num_channels: int = 1
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class Utterance:
         audio: The audio file.
         start: Start in the file, in seconds.
         end: End in the file, in seconds; None for the end of the file.
+        channel: Number of the channel, from 0; None for all of them, mixed.
         times: Start and end of each phoneme in seconds from the utterance's start, if known.
         extra: Further entries of the ``custom`` field of the supervision, such as age.
     """
@@ -64,6 +67,7 @@ class Utterance:
     audio: AudioFile
     start: float = 0.0
     end: float | None = None
+    channel: int | None = None
     times: tuple[tuple[float, float], ...] | None = None
     extra: dict[str, Any] = field(default_factory=dict)
 
@@ -89,7 +93,7 @@ def read_header(id: str, path: Path, where: str) -> AudioFile:
         raise InputError(f"{where}: {error}") from error
     if not info.num_samples:
         raise InputError(f"{where}: {path}: holds no samples")
-    return AudioFile(id, path, info.sample_rate, info.num_samples)
+    return AudioFile(id, path, info.sample_rate, info.num_samples, info.num_channels)
 
 
 def make_cut(utterance: Utterance) -> Cut:
@@ -103,9 +107,11 @@ def make_cut(utterance: Utterance) -> Cut:
     audio = utterance.audio
     phonemes = tuple(map(normalize_phoneme, utterance.phonemes))
     file_duration = audio.num_samples / audio.sampling_rate
+    # A recording that lists a single channel is mixed from all channels of its file.
+    channels = [0] if utterance.channel is None else list(range(audio.num_channels))
     recording = Recording(
         id=audio.id,
-        sources=[AudioSource(type="file", channels=[0], source=str(audio.path))],
+        sources=[AudioSource(type="file", channels=channels, source=str(audio.path))],
         sampling_rate=audio.sampling_rate,
         num_samples=audio.num_samples,
         duration=file_duration,
@@ -125,7 +131,7 @@ def make_cut(utterance: Utterance) -> Cut:
         recording_id=audio.id,
         start=0.0,  # times in a cut are relative to the start of the cut
         duration=duration,
-        channel=0,
+        channel=utterance.channel or 0,
         text=utterance.text,
         speaker=utterance.speaker,
         gender=utterance.sex,
@@ -136,7 +142,7 @@ def make_cut(utterance: Utterance) -> Cut:
         id=utterance.id,
         start=utterance.start,
         duration=duration,
-        channel=0,
+        channel=utterance.channel or 0,
         recording=recording,
         supervisions=[supervision],
     )

@@ -14,7 +14,8 @@ import pytest
 
 from phoneme_moe.corpora import load_corpus, prepare_corpus
 from phoneme_moe.corpora.check import check_corpus
-from phoneme_moe.corpora.cut_document import MAX_LINE, read_cuts
+from phoneme_moe.corpora.cut_document import read_cuts
+from phoneme_moe.corpora.json_lines import MAX_LINE
 from phoneme_moe.errors import InputError
 
 from .layouts import make_kaldi
