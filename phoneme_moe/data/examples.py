@@ -79,7 +79,7 @@ def corpus_phonemes(recipe: Recipe, corpus: PreparedCorpus) -> tuple[str, ...]:
     """Returns the phoneme set of a recipe's model.
 
     Raises:
-        InputError: A phoneme of the recipe is not in the corpus.
+        InputError: A phoneme of the recipe is not in the corpus, or two of them are one phoneme.
     """
     spoken = PhonemeSet(corpus.phonemes, has_blank=False)
     for phoneme in recipe.task.phonemes or ():
@@ -88,7 +88,11 @@ def corpus_phonemes(recipe: Recipe, corpus: PreparedCorpus) -> tuple[str, ...]:
                 f"task.phonemes: {corpus.name} has no phoneme {phoneme!r}"
                 f"{suggest(phoneme, corpus.phonemes)}"
             )
-    return spoken.spell(recipe.task.phonemes or corpus.phonemes)
+    phonemes = spoken.spell(recipe.task.phonemes or corpus.phonemes)
+    twice = [p for index, p in enumerate(phonemes) if p in phonemes[:index]]
+    if twice:
+        raise InputError(f"task.phonemes: found spellings of {twice[0]!r} more than once")
+    return phonemes
 
 
 def load_examples(

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import soundfile
@@ -286,3 +288,13 @@ def test_the_seed_decides_the_first_weights(tones: PreparedCorpus) -> None:
     torch.manual_seed(100)
     assert torch.equal(weights(), first)
     assert not torch.equal(weights("seed=4"), first)
+
+
+def test_phonemes_of_a_recipe_may_be_spelled_otherwise(tones: PreparedCorpus) -> None:
+    corpus = replace(tones, phonemes=("a", "g", "tʃ"))
+    respelled = recognize_recipe("task.phonemes=[t͡ʃ, ɡ]")
+    assert corpus_phonemes(respelled, corpus) == ("tʃ", "g")
+    with pytest.raises(InputError, match=r"task\.phonemes: found spellings of 'tʃ' more than once"):
+        corpus_phonemes(recognize_recipe("task.phonemes=[t͡ʃ, ʧ]"), corpus)
+    with pytest.raises(InputError, match=r"task\.phonemes: tones has no phoneme 'dʒ'"):
+        corpus_phonemes(recognize_recipe("task.phonemes=[dʒ]"), corpus)
