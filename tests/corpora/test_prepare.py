@@ -173,6 +173,9 @@ def test_damaged_and_newer_corpora(tmp_path: Path, data_folder: Path) -> None:
     file.write_text(json.dumps({**description, "format_version": 2}))
     with pytest.raises(InputError, match="format version 2, but this release reads up to 1"):
         load_corpus("fsdd")
+    file.write_text(json.dumps({**description, "phonemes": ["T", "T"]}))
+    with pytest.raises(InputError, match=r"corpus.json: phonemes: found a phoneme twice"):
+        load_corpus("fsdd")
     file.write_text("{}")
     with pytest.raises(InputError, match=r"corpus\.json: name is missing; delete the folder"):
         load_corpus("fsdd")
