@@ -20,6 +20,7 @@ KINDS = {
     "kaldi": "tests.fuzz.kaldi:Kaldi",
     "lexicons": "tests.fuzz.kaldi:Lexicons",
     "recipes": "tests.fuzz.recipes:Recipes",
+    "onnx": "tests.fuzz.onnx_files:Onnx",
     "runs": "tests.fuzz.runs:Runs",
 }
 """Where each kind is: ``module:class``."""

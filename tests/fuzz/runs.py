@@ -20,42 +20,13 @@ from typing import Any
 
 import yaml
 
+from tests.fuzz.documents import change_value, dumps, short_numbers
 from tests.fuzz.harness import Command
 from tests.fuzz.mutations import mutate
 
 TESTS = Path(__file__).parents[1]
 OLD_RUNS = TESTS / "fixtures" / "runs_0_1_0"
 RECORDING = OLD_RUNS / "carol.wav"
-
-_SCALARS: tuple[Any, ...] = (
-    None,
-    True,
-    0,
-    -1,
-    1,
-    2**31,
-    2**63,
-    10**300,
-    10**5000,
-    0.5,
-    -1e308,
-    1e308,
-    "",
-    "a",
-    "x" * 100_000,
-    "../../etc/passwd",
-    "<script>alert(1)</script>",
-    "\x1b[31m\u2028\n",
-    "=cmd|' /C calc'!A0",
-    "!!python/object/apply:os.system [touch exploded]",
-)
-
-
-def _nested(levels: int) -> Any:
-    value: Any = 1
-    for _ in range(levels):
-        value = [value] if levels % 2 else {"a": value}
-    return value
 
 
 class Runs:
@@ -153,13 +124,11 @@ class Runs:
             return
         data = json.loads(text) if file.suffix == ".json" else yaml.safe_load(text)
         for _ in range(chance.choice((1, 1, 2, 4))):
-            data = _change_value(data, chance)
+            data = change_value(data, chance)
         if file.suffix == ".json":
-            sys.set_int_max_str_digits(0)
-            text = json.dumps(data, ensure_ascii=chance.random() < 0.5)
-            sys.set_int_max_str_digits(4300)
+            text = dumps(data, ensure_ascii=chance.random() < 0.5)
         else:
-            text = yaml.safe_dump(_short_numbers(data))
+            text = yaml.safe_dump(short_numbers(data))
         encoding = chance.choice(("utf-8",) * 8 + ("utf-16", "latin-1"))
         file.write_bytes(text.encode(encoding, "replace"))
 
@@ -175,14 +144,14 @@ class Runs:
             content = content[:place] + number + content[place + 4 :]
             file.write_bytes(content)
             return
-        header = _change_value(header, chance) if chance.random() < 0.5 else header
+        header = change_value(header, chance) if chance.random() < 0.5 else header
         if isinstance(header, dict):
             entry = header.get(chance.choice(names))
             if isinstance(entry, dict):
                 entry[chance.choice(("shape", "data_offsets"))] = [
                     chance.choice((0, 1, 2**31, 2**40, 2**62)) for _ in range(2)
                 ]
-        text = json.dumps(_short_numbers(header)).encode()
+        text = json.dumps(short_numbers(header)).encode()
         file.write_bytes(len(text).to_bytes(8, "little") + text + content[8 + size :])
 
     def _change_checkpoint(self, file: Path, chance: random.Random) -> None:
@@ -190,7 +159,7 @@ class Runs:
 
         data = torch.load(file, weights_only=True)
         for _ in range(chance.choice((1, 1, 2, 4))):
-            data = _change_value(data, chance)
+            data = change_value(data, chance)
         if chance.random() < 0.1:
             data = {"state_dict": _Explodes()}
         try:
@@ -225,37 +194,3 @@ class _Explodes:
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[str]]:
         return os.system, ("touch exploded",)
-
-
-def _change_value(data: Any, chance: random.Random) -> Any:
-    """Changes, removes, doubles or adds one value, somewhere."""
-    if not isinstance(data, dict | list | tuple) or not data or chance.random() < 0.05:
-        if chance.random() < 0.1:
-            return _nested(chance.choice((30, 300, 301, 900)))
-        return chance.choice(_SCALARS)
-    if isinstance(data, tuple):
-        return tuple(_change_value(list(data), chance))
-    copied = data.copy()
-    keys = list(copied) if isinstance(copied, dict) else list(range(len(copied)))
-    key = chance.choice(keys)
-    match chance.randrange(8):
-        case 0:
-            del copied[key]
-        case 1 if isinstance(copied, dict):
-            copied[chance.choice(("a", "", "version", "x\ny", "k" * 10_000))] = copied[key]
-        case 1:
-            copied.extend([copied[key]] * chance.choice((1, 1000)))
-        case 2:
-            copied[key] = copied[chance.choice(keys)]
-        case _:
-            copied[key] = _change_value(copied[key], chance)
-    return copied
-
-
-def _short_numbers(data: Any) -> Any:
-    """YAML and safetensors headers are written with numbers of at most 300 digits."""
-    if isinstance(data, dict):
-        return {key: _short_numbers(value) for key, value in data.items()}
-    if isinstance(data, list):
-        return [_short_numbers(value) for value in data]
-    return 10**300 if isinstance(data, int) and data > 10**300 else data
