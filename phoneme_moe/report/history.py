@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from phoneme_moe.csv_text import original_cell
+from phoneme_moe.documents import shorten_name
 from phoneme_moe.errors import InputError
+from phoneme_moe.metrics_file import Row, read_rows
 from phoneme_moe.recipe.router import DEAD_PART
 from phoneme_moe.report.document import LayerHistory, TrainingHistory
+
+MAX_NATS = 100.0
+"""More than the entropy of any number of experts."""
+
+ROUNDING = 1e-4
+"""Rounding errors of a load, which is a mean of many steps."""
 
 
 def training_history(path: Path) -> TrainingHistory | None:
@@ -28,19 +35,16 @@ def training_history(path: Path) -> TrainingHistory | None:
     Raises:
         InputError: The file is not a valid metrics file.
     """
-    if not path.is_file():
-        return None
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    if not rows:
-        return None
+    rows = read_rows(path)
     try:
-        epochs = [f"{original_cell(row['stage'])} {int(row['epoch']) + 1}" for row in rows]
         layers = [
-            series for name in _layers(list(rows[0])) if (series := _layer(name, rows)) is not None
+            series
+            for name in _layers(list(dict.fromkeys(column for row in rows for column in row)))
+            if (series := _layer(name, rows)) is not None
         ]
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: not the metrics of a training run: {error}") from error
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from error
+    epochs = [f"{row['stage']} {row['epoch'] + 1}" for row in rows]
     return TrainingHistory(epochs=epochs, layers=layers) if layers else None
 
 
@@ -54,17 +58,21 @@ def _layers(columns: list[str]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _layer(name: str, rows: list[dict[str, str]]) -> LayerHistory | None:
+def _layer(name: str, rows: Sequence[Row]) -> LayerHistory | None:
     start = "load/" if name == "gate" else f"{name}/load/"
-    columns = [column for column in rows[0] if column.startswith(start)]
+    columns = [
+        column
+        for column in dict.fromkeys(column for row in rows for column in row)
+        if column.startswith(start)
+    ]
     if len(columns) < 2:
         return None
-    load = np.array([[_number(row[column]) for column in columns] for row in rows])
+    load = np.array([[_number(row, column, 1) for column in columns] for row in rows])
     known = ~np.isnan(load).any(axis=1)
     mean = np.where(known, load.mean(axis=1), np.nan)
     variation = load.std(axis=1) / mean
     dead = (load < DEAD_PART / len(columns)).sum(axis=1)
-    nats = [_number(row.get(f"{name}/entropy")) for row in rows]
+    nats = [_number(row, f"{name}/entropy", MAX_NATS) for row in rows]
     return LayerHistory(
         layer=name,
         experts=[column.removeprefix(start) for column in columns],
@@ -75,8 +83,16 @@ def _layer(name: str, rows: list[dict[str, str]]) -> LayerHistory | None:
     )
 
 
-def _number(text: str | None) -> float:
-    return float(text) if text else float("nan")
+def _number(row: Row, column: str, greatest: float) -> float:
+    """A cell, between 0 and the greatest; nan if there is none.
+
+    Raises:
+        ValueError: It is another number.
+    """
+    value = row.get(column, np.nan)
+    if not np.isnan(value) and not 0 <= value <= greatest * (1 + ROUNDING):
+        raise ValueError(f"{shorten_name(column)}: found {value}, expected 0 to {greatest}")
+    return float(value)
 
 
 def _none_if_nan(value: float) -> float | None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +17,8 @@ from rich.table import Column
 from torch import Tensor
 
 from phoneme_moe.console import PlainConsole
-from phoneme_moe.csv_text import csv_text, original_cell
-from phoneme_moe.documents import shorten
-from phoneme_moe.files import write_bytes, write_text
+from phoneme_moe.files import write_bytes
+from phoneme_moe.metrics_file import Row, check_rows, read_rows, write_rows
 from phoneme_moe.recipe import Sparse
 from phoneme_moe.terminal import print_error
 from phoneme_moe.training.checkpoints import read_checkpoint
@@ -60,7 +57,7 @@ class MetricsFile(Callback):
     reproducible.
     """
 
-    def __init__(self, path: Path, stage: str, earlier_rows: list[dict[str, Any]]) -> None:
+    def __init__(self, path: Path, stage: str, earlier_rows: list[Row]) -> None:
         """Continues after earlier stages.
 
         Args:
@@ -107,45 +104,8 @@ class MetricsFile(Callback):
         Raises:
             TypeError: They are not rows.
         """
-        self.rows = _checked_rows(state_dict["rows"])
-        self.times = _checked_rows(state_dict["times"])
-
-
-def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Writes rows as CSV, with columns in the order in which they first occur."""
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    table = [columns, *([row.get(name, "") for name in columns] for row in rows)]
-    write_text(path, csv_text(table))
-
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Reads rows and parses numbers, so that rewriting them gives the same file."""
-    if not path.is_file():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return [
-            {
-                original_cell(name): _CELLS.get(name, float)(cell)
-                for name, cell in row.items()
-                if cell
-            }
-            for row in csv.DictReader(file)
-        ]
-
-
-_CELLS: dict[str, Callable[[str], Any]] = {"stage": original_cell, "epoch": int}
-"""How columns are read that are not numbers."""
-
-
-def _checked_rows(rows: Any) -> list[dict[str, Any]]:
-    for row in rows if isinstance(rows, list) else [rows]:
-        holds = isinstance(row, dict) and {"stage", "epoch"} <= row.keys()
-        for name, cell in row.items() if holds else ():
-            kinds = str if name == "stage" else int if name == "epoch" else (int, float)
-            holds = holds and isinstance(name, str) and isinstance(cell, kinds)
-        if not holds:
-            raise TypeError(f"MetricsFile: found {shorten(row)}, expected a row")
-    return list(rows)
+        self.rows = check_rows(state_dict["rows"])
+        self.times = check_rows(state_dict["times"])
 
 
 def weight_averaging(decay: float) -> WeightAveraging:

@@ -24,6 +24,7 @@ from phoneme_moe.data.examples import Example
 from phoneme_moe.decoding.ctc_crf import ORDER
 from phoneme_moe.decoding.ngram import PhonemeNgram
 from phoneme_moe.errors import TrainingInterruptedError
+from phoneme_moe.metrics_file import read_rows
 from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.recipe import Recipe, Stage
 from phoneme_moe.run_folder import choose_device, save_weights
@@ -37,7 +38,6 @@ from phoneme_moe.training.callbacks import (
     MetricsFile,
     RouterWarning,
     StageProgressBar,
-    read_rows,
     weight_averaging,
 )
 from phoneme_moe.training.checkpoints import (

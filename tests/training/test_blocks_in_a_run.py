@@ -19,10 +19,10 @@ from phoneme_moe.data.examples import load_examples
 from phoneme_moe.errors import InputError
 from phoneme_moe.evaluation.errors import evaluate
 from phoneme_moe.inference import recognize_examples
+from phoneme_moe.metrics_file import read_rows
 from phoneme_moe.mixture.networks import functions
 from phoneme_moe.pipeline import Trained, train
 from phoneme_moe.run_folder import load_run
-from phoneme_moe.training.callbacks import read_rows
 from phoneme_moe.transcription.run_engine import RunEngine
 from phoneme_moe.transcription.transcribe import transcribe_file
 

@@ -24,10 +24,10 @@ from phoneme_moe.decoding.scoring import score_utterance
 from phoneme_moe.evaluation.errors import evaluate
 from phoneme_moe.evaluation.quality import WIDE_BEAM
 from phoneme_moe.inference import decode_phonemes, recognize_examples
+from phoneme_moe.metrics_file import read_rows
 from phoneme_moe.pipeline import Trained, train
 from phoneme_moe.recipe import load_recipe
 from phoneme_moe.run_folder import load_run
-from phoneme_moe.training.callbacks import read_rows
 from phoneme_moe.training.module import DEV_BEAM, StageModule
 from phoneme_moe.training.stages import build_recognizer
 from phoneme_moe.transcription import windowing

@@ -14,11 +14,11 @@ from phoneme_moe.corpora import PreparedCorpus
 from phoneme_moe.data.examples import Example, load_examples
 from phoneme_moe.errors import InputError
 from phoneme_moe.inference import recognize_examples
+from phoneme_moe.metrics_file import read_rows
 from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.pipeline import Trained, train
 from phoneme_moe.recipe import Recipe, load_recipe
 from phoneme_moe.training import em
-from phoneme_moe.training.callbacks import read_rows
 from phoneme_moe.training.stages import build_recognizer
 
 CHANGES = [

@@ -18,11 +18,11 @@ from phoneme_moe.corpora import PreparedCorpus
 from phoneme_moe.data.examples import load_examples
 from phoneme_moe.errors import InputError
 from phoneme_moe.evaluation.errors import evaluate
+from phoneme_moe.metrics_file import read_rows
 from phoneme_moe.pipeline import Trained, train
 from phoneme_moe.recipe import load_recipe
 from phoneme_moe.report.collect.observe import collect_routing
 from phoneme_moe.run_folder import LoadedRun, load_run
-from phoneme_moe.training.callbacks import read_rows
 from phoneme_moe.training.grow import OFFSET, START, grown_recipe, prepare_grown
 from phoneme_moe.training.module import remaining_offset
 from phoneme_moe.transcription.run_engine import RunEngine

@@ -18,9 +18,9 @@ from phoneme_moe.decoding.scoring import score_utterance
 from phoneme_moe.errors import InputError
 from phoneme_moe.evaluation.errors import evaluate
 from phoneme_moe.inference import decode_phonemes
+from phoneme_moe.metrics_file import read_rows, write_rows
 from phoneme_moe.pipeline import Trained, train
 from phoneme_moe.recipe import load_recipe
-from phoneme_moe.training.callbacks import read_rows, write_rows
 from phoneme_moe.training.module import StageModule
 from phoneme_moe.training.stages import build_recognizer
 
