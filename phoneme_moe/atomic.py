@@ -122,9 +122,14 @@ def atomic_folder(
         InputError: Another process is writing the folder, or that of ``check``.
     """
     shown, target = target, target.resolve()
-    check(target)
     hidden = target.with_name(_temporary_name(target))
     new, former = hidden / "new", hidden / "former"
+    try:
+        check(target)
+    except BaseException:
+        if target.exists():
+            _remove_abandoned_folder(hidden)
+        raise
     try:
         with _errors_of(hidden, shown), lock_folder(hidden, wait, shown):
             if former.exists() and not target.exists():  # killed between the two renames below
@@ -171,12 +176,18 @@ def remove_temporaries(folder: Path) -> None:
     """
     for parent, folders, names in os.walk(folder):
         for name in [name for name in folders if _TEMPORARY.fullmatch(name)]:
-            with suppress(InputError), lock_folder(Path(parent, name)):
-                shutil.rmtree(Path(parent, name), ignore_errors=True)
+            _remove_abandoned_folder(Path(parent, name))
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
             if _TEMPORARY.fullmatch(name):
                 _remove_abandoned(Path(parent, name))
+
+
+def _remove_abandoned_folder(hidden: Path) -> None:
+    """Removes a hidden folder unless a living process is writing it."""
+    if hidden.exists():
+        with suppress(InputError, OSError), lock_folder(hidden):
+            shutil.rmtree(hidden, ignore_errors=True)
 
 
 def _remove_abandoned(temporary: Path) -> None:

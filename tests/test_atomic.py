@@ -165,6 +165,24 @@ def test_a_folder_killed_between_its_two_renames_comes_back(
     assert names(tmp_path) == ["out", "out/one"]
 
 
+def test_what_a_folder_killed_after_its_rename_left_is_removed(tmp_path: Path) -> None:
+    def finished(target: Path) -> None:
+        if target.exists():
+            raise ValueError("finished")
+
+    def write() -> None:
+        with atomic_folder(tmp_path / "out", finished) as folder:
+            (folder / "one").touch()
+            folder.rename(tmp_path / "out")
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    killed_in(write)
+    assert len(names(tmp_path)) > 2
+    with pytest.raises(ValueError, match="finished"):
+        atomic_folder(tmp_path / "out", finished).__enter__()
+    assert names(tmp_path) == ["out", "out/one"]
+
+
 def test_a_folder_is_written_by_one_process_at_a_time(tmp_path: Path) -> None:
     with atomic_folder(tmp_path / "out", anything):
         with pytest.raises(InputError, match=f"^{tmp_path}/out: another process \\({os.getpid()}"):
