@@ -84,8 +84,8 @@ def cases_table(kept: dict[str, Any]) -> str:
 
 def fuzz_table(kept: dict[str, Any]) -> str:
     """The figures of ``python -m tests.fuzz``."""
-    columns = "cases commands refused tracebacks hangs crashes over_1_gb other".split()
-    columns += ["slowest_cpu_seconds", "largest_mb"]
+    columns = ["cases", "commands", "refused", "tracebacks", "hangs", "crashes", "over_1_gb"]
+    columns += ["other", "slowest_cpu_seconds", "largest_mb"]
     heads = " | ".join(name.replace("_", " ") for name in columns)
     lines = [f"| kind | {heads} |", f"| --- |{' ---: |' * len(columns)}"]
     for kind, figures in kept.items():

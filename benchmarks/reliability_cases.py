@@ -62,7 +62,7 @@ def make_inputs(folder: Path) -> None:
 
 
 def _speech() -> np.ndarray:
-    samples, _ = soundfile.read(FIXTURES / "carol.wav", dtype="int16")
+    samples: np.ndarray = soundfile.read(FIXTURES / "carol.wav", dtype="int16")[0]
     return samples
 
 

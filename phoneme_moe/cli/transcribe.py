@@ -107,8 +107,8 @@ def transcribe(
 
     Unusable files are reported on stderr and skipped; the exit status is then 1.
     """
-    from phoneme_moe.audio.decoder import start_worker
     from phoneme_moe.audio.finding import find_audio, name_below
+    from phoneme_moe.audio.worker_pool import start_worker
     from phoneme_moe.transcription.transcribe import Options
     from phoneme_moe.transcription.writers import FORMATS, OutputFolder
 

@@ -193,10 +193,10 @@ def _become(command: Command, folder: Path, stdin: Path, out: Path, err: Path) -
 
 def _end_workers() -> None:
     """Ends the decoders of the child, whose time and memory then count as its own."""
-    from phoneme_moe.audio import decoder
+    from phoneme_moe.audio import worker_pool
 
-    if decoder._pool is not None:
-        decoder._pool.close()
+    if worker_pool._pool is not None:
+        worker_pool._pool.close()
 
 
 def _wait(child: int) -> tuple[int, resource.struct_rusage, bool]:

@@ -14,7 +14,7 @@ import pytest
 import soundfile
 from waiting import run
 
-from phoneme_moe.audio import decoder, standard_input
+from phoneme_moe.audio import standard_input, worker_pool
 from phoneme_moe.audio.decode import Request, decode
 from phoneme_moe.audio.waveform import load_waveform, waveform_blocks
 from phoneme_moe.errors import InputError
@@ -47,12 +47,12 @@ def faulty(monkeypatch: pytest.MonkeyPatch) -> Iterator[Faulty]:
             "worker.MAX_CPU_SECONDS = 1\n"
             "worker.main()\n"
         )
-        monkeypatch.setattr(decoder, "_START", start)
-        monkeypatch.setattr(decoder, "_pool", None)
+        monkeypatch.setattr(worker_pool, "_START", start)
+        monkeypatch.setattr(worker_pool, "_pool", None)
 
     yield install
-    if decoder._pool is not None:
-        decoder._pool.close()
+    if worker_pool._pool is not None:
+        worker_pool._pool.close()
 
 
 @pytest.mark.parametrize(
@@ -111,10 +111,10 @@ def test_an_answer_may_be_left_halfway(tmp_path: Path, good: Path) -> None:
 def test_workers_end_with_their_process(good: Path) -> None:
     code = (
         "import os, sys\n"
-        "from phoneme_moe.audio import decoder\n"
+        "from phoneme_moe.audio import worker_pool\n"
         "from phoneme_moe.audio.waveform import load_waveform\n"
         f"load_waveform({str(good)!r}, 16000)\n"
-        "worker = decoder._pool._idle.get_nowait()\n"
+        "worker = worker_pool._pool._idle.get_nowait()\n"
         "print(worker.process.pid, flush=True)\n"
         "os.kill(os.getpid(), 9)\n"
     )
