@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from phoneme_moe.console import PlainConsole
+from phoneme_moe.terminal import printable
 
 if TYPE_CHECKING:
     from phoneme_moe.evaluation.errors import Evaluation
@@ -35,7 +36,10 @@ def print_evaluation(console: Console, evaluation: Evaluation) -> None:
         columns += [short for short, _ in counts]
     for column in columns:
         table.add_column(column, justify="left" if column == "speaker" else "right")
-    rows = [(name + (" *" if s["unseen"] else ""), s) for name, s in data["by_speaker"].items()]
+    rows = [
+        (printable(name) + (" *" if scores["unseen"] else ""), scores)
+        for name, scores in data["by_speaker"].items()
+    ]
     for name, scores in [*rows, ("all", data)]:
         low, high = scores["interval"]
         cells = [

@@ -20,7 +20,7 @@ from phoneme_moe.console import PlainConsole
 from phoneme_moe.files import write_bytes
 from phoneme_moe.metrics_file import Row, check_rows, read_rows, write_rows
 from phoneme_moe.recipe import Sparse
-from phoneme_moe.terminal import print_error
+from phoneme_moe.terminal import print_error, printable
 from phoneme_moe.training.checkpoints import read_checkpoint
 from phoneme_moe.training.module import StageModule
 from phoneme_moe.training.router_metrics import advice
@@ -66,10 +66,10 @@ class MetricsFile(Callback):
             earlier_rows: Rows of the stages before.
         """
         self.path = path
-        self.stage = stage
+        self.stage = printable(stage)
         self.rows = earlier_rows
         self.times = read_rows(path.with_name("seconds.csv"))
-        self.times = [row for row in self.times if row["stage"] != stage]
+        self.times = [row for row in self.times if row["stage"] != self.stage]
         self.began = time.monotonic()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -84,7 +84,9 @@ class MetricsFile(Callback):
 
     def add(self, figures: dict[str, Any]) -> None:
         """Adds the metrics of an epoch and writes the file."""
-        self.rows = [*self.rows, {"stage": self.stage, **figures}]
+        # As the file has them, so that rows of this process and rows read from it agree.
+        named = {printable(name): value for name, value in figures.items()}
+        self.rows = [*self.rows, {"stage": self.stage, **named}]
         write_rows(self.path, self.rows)
         seconds = round(time.monotonic() - self.began, 3)
         self.times = [
