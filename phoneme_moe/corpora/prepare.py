@@ -189,6 +189,10 @@ def _plan(
         raise ArgumentError("lexicon", f"{lexicon}: no such file")
     if options.get("skip_unknown_words") and lexicon is None:
         raise ArgumentError("skip_unknown_words", "found no lexicon that words may be unknown to")
+    for argument, path in (("source", source), ("lexicon", lexicon)):
+        if path is not None and not _is_unicode(path.resolve()):
+            # Manifests are JSON, which has no other names.
+            raise ArgumentError(argument, f"{path}: the name is not UTF-8; expected another one")
     target = data_root() / target_name
     job = Preparation(
         folder=target,
@@ -200,6 +204,14 @@ def _plan(
         progress=progress,
     )
     return corpus, target, job, {"corpus": name, **corpus.settings(job)}
+
+
+def _is_unicode(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _holds(target: Path, source: Path | None, settings: dict[str, Any]) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import soundfile
 from phoneme_moe.audio import AudioWarning
 from phoneme_moe.corpora import SPLITS, UNLABELLED, load_corpus, prepare_corpus
 from phoneme_moe.corpora.cut_audio import load_cut
-from phoneme_moe.errors import InputError
+from phoneme_moe.errors import ArgumentError, InputError
 
 from .layouts import make_kaldi, write_audio, write_table
 
@@ -250,6 +252,17 @@ def test_words_without_a_lexicon_are_noticed(tmp_path: Path) -> None:
     folder = make_kaldi(tmp_path / "k", {"a-1": " ".join(f"word{n}" for n in range(300))})
     with pytest.raises(InputError, match=r"300 different symbols.*a lexicon"):
         prepare_corpus("kaldi", folder)
+
+
+@pytest.mark.skipif(sys.platform in {"win32", "darwin"}, reason="names are Unicode there")
+def test_names_that_are_not_utf_8_are_refused(tmp_path: Path) -> None:
+    folder = make_kaldi(tmp_path / "k", TEXTS).rename(tmp_path / os.fsdecode(b"caf\xe9"))
+    with pytest.raises(ArgumentError, match=r"^source: .* is not UTF-8; expected another one"):
+        prepare_corpus("kaldi", folder)
+    lexicon = tmp_path / os.fsdecode(b"lexicon\xe9.txt")
+    lexicon.write_text("a A")
+    with pytest.raises(ArgumentError, match=r"^lexicon: .* is not UTF-8"):
+        prepare_corpus("kaldi", folder.rename(tmp_path / "k"), lexicon=lexicon)
 
 
 def test_lhotse_round_trip(tmp_path: Path) -> None:
