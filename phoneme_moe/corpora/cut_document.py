@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeA
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from phoneme_moe.corpora.json_lines import MAX_LINE, read_json_lines
-from phoneme_moe.documents import Document
+from phoneme_moe.documents import Document, shorten
 
 if TYPE_CHECKING:
     from lhotse.cut import MonoCut
@@ -54,12 +54,12 @@ class SourceDocument(Document):
     def _is_a_file(self) -> Self:
         if self.type != "file":
             raise ValueError(
-                f"found type {self.type[:20]!r} ({str(self.source)[:80]}), which is neither run "
+                f"found type {shorten(self.type)} ({shorten(self.source)}), which is neither run "
                 "nor fetched; expected type 'file'"
             )
         source = self.source
         if not isinstance(source, str) or not 0 < len(source) < 4096 or "\0" in source:
-            raise ValueError(f"source: found {str(source)[:80]!r}, expected the path of a file")
+            raise ValueError(f"source: found {shorten(source)}, expected the path of a file")
         return self
 
 
@@ -113,7 +113,7 @@ class SupervisionDocument(Document):
         if phonemes is not None and not (
             isinstance(phonemes, list) and all(isinstance(p, str) for p in phonemes)
         ):
-            raise ValueError(f"phonemes: found {str(phonemes)[:80]}, expected a list of symbols")
+            raise ValueError(f"phonemes: found {shorten(phonemes)}, expected a list of symbols")
         return custom
 
 

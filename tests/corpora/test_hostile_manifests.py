@@ -203,7 +203,7 @@ def test_an_address_in_place_of_a_path_is_a_file_that_is_not_there(
         ("supervisions", [], "supervisions: found []"),
         ("supervisions", [{}, {}], "supervisions"),
         ("supervisions.0.speaker", 3, "supervisions.0.speaker: found 3"),
-        ("supervisions.0.custom.phonemes", "b a", "supervisions.0.custom: phonemes: found b a"),
+        ("supervisions.0.custom.phonemes", "b a", "supervisions.0.custom: phonemes: found 'b a'"),
         ("supervisions.0.custom.phonemes", [1], "supervisions.0.custom: phonemes: found [1]"),
         ("supervisions.0.alignment", {"phoneme": [["b", -1, 0.1]]}, "alignment.phoneme.0.1: foun"),
         ("supervisions.0.alignment", {"phoneme": [["b", 0, 0.9]]}, "alignment.phoneme: 'b' ends"),
