@@ -16,6 +16,7 @@ from matplotlib.patches import Rectangle
 from phoneme_moe.report.page.heat_map import HeatMap
 from phoneme_moe.report.page.palette import OUTLINE_COLOUR, ink, ramp
 from phoneme_moe.report.statistics import RoutingReport
+from phoneme_moe.terminal import printable
 
 #: Width in inches; shown 900 pixels wide, one point is 1.4 pixels.
 _WIDTH = 9.0
@@ -53,7 +54,7 @@ def heat_map(report: RoutingReport, title: str) -> Figure:
         within=report.effective_per_row,
         unit=report.unit,
     )
-    return _draw(heat, title)
+    return _draw(heat, printable(title))
 
 
 def _draw(heat: HeatMap, title: str) -> Figure:
@@ -114,7 +115,9 @@ def figure_bytes(figure: Figure, kind: str, title: str) -> bytes:
         title: Title for the file's metadata.
     """
     content = io.BytesIO()
-    metadata = {"Title": title} | ({"Date": None} if kind == "svg" else {"Software": None})
+    metadata = {"Title": printable(title)} | (
+        {"Date": None} if kind == "svg" else {"Software": None}
+    )
     with rc_context({"svg.hashsalt": "phoneme_moe"}):
         figure.savefig(content, format=kind, dpi=200, metadata=metadata)
     return content.getvalue()
@@ -231,9 +234,10 @@ def _draw_key(figure: Figure, place: tuple[float, float, float, float], heat: He
 
 
 def _short(labels: Sequence[str]) -> list[str]:
-    """Labels shortened to leave room for the cells."""
+    """Labels without control characters, which SVG cannot have, and room left for the cells."""
     return [
-        name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…" for name in labels
+        name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
+        for name in map(printable, labels)
     ]
 
 
