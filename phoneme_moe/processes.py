@@ -16,9 +16,15 @@ def deaf_to_the_terminal() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
+    from multiprocessing import resource_tracker
+
     # A new process inherits what is blocked, from its first moment on.
-    former = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
+    blocked = {signal.SIGINT, signal.SIGHUP}
+    former = signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
     try:
+        # The process that multiprocessing starts first, after which it lets Ctrl-C through again.
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, former)

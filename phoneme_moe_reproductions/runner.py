@@ -183,7 +183,8 @@ def _run_jobs(
             yield job, experiment.run(job.settings)
         return
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(processes, context, _begin_worker)
+    with deaf_to_the_terminal():
+        pool = ProcessPoolExecutor(processes, context, _begin_worker)
     try:
         with deaf_to_the_terminal():
             futures = {pool.submit(_run_job, experiment.name, dict(j.settings)): j for j in missing}
