@@ -15,7 +15,7 @@ import numpy as np
 import soundfile
 from pydantic import ConfigDict, Field
 
-from phoneme_moe.audio.waveform import Waveform, load_waveform
+from phoneme_moe.audio.waveform import Waveform, load_waveform, read_info
 from phoneme_moe.cores import usable_cores
 from phoneme_moe.documents import Document
 from phoneme_moe.errors import InputError
@@ -74,6 +74,8 @@ def bench(
     front_end = engine.spec.front_end()
     waveforms: list[Waveform] = []
     used: list[Path] = []
+    with suppress(InputError):  # starts a worker, once for all files
+        read_info(files[0])
     began = time.perf_counter()
     for path in files:
         try:
