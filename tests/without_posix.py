@@ -1,6 +1,6 @@
 """Runs commands as on Windows: for this package, what only Unix has does not exist.
 
-Other packages see the system as it is. Usage: ``python windows.py COMMAND ... [-- COMMAND ...]``.
+Other packages see the system as it is. Usage: ``without_posix.py COMMAND ... [-- COMMAND ...]``.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ import tiny
 
 import phoneme_moe
 
-SCRIPT = Path(__file__).with_name("windows.py")
+SCRIPT = Path(__file__).with_name("without_posix.py")
 
 
 def as_on_windows(*commands: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
@@ -30,7 +30,7 @@ def as_on_windows(*commands: list[str], **environment: str) -> subprocess.Comple
 
 def test_the_script_takes_away_what_windows_lacks() -> None:
     code = (
-        "import runpy, sys; sys.argv = ['windows.py']\n"
+        "import runpy, sys; sys.argv = ['without_posix.py']\n"
         f"runpy.run_path({str(SCRIPT)!r}, run_name='__main__')\n"
         "import types; module = types.ModuleType('phoneme_moe.x')\n"
         "for line in ('import os; os.fork', 'import resource', 'from os import pread',\n"
