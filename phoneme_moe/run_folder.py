@@ -217,6 +217,7 @@ def load_run(folder: str | Path, device: str = "cpu", calibrated: bool = True) -
     with torch.device("meta"):
         expected = _weights(_build(document, path))
     weights = read_weights(weights_path, expected)
+    _check_same_model(document, recipe, path)
     recognizer = _build(document, path)
     recognizer.load_state_dict(weights, strict=False)
     recognizer.decoding = decoding = read_decoding(folder)
@@ -227,6 +228,28 @@ def load_run(folder: str | Path, device: str = "cpu", calibrated: bool = True) -
             f"expected the phonemes of {path}"
         )
     return LoadedRun(folder, recipe, recognizer.to(choose_device(device)).eval(), decoding)
+
+
+def _check_same_model(document: ModelDocument, recipe: Recipe, path: Path) -> None:
+    """Checks that recipe and model are of the same run.
+
+    Args:
+        document: The content of ``model.json``.
+        recipe: The recipe.
+        path: The file, for error messages.
+
+    Raises:
+        InputError: A section differs.
+    """
+    for name in ("features", "task", "model"):
+        found, expected = getattr(document, name), getattr(recipe, name)
+        for key in type(expected).model_fields:
+            one, other = getattr(found, key), getattr(expected, key)
+            if one != other:
+                raise InputError(
+                    f"{path}: {name}.{key}: found {shorten(one)}, expected {shorten(other)} as in "
+                    f"{path.with_name('recipe.yaml')}"
+                )
 
 
 def _build(document: ModelDocument, path: Path) -> Recognizer:

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file, save_file
 
 import phoneme_moe
@@ -85,6 +86,25 @@ def test_weights_that_are_not_finite_are_refused_by_name(run: Path) -> None:
     weights[name].view(-1)[-1] = torch.nan
     save_file(weights, file)
     refused(run, "model.safetensors", f"{name}: found a number that is not finite")
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [("features", "n_mels", 80), ("features", "hop_ms", 20.0), ("task", "phonemes", ["x", "y"])],
+)
+def test_the_recipe_of_another_run_is_refused(
+    run: Path, section: str, key: str, value: Any
+) -> None:
+    file = run / "recipe.yaml"
+    recipe = yaml.safe_load(file.read_text())
+    recipe[section][key] = value
+    file.write_text(yaml.safe_dump(recipe))
+    refused(run, "model.json", f"{section}.{key}: found ")
+
+
+def test_a_swapped_recipe_is_refused(run: Path) -> None:
+    shutil.copy(RUNS / "sparse" / "recipe.yaml", run)
+    refused(run, "model.json", f"as in {run / 'recipe.yaml'}")
 
 
 @pytest.mark.parametrize("name", ["gate", "sparse"])
