@@ -76,7 +76,7 @@ class Task(Section):
 
     kind: Literal["classify", "recognize"]
     phonemes: tuple[str, ...] | None = None
-    beam: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    beam: Annotated[int, Field(ge=1, le=4_096)] | None = None
     token_ms: Annotated[float, Field(gt=0, le=60_000)] = 150.0
     onset_ms: Milliseconds = 60.0
 

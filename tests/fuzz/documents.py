@@ -42,7 +42,7 @@ def change_value(data: Any, chance: random.Random) -> Any:
     """Changes, removes, doubles or adds one value, somewhere."""
     if not isinstance(data, dict | list | tuple) or not data or chance.random() < 0.05:
         if chance.random() < 0.1:
-            return _nested(chance.choice((30, 300, 301, 900)))
+            return _nested(chance.choice((30, 60, 61, 150)))
         return chance.choice(_SCALARS)
     if isinstance(data, tuple):
         return tuple(change_value(list(data), chance))
