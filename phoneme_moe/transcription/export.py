@@ -12,6 +12,8 @@ experts); ``timing`` (batch, feature frames, outputs) with a timing net.
 from __future__ import annotations
 
 import logging
+import shutil
+import tempfile
 import warnings
 from pathlib import Path
 
@@ -147,8 +149,14 @@ def _quantize(path: Path) -> None:
     level = root.level
     root.setLevel(logging.ERROR)
     try:
-        quantize_dynamic(
-            path, path, weight_type=QuantType.QInt8, op_types_to_quantize=["MatMul", "Gemm"]
-        )
+        # In a folder of its own, since onnxruntime writes another file beside the model, which it
+        # leaves there when it is interrupted.
+        with tempfile.TemporaryDirectory(prefix="phoneme-moe-") as folder:
+            model = Path(folder, "model.onnx")
+            shutil.copyfile(path, model)
+            quantize_dynamic(
+                model, model, weight_type=QuantType.QInt8, op_types_to_quantize=["MatMul", "Gemm"]
+            )
+            shutil.copyfile(model, path)
     finally:
         root.setLevel(level)

@@ -95,6 +95,7 @@ def cases(root: Path) -> dict[str, Case]:
             "adapt",
             ["adapt", str(recognize), str(root / "dan"), "--speaker", "dan", "--new-expert",
              "--out", "out"],
+            once=True,
             patch=_few_steps,
         ),
         Case("export", ["export", str(recognize), "--onnx", "out/model.onnx", "--int8"]),

@@ -46,6 +46,7 @@ class Case:
         argv: Arguments of ``phoneme-moe``; output goes below the current folder.
         trains: Whether it trains in place, so that its folder changes until the end.
         prepare: Copies what the command changes into its folder.
+        once: Whether a finished output is not made again, but refused.
         patch: Changes the warm program in the child, to make it quick.
         environment: Variables of the environment.
     """
@@ -53,6 +54,7 @@ class Case:
     name: str
     argv: Sequence[str]
     trains: bool = False
+    once: bool = False
     prepare: Callable[[Path], None] = lambda folder: None
     patch: Callable[[], None] = lambda: None
     environment: dict[str, str] = field(default_factory=dict)
@@ -340,6 +342,8 @@ def _judge(
     for name, bytes_ in content(folder, case, finished=False).items():
         if whole.get(name) != bytes_:
             yield f"{name} looks finished and is not"
+    if case.once and content(folder, case) == whole:
+        return
     argv = go_on(case, outcome)
     if outcome.status == 0 and ending.kind not in {"killed", "signal"}:
         return
