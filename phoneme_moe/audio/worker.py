@@ -6,7 +6,6 @@ Messages have a byte for their kind, eight bytes of length and a body; nothing i
 from __future__ import annotations
 
 import json
-import signal
 import struct
 import sys
 from contextlib import suppress
@@ -44,8 +43,6 @@ def read_message(stream: IO[bytes]) -> tuple[bytes, bytes] | None:
 
 def main() -> None:
     """Answers requests until standard input ends."""
-    with suppress(ValueError, OSError):
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     _limit_memory()
     requests, answers = sys.stdin.buffer, sys.stdout.buffer
     while (message := read_message(requests)) is not None:

@@ -49,6 +49,7 @@ class _Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # decoders print what users cannot use
+            start_new_session=True,  # Ctrl-C is for the process that asks
             env=environment,
         )
 
