@@ -103,6 +103,8 @@ class Recording:
 
     def silences(self) -> list[tuple[float, float]]:
         """Start and end of its silences, in seconds."""
+        if self.is_silent:
+            return [(0.0, self.duration)]
         blocks = map(self._is_quiet, _blocks(self.energies))
         quiet = np.concatenate([np.empty(0, bool), *blocks])
         edges = np.flatnonzero(np.diff(quiet.astype(np.int8), prepend=0, append=0))
