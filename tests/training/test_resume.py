@@ -6,8 +6,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import tiny
@@ -18,6 +19,9 @@ from phoneme_moe.corpora import PreparedCorpus
 from phoneme_moe.errors import InputError
 from phoneme_moe.pipeline import Trained
 from phoneme_moe.run_folder import load_run
+
+if TYPE_CHECKING:
+    from conftest import Outcome
 
 RECIPE = tiny.RECIPES / "tiny_recognize.yaml"
 SAME = ("model.safetensors", "model.json", "metrics.csv", "evaluation.json", "recipe.yaml")
@@ -74,11 +78,17 @@ def test_killed_at_any_moment_of_a_stage_ends_as_if_nothing_had_happened(
     assert_same_run(folder, recognized.run.folder)
 
 
-def test_what_is_killed_is_not_usable_and_says_so(recognized: Trained, tmp_path: Path) -> None:
-    folder = tmp_path / "run"
+def test_what_is_killed_is_not_usable_and_says_how_to_finish_it(
+    recognized: Trained, tmp_path: Path, phoneme_moe: Callable[..., Outcome]
+) -> None:
+    folder = tmp_path / "a run"
     assert run_once(RECIPE, folder, 9, True) == -signal.SIGKILL
-    with pytest.raises(InputError, match="--resume"):
+    with pytest.raises(InputError) as told:
         load_run(folder)
+    _, _, command = str(told.value).partition("finish it with: phoneme-moe ")
+    outcome = phoneme_moe(*shlex.split(command))
+    assert outcome.code == 0, outcome.err
+    assert_same_run(folder, recognized.run.folder)
 
 
 @pytest.fixture
