@@ -78,8 +78,8 @@ class RecordingDocument(Document):
     def _is_unchanged(self) -> Self:
         if self.transforms:
             raise ValueError(
-                "transforms: found changes of the audio, which are not applied; expected none "
-                "(write the changed audio first: cuts.save_audios)"
+                f"transforms: found {shorten(self.transforms)}, which are not applied; expected "
+                "none (audio is resampled in training anyway; other changes: cuts.save_audios)"
             )
         samples = self.num_samples / self.sampling_rate
         if abs(samples - self.duration) > 0.025:
@@ -127,13 +127,18 @@ class CutDocument(Document):
     start: Seconds
     duration: Annotated[float, Field(gt=0, le=1e7)]
     channel: Annotated[int, Field(ge=0)]
-    supervisions: Annotated[list[SupervisionDocument], Field(min_length=1, max_length=1)]
+    supervisions: list[SupervisionDocument]
     recording: RecordingDocument
     features: Any = None
     custom: dict[str, Any] | None = None
 
     @model_validator(mode="after")
     def _is_within_its_recording(self) -> Self:
+        if len(self.supervisions) != 1:
+            raise ValueError(
+                f"supervisions: found {len(self.supervisions)}, expected 1 "
+                "(cuts.trim_to_supervisions)"
+            )
         if self.features is not None:
             raise ValueError(
                 "features: found a pointer to an array, which is not read; expected none "

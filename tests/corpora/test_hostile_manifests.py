@@ -200,7 +200,7 @@ def test_an_address_in_place_of_a_path_is_a_file_that_is_not_there(
         ("duration", 0.3, "duration: the cut ends at 0.3000 s, its recording at 0.2 s"),
         ("channel", 1, "channel: found 1, which no source of the recording has"),
         ("channel", "0", "channel: found '0'"),
-        ("supervisions", [], "supervisions: found []"),
+        ("supervisions", [], "supervisions: found 0, expected 1"),
         ("supervisions", [{}, {}], "supervisions"),
         ("supervisions.0.speaker", 3, "supervisions.0.speaker: found 3"),
         ("supervisions.0.custom.phonemes", "b a", "supervisions.0.custom: phonemes: found 'b a'"),
