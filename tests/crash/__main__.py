@@ -1,6 +1,8 @@
 """``python -m tests.crash [COMMAND ...] --moments N --seed S``: every command ended at any moment.
 
-The exit status is 1 if anything that looks finished is not, or going on gives other bytes.
+With all commands, ``--json benchmarks/results/reliability_crash.json`` keeps the figures of
+docs/reliability.md. The exit status is 1 if anything that looks finished is not, or going on gives
+other bytes.
 """
 
 from __future__ import annotations
