@@ -16,9 +16,6 @@ from pathlib import Path
 from phoneme_moe.audio.formats import AUDIO_SUFFIXES, HEAD_BYTES, sniff
 from phoneme_moe.errors import InputError
 
-_OTHER_FILES = re.compile(rb"\xff\xfe|.{4}ftyp(avif|avis|crx |heic|heix|mif1|msf1)", re.DOTALL)
-"""Beginnings that look like MPEG or MP4, but are UTF-16 text and photos."""
-
 OnError = Callable[[InputError], None]
 
 _SYSTEM_NAMES = frozenset(
@@ -171,7 +168,7 @@ def _is_audio(entry: os.DirEntry[str]) -> bool:
             head = file.read(HEAD_BYTES)
     except OSError:
         return False
-    return sniff(head) is not None and not _OTHER_FILES.match(head)
+    return sniff(head) is not None
 
 
 def _is_pattern(text: str) -> bool:

@@ -32,7 +32,11 @@ class Format:
 
 
 _WAV = Format("WAV", "wav", by_sndfile=True)
-_MPEG_LAYERS = {1: "MP3", 2: "MP2", 3: "MP1"}
+_MPEG_LAYERS = {1: "MP3", 2: "MP2"}
+"""Names by the bits of the header; layer I is not used, and looks like UTF-16 text."""
+
+_PHOTOS = (b"avif", b"avis", b"crx ", b"heic", b"heix", b"mif1", b"msf1")
+"""Brands of photos, which have the container of MP4."""
 
 _MAGIC = (
     (b"fLaC", Format("FLAC", "flac", by_sndfile=True)),
@@ -85,8 +89,10 @@ def sniff(head: bytes) -> Format | None:
     return known or _mpeg_audio(head)
 
 
-def _iso_media(head: bytes) -> Format:
+def _iso_media(head: bytes) -> Format | None:
     brand = head[8:12]
+    if brand in _PHOTOS:
+        return None
     if head[4:8] != b"ftyp" or brand == b"qt  ":
         return Format("QuickTime (MOV)", "mov")
     if brand in (b"M4A ", b"M4B "):
@@ -111,4 +117,6 @@ def _mpeg_audio(head: bytes) -> Format | None:
     if layer == 0:  # ADTS: version 4 or 2, no layer
         return Format("AAC", "aac") if head[1] & 0xF0 == 0xF0 else None
     valid = head[1] >> 3 & 3 != 1 and head[2] >> 4 != 15 and head[2] >> 2 & 3 != 3
-    return Format(_MPEG_LAYERS[layer], "mp3", by_sndfile=True) if valid else None
+    if not valid or layer not in _MPEG_LAYERS:
+        return None
+    return Format(_MPEG_LAYERS[layer], "mp3", by_sndfile=True)
