@@ -243,7 +243,7 @@ def endings(moments: int, seed: int, events: int) -> Iterator[Ending]:
     """The ways in which a command of so many events is ended.
 
     Args:
-        moments: Number of kills; as many signals, errors and limits in all.
+        moments: Number of kills; a third as many signals and errors, a quarter as many limits.
         seed: Seed of the choice.
         events: Number of events of the command.
     """
@@ -257,7 +257,7 @@ def endings(moments: int, seed: int, events: int) -> Iterator[Ending]:
     for number, moment in enumerate(pick(others)):
         yield Ending("refusal", list(REFUSALS)[number % len(REFUSALS)], moment)
     for kind, limits in (("size", SIZES), ("handles", HANDLES)):
-        for limit in limits[: max(1, moments // 4)]:
+        for limit in limits[: moments // 4]:
             yield Ending(kind, str(limit))
 
 
