@@ -24,6 +24,9 @@ Waveform = NDArray[np.float32]
 MIN_SECONDS = 0.05
 """Shorter than a phoneme and than two analysis windows."""
 
+MAX_AMPLITUDE = 2.0**32
+"""Largest amplitude: samples should be within -1..1, but some programs write integers as floats."""
+
 _BLOCK_VALUES = 1 << 20
 """Number of values in a block of all channels."""
 
@@ -170,9 +173,7 @@ def _mono(stream: Stream, request: Request, note: Callable[[str], None]) -> Iter
         if not len(block):
             break
         total += len(block)
-        if not np.isfinite(block).all():
-            bad = int(np.sum(~np.isfinite(block)))
-            raise InputError(f"{request.name}: {bad} samples are NaN or infinite")
+        check_amplitudes(request.name, block)
         mono = remove_offset(mix(block))
         if mix.note and not noted:
             noted = True
@@ -189,6 +190,27 @@ def _mono(stream: Stream, request: Request, note: Callable[[str], None]) -> Iter
     if seconds < MIN_SECONDS and wanted is None:
         raise InputError(
             f"{request.name}: too short: found {seconds:.3f} s, expected at least {MIN_SECONDS} s"
+        )
+
+
+def check_amplitudes(name: str, samples: Waveform) -> None:
+    """Refuses numbers that are no amplitudes.
+
+    Args:
+        name: Name of the file, for messages.
+        samples: Any shape.
+
+    Raises:
+        InputError: Samples are NaN, infinite or beyond ``MAX_AMPLITUDE``.
+    """
+    if not np.isfinite(samples).all():
+        bad = int(np.sum(~np.isfinite(samples)))
+        raise InputError(f"{name}: {bad} samples are NaN or infinite")
+    largest = float(np.abs(samples).max(initial=0.0))
+    if largest > MAX_AMPLITUDE:
+        raise InputError(
+            f"{name}: found an amplitude of {largest:.3g}, expected at most {MAX_AMPLITUDE:.3g}; "
+            "the file is damaged"
         )
 
 

@@ -16,7 +16,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from phoneme_moe.audio import AudioWarning
-from phoneme_moe.audio.decode import MIN_SECONDS, AudioInfo, Request, Waveform, resample
+from phoneme_moe.audio.decode import (
+    MIN_SECONDS,
+    AudioInfo,
+    Request,
+    Waveform,
+    check_amplitudes,
+    resample,
+)
 from phoneme_moe.audio.formats import AUDIO_SUFFIXES
 from phoneme_moe.audio.mixing import Mixer, OffsetRemoval
 from phoneme_moe.audio.standard_input import standard_input
@@ -74,8 +81,7 @@ class Samples:
         by_channel = samples.reshape(len(samples), -1)
         if channel is not None and channel > by_channel.shape[1]:
             raise InputError(f"{self.name}: no channel {channel}: it has {by_channel.shape[1]}")
-        if not np.isfinite(by_channel).all():
-            raise InputError(f"{self.name}: samples are NaN or infinite")
+        check_amplitudes(self.name, by_channel)
         seconds = len(samples) / self.sample_rate
         if seconds < MIN_SECONDS:
             raise InputError(

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from phoneme_moe.audio.waveform import Waveform, load_segment, resample
+from phoneme_moe.audio.waveform import Waveform, load_segment
 from phoneme_moe.errors import InputError
 
 if TYPE_CHECKING:
@@ -22,7 +20,7 @@ def load_cut(cut: Cut, sample_rate: int) -> Waveform:
     A recording that lists one channel is mono: if its file has several, they are mixed.
 
     Args:
-        cut: A cut of a recording in a file or in memory.
+        cut: A cut of a recording in a file or in memory, without transforms.
         sample_rate: Samples per second to convert to.
 
     Returns:
@@ -34,8 +32,6 @@ def load_cut(cut: Cut, sample_rate: int) -> Waveform:
     from lhotse.utils import compute_num_samples
 
     recording = cut.recording
-    if recording.transforms:
-        return resample(cut.load_audio()[0].astype(np.float32), cut.sampling_rate, sample_rate)
     source = _source(cut)
     start = compute_num_samples(cut.start, recording.sampling_rate)
     return load_segment(

@@ -92,7 +92,10 @@ def _check_tensor(tensor: memoryview, num_bytes: int) -> None:
     """Checks a tensor; ``num_bytes`` is an upper limit of the size of its data."""
     fields = list(_fields(tensor))
     name = "".join(_text(value) for field, value in fields if field == _NAME)
-    if any(field in {_EXTERNAL_DATA, _DATA_LOCATION} for field, _ in fields):
+    # Location 0 is the file itself; quantised models say so.
+    if any(
+        field == _EXTERNAL_DATA or (field == _DATA_LOCATION and value) for field, value in fields
+    ):
         raise _NotOnnxError(
             f"the tensor {shorten(name)} is in another file, expected it in this one"
         )

@@ -8,7 +8,6 @@ import numpy as np
 
 from phoneme_moe.audio.waveform import Samples, Waveform, load_waveform
 from phoneme_moe.decoding.decoder import Segment
-from phoneme_moe.errors import InputError
 from phoneme_moe.features.log_mel_numpy import FrontEnd
 from phoneme_moe.transcription.model_spec import Engine, ModelSpec
 from phoneme_moe.transcription.recording import record, source_path
@@ -31,8 +30,6 @@ def transcribe_token(
     spec, front_end = engine.spec, engine.spec.front_end()
     waveform = load_waveform(path, front_end.sample_rate, channel)
     recording = record(waveform, source_path(path), front_end)
-    if recording.is_silent:
-        raise InputError(f"{recording.path}: silent, expected a token")
     token, start = _excise(spec, front_end, waveform, recording.energies[:].sum(axis=1))
     features = front_end(token)
     model_output = engine.infer(features[None], np.array([len(features)]))
@@ -50,8 +47,8 @@ def transcribe_token(
     return Transcript(
         path=recording.path,
         duration=recording.duration,
-        segments=(segment,),
-        silences=(),
+        segments=() if recording.is_silent else (segment,),
+        silences=tuple(recording.silences()) if recording.is_silent else (),
         routing=weights,
         run=spec.source,
         recipe=spec.recipe,

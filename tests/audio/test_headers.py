@@ -81,6 +81,28 @@ def test_a_patched_file_is_the_file_with_other_bytes(content, patches, reads):
         assert file.read(size) == bytes(expected[place : place + size])
 
 
+@pytest.mark.parametrize(
+    ("factor", "words"),
+    [
+        (1e30, r"found an amplitude of 1e\+29, expected at most 4.29e\+09; the file is damaged"),
+        (np.nan, r"8000 samples are NaN or infinite"),
+        (np.inf, r"samples are NaN or infinite"),
+    ],
+)
+def test_numbers_that_are_no_amplitudes(factor, words, tmp_path):
+    # With a large one, the posteriors of its whole batch would not be numbers.
+    file = tmp_path / "a.wav"
+    soundfile.write(file, np.full(8000, 0.1) * factor, RATE, "FLOAT")
+    with pytest.raises(InputError, match=words):
+        load_waveform(file, RATE)
+
+
+def test_integers_written_as_floats_are_amplitudes(tmp_path):
+    file = tmp_path / "a.wav"
+    soundfile.write(file, WAVEFORM * 2.0**31, RATE, "FLOAT")
+    assert load_waveform(file, RATE) == pytest.approx(WAVEFORM * 2.0**31)
+
+
 def test_an_empty_chunk_list_ends():
     """A header of 100,000 empty chunks is not followed for ever."""
     content = b"RIFF\xff\xff\xff\xffWAVE" + b"abcd\0\0\0\0" * 100_000 + wav()

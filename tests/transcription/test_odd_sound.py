@@ -81,9 +81,10 @@ def test_silence_cannot_be_aligned(engine: Engine) -> None:
         align_phonemes(engine, Samples(np.zeros(RATE), RATE, name="quiet"), ["a"])
 
 
-def test_a_silent_token_is_refused(classified: Trained, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="silent, expected a token"):
-        transcribe_file(RunEngine(classified.run), Samples(np.zeros(RATE), RATE))
+def test_in_silence_there_is_no_token(classified: Trained) -> None:
+    transcript = transcribe_file(RunEngine(classified.run), Samples(np.zeros(RATE), RATE))
+    assert transcript.phonemes == ()
+    assert transcript.silences == ((0.0, 1.0),)
 
 
 @pytest.mark.parametrize("size", [80, 1000, RATE])
