@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.ladder_page import BASELINE, best_of, compare, runs_of
-from phoneme_moe.atomic import atomic_path
+from phoneme_moe.files.atomic import atomic_path
 from phoneme_moe.report.page.picture import figure_bytes
 from phoneme_moe_reproductions.figures import COLOURS
 

@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 
 from benchmarks import results
-from phoneme_moe.files import write_text
+from phoneme_moe.files.writing import write_text
 
 DOCS = Path(__file__).parent.parent / "docs"
 

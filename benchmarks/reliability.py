@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmarks import results
 from benchmarks.reliability_cases import CASES, Case, make_inputs
-from phoneme_moe.files import write_text
+from phoneme_moe.files.writing import write_text
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "reliability.md"

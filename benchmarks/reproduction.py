@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from phoneme_moe.files import write_text
+from phoneme_moe.files.writing import write_text
 from phoneme_moe_reproductions import EXPERIMENTS
 from phoneme_moe_reproductions.results import ReproductionDocument, markdown
 from phoneme_moe_reproductions.runner import reproduce

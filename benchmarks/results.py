@@ -7,7 +7,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
-from phoneme_moe.files import write_json
+from phoneme_moe.files.writing import write_json
 
 FOLDER = Path(__file__).parent / "results"
 

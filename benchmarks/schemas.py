@@ -19,7 +19,7 @@ from phoneme_moe.decoding.document import DecodingDocument
 from phoneme_moe.evaluation.errors import EvaluationDocument
 from phoneme_moe.evaluation.model_card import ModelCard
 from phoneme_moe.evaluation.quality import Quality
-from phoneme_moe.files import write_text
+from phoneme_moe.files.writing import write_text
 from phoneme_moe.report.compare.document import ComparisonDocument
 from phoneme_moe.report.document import RoutingDocument
 from phoneme_moe.run_folder import ModelDocument

@@ -25,8 +25,8 @@ from phoneme_moe.decoding.scoring import score_utterance
 from phoneme_moe.evaluation.calibrate import calibrate
 from phoneme_moe.evaluation.quality import BEAM
 from phoneme_moe.evaluation.split_outputs import infer_split
+from phoneme_moe.files.metrics_file import read_rows
 from phoneme_moe.inference import decode_phonemes, recognize_examples
-from phoneme_moe.metrics_file import read_rows
 from phoneme_moe.model.cost import cost_of
 from phoneme_moe.recipe import load_recipe
 from phoneme_moe.report.collect.observe import collect_routing

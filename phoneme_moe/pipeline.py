@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from phoneme_moe.atomic import is_empty
 from phoneme_moe.corpora import ensure_corpus
 from phoneme_moe.errors import ArgumentError
 from phoneme_moe.evaluation.calibrate import calibrate
 from phoneme_moe.evaluation.errors import Evaluation, evaluate
-from phoneme_moe.locks import lock_folder
+from phoneme_moe.files.atomic import is_empty
+from phoneme_moe.files.locks import lock_folder
 from phoneme_moe.recipe import Recipe, load_recipe
 from phoneme_moe.report.run import RunReport, report_run
 from phoneme_moe.run import Run, load

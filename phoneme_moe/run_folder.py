@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 import yaml
 from pydantic import Field, field_validator
 
-from phoneme_moe.cores import limit_torch_threads
 from phoneme_moe.decoding.decoder import Decoding
 from phoneme_moe.decoding.document import DecodingDocument
-from phoneme_moe.documents import Document, require_regular, shorten
 from phoneme_moe.errors import ArgumentError, InputError
-from phoneme_moe.files import write_bytes, write_json, write_text
+from phoneme_moe.files.documents import Document, require_regular, shorten
+from phoneme_moe.files.weight_files import read_weights
+from phoneme_moe.files.writing import write_bytes, write_json, write_text
+from phoneme_moe.files.yaml_files import read_yaml
 from phoneme_moe.recipe import Features, Model, Recipe, Task, validate_recipe
-from phoneme_moe.weight_files import read_weights
-from phoneme_moe.yaml_files import read_yaml
+from phoneme_moe.system.cores import limit_torch_threads
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from phoneme_moe.atomic import atomic_path
+from phoneme_moe.files.atomic import atomic_path
 from phoneme_moe.report.page.palette import expert_colours, ramp
 
 if TYPE_CHECKING:

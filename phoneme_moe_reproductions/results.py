@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict, PositiveInt
 from pydantic.dataclasses import dataclass
 
-from phoneme_moe.documents import Document
+from phoneme_moe.files.documents import Document
 from phoneme_moe_reproductions.statistics import Estimate
 
 _CONFIG = ConfigDict(extra="forbid", use_attribute_docstrings=True)

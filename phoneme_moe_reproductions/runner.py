@@ -14,11 +14,11 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
-from phoneme_moe.cores import usable_cores
 from phoneme_moe.errors import ArgumentError
-from phoneme_moe.files import write_json, write_text
-from phoneme_moe.locks import lock_folder
-from phoneme_moe.processes import deaf_to_the_terminal
+from phoneme_moe.files.locks import lock_folder
+from phoneme_moe.files.writing import write_json, write_text
+from phoneme_moe.system.cores import usable_cores
+from phoneme_moe.system.processes import deaf_to_the_terminal
 from phoneme_moe_reproductions import load_experiment
 from phoneme_moe_reproductions.experiment import Experiment, Job
 from phoneme_moe_reproductions.results import (

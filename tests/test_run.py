@@ -13,10 +13,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from phoneme_moe.atomic import atomic_path
 from phoneme_moe.decoding.decoder import Decoding
 from phoneme_moe.errors import InputError
-from phoneme_moe.files import write_json, write_text
+from phoneme_moe.files.atomic import atomic_path
+from phoneme_moe.files.writing import write_json, write_text
 from phoneme_moe.pipeline import Trained
 from phoneme_moe.recipe import Recipe
 from phoneme_moe.run_folder import (

@@ -27,7 +27,7 @@ from phoneme_moe.cli import (
 )
 from phoneme_moe.cli.chatter import silence_libraries
 from phoneme_moe.cli.ending import end_in_order
-from phoneme_moe.terminal import configure_output, printable
+from phoneme_moe.system.terminal import configure_output, printable
 
 # Newer versions of Typer contain click, and export only some of its exceptions.
 _UsageError: Any = typer.BadParameter.__bases__[0]

@@ -32,9 +32,9 @@ def adapt(
 
     A third of the utterances are held out to measure the improvement.
     """
-    from phoneme_moe.console import PlainConsole
     from phoneme_moe.errors import InputError
     from phoneme_moe.run_folder import load_run
+    from phoneme_moe.system.console import PlainConsole
     from phoneme_moe.training.adapt import adapt as adapt_run
 
     if gate_only and new_expert:

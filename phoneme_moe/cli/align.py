@@ -11,7 +11,7 @@ import typer
 
 from phoneme_moe.cli.options import Channel, Device, RunOrOnnx
 from phoneme_moe.errors import InputError
-from phoneme_moe.terminal import print_line
+from phoneme_moe.system.terminal import print_line
 
 
 class AlignmentFormat(StrEnum):
@@ -72,7 +72,7 @@ def align(
         raise InputError("align: expected both --text and --lexicon, found only one of them")
     from phoneme_moe.cli.transcribe import open_engine
     from phoneme_moe.corpora.lexicon import read_lexicon
-    from phoneme_moe.files import write_text
+    from phoneme_moe.files.writing import write_text
     from phoneme_moe.labels.recordings import read_phonemes
     from phoneme_moe.transcription.align import align_labels, align_phonemes, align_text
     from phoneme_moe.transcription.writers import ALIGNMENT_FORMATS

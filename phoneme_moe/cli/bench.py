@@ -31,7 +31,7 @@ def bench(
     from phoneme_moe.audio.finding import find_audio
     from phoneme_moe.cli.transcribe import open_engine
     from phoneme_moe.evaluation.model_card import SPEED, test_recordings
-    from phoneme_moe.files import write_json
+    from phoneme_moe.files.writing import write_json
     from phoneme_moe.transcription.bench import bench as measure
 
     engine = open_engine(run, device, threads)
@@ -47,7 +47,7 @@ def bench(
 def _print(recipe: str, speed: Speed) -> None:
     from rich.table import Table
 
-    from phoneme_moe.console import PlainConsole
+    from phoneme_moe.system.console import PlainConsole
 
     table = Table(
         title=f"{recipe}: {speed.files} files, {speed.sound_seconds:,.0f} s of sound",

@@ -7,7 +7,7 @@ import sys
 import warnings
 from typing import TextIO
 
-from phoneme_moe.terminal import print_error
+from phoneme_moe.system.terminal import print_error
 
 
 def silence_libraries() -> None:

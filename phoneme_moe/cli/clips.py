@@ -35,10 +35,10 @@ def clips(
 ) -> None:
     """Write a page that plays the phonemes behind a cell of the routing report."""
     from phoneme_moe.cli.tables import print_files
-    from phoneme_moe.console import PlainConsole
     from phoneme_moe.report.clips.find import ClipQuery
     from phoneme_moe.report.clips.run import TABLE, clips_of_run
     from phoneme_moe.run_folder import load_run
+    from phoneme_moe.system.console import PlainConsole
 
     query = ClipQuery(speaker, expert, phoneme, wrong)
     loaded = load_run(run, device)

@@ -32,10 +32,10 @@ def compare(
 ) -> None:
     """Compare two runs: matching experts, error rates, utterances that differ."""
     from phoneme_moe.cli.tables import print_files
-    from phoneme_moe.console import PlainConsole
-    from phoneme_moe.progress import progress_bar
     from phoneme_moe.report.compare.run import STEPS, compare_runs
     from phoneme_moe.run_folder import load_run
+    from phoneme_moe.system.console import PlainConsole
+    from phoneme_moe.system.progress import progress_bar
 
     loaded = load_run(run_a, device), load_run(run_b, device)
     with progress_bar("comparing", STEPS) as step:

@@ -9,7 +9,7 @@ import typer
 
 from phoneme_moe.cli.options import FiguresFile
 from phoneme_moe.errors import InputError
-from phoneme_moe.terminal import print_error, print_line
+from phoneme_moe.system.terminal import print_error, print_line
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -124,7 +124,7 @@ def unknown_words(
     One line each: the word, how often it occurs, and where first.
     """
     from phoneme_moe.corpora.unknown_words import find_unknown_words
-    from phoneme_moe.files import write_json
+    from phoneme_moe.files.writing import write_json
 
     found = find_unknown_words(source, lexicon, tier)
     for word in found.words:
@@ -197,6 +197,6 @@ def _table(*columns: str, num_text: int | None = None) -> Table:
 
 
 def _print(table: Table) -> None:
-    from phoneme_moe.console import PlainConsole
+    from phoneme_moe.system.console import PlainConsole
 
     PlainConsole().print(table)

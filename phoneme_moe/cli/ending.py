@@ -23,7 +23,7 @@ from typing import Any
 
 from phoneme_moe.cli.options import error_line
 from phoneme_moe.errors import InputError
-from phoneme_moe.terminal import print_error
+from phoneme_moe.system.terminal import print_error
 
 SIGNALS = [
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)

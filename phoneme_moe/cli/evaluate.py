@@ -34,10 +34,10 @@ def evaluate(
     from the run without them, with its 95 % interval.
     """
     from phoneme_moe.cli.tables import print_change, print_evaluation
-    from phoneme_moe.console import PlainConsole
     from phoneme_moe.evaluation.errors import evaluate as evaluate_run
     from phoneme_moe.routing_override import named_override
     from phoneme_moe.run_folder import load_run
+    from phoneme_moe.system.console import PlainConsole
 
     loaded = load_run(run, device)
     override = named_override(loaded, only_expert, without_expert, gate_from, layer)

@@ -18,7 +18,7 @@ def export(
     """Export a run as one ONNX file, which transcribe runs without torch."""
     from phoneme_moe.errors import InputError
     from phoneme_moe.run_folder import load_run
-    from phoneme_moe.terminal import print_line
+    from phoneme_moe.system.terminal import print_line
     from phoneme_moe.transcription.export import export_onnx
 
     if onnx.suffix != ".onnx":

@@ -14,8 +14,8 @@ import typer
 
 from phoneme_moe.cli.options import Device, RunOrOnnx
 from phoneme_moe.errors import InputError
-from phoneme_moe.files import json_text
-from phoneme_moe.terminal import print_error, print_line
+from phoneme_moe.files.writing import json_text
+from phoneme_moe.system.terminal import print_error, print_line
 
 if TYPE_CHECKING:
     from phoneme_moe.audio.waveform import Waveform

@@ -17,10 +17,10 @@ def model(
     """Show the model card of a run: data, size, error rate, calibration, speed, licence."""
     from rich.table import Table
 
-    from phoneme_moe.console import PlainConsole
     from phoneme_moe.evaluation.model_card import model_card
-    from phoneme_moe.files import write_json
+    from phoneme_moe.files.writing import write_json
     from phoneme_moe.run_folder import load_run
+    from phoneme_moe.system.console import PlainConsole
 
     card = model_card(load_run(run))
     if json is not None:

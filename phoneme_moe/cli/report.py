@@ -31,10 +31,10 @@ def report(
     routing.png).
     """
     from phoneme_moe.cli.tables import print_files, print_routing, print_verdict
-    from phoneme_moe.console import PlainConsole
-    from phoneme_moe.progress import status_line
     from phoneme_moe.report.run import report_run
     from phoneme_moe.run_folder import load_run
+    from phoneme_moe.system.console import PlainConsole
+    from phoneme_moe.system.progress import status_line
 
     loaded = load_run(run, device)
     with status_line() as begin:

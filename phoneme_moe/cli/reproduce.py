@@ -62,7 +62,7 @@ def _print(reproduction: Reproduction) -> None:
     from rich.text import Text
 
     from phoneme_moe.cli.tables import print_files
-    from phoneme_moe.console import PlainConsole
+    from phoneme_moe.system.console import PlainConsole
 
     console = PlainConsole()
     console.print(reproduction.experiment.description.paper, highlight=False)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from phoneme_moe.console import PlainConsole
-from phoneme_moe.terminal import printable
+from phoneme_moe.system.console import PlainConsole
+from phoneme_moe.system.terminal import printable
 
 if TYPE_CHECKING:
     from phoneme_moe.evaluation.errors import Evaluation

@@ -50,7 +50,7 @@ def run_training(recipe: Recipe, out: Path | None, resume: bool, device: str) ->
 
 def _print(trained: Trained) -> None:
     from phoneme_moe.cli.tables import print_evaluation, print_files, print_routing
-    from phoneme_moe.console import PlainConsole
+    from phoneme_moe.system.console import PlainConsole
 
     console = PlainConsole()
     print_evaluation(console, trained.evaluation)

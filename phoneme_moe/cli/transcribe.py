@@ -26,7 +26,7 @@ from phoneme_moe.cli.options import (
     named_path,
 )
 from phoneme_moe.errors import InputError
-from phoneme_moe.terminal import print_error, print_line
+from phoneme_moe.system.terminal import print_error, print_line
 
 if TYPE_CHECKING:
     from phoneme_moe.transcription.model_spec import Engine
@@ -201,7 +201,7 @@ def _transcribe_all(
     engine: Engine, files: Sequence[Path], options: Options, writer: _Writer
 ) -> int:
     """Writes transcripts and prints failures; returns their number."""
-    from phoneme_moe.progress import progress_bar
+    from phoneme_moe.system.progress import progress_bar
     from phoneme_moe.transcription.transcribe import Failure, transcribe_files
 
     num_failed = 0

@@ -64,7 +64,7 @@ def check_corpus(corpus: PreparedCorpus, progress: bool = False) -> CorpusCheck:
         InputError: A manifest is missing or cannot be read.
     """
     from phoneme_moe.corpora.manifest import count
-    from phoneme_moe.progress import track
+    from phoneme_moe.system.progress import track
 
     result = CorpusCheck()
     seen: dict[str, str] = {}

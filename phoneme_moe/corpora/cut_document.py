@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeA
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from phoneme_moe.corpora.json_lines import MAX_LINE, read_json_lines
-from phoneme_moe.documents import Document, shorten
+from phoneme_moe.files.documents import Document, shorten
 
 if TYPE_CHECKING:
     from lhotse.cut import MonoCut

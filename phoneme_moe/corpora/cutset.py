@@ -70,7 +70,7 @@ def _manifests(source: Path | None) -> dict[str, Path]:
 def _read(manifest: Path, progress: bool) -> list[Cut]:
     from phoneme_moe.corpora.cut_document import read_cuts
     from phoneme_moe.corpora.lexicon import refuse_words
-    from phoneme_moe.progress import track
+    from phoneme_moe.system.progress import track
 
     folder = manifest.parent
     read = [

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from phoneme_moe.audio.finding import audio_files
 from phoneme_moe.corpora.prepared import SPLITS, UNLABELLED
 from phoneme_moe.errors import ArgumentError, InputError, suggest
-from phoneme_moe.files import path_text
+from phoneme_moe.files.writing import path_text
 from phoneme_moe.labels.recordings import Labels, label_files, read_phonemes, read_words
 from phoneme_moe.notation.convert import NOTATIONS, convert_phoneme, notation_of
 from phoneme_moe.notation.normal_form import NORMAL_FORM
@@ -208,7 +208,7 @@ def _text(words: Labels) -> Entry:
 def _utterances(recordings: Sequence[_Recording], job: Preparation) -> list[Utterance]:
     from phoneme_moe.corpora.lexicon import pronounce, read_lexicon, refuse_words
     from phoneme_moe.corpora.manifest import Utterance, read_header
-    from phoneme_moe.progress import track
+    from phoneme_moe.system.progress import track
 
     assert job.source is not None
     labelled = {one.id: (one, one.labels) for one in recordings if one.labels is not None}

@@ -40,7 +40,7 @@ def prepare(job: Preparation) -> Splits:
         InputError: There is no file ``{digit}_{speaker}_{take}.wav``, or one is not audio.
     """
     from phoneme_moe.corpora.manifest import Utterance, make_cut, read_header
-    from phoneme_moe.progress import track
+    from phoneme_moe.system.progress import track
 
     splits: dict[str, list[Any]] = {"train": [], "dev": [], "test": []}
     for path in track(_recordings(job.source), "Reading recordings", job.progress):

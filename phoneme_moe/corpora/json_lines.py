@@ -7,8 +7,8 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from phoneme_moe.documents import require_regular
 from phoneme_moe.errors import InputError
+from phoneme_moe.files.documents import require_regular
 
 MAX_LINE = 16_000_000
 """Most bytes of a line: an alignment of a recording of many hours takes less."""

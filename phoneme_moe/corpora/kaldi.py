@@ -120,7 +120,7 @@ def _read_folder(folder: Path, lexicon: Lexicon | None, job: Preparation) -> lis
     from phoneme_moe.corpora.manifest import Utterance, read_header
     from phoneme_moe.corpora.segments import read_places
     from phoneme_moe.corpora.tables import read_sexes, read_table
-    from phoneme_moe.progress import track
+    from phoneme_moe.system.progress import track
 
     texts = read_table(folder / "text", "UTTERANCE TEXT", may_be_empty=True)
     speakers = _read_speakers(folder)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from phoneme_moe.corpora.prepared import DESCRIPTION_FILE, FORMAT_VERSION, SPLITS, cuts_file
 from phoneme_moe.errors import InputError
-from phoneme_moe.files import write_bytes, write_text
+from phoneme_moe.files.writing import write_bytes, write_text
 from phoneme_moe.notation.normal_form import normalize_phoneme
 
 if TYPE_CHECKING:

@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
-from phoneme_moe.atomic import atomic_folder
 from phoneme_moe.corpora.notes import Notes
 from phoneme_moe.corpora.prepared import (
     DESCRIPTION_FILE,
@@ -23,6 +22,7 @@ from phoneme_moe.corpora.prepared import (
 )
 from phoneme_moe.corpora.registry import CORPORA, CorpusSource, Preparation
 from phoneme_moe.errors import ArgumentError, InputError, suggest
+from phoneme_moe.files.atomic import atomic_folder
 
 if TYPE_CHECKING:
     from phoneme_moe.corpora.manifest import Splits

@@ -13,8 +13,8 @@ from pydantic import ConfigDict, Field, field_validator
 
 from phoneme_moe.corpora.registry import CORPORA
 from phoneme_moe.corpora.words import is_symbol
-from phoneme_moe.documents import Document
 from phoneme_moe.errors import InputError, suggest
+from phoneme_moe.files.documents import Document
 
 if TYPE_CHECKING:
     from lhotse import CutSet

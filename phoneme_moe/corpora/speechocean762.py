@@ -73,7 +73,7 @@ def _read_part(
     """Reads the cuts of the published ``train`` or ``test``, and the sex of each speaker."""
     from phoneme_moe.corpora.manifest import Utterance, make_cut, read_header
     from phoneme_moe.corpora.tables import read_sexes, read_table
-    from phoneme_moe.progress import track
+    from phoneme_moe.system.progress import track
 
     assert job.source is not None
     folder = job.source / part

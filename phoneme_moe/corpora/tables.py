@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from phoneme_moe.errors import InputError
-from phoneme_moe.text_files import read_text, split_lines
+from phoneme_moe.files.text_files import read_text, split_lines
 
 _SEPARATOR = re.compile(r"[ \t]+")
 

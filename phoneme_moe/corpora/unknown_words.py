@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field
 
 from phoneme_moe.corpora import folder, kaldi
 from phoneme_moe.corpora.lexicon import read_lexicon
-from phoneme_moe.documents import Document
+from phoneme_moe.files.documents import Document
 
 
 class UnknownWord(Document):

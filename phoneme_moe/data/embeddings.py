@@ -11,9 +11,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from phoneme_moe.documents import shorten_name
 from phoneme_moe.errors import InputError, suggest
-from phoneme_moe.weight_files import Shape, read_tensors
+from phoneme_moe.files.documents import shorten_name
+from phoneme_moe.files.weight_files import Shape, read_tensors
 
 
 class Embeddings:

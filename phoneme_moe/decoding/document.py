@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import AliasChoices, Field
 
-from phoneme_moe.documents import Document
+from phoneme_moe.files.documents import Document
 
 MOST_ORDER = 5
 MOST_SYMBOLS = 1000  # so that n-grams of the highest order, as numbers, stay below 2^63

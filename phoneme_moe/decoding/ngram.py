@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from phoneme_moe.decoding.document import NgramDocument
 from phoneme_moe.decoding.phonemes import PhonemeSet
-from phoneme_moe.documents import shorten
 from phoneme_moe.errors import InputError
+from phoneme_moe.files.documents import shorten
 
 BEGIN, END = "<s>", "</s>"
 

@@ -21,9 +21,9 @@ from phoneme_moe.decoding.scoring import (
     score_utterance,
     total_score,
 )
-from phoneme_moe.documents import Document
 from phoneme_moe.errors import ArgumentError, suggest
-from phoneme_moe.files import write_json
+from phoneme_moe.files.documents import Document
+from phoneme_moe.files.writing import write_json
 from phoneme_moe.inference import recognize_split
 from phoneme_moe.mixture.override import RoutingOverride
 from phoneme_moe.run_folder import LoadedRun

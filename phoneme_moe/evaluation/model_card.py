@@ -8,9 +8,9 @@ from pydantic import ConfigDict, Field
 
 from phoneme_moe.corpora import load_corpus
 from phoneme_moe.corpora.registry import CORPORA
-from phoneme_moe.documents import Document
 from phoneme_moe.evaluation.quality import Quality, TimeErrors, read_quality
-from phoneme_moe.files import path_text
+from phoneme_moe.files.documents import Document
+from phoneme_moe.files.writing import path_text
 from phoneme_moe.model.cost import cost_of
 from phoneme_moe.run_folder import LoadedRun
 from phoneme_moe.transcription.bench import Speed

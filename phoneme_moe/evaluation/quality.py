@@ -19,10 +19,10 @@ from phoneme_moe.corpora import PreparedCorpus
 from phoneme_moe.corpora.cut_audio import load_cut
 from phoneme_moe.data.speakers import split_speakers
 from phoneme_moe.decoding.scoring import align_phonemes
-from phoneme_moe.documents import Document
 from phoneme_moe.evaluation.split_outputs import SplitOutputs
 from phoneme_moe.features.log_mel_numpy import FrontEnd
-from phoneme_moe.files import write_json
+from phoneme_moe.files.documents import Document
+from phoneme_moe.files.writing import write_json
 from phoneme_moe.run_folder import LoadedRun
 from phoneme_moe.transcription.recording import Recording, record
 from phoneme_moe.transcription.run_engine import RunEngine

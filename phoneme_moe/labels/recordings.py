@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from phoneme_moe.errors import InputError
+from phoneme_moe.files.text_files import read_text
 from phoneme_moe.labels.textgrid import Interval, choose_tier, is_textgrid, read_textgrid
 from phoneme_moe.labels.timed_rows import parse_timed_rows
 from phoneme_moe.notation.normal_form import is_silence, split_phonemes
-from phoneme_moe.text_files import read_text
 
 LABEL_SUFFIXES = (".textgrid", ".lab", ".txt")
 """Suffixes of label files, in small letters; the first that there is beside a recording is used."""

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from phoneme_moe.errors import InputError, suggest
+from phoneme_moe.files.text_files import decode_text
 from phoneme_moe.notation.symbol_table import read_symbol_table
-from phoneme_moe.text_files import decode_text
 
 OVERLAP = 1e-3
 """Overlap of intervals in seconds that is rounding."""

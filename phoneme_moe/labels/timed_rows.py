@@ -7,8 +7,8 @@ import re
 from collections.abc import Sequence
 
 from phoneme_moe.errors import InputError
+from phoneme_moe.files.text_files import split_lines
 from phoneme_moe.labels.textgrid import OVERLAP, Interval
-from phoneme_moe.text_files import split_lines
 
 _NUMBER = r"[0-9]+(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?"
 _ROW = re.compile(rf"({_NUMBER})\s+({_NUMBER})(?:\s+(\S.*))?")

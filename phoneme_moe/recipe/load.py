@@ -8,10 +8,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from phoneme_moe.documents import first_problem
 from phoneme_moe.errors import ArgumentError, InputError, suggest
+from phoneme_moe.files.documents import first_problem
+from phoneme_moe.files.yaml_files import parse_yaml, read_yaml
 from phoneme_moe.recipe.data import Recipe
-from phoneme_moe.yaml_files import parse_yaml, read_yaml
 
 
 def shipped_recipes() -> dict[str, Path]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from phoneme_moe.atomic import atomic_path
-from phoneme_moe.csv_text import csv_text
+from phoneme_moe.files.atomic import atomic_path
+from phoneme_moe.files.csv_text import csv_text
 from phoneme_moe.report.document import RoutingDocument, json_text
 from phoneme_moe.report.statistics import RoutingReport
 

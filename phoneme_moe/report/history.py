@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from phoneme_moe.documents import shorten_name
 from phoneme_moe.errors import InputError
-from phoneme_moe.metrics_file import Row, read_rows
+from phoneme_moe.files.documents import shorten_name
+from phoneme_moe.files.metrics_file import Row, read_rows
 from phoneme_moe.recipe.router import DEAD_PART
 from phoneme_moe.report.document import LayerHistory, TrainingHistory
 

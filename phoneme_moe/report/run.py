@@ -9,12 +9,12 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from phoneme_moe.atomic import atomic_path
 from phoneme_moe.corpora import PreparedCorpus, load_corpus
 from phoneme_moe.data.examples import Example, load_examples, load_waveforms
 from phoneme_moe.data.speakers import split_speakers
 from phoneme_moe.decoding.scoring import UtteranceScore
-from phoneme_moe.locks import lock_folder
+from phoneme_moe.files.atomic import atomic_path
+from phoneme_moe.files.locks import lock_folder
 from phoneme_moe.model.cost import model_cost
 from phoneme_moe.recipe.router import numbered_experts
 from phoneme_moe.report.build_document import build_document

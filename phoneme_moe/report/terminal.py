@@ -14,7 +14,7 @@ from rich.text import Text
 
 from phoneme_moe.report.number_format import in_percent, number, percent
 from phoneme_moe.report.statistics import Floats, RoutingReport, effective_number
-from phoneme_moe.terminal import printable
+from phoneme_moe.system.terminal import printable
 
 #: Maximum number of speakers; beyond it, those with the most effective experts are shown.
 _MOST_SPEAKERS, _SHOWN_SPEAKERS = 40, 20

@@ -16,7 +16,6 @@ from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
 
-from phoneme_moe.atomic import atomic_folder, is_empty
 from phoneme_moe.corpora import load_corpus
 from phoneme_moe.data.examples import Example, corpus_speakers, load_examples
 from phoneme_moe.decoding.scoring import (
@@ -26,7 +25,8 @@ from phoneme_moe.decoding.scoring import (
     total_score,
 )
 from phoneme_moe.errors import ArgumentError, InputError
-from phoneme_moe.files import write_json
+from phoneme_moe.files.atomic import atomic_folder, is_empty
+from phoneme_moe.files.writing import write_json
 from phoneme_moe.inference import recognize_split
 from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.run_folder import LoadedRun, load_run, save_decoding, save_model, save_recipe

@@ -16,11 +16,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
 from torch import Tensor
 
-from phoneme_moe.console import PlainConsole
-from phoneme_moe.files import write_bytes
-from phoneme_moe.metrics_file import Row, check_rows, read_rows, write_rows
+from phoneme_moe.files.metrics_file import Row, check_rows, read_rows, write_rows
+from phoneme_moe.files.writing import write_bytes
 from phoneme_moe.recipe import Sparse
-from phoneme_moe.terminal import print_error, printable
+from phoneme_moe.system.console import PlainConsole
+from phoneme_moe.system.terminal import print_error, printable
 from phoneme_moe.training.checkpoints import read_checkpoint
 from phoneme_moe.training.module import StageModule
 from phoneme_moe.training.router_metrics import advice

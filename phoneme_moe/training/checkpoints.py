@@ -21,8 +21,8 @@ import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from torch import Tensor
 
-from phoneme_moe.documents import require_regular, shorten, shorten_name
 from phoneme_moe.errors import InputError
+from phoneme_moe.files.documents import require_regular, shorten, shorten_name
 
 _PARTS = ("state_dict", "loops", "callbacks", "optimizer_states", "lr_schedulers")
 """Parts of a checkpoint without which Lightning would start anew, in part."""

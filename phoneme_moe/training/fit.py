@@ -18,16 +18,16 @@ from rich.progress import track
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from phoneme_moe.console import PlainConsole
 from phoneme_moe.data.batches import Batch, collate
 from phoneme_moe.data.examples import Example
 from phoneme_moe.decoding.ctc_crf import ORDER
 from phoneme_moe.decoding.ngram import PhonemeNgram
 from phoneme_moe.errors import TrainingInterruptedError
-from phoneme_moe.metrics_file import read_rows
+from phoneme_moe.files.metrics_file import read_rows
 from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.recipe import Recipe, Stage
 from phoneme_moe.run_folder import choose_device, save_weights
+from phoneme_moe.system.console import PlainConsole
 from phoneme_moe.training.cached_experts import (
     expert_posteriors_are_constant,
     posteriors_fit_in_memory,

@@ -14,12 +14,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from phoneme_moe.atomic import is_temporary
 from phoneme_moe.corpora import load_corpus
 from phoneme_moe.data.examples import corpus_speakers, load_examples
 from phoneme_moe.errors import ArgumentError, InputError
+from phoneme_moe.files.atomic import is_temporary
+from phoneme_moe.files.locks import lock_folder
 from phoneme_moe.inference import recognize_examples
-from phoneme_moe.locks import lock_folder
 from phoneme_moe.mixture.sparse.soft import SoftFeedForward
 from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.recipe import Recipe

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import torch
 
-from phoneme_moe.atomic import remove_temporaries
 from phoneme_moe.corpora import PreparedCorpus
 from phoneme_moe.data.examples import Example, corpus_phonemes, corpus_speakers, load_examples
 from phoneme_moe.errors import InputError
+from phoneme_moe.files.atomic import remove_temporaries
+from phoneme_moe.files.weight_files import read_weights
 from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.model.timing_net import TimingNet
 from phoneme_moe.recipe import Recipe, Timing
@@ -27,7 +28,6 @@ from phoneme_moe.training.fit import StageFolder, fit_stage
 from phoneme_moe.training.grow import START
 from phoneme_moe.training.minibatch import Schedule
 from phoneme_moe.training.timing_net import fit_timing_net
-from phoneme_moe.weight_files import read_weights
 
 FEWEST_TIMING_STEPS = 200
 """Fewest training steps of the timing net; a small corpus gets more epochs."""

@@ -17,9 +17,9 @@ import soundfile
 from pydantic import ConfigDict, Field
 
 from phoneme_moe.audio.waveform import Waveform, load_waveform, read_info
-from phoneme_moe.cores import usable_cores
-from phoneme_moe.documents import Document
 from phoneme_moe.errors import InputError
+from phoneme_moe.files.documents import Document
+from phoneme_moe.system.cores import usable_cores
 from phoneme_moe.transcription.model_spec import Engine
 from phoneme_moe.transcription.pieces import decode
 from phoneme_moe.transcription.recording import Recording, record

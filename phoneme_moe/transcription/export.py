@@ -20,8 +20,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from phoneme_moe.atomic import atomic_path
 from phoneme_moe.errors import InputError
+from phoneme_moe.files.atomic import atomic_path
 from phoneme_moe.mixture.sparse.layer import SparseFeedForward
 from phoneme_moe.mixture.sparse.routers import ExpertChoice
 from phoneme_moe.model.recognizer import Recognizer

@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, ConfigDict, Field
 
-from phoneme_moe.cores import usable_cores
 from phoneme_moe.decoding.decoder import Decoding
 from phoneme_moe.decoding.document import DecodingDocument
 from phoneme_moe.decoding.phonemes import PhonemeSet
-from phoneme_moe.documents import Document, shorten, shorten_name
 from phoneme_moe.errors import InputError
-from phoneme_moe.files import path_text
+from phoneme_moe.files.documents import Document, shorten, shorten_name
+from phoneme_moe.files.writing import path_text
+from phoneme_moe.system.cores import usable_cores
 from phoneme_moe.transcription.model_spec import Floats, ModelOutput, ModelSpec, check_output
 from phoneme_moe.transcription.onnx_file import check_onnx_file
 

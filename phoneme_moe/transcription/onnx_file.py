@@ -11,8 +11,8 @@ import mmap
 from collections.abc import Iterator
 from pathlib import Path
 
-from phoneme_moe.documents import require_regular, shorten
 from phoneme_moe.errors import InputError
+from phoneme_moe.files.documents import require_regular, shorten
 
 MAX_NODES = 100_000
 

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from phoneme_moe.errors import InputError
-from phoneme_moe.files import path_text
+from phoneme_moe.files.writing import path_text
 from phoneme_moe.mixture.override import RoutingOverride
 from phoneme_moe.run_folder import LoadedRun
 from phoneme_moe.transcription.model_spec import Floats, ModelOutput, ModelSpec, check_output

@@ -18,10 +18,10 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from phoneme_moe.audio.waveform import Samples
-from phoneme_moe.cores import usable_cores
 from phoneme_moe.decoding.phonemes import BLANK
 from phoneme_moe.decoding.symbols import symbol_map
 from phoneme_moe.errors import ArgumentError, InputError
+from phoneme_moe.system.cores import usable_cores
 from phoneme_moe.transcription.model_spec import Engine, Floats, ModelOutput, ModelSpec
 from phoneme_moe.transcription.pieces import decode
 from phoneme_moe.transcription.recording import Recording, read_recording, source_path

@@ -15,10 +15,10 @@ import pytest
 import tiny
 from waiting import communicate, run, wait_until
 
-from phoneme_moe.atomic import atomic_folder
 from phoneme_moe.cli.ending import command_to_go_on, end_in_order
 from phoneme_moe.errors import InputError
-from phoneme_moe.locks import lock_folder
+from phoneme_moe.files.atomic import atomic_folder
+from phoneme_moe.files.locks import lock_folder
 
 if TYPE_CHECKING:
     from conftest import Outcome

@@ -18,10 +18,10 @@ import pytest
 import soundfile
 import tiny
 
-from phoneme_moe.csv_text import original_cell
-from phoneme_moe.files import path_text
+from phoneme_moe.files.csv_text import original_cell
+from phoneme_moe.files.writing import path_text
 from phoneme_moe.pipeline import Trained
-from phoneme_moe.terminal import printable
+from phoneme_moe.system.terminal import printable
 from phoneme_moe.transcription.writers import FORMATS
 
 if TYPE_CHECKING:

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from waiting import communicate, run
 
-from phoneme_moe.atomic import atomic_folder
 from phoneme_moe.corpora import CORPORA, ensure_corpus, is_prepared, load_corpus, prepare_corpus
 from phoneme_moe.corpora.manifest import AudioFile, Utterance, make_cut, write_corpus
 from phoneme_moe.errors import InputError
+from phoneme_moe.files.atomic import atomic_folder
 
 from .layouts import make_fsdd, make_kaldi, write_audio
 

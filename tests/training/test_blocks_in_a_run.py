@@ -18,8 +18,8 @@ from phoneme_moe.corpora import PreparedCorpus
 from phoneme_moe.data.examples import load_examples
 from phoneme_moe.errors import InputError
 from phoneme_moe.evaluation.errors import evaluate
+from phoneme_moe.files.metrics_file import read_rows
 from phoneme_moe.inference import recognize_examples
-from phoneme_moe.metrics_file import read_rows
 from phoneme_moe.mixture.networks import functions
 from phoneme_moe.pipeline import Trained, train
 from phoneme_moe.run_folder import load_run

@@ -23,8 +23,8 @@ from phoneme_moe.decoding.ngram import PhonemeNgram
 from phoneme_moe.decoding.scoring import score_utterance
 from phoneme_moe.evaluation.errors import evaluate
 from phoneme_moe.evaluation.quality import WIDE_BEAM
+from phoneme_moe.files.metrics_file import read_rows
 from phoneme_moe.inference import decode_phonemes, recognize_examples
-from phoneme_moe.metrics_file import read_rows
 from phoneme_moe.pipeline import Trained, train
 from phoneme_moe.recipe import load_recipe
 from phoneme_moe.run_folder import load_run

@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 from phoneme_moe.corpora import PreparedCorpus
 from phoneme_moe.data.examples import Example, load_examples
 from phoneme_moe.errors import InputError
+from phoneme_moe.files.metrics_file import read_rows
 from phoneme_moe.inference import recognize_examples
-from phoneme_moe.metrics_file import read_rows
 from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.pipeline import Trained, train
 from phoneme_moe.recipe import Recipe, load_recipe

@@ -18,7 +18,7 @@ from phoneme_moe.corpora import PreparedCorpus
 from phoneme_moe.data.examples import load_examples
 from phoneme_moe.errors import InputError
 from phoneme_moe.evaluation.errors import evaluate
-from phoneme_moe.metrics_file import read_rows
+from phoneme_moe.files.metrics_file import read_rows
 from phoneme_moe.pipeline import Trained, train
 from phoneme_moe.recipe import load_recipe
 from phoneme_moe.report.collect.observe import collect_routing

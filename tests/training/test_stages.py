@@ -17,8 +17,8 @@ from phoneme_moe.data.examples import Example, load_examples
 from phoneme_moe.decoding.scoring import score_utterance
 from phoneme_moe.errors import InputError
 from phoneme_moe.evaluation.errors import evaluate
+from phoneme_moe.files.metrics_file import read_rows, write_rows
 from phoneme_moe.inference import decode_phonemes
-from phoneme_moe.metrics_file import read_rows, write_rows
 from phoneme_moe.pipeline import Trained, train
 from phoneme_moe.recipe import load_recipe
 from phoneme_moe.training.module import StageModule

@@ -22,8 +22,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from praatio import textgrid as praatio_textgrid
 
-from phoneme_moe.csv_text import original_cell
 from phoneme_moe.decoding.decoder import Segment
+from phoneme_moe.files.csv_text import original_cell
 from phoneme_moe.transcription.transcript import Alternative, Transcript, whole_millisecond_edges
 from phoneme_moe.transcription.writers.documents import to_dict
 from phoneme_moe.transcription.writers.transcripts import (

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phoneme_moe.audio.finding import name_below
-from phoneme_moe.files import portable_name
+from phoneme_moe.files.writing import portable_name
 from phoneme_moe.transcription.writers.output_folder import INDEX, OutputFolder
 
 

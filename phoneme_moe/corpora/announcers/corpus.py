@@ -14,8 +14,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from phoneme_moe.cores import usable_cores
 from phoneme_moe.errors import InputError
+from phoneme_moe.system.cores import usable_cores
 
 if TYPE_CHECKING:
     from phoneme_moe.corpora.manifest import Splits
@@ -95,7 +95,7 @@ def speak_corpus(job: Preparation, words: Sequence[str], min_tokens: int) -> Spl
     from phoneme_moe.corpora.announcers.synthesis import SAMPLING_RATE, Recital, recite
     from phoneme_moe.corpora.announcers.voices import ANNOUNCERS
     from phoneme_moe.corpora.manifest import AudioFile, Utterance, make_cut
-    from phoneme_moe.progress import track
+    from phoneme_moe.system.progress import track
 
     pronunciations = pronounce_words(words, job.progress)
     numbers = {word: number for number, word in enumerate(words, start=1)}
@@ -134,7 +134,7 @@ def pronounce_words(words: Sequence[str], progress: bool = False) -> dict[str, t
 
     from phoneme_moe.corpora.announcers.synthesis import Recital, recite
     from phoneme_moe.corpora.announcers.voices import ANNOUNCERS
-    from phoneme_moe.progress import track
+    from phoneme_moe.system.progress import track
 
     num_processes = _num_processes()
     numbered = [(number, word, 0) for number, word in enumerate(words)]

@@ -18,7 +18,7 @@ from typing import Any, cast
 
 from phoneme_moe.corpora.announcers.voices import Announcer, fold_labels
 from phoneme_moe.errors import InputError
-from phoneme_moe.processes import deaf_to_the_terminal
+from phoneme_moe.system.processes import deaf_to_the_terminal
 
 SAMPLING_RATE = 16_000
 _ESPEAK_SAMPLING_RATE = (

@@ -11,17 +11,17 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
-from phoneme_moe.atomic import atomic_folder
 from phoneme_moe.corpora import PreparedCorpus, load_corpus
-from phoneme_moe.csv_text import csv_text
 from phoneme_moe.data.examples import Example, load_examples
 from phoneme_moe.data.speakers import split_speakers
 from phoneme_moe.errors import ArgumentError, InputError, suggest
-from phoneme_moe.progress import track
+from phoneme_moe.files.atomic import atomic_folder
+from phoneme_moe.files.csv_text import csv_text
 from phoneme_moe.report.clips.audio import cut_clips, times_in_recordings
 from phoneme_moe.report.clips.find import Clip, ClipQuery, SearchCounts, draw_clips, find_clips
 from phoneme_moe.report.clips.page import ClipView, render_clips
 from phoneme_moe.run_folder import LoadedRun
+from phoneme_moe.system.progress import track
 
 PAGE, TABLE, AUDIO = "index.html", "clips.csv", "clips"
 COLUMNS = (

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from phoneme_moe.atomic import atomic_path
+from phoneme_moe.files.atomic import atomic_path
 from phoneme_moe.report.collect.table import UtteranceRouting
 
 #: Value of the layer column for the routing of a gate.

@@ -15,7 +15,7 @@ from phoneme_moe.decoding.scoring import (
     score_utterance,
     total_score,
 )
-from phoneme_moe.files import path_text
+from phoneme_moe.files.writing import path_text
 from phoneme_moe.report.compare.agreement import agreements
 from phoneme_moe.report.compare.differences import (
     controlled,

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
-from phoneme_moe.documents import Document
+from phoneme_moe.files.documents import Document
 
 Share = Annotated[float, Field(ge=0, le=1.000001)]
 Count = Annotated[int, Field(ge=0)]

@@ -14,7 +14,7 @@ from phoneme_moe.corpora import PreparedCorpus, load_corpus
 from phoneme_moe.data.examples import Example, load_examples
 from phoneme_moe.data.speakers import split_speakers
 from phoneme_moe.errors import ArgumentError, InputError
-from phoneme_moe.files import write_json, write_text
+from phoneme_moe.files.writing import write_json, write_text
 from phoneme_moe.inference import recognize_split
 from phoneme_moe.report.compare.document import ComparisonDocument
 from phoneme_moe.run_folder import LoadedRun

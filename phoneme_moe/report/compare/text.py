@@ -28,7 +28,7 @@ from phoneme_moe.report.number_format import (
     points_range,
     probability,
 )
-from phoneme_moe.terminal import printable
+from phoneme_moe.system.terminal import printable
 
 #: A change of routing below this is not mentioned.
 _MOVED = 0.05

@@ -16,7 +16,7 @@ from matplotlib.patches import Rectangle
 from phoneme_moe.report.page.heat_map import HeatMap
 from phoneme_moe.report.page.palette import OUTLINE_COLOUR, ink, ramp
 from phoneme_moe.report.statistics import RoutingReport
-from phoneme_moe.terminal import printable
+from phoneme_moe.system.terminal import printable
 
 #: Width in inches; shown 900 pixels wide, one point is 1.4 pixels.
 _WIDTH = 9.0

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from statistics import median
 from typing import TYPE_CHECKING
 
-from phoneme_moe.csv_text import csv_text
+from phoneme_moe.files.csv_text import csv_text
 from phoneme_moe.transcription.transcript import whole_millisecond_edges
 from phoneme_moe.transcription.writers.documents import alignment_to_json
 from phoneme_moe.transcription.writers.textgrid import textgrid

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from phoneme_moe.documents import Document
-from phoneme_moe.files import json_text, path_text
+from phoneme_moe.files.documents import Document
+from phoneme_moe.files.writing import json_text, path_text
 from phoneme_moe.notation.convert import Notation
 from phoneme_moe.transcription.transcript import Transcript, whole_millisecond_edges
 

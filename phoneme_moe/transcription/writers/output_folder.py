@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from phoneme_moe.audio.formats import AUDIO_SUFFIXES
-from phoneme_moe.files import path_text, portable_name
+from phoneme_moe.files.writing import path_text, portable_name
 
 INDEX = ".recordings.jsonl"
 """One line per transcript: its path in the folder, and the absolute path of the recording."""

@@ -9,11 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import TextIO
 
-from phoneme_moe.csv_text import csv_text
 from phoneme_moe.decoding.decoder import Segment
 from phoneme_moe.errors import ArgumentError, InputError, suggest
-from phoneme_moe.files import write_text
-from phoneme_moe.terminal import printable
+from phoneme_moe.files.csv_text import csv_text
+from phoneme_moe.files.writing import write_text
+from phoneme_moe.system.terminal import printable
 from phoneme_moe.transcription.transcript import Transcript, whole_millisecond_edges
 from phoneme_moe.transcription.writers.documents import to_json
 from phoneme_moe.transcription.writers.textgrid import Tiers, textgrid

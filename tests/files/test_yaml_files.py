@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phoneme_moe.errors import InputError
-from phoneme_moe.yaml_files import MAX_BYTES, parse_yaml, read_yaml
+from phoneme_moe.files.yaml_files import MAX_BYTES, parse_yaml, read_yaml
 
 PLAIN = st.recursive(
     st.none()

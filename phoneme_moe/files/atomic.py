@@ -13,7 +13,7 @@ from itertools import count
 from pathlib import Path
 
 from phoneme_moe.errors import InputError
-from phoneme_moe.locks import LOCK, is_open_at, lock_folder, try_lock
+from phoneme_moe.files.locks import LOCK, is_open_at, lock_folder, try_lock
 
 _PREFIX = ".phoneme-moe.partial-"
 _TEMPORARY = re.compile(

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phoneme_moe.errors import InputError
-from phoneme_moe.text_files import decode_text, read_text, split_lines
+from phoneme_moe.files.text_files import decode_text, read_text, split_lines
 
 TEXT = "wörd  a ʃ t͡ʃ\r\nzwei\tβ\n"
 ENCODED = {

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phoneme_moe.console import PlainConsole
-from phoneme_moe.files import json_text, path_text
-from phoneme_moe.terminal import printable
+from phoneme_moe.files.writing import json_text, path_text
+from phoneme_moe.system.console import PlainConsole
+from phoneme_moe.system.terminal import printable
 
 names = st.binary(min_size=1, max_size=20) | st.text(
     "a\\xe9\x1b\n\t\u202e\u2066\x9b é😀\u200d", min_size=1, max_size=12
@@ -95,8 +95,8 @@ def test_a_console_shows_names_as_they_are() -> None:
 )
 def test_output_in_any_encoding_is_whole(environment: dict[str, str], encoding: str) -> None:
     code = (
-        "from phoneme_moe.terminal import configure_output, print_error, print_line\n"
-        "from phoneme_moe.files import json_text\n"
+        "from phoneme_moe.system.terminal import configure_output, print_error, print_line\n"
+        "from phoneme_moe.files.writing import json_text\n"
         "configure_output()\n"
         "text = '\\xe9 t\\u0283 \\U0001f600 \\udce9'\n"
         "print(json_text([text])); print_line(text); print_error(text)\n"

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import yaml
 
 from phoneme_moe.errors import InputError
-from phoneme_moe.text_files import decode_text, split_lines
+from phoneme_moe.files.text_files import decode_text, split_lines
 
 Yaml: TypeAlias = "bool | int | float | str | list[Yaml] | dict[str, Yaml] | None"
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from phoneme_moe import atomic, locks
-from phoneme_moe.atomic import atomic_folder, atomic_path, is_empty, remove_temporaries
 from phoneme_moe.errors import InputError
-from phoneme_moe.files import write_text
-from phoneme_moe.locks import lock_folder
+from phoneme_moe.files import atomic, locks
+from phoneme_moe.files.atomic import atomic_folder, atomic_path, is_empty, remove_temporaries
+from phoneme_moe.files.locks import lock_folder
+from phoneme_moe.files.writing import write_text
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="kills a forked process")
 

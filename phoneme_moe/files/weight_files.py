@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from phoneme_moe.documents import require_regular, shorten_name
 from phoneme_moe.errors import InputError
+from phoneme_moe.files.documents import require_regular, shorten_name
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phoneme_moe.documents import Document, shorten
 from phoneme_moe.errors import InputError
 from phoneme_moe.evaluation.quality import Quality
+from phoneme_moe.files.documents import Document, shorten
 
-QUALITY = Path(__file__).parent / "fixtures" / "runs_0_1_0" / "gate" / "quality.json"
+QUALITY = Path(__file__).parents[1] / "fixtures" / "runs_0_1_0" / "gate" / "quality.json"
 
 
 class Small(Document):

@@ -23,7 +23,7 @@ def track(
     """
     from rich.progress import track as rich_track
 
-    from phoneme_moe.console import PlainConsole
+    from phoneme_moe.system.console import PlainConsole
 
     console = PlainConsole(stderr=True)
     yield from rich_track(
@@ -49,7 +49,7 @@ def progress_bar(what: str, total: int) -> Iterator[Callable[[], None]]:
         return
     from rich.progress import Progress
 
-    from phoneme_moe.console import PlainConsole
+    from phoneme_moe.system.console import PlainConsole
 
     # Results appear above the bar where both go to the terminal.
     shared = sys.stdout.isatty()
@@ -69,7 +69,7 @@ def status_line() -> Iterator[Callable[[str], None]]:
     if not sys.stderr.isatty():
         yield lambda what: None
         return
-    from phoneme_moe.console import PlainConsole
+    from phoneme_moe.system.console import PlainConsole
 
     with PlainConsole(stderr=True).status("loading") as status:
         yield status.update

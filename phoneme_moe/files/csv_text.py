@@ -7,7 +7,7 @@ import io
 import re
 from collections.abc import Iterable, Sequence
 
-from phoneme_moe.terminal import printable
+from phoneme_moe.system.terminal import printable
 
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?")
 _GUARDED = re.compile(r"'*[=+\-@＝＋－＠].")

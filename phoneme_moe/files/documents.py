@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Self
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from phoneme_moe.errors import InputError, suggest
-from phoneme_moe.text_files import decode_text
+from phoneme_moe.files.text_files import decode_text
 
 _WORDS = {
     "^Input should be ": "expected ",

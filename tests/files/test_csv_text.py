@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phoneme_moe.csv_text import csv_cell, csv_text, original_cell
+from phoneme_moe.files.csv_text import csv_cell, csv_text, original_cell
 
 
 @pytest.mark.parametrize(

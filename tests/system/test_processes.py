@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from phoneme_moe.processes import deaf_to_the_terminal
+from phoneme_moe.system.processes import deaf_to_the_terminal
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has fewer signals")
 

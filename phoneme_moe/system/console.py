@@ -9,7 +9,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
-from phoneme_moe.terminal import printable
+from phoneme_moe.system.terminal import printable
 
 
 class PlainConsole(Console):

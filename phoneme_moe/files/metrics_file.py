@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from phoneme_moe.csv_text import csv_text, original_cell
-from phoneme_moe.documents import read_limited, shorten, shorten_name
 from phoneme_moe.errors import InputError
-from phoneme_moe.files import write_text
-from phoneme_moe.text_files import decode_text, split_lines
+from phoneme_moe.files.csv_text import csv_text, original_cell
+from phoneme_moe.files.documents import read_limited, shorten, shorten_name
+from phoneme_moe.files.text_files import decode_text, split_lines
+from phoneme_moe.files.writing import write_text
 
 Row: TypeAlias = dict[str, Any]
 """Numbers by column; the stage's name in ``stage``, the epoch's index in ``epoch``."""

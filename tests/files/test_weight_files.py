@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import save_file
 
 from phoneme_moe.errors import InputError
-from phoneme_moe.weight_files import read_tensors, read_weights
+from phoneme_moe.files.weight_files import read_tensors, read_weights
 
 GOOD = {"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}
 TERA = 1 << 40

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from phoneme_moe import cores
-from phoneme_moe.cores import Cores, cgroup_quota, limit_torch_threads, usable_cores
+from phoneme_moe.system import cores
+from phoneme_moe.system.cores import Cores, cgroup_quota, limit_torch_threads, usable_cores
 
 
 def tree(folder: Path, membership: str, files: dict[str, str]) -> int | None:
@@ -103,7 +103,7 @@ def test_torch_gets_no_more_threads_than_cores(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.skipif(shutil.which("taskset") is None, reason="needs taskset")
 def test_a_process_bound_to_one_core_uses_one() -> None:
-    code = "from phoneme_moe.cores import usable_cores; print(usable_cores())"
+    code = "from phoneme_moe.system.cores import usable_cores; print(usable_cores())"
     environment = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
     core = min(os.sched_getaffinity(0))
     done = subprocess.run(

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phoneme_moe.errors import InputError
-from phoneme_moe.metrics_file import check_rows, read_rows, write_rows
+from phoneme_moe.files.metrics_file import check_rows, read_rows, write_rows
 from phoneme_moe.report.history import training_history
 
 HEAD = b"stage,epoch,load/ann,load/bob\n"

@@ -1,0 +1,1 @@
+"""The machine and the terminal: cores, processes, progress, text that any terminal shows."""
