@@ -18,7 +18,7 @@ from phoneme_moe.errors import ArgumentError
 from phoneme_moe.files.locks import lock_folder
 from phoneme_moe.files.writing import write_json, write_text
 from phoneme_moe.system.cores import usable_cores
-from phoneme_moe.system.processes import deaf_to_the_terminal
+from phoneme_moe.system.processes import without_terminal_signals
 from phoneme_moe_reproductions import load_experiment
 from phoneme_moe_reproductions.experiment import Experiment, Job
 from phoneme_moe_reproductions.results import (
@@ -183,10 +183,10 @@ def _run_jobs(
             yield job, experiment.run(job.settings)
         return
     context = multiprocessing.get_context("spawn")
-    with deaf_to_the_terminal():
+    with without_terminal_signals():
         pool = ProcessPoolExecutor(processes, context, _begin_worker)
     try:
-        with deaf_to_the_terminal():
+        with without_terminal_signals():
             futures = {pool.submit(_run_job, experiment.name, dict(j.settings)): j for j in missing}
         for future in as_completed(futures):
             yield futures[future], future.result()

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def deaf_to_the_terminal() -> Iterator[None]:
+def without_terminal_signals() -> Iterator[None]:
     """Processes started in the block do not receive Ctrl-C or the end of the terminal.
 
     Both reach all processes of a command at once; it is the first one that ends the others.

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from phoneme_moe.system.processes import deaf_to_the_terminal
+from phoneme_moe.system.processes import without_terminal_signals
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has fewer signals")
 
@@ -23,7 +23,7 @@ def test_only_what_is_started_in_the_block_is_deaf() -> None:
     for _ in range(2):  # the first one is started after a process of multiprocessing's own
         receiver, sender = context.Pipe(duplex=False)
         process = context.Process(target=_blocked, args=(sender,))
-        with deaf_to_the_terminal():
+        with without_terminal_signals():
             process.start()
         found.append(receiver.recv())
         process.join()

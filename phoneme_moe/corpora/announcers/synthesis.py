@@ -18,7 +18,7 @@ from typing import Any, cast
 
 from phoneme_moe.corpora.announcers.voices import Announcer, fold_labels
 from phoneme_moe.errors import InputError
-from phoneme_moe.system.processes import deaf_to_the_terminal
+from phoneme_moe.system.processes import without_terminal_signals
 
 SAMPLING_RATE = 16_000
 _ESPEAK_SAMPLING_RATE = (
@@ -88,7 +88,7 @@ def recite(recitals: Sequence[Recital], folder: Path, num_processes: int) -> Ite
                 receiver, sender = context.Pipe(duplex=False)
                 arguments = (waiting.pop(), folder, sender)
                 process = context.Process(target=_recite_alone, args=arguments, daemon=True)
-                with deaf_to_the_terminal():
+                with without_terminal_signals():
                     process.start()
                 sender.close()  # so that the pipe ends with the process
                 speaking[receiver] = process
