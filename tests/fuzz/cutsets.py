@@ -68,7 +68,7 @@ class CutSets:
             content = _manifest(part, chance) if chance.random() < 0.4 else _lines(part)
             if chance.random() < 0.1:
                 content = mutate(content, chance)
-            packed = gzip.compress(content)
+            packed = gzip.compress(content, mtime=0)
             if chance.random() < 0.05:
                 packed = mutate(packed, chance)
             (target / f"cuts_{split}.jsonl.gz").write_bytes(packed)
