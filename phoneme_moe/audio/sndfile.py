@@ -57,8 +57,9 @@ class SndfileStream:
         source: int | BinaryIO | PatchedFile = file
         if self._header.patches:
             source = PatchedFile(file, self._header.patches)
-        elif not isinstance(file, io.BytesIO):
-            # By its descriptor: faster, and without a suffix to mislead libsndfile.
+        elif not isinstance(file, io.BytesIO) and os.name == "posix":
+            # By its descriptor: faster, and without a suffix to mislead libsndfile. On Windows the
+            # descriptors of Python are not those of libsndfile.
             source = file.fileno()
             os.lseek(source, 0, os.SEEK_SET)
         try:
