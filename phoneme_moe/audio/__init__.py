@@ -1,6 +1,6 @@
 """Audio files of any format as waveforms: mono float32 at the sample rate of the model.
 
-    file --formats--> format by its first bytes
+    file --opening--> its decoder, by its first bytes (formats)
          --sndfile | media--> blocks (samples, channels)
          --mixing--> mono, without DC --resampling--> waveform
 

@@ -20,12 +20,12 @@ from phoneme_moe.audio.decode import (
     MIN_SECONDS,
     AudioInfo,
     Request,
-    Waveform,
     check_amplitudes,
     resample,
 )
 from phoneme_moe.audio.formats import AUDIO_SUFFIXES
 from phoneme_moe.audio.mixing import Mixer, OffsetRemoval
+from phoneme_moe.audio.opening import Waveform
 from phoneme_moe.audio.standard_input import standard_input
 from phoneme_moe.audio.worker_pool import audio_info, decode_blocks
 from phoneme_moe.errors import InputError

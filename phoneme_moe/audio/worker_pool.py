@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from phoneme_moe.audio import AudioWarning
-from phoneme_moe.audio.decode import AudioInfo, Request, Waveform
+from phoneme_moe.audio.decode import AudioInfo, Request
+from phoneme_moe.audio.opening import Waveform
 from phoneme_moe.audio.worker import (
     BLOCK,
     DONE,
