@@ -121,7 +121,7 @@ def text() -> str:
 
 
 def main() -> None:
-    """Runs the cases if asked to, and writes the page."""
+    """Runs the cases with ``--cases``, and writes the page."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.reliability", description=__doc__)
     parser.add_argument("--cases", choices=("before", "after"), help="run the cases")
     parser.add_argument("--package", type=Path, default=ROOT, help="folder of the package")

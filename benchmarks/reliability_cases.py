@@ -7,7 +7,6 @@ Each case is a folder, a command in it, and the answer that is right. The tests 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import struct
 from collections.abc import Callable, Mapping
@@ -238,7 +237,7 @@ def _promise(folder: Path) -> None:
 
 
 def _formula(folder: Path) -> None:
-    os.rename(folder / "a.wav", folder / "=cmd|'calc'!A0.wav")  # noqa: PTH104
+    (folder / "a.wav").rename(folder / "=cmd|'calc'!A0.wav")
 
 
 def _bomb(folder: Path) -> None:

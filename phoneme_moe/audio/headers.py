@@ -10,9 +10,12 @@ import io
 import os
 import struct
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from phoneme_moe.errors import InputError
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer  # in collections.abc from Python 3.12 on
 
 _UNKNOWN_SIZE = 0x7FFFEF00
 """Sizes from here on are those of streams, whose length is not known at the start (SoX:
@@ -154,13 +157,14 @@ class PatchedFile(io.RawIOBase):
         """The position."""
         return self._file.tell()
 
-    def readinto(self, buffer) -> int:  # type: ignore[no-untyped-def]
+    def readinto(self, buffer: Buffer) -> int:
         """Reads bytes, of which some are replaced."""
+        target = memoryview(buffer).cast("B")
         start = self._file.tell()
-        data = bytearray(self._file.read(len(buffer)))
+        data = bytearray(self._file.read(len(target)))
         for place, patch in self._patches.items():
             first, last = max(place, start), min(place + len(patch), start + len(data))
             if first < last:
                 data[first - start : last - start] = patch[first - place : last - place]
-        memoryview(buffer).cast("B")[: len(data)] = data
+        target[: len(data)] = data
         return len(data)

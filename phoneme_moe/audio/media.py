@@ -14,7 +14,7 @@ import struct
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -181,15 +181,18 @@ class _Program:
 
     def __init__(self, file: BinaryIO, name: str, format: Format, program: str) -> None:
         self._name, self._format = name, format
-        self._copy = None
+        self._open = ExitStack()
         if isinstance(file, io.BytesIO):  # many formats need a file in which it can seek
-            self._copy = tempfile.NamedTemporaryFile()  # noqa: SIM115
-            self._copy.write(file.getbuffer())
-            self._copy.flush()
-            file = self._copy  # type: ignore[assignment]
+            # Needed until close(), so not in a with block.
+            copy = self._open.enter_context(tempfile.NamedTemporaryFile())  # noqa: SIM115
+            copy.write(file.getbuffer())
+            copy.flush()
+            path = copy.name
+        else:
+            path = file.name
         # With its protocol, a name is neither taken for an option nor for an address.
         options = ["-nostdin", "-v", "error", "-protocol_whitelist", "file,pipe"]
-        source = ["-f", format.demuxer, "-i", f"file:{Path(file.name).absolute()}"]
+        source = ["-f", format.demuxer, "-i", f"file:{Path(path).absolute()}"]
         # A sound track that begins late gets silence before it.
         target = [
             "-vn",
@@ -241,8 +244,7 @@ class _Program:
             self._process.kill()
         self._pipe.close()
         self._process.wait()
-        if self._copy is not None:
-            self._copy.close()
+        self._open.close()
 
 
 def _chain(first: Any, rest: Iterator[Any]) -> Iterator[Any]:

@@ -21,7 +21,7 @@ class NotReadableError(InputError):
     """libsndfile cannot read the file."""
 
 
-class _Sequential(soundfile.SoundFile):  # type: ignore[misc]
+class _Sequential(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no types
     """Reads without seeking back and forth, which fails where a header gives no length."""
 
     def seekable(self) -> bool:

@@ -6,6 +6,7 @@ import functools
 import os
 import sys
 import tempfile
+from contextlib import ExitStack
 
 from phoneme_moe.errors import InputError
 
@@ -23,9 +24,8 @@ def standard_input() -> str:
         InputError: There is more than ``LIMIT_VARIABLE`` allows, or the limit is not a number.
     """
     limit = _limit_mb()
-    # Stays open, and exists, as long as the process lives.
-    file = tempfile.NamedTemporaryFile(prefix="phoneme-moe-stdin-")  # noqa: SIM115
-    _OPEN.append(file)
+    # Needed until the process ends, so not in a with block.
+    file = _OPEN.enter_context(tempfile.NamedTemporaryFile(prefix=_PREFIX))  # noqa: SIM115
     source, total = sys.stdin.buffer, 0
     while data := source.read(1 << 20):
         total += len(data)
@@ -39,7 +39,10 @@ def standard_input() -> str:
     return file.name
 
 
-_OPEN: list[object] = []
+_PREFIX = "phoneme-moe-stdin-"
+
+_OPEN = ExitStack()
+"""Keeps the file for as long as the process lives."""
 
 
 def _limit_mb() -> int:

@@ -10,7 +10,7 @@ import struct
 import sys
 from contextlib import suppress
 from dataclasses import asdict
-from typing import IO
+from typing import IO, Any
 
 from phoneme_moe.audio.decode import Request, decode, probe
 from phoneme_moe.errors import InputError
@@ -54,9 +54,9 @@ def main() -> None:
         _answer(request, content, answers)
 
 
-def _answer(request: dict[str, object], content: bytes | None, answers: IO[bytes]) -> None:
+def _answer(request: dict[str, Any], content: bytes | None, answers: IO[bytes]) -> None:
     only_info = request.pop("only_info")
-    wanted = Request(**request)  # type: ignore[arg-type]
+    wanted = Request(**request)
     try:
         _limit_time()
         if only_info:

@@ -91,7 +91,7 @@ class RecordingDocument(Document):
 
 
 class SupervisionDocument(Document):
-    """What is said in a cut, by whom."""
+    """Speaker and transcript of a cut."""
 
     id: Name
     recording_id: str

@@ -49,7 +49,8 @@ def read_tensors(file: Path, check: Callable[[dict[str, Shape]], None]) -> dict[
                 "checkpoint), which can run code and is never opened"
             )
         with safe_open(file, framework="pt") as tensors:
-            header = {name: tensors.get_slice(name) for name in tensors.keys()}  # noqa: SIM118
+            names = tensors.keys()  # the file itself cannot be iterated
+            header = {name: tensors.get_slice(name) for name in names}
             for name, tensor in header.items():
                 if (found := tensor.get_dtype()) not in _TYPES:
                     raise InputError(

@@ -40,7 +40,7 @@ def server() -> Iterator[tuple[str, list[str]]]:
             fetched.append(self.path)
             self.send_error(404)
 
-        do_HEAD = do_GET  # noqa: N815
+        do_HEAD = do_GET  # noqa: N815  # http.server looks methods up by this name
 
         def log_message(self, *_: object) -> None:
             pass

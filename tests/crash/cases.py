@@ -137,5 +137,9 @@ def _tiny_experiment() -> None:
         conclude=conclude,
         draw=lambda results, folder: [],
     )
-    runner.load_experiment = lambda _: squares  # type: ignore[assignment]
-    phoneme_moe_reproductions.load_experiment = lambda _: squares
+
+    def load_experiment(_: str) -> Experiment:
+        return squares
+
+    runner.load_experiment = load_experiment
+    phoneme_moe_reproductions.load_experiment = load_experiment

@@ -137,8 +137,8 @@ def _become(
         for number, path in ((1, paths[0]), (2, paths[1])):
             os.dup2(os.open(path, os.O_WRONLY), number)
         sys.stdout, sys.stderr = (
-            open(1, "w", encoding="utf-8", closefd=False),  # noqa: SIM115
-            open(2, "w", encoding="utf-8", closefd=False),  # noqa: SIM115
+            os.fdopen(1, "w", encoding="utf-8", closefd=False),
+            os.fdopen(2, "w", encoding="utf-8", closefd=False),
         )
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
@@ -201,7 +201,9 @@ class _Counter:
             self._end(ending)
 
     def _is_below(self, path: Any) -> bool:
-        return os.path.abspath(os.fsdecode(path)).startswith(f"{self.folder}{os.sep}")  # noqa: PTH100
+        # Path.absolute keeps "..", which may lead out of the folder.
+        absolute = os.path.abspath(os.fsdecode(path))  # noqa: PTH100
+        return absolute.startswith(f"{self.folder}{os.sep}")
 
     def _end(self, ending: Ending) -> None:
         if ending.kind == "killed":

@@ -163,9 +163,9 @@ def _become(command: Command, folder: Path, stdin: Path, out: Path, err: Path) -
         ):
             os.dup2(os.open(path, flags, 0o600), number)
         sys.stdin, sys.stdout, sys.stderr = (
-            open(0, encoding="utf-8"),  # noqa: SIM115
-            open(1, "w", encoding="utf-8"),  # noqa: SIM115
-            open(2, "w", encoding="utf-8"),  # noqa: SIM115
+            os.fdopen(0, encoding="utf-8"),
+            os.fdopen(1, "w", encoding="utf-8"),
+            os.fdopen(2, "w", encoding="utf-8"),
         )
         resource.setrlimit(resource.RLIMIT_CPU, (MAX_CPU_SECONDS, MAX_CPU_SECONDS + 2))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -30,8 +30,8 @@ def mutate(content: bytes, random: random.Random, times: int | None = None) -> b
             case 2:
                 size = random.choice((1, 2, 4, 8))
                 number = random.choice(_NUMBERS) & (256**size - 1)
-                order = random.choice(("little", "big"))
-                data[place : place + size] = number.to_bytes(size, order)  # type: ignore[arg-type]
+                little, big = number.to_bytes(size, "little"), number.to_bytes(size, "big")
+                data[place : place + size] = random.choice((little, big))
             case 3:
                 del data[place:]
             case 4:
