@@ -22,6 +22,7 @@ KINDS = {
     "recipes": "tests.fuzz.recipes:Recipes",
     "onnx": "tests.fuzz.onnx_files:Onnx",
     "runs": "tests.fuzz.runs:Runs",
+    "regressions": "tests.fuzz.regressions:Regressions",
 }
 """Where each kind is: ``module:class``."""
 
