@@ -80,6 +80,13 @@ def prepare(
             show_default="as they are",
         ),
     ] = None,
+    audio: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder of the recordings of a Lhotse manifest, if they are not below it.",
+        ),
+    ] = None,
     as_name: Annotated[
         str | None,
         typer.Option(
@@ -98,6 +105,7 @@ def prepare(
         "skip_unknown_words": skip_unknown_words,
         "tier": tier,
         "symbols": symbols,
+        "audio": audio,
     }
     done_before = is_prepared(name, source, as_name=as_name, **options)
     folder = prepare_corpus(name, source, as_name=as_name, **options)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from phoneme_moe.corpora.prepared import UNLABELLED
 from phoneme_moe.corpora.words import is_symbol
 from phoneme_moe.errors import InputError
+from phoneme_moe.files.documents import shorten
 from phoneme_moe.notation.normal_form import (
     NORMAL_FORM,
     is_silence,
@@ -39,12 +42,13 @@ def prepare(job: Preparation) -> Splits:
     """Prepares three manifests as splits, or one, which is split 80/10/10 within each speaker.
 
     Raises:
-        InputError: A manifest cannot be read, or a cut has no speaker or no phonemes.
+        InputError: A manifest cannot be read, a cut has no speaker or no phonemes, or a recording
+            is outside of the allowed folders.
     """
     from phoneme_moe.corpora.splits import split_within_speakers
 
     manifests = _manifests(job.source)
-    splits = {split: _read(manifest, job.progress) for split, manifest in manifests.items()}
+    splits = {split: _read(manifest, job) for split, manifest in manifests.items()}
     return split_within_speakers(splits["all"]) if "all" in splits else splits
 
 
@@ -67,16 +71,18 @@ def _manifests(source: Path | None) -> dict[str, Path]:
     return manifests
 
 
-def _read(manifest: Path, progress: bool) -> list[Cut]:
+def _read(manifest: Path, job: Preparation) -> list[Cut]:
     from phoneme_moe.corpora.cut_document import read_cuts
     from phoneme_moe.corpora.lexicon import refuse_words
     from phoneme_moe.system.progress import track
 
     folder = manifest.parent
-    read = [
-        (document.to_cut(_audio_folder(document.source, folder)), where)
-        for document, where in track(read_cuts(manifest), "Reading cuts", progress)
-    ]
+    allowed = {path.resolve() for path in (folder, Path.cwd(), job.audio) if path is not None}
+    read = []
+    for document, where in track(read_cuts(manifest), "Reading cuts", job.progress):
+        audio_folder = _audio_folder(document.source, folder)
+        _check_allowed(audio_folder / document.source, allowed, where)
+        read.append((document.to_cut(audio_folder), where))
     has_speakers = any(cut.supervisions[0].speaker for cut, _ in read)
     cuts = [_normalise(cut, where, has_speakers) for cut, where in read]
     refuse_words((tuple(cut.supervisions[0].custom["phonemes"]) for cut in cuts), manifest)
@@ -145,6 +151,26 @@ def _audio_folder(source: str, folder: Path) -> Path:
         return folder if (folder / source).is_file() else Path.cwd()
     except OSError:  # a name that is too long for the file system
         return folder
+
+
+def _check_allowed(audio: Path, allowed: Collection[Path], where: str) -> None:
+    """Refuses a recording outside of the allowed folders, as a manifest may come from a stranger.
+
+    Raises:
+        InputError: The file is below none of the folders, links followed.
+    """
+    folder = audio.resolve().parent if audio.is_symlink() else _resolved(audio.parent)
+    if not any(folder == path or path in folder.parents for path in allowed):
+        raise InputError(
+            f"{where}: recording: found {shorten(str(audio))}, which is neither below the folder of "
+            "the manifest nor below the current one; if you trust it, name the folder of its "
+            "recordings: --audio DIR"
+        )
+
+
+@functools.lru_cache(1024)
+def _resolved(folder: Path) -> Path:
+    return folder.resolve()
 
 
 def _sex(gender: str | None) -> str | None:

@@ -38,12 +38,15 @@ class LabelOptions(TypedDict, total=False):
         tier: Tier of TextGrids; by default one with a usual name (``phones``, ``words`` ...).
         symbols: Notation (``arpabet``, ``ipa``, ``xsampa``) that phonemes are converted to; by
             default they are kept as they are.
+        audio: Folder of the recordings of a manifest, if they are neither below the manifest's
+            folder nor below the current one.
     """
 
     lexicon: Path | None
     skip_unknown_words: bool
     tier: str | None
     symbols: str | None
+    audio: Path | None
 
 
 def prepare_corpus(
@@ -64,7 +67,7 @@ def prepare_corpus(
         source: Folder or file with the user's data, for a corpus that needs it.
         as_name: Name of the corpus in recipes; ``name`` by default.
         progress: Whether to show a progress bar on stderr, if it is a terminal.
-        options: The keywords of ``LabelOptions``, for the corpora ``folder`` and ``kaldi``.
+        options: The keywords of ``LabelOptions``, for corpora of the user.
 
     Returns:
         The folder of the prepared corpus.
@@ -184,7 +187,9 @@ def _plan(
         if value and option not in corpus.options:
             users = " and ".join(repr(c.name) for c in CORPORA.values() if option in c.options)
             raise ArgumentError(option, f"corpus {name!r} has no use for it, only {users}")
-    lexicon = options.get("lexicon")
+    lexicon, audio = options.get("lexicon"), options.get("audio")
+    if audio is not None and not audio.is_dir():
+        raise ArgumentError("audio", f"{audio}: no such folder")
     if lexicon is not None and not lexicon.is_file():
         raise ArgumentError("lexicon", f"{lexicon}: no such file")
     if options.get("skip_unknown_words") and lexicon is None:
@@ -201,6 +206,7 @@ def _plan(
         skip_unknown_words=options.get("skip_unknown_words", False),
         tier=options.get("tier"),
         symbols=options.get("symbols"),
+        audio=None if audio is None else audio.resolve(),
         progress=progress,
     )
     return corpus, target, job, {"corpus": name, **corpus.settings(job)}

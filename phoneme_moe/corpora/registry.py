@@ -25,6 +25,7 @@ class Preparation:
         skip_unknown_words: Whether utterances with words outside the lexicon are left out.
         tier: Tier of TextGrids with the labels.
         symbols: Notation that labels are converted to; None for their own.
+        audio: Folder of the recordings of a manifest, besides that of the manifest.
         progress: Whether to show a progress bar.
         notes: Receives what is left out or changed.
     """
@@ -35,6 +36,7 @@ class Preparation:
     skip_unknown_words: bool = False
     tier: str | None = None
     symbols: str | None = None
+    audio: Path | None = None
     progress: bool = False
     notes: Notes = field(default_factory=Notes)
 
@@ -114,6 +116,7 @@ _SOURCES = (
         licence="yours",
         needs_source=True,
         module="phoneme_moe.corpora.cutset",
+        options=("audio",),
     ),
 )
 
