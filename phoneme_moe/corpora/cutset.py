@@ -162,8 +162,8 @@ def _check_allowed(audio: Path, allowed: Collection[Path], where: str) -> None:
     folder = audio.resolve().parent if audio.is_symlink() else _resolved(audio.parent)
     if not any(folder == path or path in folder.parents for path in allowed):
         raise InputError(
-            f"{where}: recording: found {shorten(str(audio))}, which is neither below the folder of "
-            "the manifest nor below the current one; if you trust it, name the folder of its "
+            f"{where}: recording: found {shorten(str(audio))}, which is neither below the folder "
+            "of the manifest nor below the current one; if you trust it, name the folder of its "
             "recordings: --audio DIR"
         )
 
