@@ -163,8 +163,8 @@ def _check_allowed(audio: Path, allowed: Collection[Path], where: str) -> None:
     if not any(folder == path or path in folder.parents for path in allowed):
         raise InputError(
             f"{where}: recording: found {shorten(str(audio))}, which is neither below the folder "
-            "of the manifest nor below the current one; if you trust it, name the folder of its "
-            "recordings: --audio DIR"
+            "of the manifest nor below the current one; if you trust it, name the folder "
+            "of its recordings (audio)"
         )
 
 

@@ -268,7 +268,7 @@ def test_names_that_are_not_utf_8_are_refused(tmp_path: Path) -> None:
 def test_lhotse_round_trip(tmp_path: Path) -> None:
     prepare_corpus("kaldi", make_kaldi(tmp_path / "k", TEXTS), as_name="first")
     first = load_corpus("first")
-    with pytest.raises(InputError, match=r"jsonl.gz:1: .*neither below .*--audio DIR"):
+    with pytest.raises(InputError, match=r"jsonl.gz:1: .*neither below .*recordings \(audio\)"):
         prepare_corpus("lhotse", first.folder, as_name="second")
     prepare_corpus("lhotse", first.folder, as_name="second", audio=tmp_path / "k")
     second = load_corpus("second")
