@@ -40,7 +40,10 @@ def print_evaluation(console: Console, evaluation: Evaluation) -> None:
         (printable(name) + (" *" if scores["unseen"] else ""), scores)
         for name, scores in data["by_speaker"].items()
     ]
-    for name, scores in [*rows, ("all", data)]:
+    parts = [
+        (f"corpus {printable(name)}", scores) for name, scores in data.get("by_corpus", {}).items()
+    ]
+    for number, (name, scores) in enumerate([*rows, *parts, ("all", data)]):
         low, high = scores["interval"]
         cells = [
             name,
@@ -51,7 +54,7 @@ def print_evaluation(console: Console, evaluation: Evaluation) -> None:
         ]
         if measure == "per":
             cells += [str(scores[long]) for _, long in counts]
-        if name == "all":
+        if number in {len(rows), len(rows) + len(parts)}:
             table.add_section()
         table.add_row(*cells)
     console.print(table)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
+from phoneme_moe.corpora.joined import JoinedCorpus
 from phoneme_moe.corpora.notes import Notes
 from phoneme_moe.corpora.prepared import (
     DESCRIPTION_FILE,
@@ -149,15 +150,24 @@ def is_prepared(
 
 
 def ensure_corpus(name: str, progress: bool = True) -> PreparedCorpus:
-    """Opens a corpus; prepares it first if it is missing and needs no user files.
+    """Opens a corpus for training; prepares it first if it is missing and needs no user files.
+
+    Args:
+        name: As for ``load_corpus``; also several, with ``+`` between them.
+        progress: Whether to show a progress bar.
 
     Raises:
-        InputError: The corpus is unknown, or it is not prepared and needs user files.
+        InputError: The corpus is unknown, or it is not prepared and needs user files; or corpora do
+            not fit together.
     """
-    corpus = CORPORA.get(name)
-    if corpus is not None and not corpus.needs_source and name not in prepared_names():
-        prepare_corpus(name, progress=progress)
-    return load_corpus(name)
+    for part in name.split("+"):
+        source = CORPORA.get(part)
+        if source is not None and not source.needs_source and part not in prepared_names():
+            prepare_corpus(part, progress=progress)
+    corpus = load_corpus(name)
+    if isinstance(corpus, JoinedCorpus):
+        corpus.require_separate_speakers()
+    return corpus
 
 
 def _plan(

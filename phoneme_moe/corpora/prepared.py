@@ -184,11 +184,20 @@ def load_corpus(name: str) -> PreparedCorpus:
     """Opens a prepared corpus by name.
 
     Args:
-        name: Name of a corpus in ``CORPORA``, or the name given in its preparation.
+        name: Name of a corpus in ``CORPORA``, or the name given in its preparation; several with
+            ``+`` between them are joined (``corpora.joined``).
 
     Raises:
         InputError: The name is unknown, the corpus is not prepared, or its format is newer.
     """
+    if "+" in name:
+        from phoneme_moe.corpora.joined import join_corpora
+
+        parts = name.split("+")
+        for index, part in enumerate(parts):
+            if part in parts[:index]:
+                raise InputError(f"corpus {name!r}: found {part!r} twice, expected once")
+        return join_corpora(tuple(load_corpus(part) for part in parts))
     folder = data_root() / name
     names = prepared_names()
     if name not in names:

@@ -52,6 +52,8 @@ class CorpusSource:
         needs_source: Whether the user must provide the data.
         module: Module that prepares the corpus, imported on demand.
         options: The options of a preparation that the corpus has a use for.
+        published: Whether its publishers name the speakers, so that a name is one person in all
+            copies and parts of it; not for recordings of the user.
     """
 
     name: str
@@ -60,6 +62,7 @@ class CorpusSource:
     needs_source: bool
     module: str
     options: tuple[str, ...] = ()
+    published: bool = True
 
     def prepare(self, job: Preparation) -> Splits:
         """Creates the cuts of every split, and the audio if the corpus is synthesised."""
@@ -101,6 +104,7 @@ _SOURCES = (
         needs_source=True,
         module="phoneme_moe.corpora.folder",
         options=("lexicon", "skip_unknown_words", "tier", "symbols"),
+        published=False,
     ),
     CorpusSource(
         name="kaldi",
@@ -109,6 +113,7 @@ _SOURCES = (
         needs_source=True,
         module="phoneme_moe.corpora.kaldi",
         options=("lexicon", "skip_unknown_words"),
+        published=False,
     ),
     CorpusSource(
         name="lhotse",
@@ -117,6 +122,7 @@ _SOURCES = (
         needs_source=True,
         module="phoneme_moe.corpora.cutset",
         options=("audio",),
+        published=False,
     ),
 )
 

@@ -11,7 +11,8 @@ from pydantic import ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
 from phoneme_moe.corpora import PreparedCorpus, load_corpus
-from phoneme_moe.data.examples import Example, load_examples
+from phoneme_moe.corpora.joined import JoinedCorpus
+from phoneme_moe.data.examples import Example, corpus_speakers, load_examples
 from phoneme_moe.data.speakers import split_speakers
 from phoneme_moe.decoding.scoring import (
     PairedDifference,
@@ -116,6 +117,9 @@ class EvaluationDocument(Scores, _EvaluationHeader):
         description="The most frequent substitutions, in descending order."
     )
     by_speaker: dict[str, SpeakerScores]
+    by_corpus: dict[str, Scores] | SkipJsonSchema[None] = Field(
+        default=None, description="Errors on each corpus, if there are several."
+    )
 
 
 @dataclass(frozen=True)
@@ -130,6 +134,7 @@ class Evaluation:
         phoneme_set: The model's phonemes; scoring maps none onto another.
         total: Errors over all utterances (or tokens).
         by_speaker: Errors of each speaker.
+        by_corpus: Errors on each of several corpora; empty for one.
         unseen: Speakers that the run was not trained on.
         beam: Beam width; None for greedy decoding.
         utterances: Errors of each utterance, by its identifier.
@@ -145,6 +150,7 @@ class Evaluation:
     unseen: tuple[str, ...]
     beam: int | None = None
     utterances: dict[str, UtteranceScore] = field(default_factory=dict)
+    by_corpus: dict[str, Score] = field(default_factory=dict)
 
     def against(self, other: Evaluation) -> PairedDifference:
         """Error rate of this evaluation minus that of another on the same split."""
@@ -161,6 +167,7 @@ class Evaluation:
     def to_json(self) -> dict[str, Any]:
         """Plain data as in ``EvaluationDocument``."""
         total = Scores.of(self.total, self.measure)
+        parts = {name: Scores.of(score, self.measure) for name, score in self.by_corpus.items()}
         document = EvaluationDocument(
             version=1,
             recipe=self.recipe,
@@ -181,6 +188,8 @@ class Evaluation:
                 for speaker, score in self.by_speaker.items()
             },
         )
+        if parts:
+            document = document.model_copy(update={"by_corpus": parts})
         return document.model_dump(mode="json", exclude_unset=True)
 
     def save(self, path: Path) -> None:
@@ -248,9 +257,15 @@ def evaluate(
     speaker_of = {example.utterance: example.speaker for example in examples}
     for name, score in utterances.items():
         by_speaker.setdefault(speaker_of[name], []).append(score)
+    by_corpus: dict[str, list[UtteranceScore]] = {}
+    if isinstance(corpus, JoinedCorpus):
+        for name, score in utterances.items():
+            by_corpus.setdefault(corpus.corpus_of(name), []).append(score)
     is_own_corpus = corpus.name == recipe.corpus.name
-    trained = set(corpus.speakers if recipe.corpus.speakers is None else recipe.corpus.speakers)
-    trained -= set(recipe.corpus.held_out_speakers)
+    trained: set[str] = set()
+    if is_own_corpus:
+        spoke = {cut.supervisions[0].speaker for cut in corpus.cuts("train", checked=False)}
+        trained = spoke.intersection(corpus_speakers(recipe, corpus))
     return Evaluation(
         recipe=recipe.name,
         corpus=corpus.name,
@@ -259,7 +274,8 @@ def evaluate(
         phoneme_set=run.recognizer.phonemes.symbols,
         total=total_score([score for scores in by_speaker.values() for score in scores]),
         by_speaker={name: total_score(by_speaker[name]) for name in sorted(by_speaker)},
-        unseen=tuple(n for n in sorted(by_speaker) if not is_own_corpus or n not in trained),
+        unseen=tuple(name for name in sorted(by_speaker) if name not in trained),
         beam=run.decoding.beam_for(beam),
         utterances=utterances,
+        by_corpus={name: total_score(scores) for name, scores in by_corpus.items()},
     )

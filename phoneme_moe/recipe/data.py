@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from phoneme_moe.errors import suggest
 from phoneme_moe.recipe.cross_checks import check_networks, check_stage
 from phoneme_moe.recipe.model import Model
 from phoneme_moe.recipe.section import FolderName, Milliseconds, Section
@@ -18,6 +19,10 @@ class Corpus(Section):
 
     Attributes:
         name: Name of a prepared corpus (``phoneme-moe corpora list``).
+        names: Names of several prepared corpora, in place of ``name``, which becomes all of them
+            with ``+`` between. Utterances and speakers are then named ``librispeech/1088``.
+        weights: How often an epoch has each utterance of a corpus, by name of the corpus; 1 by
+            default. For 0.5, every epoch draws another half.
         speakers: Speakers to use; all speakers of the corpus by default.
         held_out_speakers: Test speakers that are excluded from training and dev.
         max_utterances: Maximum number of utterances per speaker and split, selected by a hash of
@@ -29,12 +34,45 @@ class Corpus(Section):
     """
 
     name: str
+    names: tuple[str, ...] = ()
+    weights: dict[str, Annotated[float, Field(gt=0, le=100)]] = Field(default_factory=dict)
     speakers: tuple[str, ...] | None = None
     held_out_speakers: tuple[str, ...] = ()
     max_utterances: Annotated[int, Field(ge=1)] | None = None
     snr_db: Annotated[float, Field(ge=-200, le=200)] | None = None
     noise_seed: int = 0
     embeddings: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _names_are_joined(cls, data: Any) -> Any:
+        if isinstance(data, dict) and not data.get("name") and data.get("names"):
+            names = data["names"]
+            if isinstance(names, list | tuple) and all(isinstance(n, str) for n in names):
+                return {**data, "name": "+".join(names)}
+        return data
+
+    @model_validator(mode="after")
+    def _names_agree(self) -> Corpus:
+        names = self.name.split("+")
+        if not all(names):
+            raise ValueError(
+                f"name: found {self.name!r}, expected the name of a prepared corpus, or names"
+            )
+        if len(set(names)) != len(names):
+            raise ValueError(f"names: found {self.name!r}, with a corpus twice")
+        if self.names and list(self.names) != names:
+            raise ValueError(
+                f"name: found {self.name!r}, expected {'+'.join(self.names)!r} as in names"
+            )
+        if self.weights and len(names) == 1:
+            raise ValueError(f"weights: found only one corpus, {self.name}; expected none")
+        for name in self.weights:
+            if name not in names:
+                raise ValueError(
+                    f"weights.{name}: no such corpus{suggest(name, names)}; found {self.name}"
+                )
+        return self
 
 
 class Features(Section):

@@ -181,7 +181,14 @@ def _fit_by_gradient(
     ):
         train = with_expert_posteriors(train, recognizer)
         dev = with_expert_posteriors(dev, recognizer)
-    batches = BalancedBatches(train, recipe.training.batch_size, recipe.seed * 1000 + index)
+    weights = recipe.corpus.weights
+    batches = BalancedBatches(
+        train,
+        recipe.training.batch_size,
+        recipe.seed * 1000 + index,
+        # Utterances of several corpora are named CORPUS/UTTERANCE.
+        [weights.get(example.utterance.partition("/")[0], 1.0) for example in train],
+    )
     dev_order = sorted(range(len(dev)), key=lambda i: len(dev[i].features))
     dev_batches = [
         dev_order[i : i + EVALUATION_BATCH] for i in range(0, len(dev), EVALUATION_BATCH)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
 from phoneme_moe.data.examples import Example
@@ -18,7 +19,23 @@ class BalancedBatches(Sampler[list[int]]):
     only on the seed and the epoch, so a resumed run sees the same batches as an uninterrupted one.
     """
 
-    def __init__(self, examples: Sequence[Example], batch_size: int, seed: int) -> None:
+    def __init__(
+        self,
+        examples: Sequence[Example],
+        batch_size: int,
+        seed: int,
+        weights: Sequence[float] | None = None,
+    ) -> None:
+        """Groups the examples.
+
+        Args:
+            examples: The training examples.
+            batch_size: Number of examples in a batch.
+            seed: Seed of the order.
+            weights: How often an epoch has each example, all alike in a group of equal weight; once
+                by default. Of a weight of 2.5, every epoch has all examples twice and another half
+                of them a third time.
+        """
         self.lengths = np.array([len(e.features) for e in examples])
         speakers = sorted({e.speaker for e in examples})
         self.by_speaker = [
@@ -27,6 +44,7 @@ class BalancedBatches(Sampler[list[int]]):
         if len(speakers) > batch_size // 2:
             # With more speakers than fit into a batch there are no speaker experts to balance.
             self.by_speaker = [np.arange(len(examples))]
+        self.weights = np.ones(len(examples)) if weights is None else np.array(weights)
         self.per_speaker = max(1, batch_size // len(self.by_speaker))
         self.seed = seed
         self.epoch = 0
@@ -36,12 +54,35 @@ class BalancedBatches(Sampler[list[int]]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return max(-(-len(indices) // self.per_speaker) for indices in self.by_speaker)
+        return max(-(-self._num_drawn(indices) // self.per_speaker) for indices in self.by_speaker)
+
+    def _num_drawn(self, indices: NDArray[np.int64]) -> int:
+        """Number of examples that an epoch has of these."""
+        return sum(number for _, number in self._by_weight(indices))
+
+    def _by_weight(self, indices: NDArray[np.int64]) -> list[tuple[NDArray[np.int64], int]]:
+        """Groups of equal weight, with the number of examples that an epoch has of each."""
+        weights = self.weights[indices]
+        groups = [(weight, indices[weights == weight]) for weight in np.unique(weights)]
+        return [(group, max(1, round(float(weight) * len(group)))) for weight, group in groups]
+
+    def _draw(
+        self, indices: NDArray[np.int64], generator: np.random.Generator
+    ) -> NDArray[np.int64]:
+        """Draws the examples of an epoch, all of them if their weights are 1."""
+        if (self.weights[indices] == 1).all():
+            return indices
+        drawn = []
+        for group, number in self._by_weight(indices):
+            times, rest = divmod(number, len(group))
+            drawn += [np.tile(group, times), generator.permutation(group)[:rest]]
+        return np.sort(np.concatenate(drawn))
 
     def __iter__(self) -> Iterator[list[int]]:
         generator = np.random.default_rng([self.seed, self.epoch])
         batches: list[list[int]] = [[] for _ in range(len(self))]
-        for indices in self.by_speaker:
+        for examples in self.by_speaker:
+            indices = self._draw(examples, generator)
             # Only nearly sorted by length, so that batches differ between epochs.
             jitter = generator.uniform(0.85, 1.15, size=len(indices))
             ordered = indices[np.argsort(self.lengths[indices] * jitter, kind="stable")]
