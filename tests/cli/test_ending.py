@@ -42,6 +42,8 @@ def python(code: str) -> subprocess.CompletedProcess[str]:
 def test_a_signal_gives_the_command_that_goes_on(name: str, times: int) -> None:
     done = python(
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        # A process that nohup started ignores it.
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
         "def command():\n"
         "    try:\n"
         f"        os.kill(os.getpid(), signal.{name})\n"

@@ -2,6 +2,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import tiny
 from typer.testing import CliRunner
 
 from phoneme_moe.cli import app
@@ -12,13 +13,12 @@ from phoneme_moe.data.examples import Example
 from phoneme_moe.errors import InputError
 from phoneme_moe.recipe import Corpus, load_recipe
 from phoneme_moe.training.sampler import BalancedBatches
-from tests.tiny import write_tones
 
 
 def _prepare(folder: Path, name: str, symbols: dict[str, str] | None = None) -> None:
     source = folder / f"source-{name}"
     source.mkdir()
-    prepare_corpus("lhotse", write_tones(source, 6, symbols), as_name=name, progress=False)
+    prepare_corpus("lhotse", tiny.write_tones(source, 6, symbols), as_name=name, progress=False)
 
 
 @pytest.fixture
