@@ -98,6 +98,22 @@ _SOURCES = (
         module="phoneme_moe.corpora.speechocean762",
     ),
     CorpusSource(
+        name="librispeech",
+        description="LibriSpeech, one part or several: audiobooks read by volunteers, 16 kHz",
+        licence="CC BY 4.0; Panayotov et al. 2015, LibriVox; OpenSLR 12 and 31",
+        needs_source=True,
+        module="phoneme_moe.corpora.librispeech",
+        options=("lexicon", "skip_unknown_words"),
+    ),
+    CorpusSource(
+        name="an4",
+        description="CMU AN4: 84 US speakers say letters, digits and names, 16 kHz",
+        licence="free for any use (publishers' words); cite Acero 1993, Carnegie Mellon University",
+        needs_source=True,
+        module="phoneme_moe.corpora.an4",
+        options=("lexicon", "skip_unknown_words"),
+    ),
+    CorpusSource(
         name="folder",
         description="Your own recordings, each with a TextGrid, .lab or .txt beside it",
         licence="yours",

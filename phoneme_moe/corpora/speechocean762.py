@@ -6,6 +6,7 @@ them, so the error rate cannot reach zero.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,15 +57,11 @@ def prepare(job: Preparation) -> Splits:
     return splits
 
 
-def choose_dev_speakers(sexes: dict[str, str]) -> set[str]:
+def choose_dev_speakers(sexes: Mapping[str, str]) -> set[str]:
     """Selects five male and five female speakers by a hash of their names."""
-    from phoneme_moe.corpora.splits import rank
+    from phoneme_moe.corpora.splits import rank_speakers
 
-    chosen: set[str] = set()
-    for sex in ("M", "F"):
-        speakers = sorted((s for s, its_sex in sexes.items() if its_sex == sex), key=rank)
-        chosen.update(speakers[: NUM_DEV_SPEAKERS // 2])
-    return chosen
+    return set(rank_speakers(sexes)[:NUM_DEV_SPEAKERS])
 
 
 def _read_part(

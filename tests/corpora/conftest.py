@@ -30,3 +30,12 @@ def real_corpora() -> Callable[[str], Path]:
         return root / name
 
     return find
+
+
+@pytest.fixture(scope="session")
+def cmudict(real_corpora: Callable[[str], Path]) -> Path:
+    """CMUdict beside the real corpora, or the test is skipped."""
+    lexicon = real_corpora(".").resolve().parent / "lexicon" / "cmudict-en-us.dict"
+    if not lexicon.is_file():
+        pytest.skip(f"no CMUdict at {lexicon}")
+    return lexicon

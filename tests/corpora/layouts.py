@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ import soundfile
 def write_audio(path: Path, seconds: float = 0.2, sampling_rate: int = 16_000) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     noise = np.random.default_rng(0).uniform(-0.1, 0.1, round(seconds * sampling_rate))
-    soundfile.write(path, noise, sampling_rate)
+    kind = ("OGG", "OPUS") if path.suffix == ".opus" else (None, None)
+    soundfile.write(path, noise, sampling_rate, format=kind[0], subtype=kind[1])
 
 
 def make_kaldi(folder: Path, texts: dict[str, str], seconds: float = 0.2) -> Path:
@@ -66,4 +68,40 @@ def make_folder(folder: Path, labels: dict[str, str], seconds: float = 0.2) -> P
     for name, text in labels.items():
         write_audio((folder / name).with_suffix(".wav"), seconds)
         (folder / name).write_text(text, "utf-8")
+    return folder
+
+
+def make_librispeech(part: Path, speakers: Iterable[str], suffix: str = ".flac") -> Path:
+    """A part of LibriSpeech: a chapter with two utterances for each speaker."""
+    for speaker in speakers:
+        folder = part / speaker / "7"
+        ids = [f"{speaker}-7-{number:04d}" for number in range(2)]
+        for id in ids:
+            write_audio(folder / f"{id}{suffix}", 0.5)
+        write_table(folder / f"{speaker}-7.trans.txt", dict.fromkeys(ids, "WE CALL"))
+    return part
+
+
+def write_speakers(file: Path, sexes: dict[str, str], subset: str = "train-clean-100") -> None:
+    """``SPEAKERS.TXT`` of LibriSpeech; names may have bars, as reader 60 has."""
+    lines = [f"{id:<5}| {sex} | {subset:<17}| 25.03 | |CBW|{id}\n" for id, sex in sexes.items()]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("; comment\n;ID  |SEX| SUBSET           |MINUTES| NAME\n" + "".join(lines))
+
+
+def make_an4(folder: Path, train: Iterable[str], test: Iterable[str], suffix: str = ".wav") -> Path:
+    """AN4 with two utterances for each speaker; lists of test begin with an empty line."""
+    (folder / "etc").mkdir(parents=True)
+    for part, names, inside in (("train", train, "an4_clstk"), ("test", test, "an4test_clstk")):
+        ids = [(speaker, f"{take}-{speaker}-b") for speaker in names for take in ("an1", "cen2")]
+        for speaker, id in ids:
+            write_audio(folder / "wav" / inside / speaker / f"{id}{suffix}", 0.5)
+        start = "" if part == "train" else "\n"
+        fileids = "".join(f"{inside}/{speaker}/{id}\n" for speaker, id in ids)
+        (folder / "etc" / f"an4_{part}.fileids").write_text(start + fileids)
+        texts = "".join(f"<s> A ONE </s> ({id})\n" for _, id in ids)
+        (folder / "etc" / f"an4_{part}.transcription").write_text(start + texts)
+    (folder / "etc" / "an4.dic").write_text(
+        "<s>\tSIL\n</s>\tSIL\n<sil>\tSIL\nA\tAH\nA(2)\tEY\nONE\tHH W AH N\nONE(2)\tW AH N\n"
+    )
     return folder

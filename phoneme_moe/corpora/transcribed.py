@@ -1,0 +1,123 @@
+"""Recordings of one utterance each with a transcript in words, as published corpora have them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from phoneme_moe.audio.formats import AUDIO_SUFFIXES
+from phoneme_moe.errors import ArgumentError, InputError
+
+if TYPE_CHECKING:
+    from lhotse.cut import Cut
+
+    from phoneme_moe.corpora.lexicon import Lexicon
+    from phoneme_moe.corpora.registry import Preparation
+    from phoneme_moe.corpora.tables import Entry
+
+
+@dataclass(frozen=True)
+class TranscribedRecording:
+    """A recording of one utterance.
+
+    Attributes:
+        id: Identifier of the utterance; unique in the corpus.
+        speaker: Name of the speaker.
+        sex: ``"M"``, ``"F"``, or None if unknown.
+        text: The words, and the place of the transcript.
+        audio: The audio file.
+    """
+
+    id: str
+    speaker: str
+    sex: str | None
+    text: Entry
+    audio: Path
+
+
+def require_lexicon(job: Preparation, corpus: str) -> Path:
+    """The lexicon of a preparation.
+
+    Raises:
+        ArgumentError: There is none.
+    """
+    if job.lexicon is None:
+        problem = f"found none, expected pronunciations for the words of corpus {corpus!r}"
+        raise ArgumentError("lexicon", problem)
+    return job.lexicon
+
+
+def lexicon_settings(job: Preparation, lexicon: Path | None = None) -> dict[str, Any]:
+    """The part of the settings of a corpus that says how its words become phonemes.
+
+    Args:
+        job: The preparation.
+        lexicon: The lexicon, if it is not that of ``job``.
+    """
+    from phoneme_moe.corpora.manifest import fingerprint
+    from phoneme_moe.notation.normal_form import NORMAL_FORM
+
+    lexicon = lexicon or job.lexicon
+    return {
+        "normal_form": NORMAL_FORM,
+        "lexicon": None if lexicon is None else str(lexicon),
+        "lexicon_contents": None if lexicon is None else fingerprint([lexicon]),
+        "skip_unknown_words": job.skip_unknown_words,
+    }
+
+
+def audio_by_name(folder: Path) -> dict[str, Path]:
+    """The audio files of a folder by their names without suffix.
+
+    Raises:
+        InputError: Two files differ only in their suffixes.
+    """
+    files: dict[str, Path] = {}
+    for file in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if file.suffix.lower() in AUDIO_SUFFIXES and not file.name.startswith("."):
+            other = files.setdefault(file.stem, file)
+            if other != file:
+                raise InputError(
+                    f"{file}: has the same name as {other}; expected one recording with it"
+                )
+    return files
+
+
+def transcribed_cuts(
+    recordings: Sequence[TranscribedRecording], lexicon: Lexicon, job: Preparation
+) -> list[Cut]:
+    """Converts recordings with transcripts in words to cuts with phonemes.
+
+    Raises:
+        InputError: Words are not in the lexicon, unless ``job.skip_unknown_words`` leaves their
+            utterances out, or a recording is not audio.
+    """
+    from phoneme_moe.corpora.lexicon import pronounce, refuse_words
+    from phoneme_moe.corpora.manifest import Utterance, make_cut, read_header
+    from phoneme_moe.system.progress import track
+
+    assert job.source is not None
+    texts = {recording.id: recording.text for recording in recordings}
+    notes = job.notes if job.skip_unknown_words else None
+    phonemes = pronounce(texts, lexicon, job.source, notes)
+    refuse_words(phonemes.values(), job.source)
+    cuts = []
+    for recording in track(recordings, "Reading recordings", job.progress):
+        if recording.id not in phonemes:
+            continue
+        if not phonemes[recording.id]:
+            job.notes.add("utterances without words, left out", recording.text.where)
+            continue
+        audio = read_header(recording.id, recording.audio, recording.text.where)
+        utterance = Utterance(
+            id=recording.id,
+            speaker=recording.speaker,
+            sex=recording.sex,
+            text=recording.text.value,
+            phonemes=phonemes[recording.id],
+            audio=audio,
+        )
+        cuts.append(make_cut(utterance))
+    return cuts
