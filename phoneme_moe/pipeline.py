@@ -12,6 +12,7 @@ from phoneme_moe.evaluation.calibrate import calibrate
 from phoneme_moe.evaluation.errors import Evaluation, evaluate
 from phoneme_moe.files.atomic import is_empty
 from phoneme_moe.files.locks import lock_folder
+from phoneme_moe.model.front_end import pin_encoders
 from phoneme_moe.recipe import Recipe, load_recipe
 from phoneme_moe.report.run import RunReport, report_run
 from phoneme_moe.run import Run, load
@@ -60,6 +61,7 @@ def train(
     """
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe, changes)
+    recipe = pin_encoders(recipe)
     folder = Path(out) if out is not None else Path("runs") / recipe.name
     choose_device(device)
     _check_folder(folder, recipe, resume)

@@ -25,7 +25,7 @@ from phoneme_moe.files.documents import Document, require_regular, shorten
 from phoneme_moe.files.weight_files import read_weights
 from phoneme_moe.files.writing import write_bytes, write_json, write_text
 from phoneme_moe.files.yaml_files import read_yaml
-from phoneme_moe.recipe import Features, Model, Recipe, Task, validate_recipe
+from phoneme_moe.recipe import AnyFeatures, Model, Recipe, Task, validate_recipe
 from phoneme_moe.system.cores import limit_torch_threads
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class ModelDocument(Document):
     package_version: str
     recipe: str
     corpus: str = ""
-    features: Features
+    features: AnyFeatures
     """Section of the recipe with every setting resolved, like ``task`` and ``model``."""
     task: Task
     model: Model
@@ -148,7 +148,7 @@ def save_weights(
 
 def _weights(recognizer: Recognizer) -> dict[str, Any]:
     # The window and mel filters are constants that follow from the features section.
-    return {k: w for k, w in recognizer.state_dict().items() if not k.startswith("log_mel.")}
+    return {k: w for k, w in recognizer.state_dict().items() if not k.startswith("front_end.")}
 
 
 @dataclass(frozen=True)
@@ -267,7 +267,7 @@ def _build(document: ModelDocument, path: Path) -> Recognizer:
         recognizer = Recognizer(*sections, tuple(document.phonemes), tuple(document.experts))
         if document.timing is not None:
             recognizer.timing = TimingNet(
-                recognizer.log_mel.n_mels,
+                recognizer.front_end.num_features,
                 recognizer.phonemes.num_outputs,
                 document.timing.width,
                 document.timing.prior_scale,

@@ -16,6 +16,9 @@ from phoneme_moe.features.augmentation import Augment
 from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.recipe import Recipe, Stage
 
+TEACHER_SECONDS = 0.02
+"""Length of a frame of a teacher."""
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -31,6 +34,8 @@ class Batch:
         expert_log_posteriors: Cached outputs of frozen experts, shape (batch, frames, experts,
             outputs), arbitrary where masked.
         embedding: External embedding of each utterance, shape (batch, size).
+        teacher: Hidden states of a teacher, averaged over every frame of posteriors, shape (batch,
+            frames of posteriors, hidden size), zero where masked.
     """
 
     features: Tensor
@@ -41,10 +46,12 @@ class Batch:
     examples: tuple[Example, ...]
     expert_log_posteriors: Tensor | None = None
     embedding: Tensor | None = None
+    teacher: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
         """Copies the batch to a device."""
         posteriors, embedding = self.expert_log_posteriors, self.embedding
+        teacher = self.teacher
         return Batch(
             self.features.to(device),
             self.mask.to(device),
@@ -54,6 +61,7 @@ class Batch:
             self.examples,
             None if posteriors is None else posteriors.to(device),
             None if embedding is None else embedding.to(device),
+            None if teacher is None else teacher.to(device),
         )
 
 
@@ -68,7 +76,9 @@ def collate(examples: Sequence[Example], recognizer: Recognizer, experts: dict[s
     lengths = torch.tensor([len(e.features) for e in examples])
     posteriors = [e.expert_log_posteriors for e in examples if e.expert_log_posteriors is not None]
     embeddings = [e.embedding for e in examples if e.embedding is not None]
-    features = torch.nn.utils.rnn.pad_sequence([e.features for e in examples], batch_first=True)
+    features = torch.nn.utils.rnn.pad_sequence(
+        [e.features for e in examples], batch_first=True
+    ).float()
     # Phonemes of another corpus that the model does not have are omitted from the targets.
     known = [[p for p in e.phonemes if p in recognizer.phonemes] for e in examples]
     targets = [
@@ -85,7 +95,25 @@ def collate(examples: Sequence[Example], recognizer: Recognizer, experts: dict[s
             torch.nn.utils.rnn.pad_sequence(posteriors, batch_first=True) if posteriors else None
         ),
         embedding=torch.stack(embeddings) if embeddings else None,
+        teacher=_teacher(examples, recognizer),
     )
+
+
+def _teacher(examples: Sequence[Example], recognizer: Recognizer) -> Tensor | None:
+    """Hidden states of the teacher, averaged over the frames of posteriors."""
+    step = round(recognizer.frame_seconds / TEACHER_SECONDS)
+    rows = []
+    for example in examples:
+        if example.teacher is None:
+            return None
+        num_frames = -(-len(example.features) // recognizer.stack)
+        states = example.teacher[: num_frames * step].float()
+        # The last frame may be incomplete.
+        missing = num_frames * step - len(states)
+        if missing:
+            states = torch.cat([states, states[-1:].expand(missing, -1)])
+        rows.append(states.reshape(num_frames, step, -1).mean(dim=1))
+    return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
 
 
 def build_augment(recipe: Recipe, stage: Stage) -> Augment:

@@ -1,7 +1,7 @@
 """Examples: utterances or excised tokens of a prepared corpus, with their features.
 
-Features are computed once, by the ``LogMel`` of the model, and kept in memory; augmentation is
-applied to features.
+Features are computed once, by the front end of the model: log mel features are kept in memory,
+those of a pretrained encoder on disk. Augmentation is applied to features.
 
 Legend: T frames, F features of a frame.
 """
@@ -19,12 +19,17 @@ from torch import Tensor
 from phoneme_moe.audio.waveform import Waveform, add_noise
 from phoneme_moe.corpora import PreparedCorpus
 from phoneme_moe.corpora.cut_audio import load_cut
+from phoneme_moe.corpora.prepared import data_root
 from phoneme_moe.corpora.splits import limit_utterances
 from phoneme_moe.data.embeddings import Embeddings
 from phoneme_moe.decoding.phonemes import PhonemeSet
 from phoneme_moe.errors import InputError, suggest
+from phoneme_moe.features.feature_store import FeatureStore, sound_key
+from phoneme_moe.features.pretrained import PretrainedFrontEnd
+from phoneme_moe.model.front_end import build_teacher
 from phoneme_moe.model.recognizer import Recognizer
-from phoneme_moe.recipe import Recipe
+from phoneme_moe.recipe import Recipe, Teacher
+from phoneme_moe.system.progress import track
 
 SAMPLES_AT_ONCE = 1 << 21
 """Maximum samples, including padding, in a batch of feature extraction: spectra take 20 times as
@@ -39,11 +44,14 @@ class Example:
         utterance: Identifier of the utterance.
         speaker: Name of the speaker.
         phonemes: Reference phonemes, in the spelling of the model's phoneme set.
-        features: Log mel features, shape (frames, features).
+        features: Features, shape (frames, features): log mel, or hidden states of a pretrained
+            encoder in float16, mapped from disk.
         spans: ``(phoneme, start, end)`` in seconds from the first frame, if times are known.
         expert_log_posteriors: Cached outputs of frozen experts, shape (frames, experts, outputs)
             (``training.cached_experts``).
         embedding: External embedding of the utterance or its speaker, shape (size,).
+        teacher: Hidden states of a teacher, shape (frames of 20 ms, hidden size), float16, mapped
+            from disk (``recipe.Teacher``).
     """
 
     utterance: str
@@ -53,6 +61,7 @@ class Example:
     spans: tuple[tuple[str, float, float], ...] = ()
     expert_log_posteriors: Tensor | None = None
     embedding: Tensor | None = None
+    teacher: Tensor | None = None
 
 
 def corpus_speakers(recipe: Recipe, corpus: PreparedCorpus) -> tuple[str, ...]:
@@ -101,6 +110,7 @@ def load_examples(
     split: str,
     recognizer: Recognizer,
     speakers: Sequence[str] | None = None,
+    teacher: Teacher | None = None,
 ) -> list[Example]:
     """Loads the examples of a split with their features, without those shorter than a frame.
 
@@ -110,6 +120,7 @@ def load_examples(
         split: ``train``, ``dev`` or ``test``.
         recognizer: Computes the features.
         speakers: Speakers to load; all speakers of the corpus by default.
+        teacher: A teacher whose hidden states the examples get.
 
     Raises:
         InputError: The split has no usable utterance, or an utterance lacks an embedding that the
@@ -137,6 +148,12 @@ def load_examples(
                 sound,
             )
             for example, sound in sounds
+        ]
+    if teacher is not None:
+        states = _stored_features(sounds, build_teacher(teacher))
+        sounds = [
+            (replace(example, teacher=state), sound)
+            for (example, sound), state in zip(sounds, states, strict=True)
         ]
     examples = [e for e in _with_features(sounds, recognizer) if len(e.features)]
     if not examples:
@@ -185,7 +202,7 @@ def _cut_examples(
     recipe: Recipe, recognizer: Recognizer, cut: Any, supervision: Any
 ) -> list[tuple[Example, Waveform]]:
     """The utterance of a cut, or the tokens in it, with waveforms."""
-    rate = recognizer.log_mel.sample_rate
+    rate = recognizer.front_end.sample_rate
     waveform = load_cut(cut, rate)
     spell = recognizer.phonemes.spell
     spans = [
@@ -233,8 +250,43 @@ def _batches_of_similar_length(lengths: Sequence[int]) -> Iterator[list[int]]:
         yield chosen
 
 
-@torch.no_grad()
 def _with_features(sounds: list[tuple[Example, Waveform]], recognizer: Recognizer) -> list[Example]:
+    if isinstance(recognizer.front_end, PretrainedFrontEnd):
+        return _with_stored_features(sounds, recognizer.front_end)
+    return _with_log_mel(sounds, recognizer)
+
+
+def _with_stored_features(
+    sounds: list[tuple[Example, Waveform]], front_end: PretrainedFrontEnd
+) -> list[Example]:
+    features = _stored_features(sounds, front_end)
+    return [replace(e, features=f) for (e, _), f in zip(sounds, features, strict=True)]
+
+
+def _stored_features(
+    sounds: list[tuple[Example, Waveform]], front_end: PretrainedFrontEnd
+) -> list[Tensor]:
+    """Features from disk, after those that are missing were computed."""
+    folder = data_root() / ".features"
+    keys = [sound_key(sound) for _, sound in sounds]
+    mix = front_end.of_all_layers()
+    if mix is not None:
+        # A layer is a part of the mix, if that is known.
+        every = FeatureStore(folder / mix.name, mix.num_features)
+        if all(key in every for key in keys):
+            return [front_end.select(every.features(key)) for key in keys]
+    store = FeatureStore(folder / front_end.name, front_end.num_features)
+    missing = [
+        (key, sound) for key, (_, sound) in zip(keys, sounds, strict=True) if key not in store
+    ]
+    if missing:
+        shown = track(missing, "Encoding recordings", True, total=len(missing))
+        store.compute_missing(shown, front_end.encode)
+    return [store.features(key) for key in keys]
+
+
+@torch.no_grad()
+def _with_log_mel(sounds: list[tuple[Example, Waveform]], recognizer: Recognizer) -> list[Example]:
     lengths = [len(sound) for _, sound in sounds]
     examples: list[Example] = [example for example, _ in sounds]
     for chosen in _batches_of_similar_length(lengths):
@@ -243,7 +295,7 @@ def _with_features(sounds: list[tuple[Example, Waveform]], recognizer: Recognize
         for row, i in enumerate(chosen):
             waveforms[row, : len(sounds[i][1])] = torch.from_numpy(sounds[i][1])
         device = recognizer.device
-        features, mask = recognizer.log_mel(waveforms.to(device), num_samples.to(device))
+        features, mask = recognizer.front_end(waveforms.to(device), num_samples.to(device))
         num_frames = mask.sum(dim=1).tolist()
         features = features.cpu()
         for row, i in enumerate(chosen):

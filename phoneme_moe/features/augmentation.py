@@ -50,6 +50,34 @@ class Augment:
             features, mask = cut_quiet_ends(features, mask, self.quiet_ends)
         if self.speed:
             features, mask = change_speed(features, mask, self.speed)
+        return self._change_values(features, mask)
+
+    def with_targets(
+        self, features: Tensor, mask: Tensor, targets: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Augments a batch and its targets in time, which follow the change of speed alone.
+
+        Args:
+            features: As in ``__call__``.
+            mask: As in ``__call__``.
+            targets: A target of every few frames, shape (batch, frames / step, size), for any
+                whole step.
+
+        Returns:
+            Features, mask, and targets for as many frames.
+        """
+        assert not self.quiet_ends
+        if self.speed:
+            step = -(-mask.shape[1] // targets.shape[1])
+            old = mask.sum(dim=1, keepdim=True)  # (B, 1)
+            new = speed_lengths(old, self.speed)
+            features, mask = stretch(features, old, new)
+            old, new = (-(-lengths // step) for lengths in (old, new))
+            targets, _ = stretch(targets, old, new)
+        features, mask = self._change_values(features, mask)
+        return features, mask, targets
+
+    def _change_values(self, features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         if self.vocal_tract:
             features = warp_bands(features, self.vocal_tract)
         if self.time_masks:
@@ -103,11 +131,33 @@ def change_speed(features: Tensor, mask: Tensor, largest: float) -> tuple[Tensor
         mask: Real frames, shape (batch, frames).
         largest: Maximum relative change.
     """
-    device = features.device
-    factor = 1 + largest * (2 * torch.rand(len(features), 1, device=device) - 1)  # (B, 1)
     old = mask.sum(dim=1, keepdim=True)  # (B, 1)
-    new = (old / factor).round().long().clamp_min(1)
-    frames = torch.arange(int(new.max()), device=device)
+    return stretch(features, old, speed_lengths(old, largest))
+
+
+def speed_lengths(lengths: Tensor, largest: float) -> Tensor:
+    """Numbers of frames after a random change of speed, shape (batch, 1).
+
+    Args:
+        lengths: Numbers of frames before it, shape (batch, 1).
+        largest: Maximum relative change.
+    """
+    factor = 1 + largest * (2 * torch.rand(len(lengths), 1, device=lengths.device) - 1)
+    return (lengths / factor).round().long().clamp_min(1)
+
+
+def stretch(features: Tensor, old: Tensor, new: Tensor) -> tuple[Tensor, Tensor]:
+    """Stretches each utterance to a number of frames, with linear interpolation.
+
+    Args:
+        features: Shape (batch, frames, features), zero where masked.
+        old: Number of frames of each utterance, shape (batch, 1).
+        new: Number of frames to stretch it to, shape (batch, 1).
+
+    Returns:
+        Features and the mask of real frames.
+    """
+    frames = torch.arange(int(new.max()), device=features.device)
     new_mask = frames < new
     # First and last frames map to themselves, so no position is out of range.
     position = frames * ((old - 1).clamp_min(0) / (new - 1).clamp_min(1))

@@ -60,6 +60,11 @@ class LogMel(nn.Module):
         """Seconds from one frame to the next."""
         return self.hop / self.sample_rate
 
+    @property
+    def num_features(self) -> int:
+        """Features of a frame."""
+        return self.n_mels
+
     def num_frames(self, num_samples: int) -> int:
         """Number of complete frames in ``num_samples`` samples."""
         return num_samples // self.hop

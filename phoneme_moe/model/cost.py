@@ -124,10 +124,12 @@ def model_cost(recognizer: Recognizer) -> ModelCost:
 def _counted(recognizer: Recognizer) -> int | None:
     """Multiply-adds of experts and gate for a frame, counted in a forward pass."""
     if recognizer.task.kind == "classify":
-        num_frames, decisions = recognizer.log_mel.num_frames(recognizer.token_samples), 1
+        num_frames, decisions = recognizer.front_end.num_frames(recognizer.token_samples), 1
     else:
         num_frames, decisions = 200 * recognizer.stack, 200
-    features = torch.zeros(1, num_frames, recognizer.log_mel.n_mels, device=recognizer.device)
+    features = torch.zeros(
+        1, num_frames, recognizer.front_end.num_features, device=recognizer.device
+    )
     mask = torch.ones(1, num_frames, dtype=torch.bool, device=recognizer.device)
     expert = None
     if recognizer.gate_is_speaker:

@@ -142,6 +142,25 @@ class Encoder(nn.Module):
     ) -> tuple[Tensor, tuple[LayerRouting, ...]]:
         """Computes the logits of the outputs, and the routing of every sparse layer.
 
+        Arguments as of ``hidden_states``.
+
+        Returns:
+            Logits, shape (batch, frames, outputs), arbitrary where masked; and
+            the routing of the sparse layers in order.
+        """
+        frames, routings = self.hidden_states(features, mask, embedding, override)
+        logits: Tensor = self.output(frames)
+        return logits, routings
+
+    def hidden_states(
+        self,
+        features: Tensor,
+        mask: Tensor,
+        embedding: Tensor | None = None,
+        override: RoutingOverride | None = None,
+    ) -> tuple[Tensor, tuple[LayerRouting, ...]]:
+        """Computes the normalised output of the last block, and the routing of every sparse layer.
+
         Args:
             features: Shape (batch, frames, features), zero where masked.
             mask: True for real frames, shape (batch, frames).
@@ -149,8 +168,8 @@ class Encoder(nn.Module):
             override: Replaces the selection of the routers.
 
         Returns:
-            Logits, shape (batch, frames, outputs), arbitrary where masked; and
-            the routing of the sparse layers in order.
+            Shape (batch, frames, width), arbitrary where masked; and the routing of the sparse
+            layers in order.
         """
         surroundings = RouterContext(features, embedding, override)
         frames = functional.relu(self.input(splice(features, self.kernel)))
@@ -159,8 +178,7 @@ class Encoder(nn.Module):
             frames, routing = block(frames, mask, surroundings)
             if routing is not None:
                 routings.append(routing)
-        logits: Tensor = self.output(self.norm(frames))
-        return logits, tuple(routings)
+        return self.norm(frames), tuple(routings)
 
     @property
     def context(self) -> int | None:

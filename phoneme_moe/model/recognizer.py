@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from phoneme_moe.decoding.decoder import Decoding
 from phoneme_moe.decoding.phonemes import PhonemeSet
 from phoneme_moe.errors import ArgumentError, InputError
-from phoneme_moe.features.log_mel import LogMel, stack_frames
+from phoneme_moe.features.log_mel import stack_frames
 from phoneme_moe.mixture.experts import Experts
 from phoneme_moe.mixture.gate import Gate
 from phoneme_moe.mixture.mixture import mix
@@ -27,8 +27,10 @@ from phoneme_moe.mixture.routing import Routing, fixed_routing
 from phoneme_moe.mixture.sparse.layer_routing import LayerRouting
 from phoneme_moe.model.build import NetworkInput, build_encoder, build_experts, build_gate
 from phoneme_moe.model.encoder import Encoder
+from phoneme_moe.model.front_end import build_front_end
+from phoneme_moe.model.layer_mix import LayerMix
 from phoneme_moe.model.timing_net import TimingNet
-from phoneme_moe.recipe import Features, Model, Task
+from phoneme_moe.recipe import AnyFeatures, Model, PretrainedFeatures, Task
 from phoneme_moe.recipe.router import numbered_experts
 from phoneme_moe.recipe.weights import require_weights
 
@@ -43,6 +45,7 @@ class Recognition:
         expert_log_posteriors: Log posteriors of every expert, shape (batch, frames, experts,
             outputs); None where each utterance is routed to a single expert.
         layers: Routing of each sparse layer of an encoder.
+        hidden: Output of the last block of an encoder, shape (batch, frames, width).
         shifted: Outputs for the input shifted by one, two, ... feature frames, if requested
             (``inference.recognize_examples``).
     """
@@ -51,6 +54,7 @@ class Recognition:
     routing: Routing
     expert_log_posteriors: Tensor | None = None
     layers: tuple[LayerRouting, ...] = ()
+    hidden: Tensor | None = None
     shifted: tuple[Recognition, ...] = ()
 
     @property
@@ -70,7 +74,7 @@ class Recognizer(nn.Module):
 
     def __init__(
         self,
-        features: Features,
+        features: AnyFeatures,
         task: Task,
         model: Model,
         phonemes: tuple[str, ...],
@@ -95,7 +99,7 @@ class Recognizer(nn.Module):
         self.expert_names = experts
         # Its constants are values, also where the weights are shapes only (``weight_shapes``).
         with torch.device("cpu"):
-            self.log_mel = LogMel(**features.model_dump(exclude={"stack"}))
+            self.front_end = build_front_end(features)
         self.stack = features.stack
         self.combination = model.combine
         self.gate_is_speaker = model.gate is not None and model.gate.kind == "speaker"
@@ -107,15 +111,20 @@ class Recognizer(nn.Module):
         """Determines phoneme times; set after its training."""
         self.decoding = Decoding()
         """Decoding settings; set after calibration."""
+        self.layer_mix: LayerMix | None = None
+        num_features = features.num_features
+        if isinstance(features, PretrainedFeatures) and features.num_mixed > 1:
+            self.layer_mix = LayerMix(features.num_mixed)
+            num_features //= features.num_mixed
         self.encoder: Encoder | None = None
         self.experts: Experts | None = None
         self.gate: Gate | None = None
         if model.encoder is not None:
-            self.encoder = build_encoder(model.encoder, features.n_mels * features.stack, outputs)
+            self.encoder = build_encoder(model.encoder, num_features * features.stack, outputs)
             return
         inputs = NetworkInput(
-            features.n_mels * features.stack,
-            self.log_mel.num_frames(self.token_samples),
+            num_features * features.stack,
+            self.front_end.num_frames(self.token_samples),
             task.kind == "classify",
         )
         self.experts = build_experts(model, experts, inputs, outputs)
@@ -144,12 +153,12 @@ class Recognizer(nn.Module):
     @property
     def token_samples(self) -> int:
         """Samples of an excised token."""
-        return round(self.task.token_ms * self.log_mel.sample_rate / 1000)
+        return round(self.task.token_ms * self.front_end.sample_rate / 1000)
 
     @property
     def frame_seconds(self) -> float:
         """Seconds from one frame of posteriors to the next."""
-        return self.log_mel.frame_seconds * self.stack
+        return self.front_end.frame_seconds * self.stack
 
     @property
     def context(self) -> int | None:
@@ -177,7 +186,7 @@ class Recognizer(nn.Module):
         """Computes the posteriors and routing of a batch.
 
         Args:
-            features: Output of ``log_mel``, shape (batch, frames, features).
+            features: Output of ``front_end``, shape (batch, frames, features).
             mask: True for real frames, shape (batch, frames).
             expert: Index of the expert of each utterance, shape (batch,), in place of the gate;
                 only that expert is computed.
@@ -191,6 +200,8 @@ class Recognizer(nn.Module):
             InputError: The gate is the speaker's identity and no speaker is given, or the routers
                 need an embedding, which is missing or of a wrong size.
         """
+        if self.layer_mix is not None:
+            features = self.layer_mix(features, mask)
         features, mask = stack_frames(features, mask, self.stack)
         if self.encoder is not None:
             return self._encode(features, mask, embedding, override)
@@ -228,10 +239,12 @@ class Recognizer(nn.Module):
                 f"the routers need an embedding of {self.embedding_size} numbers for each "
                 f"utterance: found {size or 'none'}"
             )
-        scores, layers = self.encoder(features, mask, embedding, override)
-        log_posteriors = torch.log_softmax(scores.float(), dim=-1)
+        hidden, layers = self.encoder.hidden_states(features, mask, embedding, override)
+        log_posteriors = torch.log_softmax(self.encoder.output(hidden).float(), dim=-1)
         whole = torch.zeros(features.shape[0], dtype=torch.long, device=features.device)
-        return Recognition(log_posteriors, fixed_routing(whole, 1, mask), layers=layers)
+        return Recognition(
+            log_posteriors, fixed_routing(whole, 1, mask), layers=layers, hidden=hidden
+        )
 
     def recognize_waveforms(
         self,
@@ -243,7 +256,7 @@ class Recognizer(nn.Module):
         """Computes the posteriors and routing of waveforms.
 
         Args:
-            waveforms: Waveforms at ``log_mel.sample_rate``, shape (batch, samples).
+            waveforms: Waveforms at ``front_end.sample_rate``, shape (batch, samples).
             num_samples: Number of samples of each waveform, shape (batch,).
             expert: As in ``forward``.
             embedding: As in ``forward``.
@@ -251,7 +264,7 @@ class Recognizer(nn.Module):
         Raises:
             InputError: As in ``forward``.
         """
-        features, mask = self.log_mel(waveforms, num_samples)
+        features, mask = self.front_end(waveforms, num_samples)
         return self.forward(features, mask, expert, embedding=embedding)
 
 

@@ -4,14 +4,16 @@ A recipe is one self-contained YAML file without code; an unknown key is an erro
 key. ``load_recipe`` takes the name of a shipped recipe or a path.
 """
 
-from phoneme_moe.recipe.data import Corpus, Features, Recipe, Task
+from phoneme_moe.recipe.data import Corpus, Recipe, Task
 from phoneme_moe.recipe.encoder import EncoderSection, Sparse
+from phoneme_moe.recipe.features import AnyFeatures, Features, PretrainedFeatures
 from phoneme_moe.recipe.load import load_recipe, shipped_recipes, validate_recipe
 from phoneme_moe.recipe.model import Gating, Model, Network
 from phoneme_moe.recipe.router import Balance, Router
-from phoneme_moe.recipe.training import Augmentation, Part, Route, Stage, Timing, Training
+from phoneme_moe.recipe.training import Augmentation, Part, Route, Stage, Teacher, Timing, Training
 
 __all__ = [
+    "AnyFeatures",
     "Augmentation",
     "Balance",
     "Corpus",
@@ -21,12 +23,14 @@ __all__ = [
     "Model",
     "Network",
     "Part",
+    "PretrainedFeatures",
     "Recipe",
     "Route",
     "Router",
     "Sparse",
     "Stage",
     "Task",
+    "Teacher",
     "Timing",
     "Training",
     "load_recipe",

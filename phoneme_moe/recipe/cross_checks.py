@@ -57,6 +57,23 @@ def check_networks(recipe: Recipe) -> None:
             )
 
 
+def check_teacher(recipe: Recipe) -> None:
+    """Checks that there is an encoder to learn from a teacher.
+
+    Raises:
+        ValueError: There is none, or it takes the pretrained features themselves.
+    """
+    if recipe.training.teacher is None:
+        return
+    if recipe.model.encoder is None:
+        raise ValueError("training.teacher is for an encoder (model.encoder); expected none")
+    if recipe.features.kind != "log_mel" or recipe.features.sample_rate != 16_000:
+        raise ValueError(
+            "training.teacher: expected log mel features at 16 kHz (features.sample_rate), from "
+            "which the model predicts those of the teacher"
+        )
+
+
 def check_stage(recipe: Recipe, stage: Stage) -> None:
     """Checks that a stage can train its parts.
 

@@ -1,4 +1,4 @@
-"""Sections ``corpus``, ``features`` and ``task`` of a recipe, and the recipe itself."""
+"""Sections ``corpus`` and ``task`` of a recipe, and the recipe itself."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from phoneme_moe.errors import suggest
-from phoneme_moe.recipe.cross_checks import check_networks, check_stage
+from phoneme_moe.recipe.cross_checks import check_networks, check_stage, check_teacher
+from phoneme_moe.recipe.features import AnyFeatures, Features
 from phoneme_moe.recipe.model import Model
 from phoneme_moe.recipe.section import FolderName, Milliseconds, Section
 from phoneme_moe.recipe.training import Training
@@ -75,29 +76,6 @@ class Corpus(Section):
         return self
 
 
-class Features(Section):
-    """Log mel features, the input of the model.
-
-    Attributes:
-        sample_rate: Samples per second; audio is resampled to it.
-        n_mels: Mel bands.
-        window_ms: Length of the analysis window in milliseconds.
-        window: Shape of the analysis window.
-        hop_ms: Frame shift in milliseconds.
-        normalization: ``range`` scales a token to -1..1 with mean 0 (Waibel et al. 1989);
-            ``utterance`` gives every band mean 0 and the utterance variance 1.
-        stack: Number of adjacent frames stacked into one.
-    """
-
-    sample_rate: Annotated[int, Field(ge=4000, le=96000)] = 16000
-    n_mels: Annotated[int, Field(ge=2, le=256)] = 40
-    window_ms: Annotated[float, Field(gt=1, le=200)] = 25.0
-    window: Literal["hann", "hamming"] = "hann"
-    hop_ms: Annotated[float, Field(gt=0.5, le=100)] = 10.0
-    normalization: Literal["range", "utterance"] = "utterance"
-    stack: Annotated[int, Field(ge=1, le=8)] = 1
-
-
 class Task(Section):
     """The task of the model.
 
@@ -143,7 +121,7 @@ class Recipe(Section):
     description: str = ""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     corpus: Corpus
-    features: Features = Features()
+    features: AnyFeatures = Features()
     task: Task
     model: Model = Model()
     training: Training
@@ -153,5 +131,6 @@ class Recipe(Section):
         check_networks(self)
         for stage in self.training.stages:
             check_stage(self, stage)
+        check_teacher(self)
         check_weights(self)
         return self

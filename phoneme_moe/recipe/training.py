@@ -164,6 +164,30 @@ class Timing(Section):
     prior_scale: Amount = 1.0
 
 
+class Teacher(Section):
+    """A pretrained encoder whose hidden states a model without it learns to predict.
+
+    A linear map of the encoder's last hidden states is trained beside the phoneme loss and dropped
+    afterwards (distillation of features: Romero et al. 2015; of speech encoders: Chang et al.
+    2022). Changes of speed apply to the targets, too; other augmentation does not.
+
+    Attributes:
+        model: Folder of an encoder in the Hugging Face layout, or its name on the hub.
+        sha256: Hash of ``model.safetensors``; found and stored in the run by training.
+        layer: Hidden state that is predicted: the ``last``, or that of a layer by number.
+        weight: Weight of the prediction error in the loss.
+        hidden: Size of a hidden state; found and stored in the run by training.
+        num_layers: Number of layers; found and stored in the run by training.
+    """
+
+    model: Annotated[str, Field(min_length=1, max_length=1_000)]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    layer: Literal["last"] | Annotated[int, Field(ge=0, le=1_000)] = "last"
+    weight: Annotated[float, Field(gt=0, le=1_000)] = 1.0
+    hidden: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    num_layers: Annotated[int, Field(ge=1, le=1_000)] | None = None
+
+
 class Training(Section):
     """Training of the model.
 
@@ -174,6 +198,7 @@ class Training(Section):
         augmentation: Data augmentation.
         stages: The training stages, in order.
         timing: The timing net; null for none. Token classifiers do not have one.
+        teacher: A pretrained encoder to learn from; none by default. Only for an encoder.
     """
 
     batch_size: Count = 48
@@ -182,6 +207,7 @@ class Training(Section):
     augmentation: Augmentation = Augmentation()
     stages: Annotated[tuple[Stage, ...], Field(min_length=1, max_length=99)]
     timing: Timing | None = Timing()
+    teacher: Teacher | None = None
 
     def augmentation_of(self, stage: Stage) -> Augmentation:
         """Augmentation in effect in a stage."""
@@ -191,6 +217,15 @@ class Training(Section):
     def learns_with_ngram(self) -> bool:
         """Whether the model is trained with an n-gram (CTC-CRF)."""
         return self.stages[-1].objective == "crf"
+
+    @model_validator(mode="after")
+    def _teacher_follows_the_augmentation(self) -> Training:
+        quiet = any(self.augmentation_of(stage).quiet_ends for stage in self.stages)
+        if self.teacher is not None and quiet:
+            raise ValueError(
+                "teacher: its targets do not follow augmentation.quiet_ends: expected 0"
+            )
+        return self
 
     @model_validator(mode="after")
     def _stage_names_differ(self) -> Training:

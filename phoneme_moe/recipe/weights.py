@@ -10,14 +10,15 @@ from phoneme_moe.recipe.encoder import EncoderSection, Sparse
 from phoneme_moe.recipe.model import Layers, Model
 
 if TYPE_CHECKING:
-    from phoneme_moe.recipe.data import Features, Recipe, Task
+    from phoneme_moe.recipe.data import Recipe, Task
+    from phoneme_moe.recipe.features import AnyFeatures
 
 MAX_WEIGHTS = 1_000_000_000
 """Most weights of a model: 4 GB in float32."""
 
 
 def require_weights(
-    features: Features, task: Task, model: Model, num_outputs: int, num_experts: int
+    features: AnyFeatures, task: Task, model: Model, num_outputs: int, num_experts: int
 ) -> None:
     """Checks that a model is not absurdly large.
 
@@ -52,13 +53,13 @@ def check_weights(recipe: Recipe) -> None:
 
 
 def estimate_weights(
-    features: Features, task: Task, model: Model, num_outputs: int, num_experts: int
+    features: AnyFeatures, task: Task, model: Model, num_outputs: int, num_experts: int
 ) -> dict[str, int]:
     """Weights of the linear maps by section, without biases and normalisation.
 
     Arguments as in ``require_weights``.
     """
-    num_inputs = features.n_mels * features.stack
+    num_inputs = features.num_features * features.stack
     if model.encoder is not None:
         return {"model.encoder": _encoder(model.encoder, num_inputs, num_outputs)}
     frames = int(task.token_ms / features.hop_ms + 1e-6) if task.kind == "classify" else None

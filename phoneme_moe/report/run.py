@@ -197,7 +197,7 @@ def _views(
     reasons = dict(shown)
     chosen = [example for example in examples if example.utterance in reasons]
     waveforms = load_waveforms(run.recipe, corpus, split, run.recognizer, reasons)
-    rate = run.recognizer.log_mel.sample_rate
+    rate = run.recognizer.front_end.sample_rate
     views, audio = {}, {}
     for observation in observe(run.recognizer, chosen, layer) if chosen else ():
         name = observation.example.utterance

@@ -162,9 +162,9 @@ def view(
         reason: Reason why it is shown.
     """
     example, routing, score = observation.example, observation.routing, observation.score
-    rate = recognizer.log_mel.sample_rate
+    rate = recognizer.front_end.sample_rate
     samples = torch.from_numpy(waveform)[None]
-    features, mask = recognizer.log_mel(
+    features, mask = recognizer.front_end(
         samples.to(recognizer.device), torch.tensor([len(waveform)])
     )
     recognition = recognizer(
@@ -256,12 +256,12 @@ def _envelope(waveform: Waveform, rate: int) -> Envelope:
 
 def _spectrogram(recognizer: Recognizer, waveform: torch.Tensor) -> Spectrogram:
     """The model's mel bands in steps of 1/255 of the dynamic range."""
-    power = recognizer.log_mel.mel_energies(waveform.to(recognizer.device))[0].cpu().numpy()
+    power = recognizer.front_end.mel_energies(waveform.to(recognizer.device))[0].cpu().numpy()
     decibels = 10 * np.log10(np.maximum(power, 1e-12)).T  # (bands, columns)
     shown = (decibels - decibels.max() + QUIETEST_DB) / QUIETEST_DB
     pixels = np.round(255 * shown.clip(0, 1)).astype(np.uint8)
     return Spectrogram(
-        seconds_per_column=recognizer.log_mel.frame_seconds,
+        seconds_per_column=recognizer.front_end.frame_seconds,
         bands=pixels.shape[0],
         columns=pixels.shape[1],
         base64=base64.b64encode(pixels.tobytes()).decode(),

@@ -73,7 +73,11 @@ def read_checkpoint_weights(file: Path, expected: Mapping[str, Tensor]) -> dict[
     state = read_checkpoint(file).get("state_dict")
     if not isinstance(state, dict):
         raise InputError(f"{file}: state_dict: found {shorten(state)}, expected weights")
-    weights = {str(name).removeprefix("recognizer."): w for name, w in state.items()}
+    weights = {
+        str(name).removeprefix("recognizer."): w
+        for name, w in state.items()
+        if not str(name).startswith("teacher.")  # only needed to go on
+    }
     for name in sorted({*expected, *weights}):
         found = weights.get(name)
         shape = tuple(found.shape) if isinstance(found, Tensor) else None

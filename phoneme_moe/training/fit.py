@@ -49,6 +49,7 @@ from phoneme_moe.training.checkpoints import (
 from phoneme_moe.training.em import em_epochs
 from phoneme_moe.training.module import StageModule
 from phoneme_moe.training.sampler import BalancedBatches
+from phoneme_moe.training.teacher import TeacherHead
 
 EVALUATION_BATCH = 128
 """Batch size on dev."""
@@ -197,7 +198,12 @@ def _fit_by_gradient(
     if stage.objective == "crf":
         sequences = [example.phonemes for example in train]
         ngram = PhonemeNgram.estimate(sequences, recognizer.phonemes.symbols, ORDER)
-    module = StageModule(recognizer, recipe, index, ngram)
+    teacher = None
+    if recipe.training.teacher is not None:
+        assert recipe.model.encoder is not None
+        torch.manual_seed(recipe.seed * 1000 + index)
+        teacher = TeacherHead(recipe.model.encoder.width, train)
+    module = StageModule(recognizer, recipe, index, ngram, teacher)
     check = ResumeCheck(stage_folder.last)
     callbacks: list[Callback] = [
         metrics,

@@ -47,7 +47,7 @@ def labelled_examples(
         )
     words = None if lexicon is None else read_lexicon(lexicon)
     labels = label_files(files)
-    rate = recognizer.log_mel.sample_rate
+    rate = recognizer.front_end.sample_rate
     examples = []
     for path in files:
         if path not in labels:
@@ -66,7 +66,7 @@ def labelled_examples(
         if not phonemes:
             raise InputError(f"{file}: found no phonemes")
         waveform = torch.tensor(load_waveform(path, rate))
-        features, _ = recognizer.log_mel(waveform[None], torch.tensor([len(waveform)]))
+        features, _ = recognizer.front_end(waveform[None], torch.tensor([len(waveform)]))
         phonemes = recognizer.phonemes.spell(phonemes)
         examples.append(Example(path.stem, speaker, phonemes, features[0]))
     return examples

@@ -20,6 +20,7 @@ from phoneme_moe.recipe import Recipe, Stage
 from phoneme_moe.training.minibatch import warmup_fraction
 from phoneme_moe.training.objectives import stage_loss
 from phoneme_moe.training.router_metrics import RouterMetrics
+from phoneme_moe.training.teacher import TeacherHead
 
 DEV_BEAM = 4
 """Beam width on dev after every epoch when training with an n-gram."""
@@ -47,6 +48,7 @@ class StageModule(pl.LightningModule):
         recipe: Recipe,
         stage_index: int,
         ngram: PhonemeNgram | None = None,
+        teacher: TeacherHead | None = None,
     ) -> None:
         """Freezes the parts that the stage does not train.
 
@@ -55,6 +57,7 @@ class StageModule(pl.LightningModule):
             recipe: The recipe that contains the stage.
             stage_index: Index of the stage.
             ngram: N-gram of the training phonemes, for the objective ``crf``.
+            teacher: Predicts the hidden states of a teacher, if there is one.
         """
         super().__init__()
         self.recognizer = recognizer
@@ -62,6 +65,8 @@ class StageModule(pl.LightningModule):
         self.seeds = (recipe.seed, stage_index)
         self.augment = build_augment(recipe, self.stage)
         self.task = recipe.task
+        self.teacher = teacher
+        self.teacher_weight = recipe.training.teacher.weight if recipe.training.teacher else 0.0
         self.gradient_clip = recipe.training.gradient_clip
         self.parts: dict[str, torch.nn.Module | None] = {
             "experts": recognizer.experts,
@@ -149,8 +154,18 @@ class StageModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Loss of a batch."""
-        recognition = self.recognize(batch, *self.augment(batch.features, batch.mask))
-        loss = self.loss(recognition, batch)
+        if self.teacher is None or batch.teacher is None:
+            recognition = self.recognize(batch, *self.augment(batch.features, batch.mask))
+            loss = self.loss(recognition, batch)
+        else:
+            features, mask, targets = self.augment.with_targets(
+                batch.features, batch.mask, batch.teacher
+            )
+            recognition = self.recognize(batch, features, mask)
+            assert recognition.hidden is not None
+            loss = self.loss(recognition, batch) + self.teacher_weight * self.teacher.loss(
+                recognition.hidden, targets, recognition.routing.mask
+            )
         self._load += recognition.routing.mean_weights().detach()
         self._loss += loss.detach()
         self.num_steps += 1
@@ -220,7 +235,7 @@ class StageModule(pl.LightningModule):
         stage = self.stage
         assert stage.learning_rate is not None
         optimizer = torch.optim.AdamW(
-            [p for p in self.recognizer.parameters() if p.requires_grad],
+            [p for p in self.parameters() if p.requires_grad],
             lr=stage.learning_rate,
             weight_decay=stage.weight_decay,
             # Experts share their tensors, so one fused step updates all of them.

@@ -91,7 +91,7 @@ def train_stages(
     recognizer = build_recognizer(recipe, corpus)
     save_recipe(folder, recipe)
     speakers = corpus_speakers(recipe, corpus)
-    train = load_examples(recipe, corpus, "train", recognizer, speakers)
+    train = load_examples(recipe, corpus, "train", recognizer, speakers, recipe.training.teacher)
     dev = load_examples(recipe, corpus, "dev", recognizer, speakers)
     for example in (*train, *dev):
         recognizer.phonemes.encode(example.phonemes)

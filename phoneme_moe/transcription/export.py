@@ -78,6 +78,11 @@ def export_onnx(run: LoadedRun, path: Path, int8: bool = False) -> None:
         )
     _check_layers(run)
     spec = spec_of(run)
+    if spec.encode is not None:
+        raise InputError(
+            f"{run.folder}: features.kind: found pretrained; export takes models with log mel "
+            "features"
+        )
     module = _Network(recognizer.cpu()).eval()
     features, lengths, embedding = _example_inputs(spec)
     inputs = ["features", "num_frames", *([] if embedding is None else ["embedding"])]

@@ -220,6 +220,11 @@ def _check(spec: ModelSpec) -> None:
             f"{spec.source}: its routers take an embedding of each recording, which streaming "
             "recognition does not have"
         )
+    if spec.encode is not None:
+        raise InputError(
+            f"{spec.source}: features.kind: found pretrained, whose encoder takes whole "
+            "recordings; streaming recognition needs log mel features"
+        )
 
 
 def simulate_live(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -10,10 +10,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from phoneme_moe.audio.waveform import Waveform
 from phoneme_moe.decoding.decoder import Decoding
 from phoneme_moe.decoding.phonemes import PhonemeSet
 from phoneme_moe.errors import InputError
 from phoneme_moe.features.log_mel_numpy import FrontEnd
+from phoneme_moe.transcription.recording import EncodingFrontEnd
 
 Floats = NDArray[np.float32]
 Scores = NDArray[np.float32] | NDArray[np.float16]
@@ -42,7 +44,7 @@ class ModelSpec:
         phonemes: Its phoneme set.
         experts: Names of the experts of its gate or last sparse layer, in the order of
             ``ModelOutput.weights``.
-        features: Arguments of ``FrontEnd``: the recipe's section without ``stack``.
+        features: Arguments of ``FrontEnd``; with ``encode``, the sample rate and ``hop_ms`` only.
         stack: Feature frames per frame of posteriors.
         tokens: Whether the model classifies excised tokens of one phoneme.
         token_ms: Length of a token in milliseconds.
@@ -52,6 +54,8 @@ class ModelSpec:
         embedding_size: Length of the embedding that the model takes for each recording; None if it
             takes none.
         decoding: Settings for decoding its posteriors.
+        encode: Computes the hidden states of a pretrained encoder, which are the features of the
+            model, from a waveform; None for log mel features.
     """
 
     source: str
@@ -67,6 +71,7 @@ class ModelSpec:
     context: int | None
     embedding_size: int | None = None
     decoding: Decoding = field(default_factory=Decoding)
+    encode: Callable[[Waveform], Floats] | None = None
 
     @property
     def feature_seconds(self) -> float:
@@ -77,6 +82,8 @@ class ModelSpec:
 
     def front_end(self) -> FrontEnd:
         """The front end that computes the model's features."""
+        if self.encode is not None:
+            return EncodingFrontEnd(self.encode, self.features["hop_ms"])
         return FrontEnd(**self.features)
 
 

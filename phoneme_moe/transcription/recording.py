@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -32,44 +32,61 @@ SILENCE_SECONDS = 0.15
 """Length of the shortest silence; closures of stops are shorter."""
 
 
-class Energies(Protocol):
-    """Mel energies in memory or in a file, read by slices of frames."""
+class EncodingFrontEnd(FrontEnd):
+    """Front end of a model with a pretrained encoder, whose hidden states are the features.
+
+    Mel energies, in frames of the same length, tell silences.
+    """
+
+    def __init__(self, encode: Callable[[Waveform], Floats], hop_ms: float) -> None:
+        """Creates the front end.
+
+        Args:
+            encode: Computes the features of a waveform at 16 kHz, shape (frames, features).
+            hop_ms: Frame shift in milliseconds.
+        """
+        super().__init__(sample_rate=16_000, n_mels=80, hop_ms=hop_ms)
+        self.encode = encode
+
+
+class Rows(Protocol):
+    """Mel energies, or samples, in memory or in a file, read by slices."""
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, frames: slice) -> Floats: ...
+    def __getitem__(self, rows: slice) -> Floats: ...
 
 
-class SpooledEnergies:
-    """Mel energies in an unnamed file, which the system deletes with the process."""
+class SpooledRows:
+    """Rows of numbers in an unnamed file, which the system deletes with the process."""
 
-    def __init__(self, n_mels: int) -> None:
-        """Starts with no frames."""
-        self.n_mels = n_mels
+    def __init__(self, num_columns: int) -> None:
+        """Starts with no rows."""
+        self.num_columns = num_columns
         # Stays open as long as this object lives.
         self._file = tempfile.TemporaryFile()  # noqa: SIM115
         # Seeking and reading are two steps, and Windows has no os.pread.
         self._lock = threading.Lock()
-        self._frames = 0
+        self._num_rows = 0
 
-    def append(self, energies: Floats) -> None:
-        """Appends frames, shape (frames, mel bands)."""
+    def append(self, rows: Floats) -> None:
+        """Appends rows, shape (rows, columns)."""
         with self._lock:
             self._file.seek(0, os.SEEK_END)
-            self._file.write(energies.tobytes())
-        self._frames += len(energies)
+            self._file.write(rows.tobytes())
+        self._num_rows += len(rows)
 
     def __len__(self) -> int:
-        return self._frames
+        return self._num_rows
 
-    def __getitem__(self, frames: slice) -> Floats:
-        first, last, _ = frames.indices(self._frames)
-        size = 4 * self.n_mels
+    def __getitem__(self, rows: slice) -> Floats:
+        first, last, _ = rows.indices(self._num_rows)
+        size = 4 * self.num_columns
         # Read, not mapped: mapped pages would count as memory of the process.
         with self._lock:
             self._file.seek(first * size)
             raw = self._file.read(max(0, last - first) * size)
-        return np.frombuffer(raw, np.float32).reshape(-1, self.n_mels)
+        return np.frombuffer(raw, np.float32).reshape(-1, self.num_columns)
 
 
 @dataclass(frozen=True)
@@ -83,14 +100,16 @@ class Recording:
         level: Level used to normalise the energies.
         front_end: Front end that computed the energies.
         is_silent: Whether it has no sound at all.
+        samples: The waveform, shape (samples, 1), for an ``EncodingFrontEnd``; otherwise None.
     """
 
     path: Path
     duration: float
-    energies: Energies
+    energies: Rows
     level: Level
     front_end: FrontEnd
     is_silent: bool = False
+    samples: Rows | None = None
 
     @property
     def num_frames(self) -> int:
@@ -98,7 +117,16 @@ class Recording:
         return len(self.energies)
 
     def features(self, first: int = 0, last: int | None = None) -> Floats:
-        """Normalised log mel features of a range of frames, shape (frames, mel bands)."""
+        """Features of a range of frames, shape (frames, features).
+
+        Normalised log mel; or the hidden states of a pretrained encoder, to which the range is the
+        whole recording.
+        """
+        if isinstance(self.front_end, EncodingFrontEnd):
+            assert self.samples is not None
+            hop = self.front_end.hop
+            end = self.num_frames if last is None else min(last, self.num_frames)
+            return self.front_end.encode(self.samples[slice(first * hop, end * hop)][:, 0])
         return self.front_end.normalize(self.energies[slice(first, last)], self.level)
 
     def silences(self) -> list[tuple[float, float]]:
@@ -134,7 +162,8 @@ def record(waveform: Waveform, path: Path, front_end: FrontEnd) -> Recording:
     energies = front_end.energies(waveform)
     duration = len(waveform) / front_end.sample_rate
     level = front_end.level(lambda: [energies])
-    return Recording(path, duration, energies, level, front_end, is_silent(waveform))
+    samples = waveform[:, None] if isinstance(front_end, EncodingFrontEnd) else None
+    return Recording(path, duration, energies, level, front_end, is_silent(waveform), samples)
 
 
 def read_recording(
@@ -163,12 +192,15 @@ def read_recording(
     second = next(blocks, None)
     if second is None:
         return record(first, path, front_end)
-    spooled = SpooledEnergies(front_end.n_mels)
+    spooled = SpooledRows(front_end.n_mels)
+    samples = SpooledRows(1) if isinstance(front_end, EncodingFrontEnd) else None
     num_samples, silent = 0, True
 
     def heed(block: Waveform) -> Waveform:
         nonlocal silent
         silent = silent and is_silent(block)
+        if samples is not None:
+            samples.append(np.ascontiguousarray(block[:, None], np.float32))
         return block
 
     every = map(heed, chain((first, second), blocks))
@@ -176,7 +208,8 @@ def read_recording(
         spooled.append(energies)
         num_samples = samples_so_far
     level = front_end.level(lambda: _blocks(spooled))
-    return Recording(path, num_samples / front_end.sample_rate, spooled, level, front_end, silent)
+    duration = num_samples / front_end.sample_rate
+    return Recording(path, duration, spooled, level, front_end, silent, samples)
 
 
 def _energies_of(blocks: Iterable[Waveform], front_end: FrontEnd) -> Iterator[tuple[Floats, int]]:
@@ -197,6 +230,6 @@ def _energies_of(blocks: Iterable[Waveform], front_end: FrontEnd) -> Iterator[tu
         yield front_end.energies_between(rest[: (missing - 1) * hop + n_fft]), num_samples
 
 
-def _blocks(energies: Energies) -> Iterator[Floats]:
+def _blocks(energies: Rows) -> Iterator[Floats]:
     """All frames in order."""
     return (energies[i : i + _BLOCK_FRAMES] for i in range(0, len(energies), _BLOCK_FRAMES))

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from phoneme_moe.audio.waveform import Waveform
 from phoneme_moe.errors import InputError
+from phoneme_moe.features.pretrained import PretrainedFrontEnd
 from phoneme_moe.files.writing import path_text
 from phoneme_moe.mixture.override import RoutingOverride
+from phoneme_moe.model.recognizer import Recognizer
+from phoneme_moe.recipe import PretrainedFeatures
 from phoneme_moe.run_folder import LoadedRun
 from phoneme_moe.transcription.model_spec import Floats, ModelOutput, ModelSpec, check_output
 
@@ -79,14 +83,20 @@ class RunEngine:
 
 def spec_of(run: LoadedRun) -> ModelSpec:
     """The specification of a run's model."""
-    recognizer, task = run.recognizer, run.recognizer.task
+    recognizer, task, features = run.recognizer, run.recognizer.task, run.recipe.features
+    encode = None
+    if isinstance(features, PretrainedFeatures):
+        settings = {"sample_rate": features.sample_rate, "hop_ms": features.hop_ms}
+        encode = _encoder_of(recognizer)
+    else:
+        settings = features.front_end
     return ModelSpec(
         source=path_text(run.folder),
         recipe=run.recipe.name,
         corpus=run.recipe.corpus.name,
         phonemes=recognizer.phonemes,
         experts=recognizer.routed_layer()[1],
-        features=run.recipe.features.model_dump(exclude={"stack"}),
+        features=settings,
         stack=recognizer.stack,
         tokens=task.kind == "classify",
         token_ms=task.token_ms,
@@ -94,4 +104,11 @@ def spec_of(run: LoadedRun) -> ModelSpec:
         context=recognizer.context,
         embedding_size=recognizer.embedding_size,
         decoding=run.decoding,
+        encode=encode,
     )
+
+
+def _encoder_of(recognizer: Recognizer) -> Callable[[Waveform], Floats]:
+    front_end = recognizer.front_end
+    assert isinstance(front_end, PretrainedFrontEnd)
+    return lambda waveform: front_end.encode(waveform).numpy()

@@ -25,6 +25,9 @@ WINDOW_SECONDS = 30.0
 CONTEXT_SECONDS = 5.0
 """Context on either side of a window, for models that see whole utterances."""
 
+ENCODED_SECONDS = 30.0
+"""Longest sound that a pretrained encoder takes at once (Whisper's positions end there)."""
+
 CLOSURE_SECONDS = 0.05
 """How long before the end of a silence a phoneme may begin: stop closures are silent."""
 
@@ -54,6 +57,9 @@ def infer(
     Returns:
         The output for each recording, batch size 1.
     """
+    if engine.spec.encode is not None:
+        # With its context, as long as an encoder takes at once.
+        window_seconds = min(window_seconds, ENCODED_SECONDS - 2 * CONTEXT_SECONDS)
     if len(recordings) == 1 and recordings[0].num_frames > batch_frames:
         return [_infer_windows(engine, recordings[0], embeddings, num_shifts, window_seconds)]
     lengths = np.array([recording.num_frames for recording in recordings])
@@ -112,7 +118,10 @@ def _infer_windows(
 ) -> ModelOutput:
     spec = engine.spec
     step = spec.feature_seconds * spec.stack
-    context = spec.context if spec.context is not None else round(CONTEXT_SECONDS / step)
+    # A pretrained encoder sees all of its window.
+    sees_all = spec.context is None or spec.encode is not None
+    context = round(CONTEXT_SECONDS / step) if sees_all else spec.context
+    assert context is not None
     size = round(window_seconds / step)
     outputs = spec.phonemes.num_outputs
     totals = [-(-(recording.num_frames + frames) // spec.stack) for frames in range(num_shifts)]

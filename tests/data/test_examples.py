@@ -142,7 +142,7 @@ def test_features_are_those_that_the_model_computes_of_the_sound(tones: Prepared
     by_name = {e.utterance: e for e in load_examples(recipe, tones, "dev", recognizer)}
     for cut in tones.cuts("dev"):
         samples = torch.from_numpy(cut.load_audio())
-        features, _ = recognizer.log_mel(samples, torch.tensor([samples.shape[1]]))
+        features, _ = recognizer.front_end(samples, torch.tensor([samples.shape[1]]))
         torch.testing.assert_close(by_name[cut.id].features, features[0], atol=1e-4, rtol=1e-4)
 
 
@@ -165,7 +165,7 @@ def test_a_token_has_its_phoneme_at_the_onset_and_exactly_the_frames_wanted(
             first = round((item.start - 0.060) * rate)
             near_an_end += first < 0 or first + 1200 > len(samples)
             around = np.pad(samples, 5_000)[first + 5_000 : first + 5_000 + 1200]
-            features, _ = recognizer.log_mel(torch.from_numpy(around)[None], torch.tensor([1200]))
+            features, _ = recognizer.front_end(torch.from_numpy(around)[None], torch.tensor([1200]))
             assert tokens[name].features.shape == (15, 16)
             assert tokens[name].phonemes == (item.symbol,)
             assert tokens[name].speaker == cut.supervisions[0].speaker

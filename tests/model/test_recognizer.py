@@ -92,7 +92,7 @@ def test_padding_changes_no_answer(expert: Tensor | None, padding: int) -> None:
 
 def test_routing_to_experts_equals_computing_all_and_selecting() -> None:
     recognizer = small()
-    features, mask = recognizer.log_mel(sounds(), LENGTHS)
+    features, mask = recognizer.front_end(sounds(), LENGTHS)
     expert = torch.tensor([1, 1, 0])
     routed = recognizer(features, mask, expert)
     from phoneme_moe.features.log_mel import stack_frames
@@ -108,7 +108,7 @@ def test_routing_to_experts_equals_computing_all_and_selecting() -> None:
 
 def test_an_expert_without_utterances_learns_nothing() -> None:
     recognizer = small()
-    features, mask = recognizer.log_mel(sounds(), LENGTHS)
+    features, mask = recognizer.front_end(sounds(), LENGTHS)
     recognizer(features, mask, torch.tensor([2, 0, 2])).log_posteriors[..., 1].sum().backward()
     for parameter in recognizer.experts.parameters():
         assert parameter.grad is not None
@@ -121,7 +121,7 @@ def test_an_expert_without_utterances_learns_nothing() -> None:
 
 def test_one_expert_is_the_plain_network() -> None:
     recognizer = small(num_experts=1, stack=1)
-    features, mask = recognizer.log_mel(sounds(), LENGTHS)
+    features, mask = recognizer.front_end(sounds(), LENGTHS)
     plain = recognizer.experts(features, mask)[:, :, 0]
     found = recognizer(features, mask).log_posteriors
     torch.testing.assert_close(found[mask], plain[mask], atol=1e-5, rtol=1e-5)
@@ -130,7 +130,7 @@ def test_one_expert_is_the_plain_network() -> None:
 def test_the_gate_alone_decides_the_blend() -> None:
     recognizer = small()
     assert recognizer.gate is not None
-    features, mask = recognizer.log_mel(sounds(), LENGTHS)
+    features, mask = recognizer.front_end(sounds(), LENGTHS)
     with torch.no_grad():
         recognizer.gate.network.output.weight.zero_()
         recognizer.gate.network.output.bias.copy_(torch.tensor([-1e4, 0.0, -1e4]))

@@ -82,7 +82,7 @@ def test_every_tensor_of_a_step_says_where_it_lies(recipe_name: str) -> None:
     )
     said = phonemes if recipe.task.kind == "recognize" else phonemes[:1]
     examples = [
-        Example(f"u{frames}", "a", said, torch.randn(frames, recognizer.log_mel.n_mels))
+        Example(f"u{frames}", "a", said, torch.randn(frames, recognizer.front_end.num_features))
         for frames in (80, 110)
     ]
     batch = ExampleBatches(examples, recognizer)[[0, 1]]
