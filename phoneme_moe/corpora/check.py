@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from phoneme_moe.corpora.alternatives import symbols_of
 from phoneme_moe.corpora.prepared import SPLITS, PreparedCorpus
 from phoneme_moe.errors import InputError
 from phoneme_moe.notation.near_twins import near_twins
@@ -135,7 +136,7 @@ def _label_problems(cut: Cut, corpus: PreparedCorpus) -> Iterator[str]:
         yield f"{name} has no phonemes"
     if cut.duration < max(MIN_SECONDS, len(phonemes) * SECONDS_PER_PHONEME):
         yield f"{name} has {len(phonemes)} phonemes in {cut.duration:g} s"
-    unknown = sorted(set(phonemes) - set(corpus.phonemes))
+    unknown = sorted(symbols_of(supervision.custom) - set(corpus.phonemes))
     if unknown:
         yield f"{name} has phonemes that corpus.json does not list: {', '.join(unknown)}"
     if supervision.speaker not in corpus.speakers:

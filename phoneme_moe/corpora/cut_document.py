@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeA
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from phoneme_moe.corpora.alternatives import check_alternatives
 from phoneme_moe.corpora.json_lines import MAX_LINE, read_json_lines
 from phoneme_moe.files.documents import Document, shorten
 
@@ -114,6 +115,7 @@ class SupervisionDocument(Document):
             isinstance(phonemes, list) and all(isinstance(p, str) for p in phonemes)
         ):
             raise ValueError(f"phonemes: found {shorten(phonemes)}, expected a list of symbols")
+        check_alternatives(custom or {})
         return custom
 
 

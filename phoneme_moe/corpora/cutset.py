@@ -1,12 +1,13 @@
-"""Corpus ``lhotse``: any Lhotse CutSet whose supervisions have phonemes."""
+"""Corpus ``lhotse``: any Lhotse CutSet whose supervisions have phonemes, or words of a lexicon."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from phoneme_moe.corpora.alternatives import KEY, custom_fields, symbols_of
 from phoneme_moe.corpora.prepared import UNLABELLED
 from phoneme_moe.corpora.words import is_symbol
 from phoneme_moe.errors import InputError
@@ -21,6 +22,7 @@ from phoneme_moe.notation.normal_form import (
 if TYPE_CHECKING:
     from lhotse.cut import Cut
 
+    from phoneme_moe.corpora.lexicon import Lexicon, Pronunciations
     from phoneme_moe.corpora.manifest import Splits
     from phoneme_moe.corpora.registry import Preparation
 
@@ -29,12 +31,14 @@ _SPLITS = ("train", "dev", "test")
 
 
 def settings(job: Preparation) -> dict[str, Any]:
-    """Fingerprint of the manifests, which determines the corpus."""
+    """Fingerprint of the manifests and of the lexicon, which determine the corpus."""
     from phoneme_moe.corpora.manifest import fingerprint
+    from phoneme_moe.corpora.transcribed import lexicon_settings
 
     return {
         "manifests": fingerprint(_manifests(job.source).values()),
         "normal_form": NORMAL_FORM,
+        **({} if job.lexicon is None else lexicon_settings(job)),
     }
 
 
@@ -42,13 +46,15 @@ def prepare(job: Preparation) -> Splits:
     """Prepares three manifests as splits, or one, which is split 80/10/10 within each speaker.
 
     Raises:
-        InputError: A manifest cannot be read, a cut has no speaker or no phonemes, or a recording
-            is outside of the allowed folders.
+        InputError: A manifest or the lexicon cannot be read, a cut has no speaker or no phonemes, a
+            word is not in the lexicon, or a recording is outside of the allowed folders.
     """
+    from phoneme_moe.corpora.lexicon import read_lexicon
     from phoneme_moe.corpora.splits import split_within_speakers
 
+    lexicon = None if job.lexicon is None else read_lexicon(job.lexicon)
     manifests = _manifests(job.source)
-    splits = {split: _read(manifest, job) for split, manifest in manifests.items()}
+    splits = {split: _read(manifest, lexicon, job) for split, manifest in manifests.items()}
     return split_within_speakers(splits["all"]) if "all" in splits else splits
 
 
@@ -71,57 +77,92 @@ def _manifests(source: Path | None) -> dict[str, Path]:
     return manifests
 
 
-def _read(manifest: Path, job: Preparation) -> list[Cut]:
+def _read(manifest: Path, lexicon: Lexicon | None, job: Preparation) -> list[Cut]:
     from phoneme_moe.corpora.cut_document import read_cuts
     from phoneme_moe.corpora.lexicon import refuse_words
     from phoneme_moe.system.progress import track
 
     folder = manifest.parent
     allowed = {path.resolve() for path in (folder, Path.cwd(), job.audio) if path is not None}
-    read = []
+    read = {}
     for document, where in track(read_cuts(manifest), "Reading cuts", job.progress):
         audio_folder = _audio_folder(document.source, folder)
         _check_allowed(audio_folder / document.source, allowed, where)
-        read.append((document.to_cut(audio_folder), where))
-    has_speakers = any(cut.supervisions[0].speaker for cut, _ in read)
-    cuts = [_normalise(cut, where, has_speakers) for cut, where in read]
-    refuse_words((tuple(cut.supervisions[0].custom["phonemes"]) for cut in cuts), manifest)
+        read[where] = document.to_cut(audio_folder)
+    has_speakers = any(cut.supervisions[0].speaker for cut in read.values())
+    words = {} if lexicon is None else _pronounce(read, lexicon, manifest, job)
+    cuts = [
+        _normalise(cut, where, has_speakers, words.get(where, ()))
+        for where, cut in read.items()
+        if lexicon is None or where in words or _phonemes(cut.supervisions[0])
+    ]
+    refuse_words((tuple(symbols_of(cut.supervisions[0].custom)) for cut in cuts), manifest)
     return cuts
 
 
-def _normalise(cut: Cut, where: str, has_speakers: bool) -> Cut:
+def _pronounce(
+    read: Mapping[str, Cut], lexicon: Lexicon, manifest: Path, job: Preparation
+) -> dict[str, Pronunciations]:
+    """Pronunciations of the words of each cut without phonemes; cuts without words are left out."""
+    from phoneme_moe.corpora.lexicon import pronounce
+    from phoneme_moe.corpora.tables import Entry
+
+    supervisions = {where: cut.supervisions[0] for where, cut in read.items()}
+    texts = {
+        where: Entry(supervision.text or "", where)
+        for where, supervision in supervisions.items()
+        if not _phonemes(supervision)
+    }
+    words = pronounce(texts, lexicon, manifest, job.notes if job.skip_unknown_words else None)
+    for where in words:
+        if not words[where]:
+            job.notes.add("utterances without words, left out", where)
+    return {where: its_words for where, its_words in words.items() if its_words}
+
+
+def _phonemes(supervision: Any) -> list[str]:
+    """The phonemes of a supervision in their normal form, from ``custom`` or else an alignment."""
+    phonemes = (supervision.custom or {}).get("phonemes")
+    if phonemes:
+        return [normalize_phoneme(phoneme) for phoneme in phonemes]
+    return [item.symbol for item in _alignment(supervision)]
+
+
+def _alignment(supervision: Any) -> list[Any]:
+    """The items of the phoneme alignment of a supervision, if there is one, without silence."""
+    tiers = supervision.alignment or {}
+    return _spoken(next((tiers[name] for name in _TIERS if tiers.get(name)), []))
+
+
+def _normalise(cut: Cut, where: str, has_speakers: bool, words: Pronunciations) -> Cut:
     """Stores the phonemes of a cut in ``custom["phonemes"]`` and ``alignment["phoneme"]``.
 
     Args:
         cut: A cut with one supervision.
         where: The cut, for error messages.
         has_speakers: Whether any cut has a speaker; otherwise all are ``UNLABELLED``.
+        words: Pronunciations of the words of its text, if they come from a lexicon.
     """
     from lhotse.utils import fastcopy
 
     supervision = cut.supervisions[0]
     if not supervision.speaker and has_speakers:
         raise InputError(f"{where} has no speaker, unlike other cuts")
-    tiers = supervision.alignment or {}
-    tier = next((tiers[name] for name in _TIERS if tiers.get(name)), None)
-    items = None if tier is None else _spoken(tier)
     custom = dict(supervision.custom or {})
-    if custom.get("phonemes"):
-        phonemes = [normalize_phoneme(phoneme) for phoneme in custom["phonemes"]]
-    elif items:
-        phonemes = [item.symbol for item in items]
-    else:
-        phonemes = list(split_phonemes(supervision.text or ""))
-    if not phonemes:
+    words = words or custom.pop(KEY, ())
+    phonemes = _phonemes(supervision) or list(split_phonemes(supervision.text or ""))
+    custom |= custom_fields(words) if words else {"phonemes": phonemes}
+    if not custom["phonemes"]:
         raise InputError(
             f"{where} has no phonemes: looked for custom['phonemes'], an alignment named "
             "'phoneme' or 'phone', and a text of phonemes"
         )
-    for phoneme in phonemes:
-        if not is_symbol(phoneme):
-            raise InputError(f"{where}: found {phoneme[:40]!r}, which is not a phoneme")
+    for symbol in sorted(symbols_of(custom)):
+        if not is_symbol(symbol):
+            raise InputError(f"{where}: found {symbol[:40]!r}, which is not a phoneme")
     # An alignment with different phonemes would contradict the reference.
-    matches = items is not None and [item.symbol for item in items] == phonemes
+    items = _alignment(supervision)
+    matches = [item.symbol for item in items] == custom["phonemes"]
     return fastcopy(
         cut,
         supervisions=[
@@ -129,7 +170,7 @@ def _normalise(cut: Cut, where: str, has_speakers: bool) -> Cut:
                 supervision,
                 speaker=supervision.speaker or UNLABELLED,
                 gender=_sex(supervision.gender),
-                custom={**custom, "phonemes": phonemes},
+                custom=custom,
                 alignment={"phoneme": items} if matches else None,
             )
         ],

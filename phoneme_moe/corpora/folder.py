@@ -19,11 +19,11 @@ from phoneme_moe.errors import ArgumentError, InputError, suggest
 from phoneme_moe.files.writing import path_text
 from phoneme_moe.labels.recordings import Labels, label_files, read_phonemes, read_words
 from phoneme_moe.notation.convert import NOTATIONS, convert_phoneme, notation_of
-from phoneme_moe.notation.normal_form import NORMAL_FORM
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from phoneme_moe.corpora.lexicon import Pronunciations
     from phoneme_moe.corpora.manifest import Splits, Utterance
     from phoneme_moe.corpora.registry import Preparation
     from phoneme_moe.corpora.tables import Entry
@@ -56,6 +56,7 @@ def settings(job: Preparation) -> dict[str, Any]:
         InputError: The folder has no recordings with labels, or an option is unknown.
     """
     from phoneme_moe.corpora.manifest import fingerprint
+    from phoneme_moe.corpora.transcribed import lexicon_settings
 
     if job.symbols is not None and job.symbols not in NOTATIONS:
         raise ArgumentError("symbols", f"found {job.symbols!r}{suggest(job.symbols, NOTATIONS)}")
@@ -66,12 +67,9 @@ def settings(job: Preparation) -> dict[str, Any]:
     return {
         "recordings": digest.hexdigest()[:16],
         "labels": fingerprint(one.labels for one in recordings if one.labels is not None),
-        "normal_form": NORMAL_FORM,
         "tier": job.tier,
         "symbols": job.symbols,
-        "lexicon": None if job.lexicon is None else str(job.lexicon),
-        "lexicon_contents": None if job.lexicon is None else fingerprint([job.lexicon]),
-        "skip_unknown_words": job.skip_unknown_words,
+        **lexicon_settings(job),
     }
 
 
@@ -88,7 +86,8 @@ def prepare(job: Preparation) -> Splits:
         split: _utterances(recordings, job)
         for split, recordings in _recordings(job.source, job).items()
     }
-    names = _converted({p for part in utterances.values() for u in part for p in u.phonemes}, job)
+    symbols = {p for part in utterances.values() for u in part for p in u.symbols}
+    names = _converted(symbols, job)
     splits = {
         split: [make_cut(_with_names(utterance, names)) for utterance in part]
         for split, part in utterances.items()
@@ -206,12 +205,14 @@ def _text(words: Labels) -> Entry:
 
 
 def _utterances(recordings: Sequence[_Recording], job: Preparation) -> list[Utterance]:
+    from phoneme_moe.corpora.alternatives import first_pronunciation
     from phoneme_moe.corpora.lexicon import pronounce, read_lexicon, refuse_words
     from phoneme_moe.corpora.manifest import Utterance, read_header
     from phoneme_moe.system.progress import track
 
     assert job.source is not None
     labelled = {one.id: (one, one.labels) for one in recordings if one.labels is not None}
+    pronunciations: dict[str, Pronunciations] = {}
     if job.lexicon is None:
         labels = {id: read_phonemes(file, job.tier) for id, (_, file) in labelled.items()}
         texts = {id: _text(found) for id, found in labels.items()}
@@ -220,8 +221,11 @@ def _utterances(recordings: Sequence[_Recording], job: Preparation) -> list[Utte
         words = {id: read_words(file, job.tier) for id, (_, file) in labelled.items()}
         texts = {id: _text(found) for id, found in words.items()}
         notes = job.notes if job.skip_unknown_words else None
-        phonemes = pronounce(texts, read_lexicon(job.lexicon), job.source, notes)
-        labels = {id: Labels(words[id].file, sequence) for id, sequence in phonemes.items()}
+        pronunciations = pronounce(texts, read_lexicon(job.lexicon), job.source, notes)
+        labels = {
+            id: Labels(words[id].file, first_pronunciation(its_words))
+            for id, its_words in pronunciations.items()
+        }
     spoken = {id: found for id, found in labels.items() if found.symbols}
     empty = [labelled[id][0].audio for id in labels if id not in spoken]
     _note(job, "recordings with empty labels", empty)
@@ -236,6 +240,7 @@ def _utterances(recordings: Sequence[_Recording], job: Preparation) -> list[Utte
                 sex=None,
                 text=texts[id].value,
                 phonemes=found.symbols,
+                pronunciations=pronunciations.get(id, ()),
                 audio=audio,
                 times=found.within(audio.num_samples / audio.sampling_rate).times,
             )
@@ -256,4 +261,11 @@ def _converted(phonemes: set[str], job: Preparation) -> dict[str, str]:
 
 
 def _with_names(utterance: Utterance, names: dict[str, str]) -> Utterance:
-    return replace(utterance, phonemes=tuple(names[phoneme] for phoneme in utterance.phonemes))
+    return replace(
+        utterance,
+        phonemes=tuple(names[phoneme] for phoneme in utterance.phonemes),
+        pronunciations=tuple(
+            tuple(tuple(names[phoneme] for phoneme in p) for p in word)
+            for word in utterance.pronunciations
+        ),
+    )

@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from phoneme_moe.errors import InputError
-from phoneme_moe.notation.normal_form import NORMAL_FORM
 
 if TYPE_CHECKING:
-    from phoneme_moe.corpora.lexicon import Lexicon
+    from phoneme_moe.corpora.lexicon import Lexicon, Pronunciations
     from phoneme_moe.corpora.manifest import Splits, Utterance
     from phoneme_moe.corpora.registry import Preparation
     from phoneme_moe.corpora.tables import Entry
@@ -35,6 +34,7 @@ def settings(job: Preparation) -> dict[str, Any]:
         InputError: The folder is not a Kaldi data folder.
     """
     from phoneme_moe.corpora.manifest import fingerprint
+    from phoneme_moe.corpora.transcribed import lexicon_settings
 
     tables = [
         folder / name
@@ -45,10 +45,7 @@ def settings(job: Preparation) -> dict[str, Any]:
     return {
         "reading": _READING,
         "tables": fingerprint(tables),
-        "normal_form": NORMAL_FORM,
-        "lexicon": None if job.lexicon is None else str(job.lexicon),
-        "lexicon_contents": None if job.lexicon is None else fingerprint([job.lexicon]),
-        "skip_unknown_words": job.skip_unknown_words,
+        **lexicon_settings(job),
     }
 
 
@@ -116,6 +113,7 @@ def _require_tables(folder: Path) -> None:
 
 
 def _read_folder(folder: Path, lexicon: Lexicon | None, job: Preparation) -> list[Utterance]:
+    from phoneme_moe.corpora.alternatives import first_pronunciation
     from phoneme_moe.corpora.lexicon import pronounce, refuse_words
     from phoneme_moe.corpora.manifest import Utterance, read_header
     from phoneme_moe.corpora.segments import read_places
@@ -125,12 +123,14 @@ def _read_folder(folder: Path, lexicon: Lexicon | None, job: Preparation) -> lis
     texts = read_table(folder / "text", "UTTERANCE TEXT", may_be_empty=True)
     speakers = _read_speakers(folder)
     sexes = read_sexes(folder / "spk2gender") if (folder / "spk2gender").is_file() else {}
+    words: dict[str, Pronunciations] = {}
     if lexicon is None:
         phonemes = {id: tuple(entry.value.split()) for id, entry in texts.items()}
+        refuse_words(phonemes.values(), folder / "text")
     else:
         notes = job.notes if job.skip_unknown_words else None
-        phonemes = pronounce(texts, lexicon, folder / "text", notes)
-    refuse_words(phonemes.values(), folder / "text")
+        words = pronounce(texts, lexicon, folder / "text", notes)
+        phonemes = {id: first_pronunciation(its_words) for id, its_words in words.items()}
     paths = _read_paths(folder)
     places = read_places(folder, {id: entry for id, (_, entry) in paths.items()})
     table = "segments" if (folder / "segments").is_file() else "wav.scp"
@@ -163,6 +163,7 @@ def _read_folder(folder: Path, lexicon: Lexicon | None, job: Preparation) -> lis
                     sex=sexes.get(speaker),
                     text=texts[id].value,
                     phonemes=phonemes[id],
+                    pronunciations=words.get(id, ()),
                     audio=file,
                     start=span[0],
                     end=span[1],

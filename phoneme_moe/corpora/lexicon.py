@@ -23,8 +23,6 @@ ARPABET = frozenset(_SYMBOLS.split())
 _MARKS = re.compile(r"(?P<phoneme>[A-Z]+)[0-2]?(?:_[BIES])?")
 MAX_PHONEMES = 200
 """Maximum number of phonemes of a language; texts with more symbols must be words."""
-MAX_NAMED = 20
-"""Most unknown words that a note names."""
 MAX_PROBABILITIES = 4
 """Most columns of probabilities of MFA."""
 _ALTERNATIVE = re.compile(r"(.+)\([0-9]+\)")
@@ -33,6 +31,8 @@ _DECIMAL = re.compile(r"[0-9]+\.[0-9]+(?:[eE]-?[0-9]+)?")
 _NO_PHONEME = re.compile(r"[0-9]+[.,][0-9].*")
 
 Pronunciation = tuple[str, ...]
+Pronunciations = tuple[tuple[Pronunciation, ...], ...]
+"""The pronunciations of each word of an utterance, in order."""
 
 
 @lru_cache(maxsize=4096)
@@ -158,8 +158,8 @@ class _Line:
 
 def pronounce(
     texts: Mapping[str, Entry], lexicon: Lexicon, file: Path, notes: Notes | None = None
-) -> dict[str, tuple[str, ...]]:
-    """Converts texts to phonemes, with the first pronunciation of each word.
+) -> dict[str, Pronunciations]:
+    """Looks up the pronunciations of the words of texts.
 
     Args:
         texts: Words of each utterance.
@@ -169,31 +169,29 @@ def pronounce(
 
     Raises:
         InputError: Words are not in the lexicon, and ``notes`` is None; the message names the first
-            ones.
+            ones. Or the symbols of the lexicon cannot be phonemes.
     """
     missing: dict[str, str] = {}
-    phonemes = {}
+    pronunciations = {}
     for id, entry in texts.items():
         words = lexicon.spoken_words(entry.value)
         unknown = [word.word for word in words if not word.pronunciations]
         for word in unknown:
             missing.setdefault(word, entry.where)
         if not unknown:
-            phonemes[id] = tuple(p for word in words for p in word.pronunciations[0])
+            pronunciations[id] = tuple(word.pronunciations for word in words)
         elif notes is not None:
             notes.add("utterances with words that are not in the lexicon, left out", entry.where)
-    if missing:
+    if notes is not None:
+        notes.add_unknown_words(missing)
+    elif missing:
         first = ", ".join(list(missing)[:5])
-        if notes is not None:
-            named = ", ".join(list(missing)[:MAX_NAMED])
-            more = ", ... (corpora unknown-words lists all)" if len(missing) > MAX_NAMED else ""
-            notes.add("words that are not in the lexicon", named + more, len(missing))
-            return phonemes
         raise InputError(
             f"{file}: {len(missing)} words are not in the lexicon: {first}"
             f"{', ...' if len(missing) > 5 else ''} (first at {next(iter(missing.values()))})"
         )
-    return phonemes
+    refuse_words((p for words in pronunciations.values() for word in words for p in word), file)
+    return pronunciations
 
 
 def refuse_words(sequences: Iterable[tuple[str, ...]], file: Path) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from phoneme_moe.corpora.alternatives import all_pronunciations, custom_fields, symbols_of
 from phoneme_moe.corpora.prepared import DESCRIPTION_FILE, FORMAT_VERSION, SPLITS, cuts_file
 from phoneme_moe.errors import InputError
 from phoneme_moe.files.writing import write_bytes, write_text
@@ -18,6 +19,8 @@ from phoneme_moe.notation.normal_form import normalize_phoneme
 
 if TYPE_CHECKING:
     from lhotse.cut import Cut
+
+    from phoneme_moe.corpora.lexicon import Pronunciations
 
 Splits: TypeAlias = "Mapping[str, Sequence[Cut]]"
 
@@ -55,6 +58,8 @@ class Utterance:
         start: Start in the file, in seconds.
         end: End in the file, in seconds; None for the end of the file.
         channel: Number of the channel, from 0; None for all of them, mixed.
+        pronunciations: The pronunciations of each word, if they come from a lexicon; the first ones
+            are the phonemes.
         times: Start and end of each phoneme in seconds from the utterance's start, if known.
         extra: Further entries of the ``custom`` field of the supervision, such as age.
     """
@@ -68,8 +73,14 @@ class Utterance:
     start: float = 0.0
     end: float | None = None
     channel: int | None = None
+    pronunciations: Pronunciations = ()
     times: tuple[tuple[float, float], ...] | None = None
     extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def symbols(self) -> set[str]:
+        """The phonemes, those of alternative pronunciations, too."""
+        return {*self.phonemes}.union(*all_pronunciations(self.pronunciations))
 
 
 def read_header(id: str, path: Path, where: str) -> AudioFile:
@@ -106,6 +117,7 @@ def make_cut(utterance: Utterance) -> Cut:
 
     audio = utterance.audio
     phonemes = tuple(map(normalize_phoneme, utterance.phonemes))
+    alternatives = custom_fields(utterance.pronunciations) if utterance.pronunciations else {}
     file_duration = audio.num_samples / audio.sampling_rate
     # A recording that lists a single channel is mixed from all channels of its file.
     channels = [0] if utterance.channel is None else list(range(audio.num_channels))
@@ -135,7 +147,7 @@ def make_cut(utterance: Utterance) -> Cut:
         text=utterance.text,
         speaker=utterance.speaker,
         gender=utterance.sex,
-        custom={"phonemes": list(phonemes), **utterance.extra},
+        custom={"phonemes": list(phonemes), **alternatives, **utterance.extra},
         alignment=alignment,
     )
     return MonoCut(
@@ -186,7 +198,7 @@ def write_corpus(
             seen[cut.id] = split
             supervision = cut.supervisions[0]
             sexes[supervision.speaker] = supervision.gender
-            phonemes.update(supervision.custom["phonemes"])
+            phonemes |= symbols_of(supervision.custom)
         counts[split] = count(cuts)
         write_bytes(cuts_file(folder, split), _jsonl(cuts), durable=True)
     description = {

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+
+MAX_NAMED = 20
+"""Most unknown words that a note names."""
 
 
 @dataclass
@@ -10,6 +14,7 @@ class Notes:
     """Counts of what was left out or changed, with the first place of each kind."""
 
     _places: dict[str, tuple[str, int]] = field(default_factory=dict)
+    _unknown_words: dict[str, None] = field(default_factory=dict)
 
     def add(self, what: str, where: str, number: int = 1) -> None:
         """Counts an utterance or a line.
@@ -22,8 +27,17 @@ class Notes:
         first, known = self._places.get(what, (where, 0))
         self._places[what] = first, known + number
 
+    def add_unknown_words(self, words: Iterable[str]) -> None:
+        """Counts words that are not in a lexicon, each once."""
+        self._unknown_words |= dict.fromkeys(words)
+
     def lines(self) -> list[str]:
-        """One line for each kind: what, how many, and the first place."""
-        return [
+        """One line for each kind: what, how many, and the first place; then the unknown words."""
+        lines = [
             f"{what}: {number} (first: {first})" for what, (first, number) in self._places.items()
         ]
+        if words := list(self._unknown_words):
+            more = ", ... (corpora unknown-words lists all)" if len(words) > MAX_NAMED else ""
+            first = ", ".join(words[:MAX_NAMED]) + more
+            lines.append(f"words that are not in the lexicon: {len(words)} (first: {first})")
+        return lines

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, field_validator
 
+from phoneme_moe.corpora.alternatives import symbols_of
 from phoneme_moe.corpora.registry import CORPORA
 from phoneme_moe.corpora.words import is_symbol
 from phoneme_moe.errors import InputError, suggest
@@ -70,8 +71,9 @@ class PreparedCorpus:
             checked: Whether speakers and phonemes must be those of ``corpus.json``.
 
         Returns:
-            A CutSet with one supervision per cut: speaker, gender, text, ``custom["phonemes"]``
-            and, if times are known, ``alignment["phoneme"]`` in seconds.
+            A CutSet with one supervision per cut: speaker, gender, text, ``custom["phonemes"]``,
+            where words have several pronunciations ``custom["pronunciations"]`` (see
+            ``alternatives``) and, if times are known, ``alignment["phoneme"]`` in seconds.
 
         Raises:
             InputError: The split is unknown, or its file is missing or damaged.
@@ -92,7 +94,7 @@ class PreparedCorpus:
         return CutSet.from_cuts(cuts)
 
     def _check_labels(self, document: CutDocument, where: str) -> None:
-        unknown = [p for p in document.phonemes if p not in self._phonemes]
+        unknown = sorted(symbols_of(document.supervision.custom) - self._phonemes)
         if not document.phonemes:
             raise InputError(f"{where}: found no phonemes")
         if unknown:

@@ -133,11 +133,11 @@ _SOURCES = (
     ),
     CorpusSource(
         name="lhotse",
-        description="Any Lhotse CutSet whose supervisions carry phonemes",
+        description="Any Lhotse CutSet whose supervisions have phonemes (or words: a lexicon)",
         licence="yours",
         needs_source=True,
         module="phoneme_moe.corpora.cutset",
-        options=("audio",),
+        options=("audio", "lexicon", "skip_unknown_words"),
         published=False,
     ),
 )

@@ -65,6 +65,8 @@ def lexicon_settings(job: Preparation, lexicon: Path | None = None) -> dict[str,
         "lexicon": None if lexicon is None else str(lexicon),
         "lexicon_contents": None if lexicon is None else fingerprint([lexicon]),
         "skip_unknown_words": job.skip_unknown_words,
+        # Corpora from before alternatives were kept are prepared again.
+        **({} if lexicon is None else {"alternatives": True}),
     }
 
 
@@ -94,20 +96,20 @@ def transcribed_cuts(
         InputError: Words are not in the lexicon, unless ``job.skip_unknown_words`` leaves their
             utterances out, or a recording is not audio.
     """
-    from phoneme_moe.corpora.lexicon import pronounce, refuse_words
+    from phoneme_moe.corpora.alternatives import first_pronunciation
+    from phoneme_moe.corpora.lexicon import pronounce
     from phoneme_moe.corpora.manifest import Utterance, make_cut, read_header
     from phoneme_moe.system.progress import track
 
     assert job.source is not None
     texts = {recording.id: recording.text for recording in recordings}
     notes = job.notes if job.skip_unknown_words else None
-    phonemes = pronounce(texts, lexicon, job.source, notes)
-    refuse_words(phonemes.values(), job.source)
+    words = pronounce(texts, lexicon, job.source, notes)
     cuts = []
     for recording in track(recordings, "Reading recordings", job.progress):
-        if recording.id not in phonemes:
+        if recording.id not in words:
             continue
-        if not phonemes[recording.id]:
+        if not words[recording.id]:
             job.notes.add("utterances without words, left out", recording.text.where)
             continue
         audio = read_header(recording.id, recording.audio, recording.text.where)
@@ -116,7 +118,8 @@ def transcribed_cuts(
             speaker=recording.speaker,
             sex=recording.sex,
             text=recording.text.value,
-            phonemes=phonemes[recording.id],
+            phonemes=first_pronunciation(words[recording.id]),
+            pronunciations=words[recording.id],
             audio=audio,
         )
         cuts.append(make_cut(utterance))

@@ -71,14 +71,16 @@ def make_folder(folder: Path, labels: dict[str, str], seconds: float = 0.2) -> P
     return folder
 
 
-def make_librispeech(part: Path, speakers: Iterable[str], suffix: str = ".flac") -> Path:
+def make_librispeech(
+    part: Path, speakers: Iterable[str], suffix: str = ".flac", text: str = "WE CALL"
+) -> Path:
     """A part of LibriSpeech: a chapter with two utterances for each speaker."""
     for speaker in speakers:
         folder = part / speaker / "7"
         ids = [f"{speaker}-7-{number:04d}" for number in range(2)]
         for id in ids:
             write_audio(folder / f"{id}{suffix}", 0.5)
-        write_table(folder / f"{speaker}-7.trans.txt", dict.fromkeys(ids, "WE CALL"))
+        write_table(folder / f"{speaker}-7.trans.txt", dict.fromkeys(ids, text))
     return part
 
 

@@ -37,7 +37,9 @@ def test_published_test_speakers_are_test(tmp_path: Path, inside: str) -> None:
     assert cut.id == "an1-fjlp-b"
     assert cut.supervisions[0].text == "A ONE"
     assert cut.supervisions[0].custom["phonemes"] == ["AH", "HH", "W", "AH", "N"]
-    assert corpus.phonemes == ("AH", "HH", "N", "W")  # no SIL
+    words = [[["AH"], ["EY"]], [["HH", "W", "AH", "N"], ["W", "AH", "N"]]]
+    assert cut.supervisions[0].custom["pronunciations"] == words
+    assert corpus.phonemes == ("AH", "EY", "HH", "N", "W")  # no SIL
     assert not check_corpus(corpus).problems
 
 

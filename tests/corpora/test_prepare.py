@@ -188,7 +188,8 @@ def test_damaged_and_newer_corpora(tmp_path: Path, data_folder: Path) -> None:
 
 
 def test_registry_is_complete_and_light() -> None:
-    assert list(CORPORA) == ["announcers", "fsdd", "speechocean762", "folder", "kaldi", "lhotse"]
+    published = ["announcers", "fsdd", "speechocean762", "librispeech", "an4"]
+    assert list(CORPORA) == [*published, "folder", "kaldi", "lhotse"]
     code = (
         "import sys, phoneme_moe.cli.corpora, phoneme_moe.corpora; "
         "print([m for m in ('lhotse', 'torch', 'numpy', 'parselmouth') if m in sys.modules])"

@@ -18,7 +18,7 @@ from phoneme_moe.corpora import SPLITS, UNLABELLED, load_corpus, prepare_corpus
 from phoneme_moe.corpora.cut_audio import load_cut
 from phoneme_moe.errors import ArgumentError, InputError
 
-from .layouts import make_kaldi, write_audio, write_table
+from .layouts import make_kaldi, make_librispeech, write_audio, write_table
 
 TEXTS = {f"{speaker}-{n}": "b a d a" for speaker in ("ana", "bo") for n in range(20)}
 
@@ -299,6 +299,78 @@ def test_lhotse_single_file_with_an_alignment(tmp_path: Path) -> None:
     assert found.custom["phonemes"] == ["b", "a"]
     assert [item.symbol for item in found.alignment["phoneme"]] == ["b", "a"]
     assert found.gender == "F"
+
+
+@pytest.fixture
+def recipe_cuts(tmp_path: Path) -> Path:
+    """CutSets as Lhotse's own recipe for LibriSpeech and ``lhotse cut simple`` make them."""
+    from lhotse import CutSet
+    from lhotse.recipes import prepare_librispeech
+
+    parts = {"train": "train-clean-5", "dev": "dev-clean-2", "test": "test-clean"}
+    for number, part in enumerate(parts.values()):
+        speaker = str(number + 7000)
+        make_librispeech(tmp_path / "in" / "LibriSpeech" / part, [speaker], text="A CALL")
+    manifests = prepare_librispeech(
+        tmp_path / "in" / "LibriSpeech", dataset_parts=[*parts.values()]
+    )
+    folder = tmp_path / "in" / "cuts"
+    folder.mkdir()
+    for split, part in parts.items():
+        found = manifests[part]
+        cuts = CutSet.from_manifests(found["recordings"], found["supervisions"])
+        cuts.to_file(folder / f"cuts_{split}.jsonl.gz")
+    return folder
+
+
+def test_recipes_of_lhotse_give_words_for_a_lexicon(tmp_path: Path, recipe_cuts: Path) -> None:
+    lexicon = tmp_path / "lexicon.txt"
+    lexicon.write_text("a AH\na EY\ncall K AO L\n")
+    source = recipe_cuts.parent
+    prepare_corpus("librispeech", source, lexicon=lexicon)
+    prepare_corpus("lhotse", recipe_cuts, lexicon=lexicon, audio=source)
+    for split in ("train", "dev", "test"):
+        ours, theirs = (load_corpus(name).cuts(split) for name in ("librispeech", "lhotse"))
+        assert len(ours) == 2
+        for cut in ours:
+            # Lhotse numbers the cuts; its supervisions have the names of the utterances.
+            other = next(c for c in theirs if c.supervisions[0].id == cut.id).supervisions[0]
+            assert other.custom == cut.supervisions[0].custom
+            assert (other.speaker, other.text) == (cut.supervisions[0].speaker, "A CALL")
+    assert load_corpus("lhotse").phonemes == ("AH", "AO", "EY", "K", "L")
+
+
+def test_lhotse_with_unknown_words_and_without_words(tmp_path: Path, recipe_cuts: Path) -> None:
+    lexicon = tmp_path / "lexicon.txt"
+    lexicon.write_text("a AH\n")
+    options: dict[str, Any] = {"lexicon": lexicon, "audio": recipe_cuts.parent}
+    with pytest.raises(InputError, match=r"1 words are not in the lexicon: call .*gz:1: cut '"):
+        prepare_corpus("lhotse", recipe_cuts, **options)
+    for split in ("train", "dev", "test"):
+        file = recipe_cuts / f"cuts_{split}.jsonl.gz"
+        text = gzip.decompress(file.read_bytes()).decode().replace("A CALL", "A", 1)
+        if split == "train":
+            other = text.splitlines()[0]
+            text += other.replace("7000-7-0000", "7000-7-0002").replace(
+                '"text": "A"', '"text": "-"'
+            )
+        file.write_bytes(gzip.compress((text + "\n").encode()))
+    prepare_corpus("lhotse", recipe_cuts, skip_unknown_words=True, **options)
+    corpus = load_corpus("lhotse")
+    assert [len(corpus.cuts(split)) for split in ("train", "dev", "test")] == [1, 1, 1]
+    left_out, empty, unknown = sorted(corpus.notes)
+    assert left_out.startswith("utterances with words that are not in the lexicon, left out: 3")
+    assert empty.startswith("utterances without words, left out: 1")
+    assert unknown == "words that are not in the lexicon: 1 (first: call)"
+
+
+def test_a_lexicon_leaves_phonemes_of_cuts_as_they_are(tmp_path: Path) -> None:
+    prepare_corpus("kaldi", make_kaldi(tmp_path / "k", TEXTS), as_name="first")
+    lexicon = tmp_path / "lexicon.txt"
+    lexicon.write_text("b x\n")
+    first = load_corpus("first")
+    prepare_corpus("lhotse", first.folder, audio=tmp_path / "k", lexicon=lexicon)
+    assert list(load_corpus("lhotse").cuts("train")) == list(first.cuts("train"))
 
 
 def test_lhotse_without_speakers_has_one_unlabelled_one(tmp_path: Path) -> None:

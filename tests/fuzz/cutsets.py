@@ -33,7 +33,7 @@ def cut_of(id: str, folder: Path) -> dict[str, Any]:
                 "channel": 0,
                 "text": "b a",
                 "speaker": id.partition("-")[0],
-                "custom": {"phonemes": ["b", "a"]},
+                "custom": {"phonemes": ["b", "a"], "pronunciations": [[["b", "a"], ["a"]]]},
                 "alignment": {"phoneme": [["b", 0.05, 0.1], ["a", 0.15, 0.1]]},
             }
         ],
