@@ -121,7 +121,8 @@ def prepare(
 @app.command("unknown-words")
 def unknown_words(
     source: Annotated[
-        Path, typer.Option("--from", metavar="DIR", help="A folder of recordings, or of Kaldi.")
+        Path,
+        typer.Option("--from", metavar="DIR", help="A folder as of corpora prepare, with words."),
     ],
     lexicon: Annotated[Path, typer.Option(metavar="FILE", help="The pronunciations.")],
     tier: Tier = None,

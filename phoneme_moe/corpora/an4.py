@@ -77,6 +77,21 @@ def prepare(job: Preparation) -> Splits:
     return split_by_speaker(cuts, published, NUM_DEV_SPEAKERS)
 
 
+def has_layout(source: Path) -> bool:
+    """Whether a folder has the tables of AN4."""
+    return all((_root(source) / name).is_file() for name in _TABLES)
+
+
+def read_texts(source: Path) -> dict[str, Entry]:
+    """The words of every utterance.
+
+    Raises:
+        InputError: A transcription cannot be used; the message names the line.
+    """
+    tables = [name for name in _TABLES if name.endswith("transcription")]
+    return {id: text for name in tables for id, text in _read_texts(_root(source) / name).items()}
+
+
 def _root(source: Path | None) -> Path:
     assert source is not None
     return source / "an4" if (source / "an4").is_dir() else source

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from phoneme_moe.corpora.lexicon import Lexicon, Pronunciations
     from phoneme_moe.corpora.manifest import Splits
     from phoneme_moe.corpora.registry import Preparation
+    from phoneme_moe.corpora.tables import Entry
 
 _TIERS = ("phoneme", "phone")
 _SPLITS = ("train", "dev", "test")
@@ -56,6 +57,28 @@ def prepare(job: Preparation) -> Splits:
     manifests = _manifests(job.source)
     splits = {split: _read(manifest, lexicon, job) for split, manifest in manifests.items()}
     return split_within_speakers(splits["all"]) if "all" in splits else splits
+
+
+def has_layout(source: Path) -> bool:
+    """Whether a path is a manifest, or a folder with those of all splits."""
+    return source.is_file() or (source / "cuts_train.jsonl.gz").is_file()
+
+
+def read_texts(source: Path) -> dict[str, Entry]:
+    """The text of every cut that has no phonemes.
+
+    Raises:
+        InputError: A manifest cannot be read.
+    """
+    from phoneme_moe.corpora.cut_document import read_cuts
+    from phoneme_moe.corpora.tables import Entry
+
+    return {
+        where: Entry(document.supervision.text or "", where)
+        for manifest in _manifests(source).values()
+        for document, where in read_cuts(manifest)
+        if not _phonemes(document.to_cut(manifest.parent).supervisions[0])
+    }
 
 
 def _manifests(source: Path | None) -> dict[str, Path]:

@@ -69,7 +69,7 @@ def prepare(job: Preparation) -> Splits:
     return split_within_speakers(splits["all"]) if "all" in splits else splits
 
 
-def is_kaldi(source: Path) -> bool:
+def has_layout(source: Path) -> bool:
     """Whether a folder has the tables of a Kaldi data folder, or its subfolders have."""
     return any(
         (folder / "text").is_file() and (folder / "wav.scp").is_file()

@@ -17,6 +17,7 @@ from phoneme_moe.errors import InputError
 if TYPE_CHECKING:
     from phoneme_moe.corpora.manifest import Splits
     from phoneme_moe.corpora.registry import Preparation
+    from phoneme_moe.corpora.tables import Entry
     from phoneme_moe.corpora.transcribed import TranscribedRecording
 
 TEST_SPEAKERS = ("1088", "1737", "118", "163")
@@ -24,6 +25,9 @@ TEST_SPEAKERS = ("1088", "1737", "118", "163")
 DEV_SPEAKERS = ("3947", "2416", "3664", "6848")
 """Two women and two men more of train-clean-5: the first ones by ``splits.rank``."""
 _FIXED = dict.fromkeys(TEST_SPEAKERS, "test") | dict.fromkeys(DEV_SPEAKERS, "dev")
+_LAYOUTS = ("[0-9]*/[0-9]*/*-*.trans.txt", "*/[0-9]*/[0-9]*/*-*.trans.txt")
+"""Transcripts of a part, and of several parts."""
+_COLUMNS = "UTTERANCE WORDS"
 _NUM_SPEAKERS = 4
 """Most speakers of dev and of test, where neither the publishers nor the table above have any."""
 
@@ -99,6 +103,25 @@ def prepare(job: Preparation) -> Splits:
     return split_by_speaker(cuts, published, _NUM_SPEAKERS)
 
 
+def has_layout(source: Path) -> bool:
+    """Whether a folder is a part of LibriSpeech, or has parts of it."""
+    return any(any(_root(source).glob(layout)) for layout in _LAYOUTS)
+
+
+def read_texts(source: Path) -> dict[str, Entry]:
+    """The text of every utterance of all parts.
+
+    Raises:
+        InputError: A transcript cannot be used; the message names the line.
+    """
+    from phoneme_moe.corpora.tables import read_table
+
+    texts: dict[str, Entry] = {}
+    for file in _transcripts(_root(source)):
+        texts |= read_table(file, _COLUMNS, may_be_empty=True)
+    return texts
+
+
 def _root(source: Path | None) -> Path:
     assert source is not None
     return source / "LibriSpeech" if (source / "LibriSpeech").is_dir() else source
@@ -108,14 +131,13 @@ def _transcripts(root: Path) -> list[Path]:
     """The transcripts of a part, or else of all parts in a folder."""
     from phoneme_moe.corpora.tables import contents_of
 
-    layout = "[0-9]*/[0-9]*/*-*.trans.txt"
-    transcripts = sorted(root.glob(layout)) or sorted(root.glob(f"*/{layout}"))
-    if not transcripts:
-        raise InputError(
-            f"{root}: expected SPEAKER/CHAPTER/SPEAKER-CHAPTER.trans.txt, or folders such as "
-            f"train-clean-5 with these; found {contents_of(root)}"
-        )
-    return transcripts
+    for layout in _LAYOUTS:
+        if transcripts := sorted(root.glob(layout)):
+            return transcripts
+    raise InputError(
+        f"{root}: expected SPEAKER/CHAPTER/SPEAKER-CHAPTER.trans.txt, or folders such as "
+        f"train-clean-5 with these; found {contents_of(root)}"
+    )
 
 
 def _part(transcript: Path) -> str:
@@ -158,7 +180,7 @@ def _read_transcript(
 
     chapter = file.name.removesuffix(".trans.txt")
     speaker = file.parents[1].name
-    texts = read_table(file, "UTTERANCE WORDS", may_be_empty=True)
+    texts = read_table(file, _COLUMNS, may_be_empty=True)
     audio = audio_by_name(file.parent)
     for name in sorted(audio.keys() - texts.keys()):
         job.notes.add("recordings without a transcript, left out", str(audio[name]))

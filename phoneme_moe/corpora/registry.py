@@ -114,6 +114,14 @@ _SOURCES = (
         options=("lexicon", "skip_unknown_words"),
     ),
     CorpusSource(
+        name="commonvoice",
+        description="Mozilla Common Voice, one language: sentences read by volunteers, MP3",
+        licence="CC0 1.0; cite Ardila et al. 2020, arXiv 1912.06670",
+        needs_source=True,
+        module="phoneme_moe.corpora.commonvoice",
+        options=("lexicon", "skip_unknown_words"),
+    ),
+    CorpusSource(
         name="folder",
         description="Your own recordings, each with a TextGrid, .lab or .txt beside it",
         licence="yours",

@@ -1,9 +1,9 @@
-"""Text tables in Kaldi format, with lines of a key and a value."""
+"""Text tables: lines of a key and a value as in Kaldi, or columns with tabs between them."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,20 @@ class Entry:
 
     value: str
     where: str
+
+
+class Row(dict[str, str]):
+    """A row of a table with named columns, and its position ``FILE:LINE`` for error messages."""
+
+    def __init__(self, cells: Iterable[tuple[str, str]], where: str) -> None:
+        """Creates a row.
+
+        Args:
+            cells: Name of the column and content of each cell.
+            where: The position.
+        """
+        super().__init__(cells)
+        self.where = where
 
 
 def read_lines(file: Path) -> Iterator[tuple[str, str]]:
@@ -53,6 +67,37 @@ def read_table(file: Path, what: str, may_be_empty: bool = False) -> dict[str, E
             raise InputError(f"{where}: {key!r} occurs twice ({table[key].where})")
         table[key] = Entry(value, where)
     return table
+
+
+def read_rows(file: Path, columns: Collection[str]) -> Iterator[Row]:
+    """Reads a table with tabs between its columns, whose names are in the first line.
+
+    Quotes have no meaning.
+
+    Args:
+        file: The table.
+        columns: Columns that it must have.
+
+    Raises:
+        InputError: A column is missing, or a line has more or fewer cells than the first one.
+    """
+    header, *lines = split_lines(read_text(file)) or [""]
+    names = header.split("\t")
+    missing = ", ".join(column for column in columns if column not in names)
+    if missing:
+        raise InputError(
+            f"{file}:1: found the columns {', '.join(names)[:200]}; expected also {missing}"
+        )
+    for number, line in enumerate(lines, start=2):
+        cells = line.split("\t")
+        if not line.strip():
+            continue
+        if len(cells) != len(names):
+            raise InputError(
+                f"{file}:{number}: found {len(cells)} cells, expected {len(names)} with tabs "
+                "between them"
+            )
+        yield Row(zip(names, cells, strict=True), f"{file}:{number}")
 
 
 def read_sexes(file: Path) -> dict[str, str]:

@@ -71,13 +71,19 @@ def lexicon_settings(job: Preparation, lexicon: Path | None = None) -> dict[str,
 
 
 def audio_by_name(folder: Path) -> dict[str, Path]:
-    """The audio files of a folder by their names without suffix.
+    """The audio files of a folder by their names without suffix; none if there is no folder.
 
     Raises:
-        InputError: Two files differ only in their suffixes.
+        InputError: The folder cannot be read, or two files differ only in their suffixes.
     """
     files: dict[str, Path] = {}
-    for file in sorted(folder.iterdir()) if folder.is_dir() else ():
+    try:
+        paths = sorted(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as error:
+        raise InputError(f"{str(folder)[:200]}: cannot be read ({error.strerror})") from error
+    for file in paths:
         if file.suffix.lower() in AUDIO_SUFFIXES and not file.name.startswith("."):
             other = files.setdefault(file.stem, file)
             if other != file:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from pydantic import ConfigDict, Field
 
-from phoneme_moe.corpora import folder, kaldi
+from phoneme_moe.corpora import an4, commonvoice, cutset, folder, kaldi, librispeech
 from phoneme_moe.corpora.lexicon import read_lexicon
+from phoneme_moe.corpora.tables import Entry
 from phoneme_moe.files.documents import Document
 
 
@@ -32,17 +33,17 @@ class UnknownWords(Document):
 
 
 def find_unknown_words(source: Path, lexicon: Path, tier: str | None = None) -> UnknownWords:
-    """Looks up every word of a Kaldi data folder, or of a folder as of the corpus ``folder``.
+    """Looks up every word of the user's copy of a corpus with words.
 
     Args:
-        source: The folder.
+        source: The folder or manifest; its layout says which corpus it is.
         lexicon: The pronunciation lexicon.
         tier: Tier of TextGrids with the words.
 
     Raises:
         InputError: The folder or the lexicon cannot be used.
     """
-    texts = kaldi.read_texts(source) if kaldi.is_kaldi(source) else folder.read_texts(source, tier)
+    texts = _read_texts(source, tier)
     pronunciations = read_lexicon(lexicon)
     counts: dict[str, int] = {}
     first: dict[str, str] = {}
@@ -62,3 +63,11 @@ def find_unknown_words(source: Path, lexicon: Path, tier: str | None = None) -> 
         utterances=len(texts),
         affected=affected,
     )
+
+
+def _read_texts(source: Path, tier: str | None) -> dict[str, Entry]:
+    for layout in (kaldi, librispeech, an4, commonvoice, cutset):
+        if layout.has_layout(source):
+            texts: dict[str, Entry] = layout.read_texts(source)
+            return texts
+    return folder.read_texts(source, tier)

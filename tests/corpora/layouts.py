@@ -107,3 +107,22 @@ def make_an4(folder: Path, train: Iterable[str], test: Iterable[str], suffix: st
         "<s>\tSIL\n</s>\tSIL\n<sil>\tSIL\nA\tAH\nA(2)\tEY\nONE\tHH W AH N\nONE(2)\tW AH N\n"
     )
     return folder
+
+
+def make_commonvoice(
+    folder: Path, tables: dict[str, Iterable[str]], suffix: str = ".mp3", gender: str = "male"
+) -> Path:
+    """A language of Common Voice: a table has two clips of each speaker, who has a long name."""
+    columns = ["client_id", "path", "sentence_id", "sentence", "up_votes", "gender", "accents"]
+    for table, speakers in tables.items():
+        lines = ["\t".join(columns)]
+        for speaker in speakers:
+            for number in range(2):
+                name = f"common_voice_en_{speaker}{number}"
+                write_audio(folder / "clips" / f"{name}{suffix}", 0.5)
+                client = speaker.ljust(128, "f")
+                sentence = '"We call."' if number else "We ca’LL"
+                row = [client, f"{name}.mp3", "s1", sentence, "2", gender, ""]
+                lines.append("\t".join(row))
+        (folder / f"{table}.tsv").write_text("\n".join(lines) + "\n", "utf-8")
+    return folder

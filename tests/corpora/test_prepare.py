@@ -188,7 +188,7 @@ def test_damaged_and_newer_corpora(tmp_path: Path, data_folder: Path) -> None:
 
 
 def test_registry_is_complete_and_light() -> None:
-    published = ["announcers", "fsdd", "speechocean762", "librispeech", "an4"]
+    published = ["announcers", "fsdd", "speechocean762", "librispeech", "an4", "commonvoice"]
     assert list(CORPORA) == [*published, "folder", "kaldi", "lhotse"]
     code = (
         "import sys, phoneme_moe.cli.corpora, phoneme_moe.corpora; "
