@@ -1,4 +1,4 @@
-"""``phoneme-moe corpora``: list, prepare and check speech corpora."""
+"""``phoneme-moe corpora``: list, download, prepare and check speech corpora."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from phoneme_moe.cli.download import download
 from phoneme_moe.cli.options import FiguresFile
 from phoneme_moe.errors import InputError
 from phoneme_moe.system.terminal import print_error, print_line
@@ -24,9 +25,12 @@ Tier = Annotated[
 
 app = typer.Typer(
     name="corpora",
-    help="List, prepare and check speech corpora (under $PHONEME_MOE_DATA, else ./data).",
+    help="List, download, prepare and check speech corpora (under $PHONEME_MOE_DATA, else ./data).",
     no_args_is_help=True,
 )
+
+
+app.command("download")(download)
 
 
 @app.command("list")

@@ -64,6 +64,42 @@ def progress_bar(what: str, total: int) -> Iterator[Callable[[], None]]:
 
 
 @contextmanager
+def byte_bar(what: str, total: int, shown: bool = True) -> Iterator[Callable[[int], None]]:
+    """Shows how many of so many bytes are done, and how fast; the yielded function sets them.
+
+    Args:
+        what: Description shown beside the bar.
+        total: Number of bytes.
+        shown: Whether to show a bar.
+    """
+    if not (shown and sys.stderr.isatty()):
+        yield lambda done: None
+        return
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    from phoneme_moe.system.console import PlainConsole
+
+    with Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        console=PlainConsole(stderr=True),
+        transient=True,
+    ) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda done: bar.update(task, completed=done)
+
+
+@contextmanager
 def status_line() -> Iterator[Callable[[str], None]]:
     """Shows a line with the current step; the yielded function replaces its text."""
     if not sys.stderr.isatty():
