@@ -27,7 +27,9 @@ def download(
     to: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR", help="Folder to download to.", show_default="downloads beside corpora"
+            metavar="DIR",
+            help="Folder to download to.",
+            show_default="downloads/NAME beside corpora",
         ),
     ] = None,
     mirror: Annotated[
@@ -43,7 +45,7 @@ def download(
     """
     from phoneme_moe.corpora.download import DOWNLOADS, default_folder, download_corpus
 
-    folder = to or default_folder()
+    folder = to or default_folder(name)
     for done in download_corpus(name, part or (), folder, mirror=mirror):
         state = "already downloaded" if done.existed else "downloaded"
         print_line(f"{done.name}: {state} to {done.folder}")

@@ -26,6 +26,7 @@ from waiting import communicate, run, wait_until
 
 from phoneme_moe.cli import app
 from phoneme_moe.cli.ending import end_in_order
+from phoneme_moe.corpora import prepared_names
 from phoneme_moe.corpora.download import DOWNLOADS, download_corpus, transfer
 from phoneme_moe.corpora.download.table import Archive, Download
 from phoneme_moe.corpora.download.transfer import fetch
@@ -123,6 +124,19 @@ def test_a_second_call_asks_nobody(served: Served) -> None:
     (second,) = download_corpus("tiny", to=served.to)
     assert served.server.requests == asked
     assert second == replace(first, existed=True)
+
+
+def test_what_a_killed_call_left_is_removed(served: Served) -> None:
+    download_corpus("tiny", to=served.to)
+    (served.to / "part-a.tar.gz").write_bytes(ARCHIVE)  # unpacked, but not yet removed
+    download_corpus("tiny", to=served.to)
+    assert contents(served.to) == FILES
+
+
+def test_the_default_folder_is_beside_prepared_corpora(served: Served, data_folder: Path) -> None:
+    download_corpus("tiny")
+    assert contents(data_folder / "downloads/tiny") == FILES
+    assert prepared_names() == []
 
 
 def test_a_zip_file_is_unpacked(
@@ -518,6 +532,7 @@ def test_the_table_is_well_formed(name: str) -> None:
 PROGRAM = """
 import sys
 from phoneme_moe.cli import main
+from phoneme_moe.corpora import prepared_names
 from phoneme_moe.corpora.download import DOWNLOADS
 from phoneme_moe.corpora.download.table import Archive, Download
 archive = Archive("part-a.tar.gz", (sys.argv.pop(1),), "Tiny/part-a", int(sys.argv.pop(1)))

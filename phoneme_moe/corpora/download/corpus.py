@@ -66,7 +66,7 @@ def download_corpus(
     Args:
         name: Name of a corpus in ``DOWNLOADS``.
         parts: Names of its parts; by default all, unless the corpus is large.
-        to: Folder to download to; ``data_root() / "downloads"`` by default.
+        to: Folder to download to; ``data_root() / "downloads" / name`` by default.
         mirror: URL of a folder that has the archives, instead of the publisher's servers.
         progress: Whether to show progress bars on stderr, if it is a terminal.
 
@@ -85,15 +85,15 @@ def download_corpus(
         )
     if mirror is not None and not mirror.startswith(("http://", "https://")):
         raise ArgumentError("mirror", f"found {mirror}, expected a URL of http or https")
-    folder = default_folder() if to is None else to
+    folder = default_folder(name) if to is None else to
     return [
         _download(part, archive, folder, mirror, progress) for part, archive in archives.items()
     ]
 
 
-def default_folder() -> Path:
-    """Where corpora are downloaded to."""
-    return data_root() / "downloads"
+def default_folder(name: str) -> Path:
+    """Where a corpus is downloaded to: mini_librispeech repeats parts of librispeech."""
+    return data_root() / "downloads" / name
 
 
 def _choose(name: str, parts: Sequence[str]) -> dict[str, Archive]:
