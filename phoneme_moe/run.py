@@ -31,6 +31,7 @@ class TranscriptionOptions(TypedDict, total=False):
     """The keywords of ``Run.transcribe``."""
 
     beam: int | None
+    best: bool
     nbest: int
     symbols: Notation | None
     fold: str | None
@@ -59,6 +60,7 @@ class Run(LoadedRun):
         sample_rate: int | None = None,
         *,
         beam: int | None = None,
+        best: bool = False,
         nbest: int = 1,
         symbols: Notation | None = None,
         fold: str | None = None,
@@ -76,6 +78,7 @@ class Run(LoadedRun):
                 channels).
             sample_rate: Samples per second; required for an array only.
             beam: Beam width, 0 for greedy decoding; the run's default if None.
+            best: Whether to use the run's slow search with the fewest errors.
             nbest: Length of the n-best list; more than 1 requires a beam.
             symbols: Notation of the phonemes; that of the run's corpus by default.
             fold: Smaller phoneme set to map onto: ``timit39``, ``timit48`` or ``classes``.
@@ -93,7 +96,7 @@ class Run(LoadedRun):
         """
         from phoneme_moe.transcription.transcribe import Options, transcribe_file
 
-        engine = self._engine(only_expert, without_expert, gate_from, layer)
+        engine = self._engine(only_expert, without_expert, gate_from, layer, best=best)
         options = Options(beam, nbest, symbols, fold, channel, embeddings)
         return transcribe_file(engine, _source(audio, sample_rate), options)
 
@@ -114,7 +117,10 @@ class Run(LoadedRun):
         names = ("only_expert", "without_expert", "gate_from", "layer")
         override = {name: value for name, value in options.items() if name in names}
         others: dict[str, Any] = {k: v for k, v in options.items() if k not in names}
-        engine = self._engine(*(cast("str | None", override.get(name)) for name in names))
+        engine = self._engine(
+            *(cast("str | None", override.get(name)) for name in names),
+            best=others.pop("best", False),
+        )
         return transcribe_files(engine, map(Path, files), Options(**others))
 
     def align(
@@ -169,6 +175,7 @@ class Run(LoadedRun):
         corpus: str | PreparedCorpus | None = None,
         *,
         beam: int | None = None,
+        best: bool = False,
         only_expert: str | None = None,
         without_expert: str | None = None,
         gate_from: str | None = None,
@@ -180,6 +187,7 @@ class Run(LoadedRun):
             split: ``train``, ``dev`` or ``test``.
             corpus: A prepared corpus; that of the run by default.
             beam: As in ``transcribe``.
+            best: As in ``transcribe``.
             only_expert: As in ``transcribe``.
             without_expert: As in ``transcribe``.
             gate_from: As in ``transcribe``.
@@ -193,7 +201,7 @@ class Run(LoadedRun):
         from phoneme_moe.routing_override import named_override
 
         override = named_override(self, only_expert, without_expert, gate_from, layer)
-        return evaluate(self, split, corpus, beam=beam, override=override)
+        return evaluate(self, split, corpus, beam=beam, override=override, best=best)
 
     def report(
         self,
@@ -308,11 +316,14 @@ class Run(LoadedRun):
         adapted = dataclasses.replace(adaptation, run=_as_run(adaptation.run))
         return cast("Adaptation[Run]", adapted)
 
-    def _engine(self, *override: str | None) -> RunEngine:
+    def _engine(self, *override: str | None, best: bool = False) -> RunEngine:
         from phoneme_moe.routing_override import named_override
         from phoneme_moe.transcription.run_engine import RunEngine
 
-        return RunEngine(self, named_override(self, *override))
+        engine = RunEngine(self, named_override(self, *override))
+        if best:
+            engine.spec = engine.spec.with_best_search()
+        return engine
 
     def _repr_html_(self) -> str:
         """The model card, for notebooks."""

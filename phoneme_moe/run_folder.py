@@ -201,7 +201,7 @@ def load_run(folder: str | Path, device: str = "cpu", calibrated: bool = True) -
         InputError: The folder is not a run folder, is not finished, was written by a newer version,
             or needs a function that is not registered.
     """
-    import torch
+    from phoneme_moe.model.shapes import shapes_only
 
     folder = Path(folder)
     recipe = read_recipe(folder)
@@ -214,7 +214,7 @@ def load_run(folder: str | Path, device: str = "cpu", calibrated: bool = True) -
         )
     document = ModelDocument.read(path)
     # A model of shapes only: weights of another size are refused before memory is allocated.
-    with torch.device("meta"):
+    with shapes_only():
         expected = _weights(_build(document, path))
     weights = read_weights(weights_path, expected)
     _check_same_model(document, recipe, path)
@@ -284,7 +284,10 @@ def _build(document: ModelDocument, path: Path) -> Recognizer:
 
 def save_decoding(folder: Path, decoding: Decoding) -> None:
     """Writes ``decoding.json``, with which the run is finished."""
-    write_json(folder / DECODING, decoding.to_document().model_dump(mode="json"), durable=True)
+    # Earlier versions know no ``best``, and read the files without it.
+    unset = None if decoding.best is not None else {"best"}
+    data = decoding.to_document().model_dump(mode="json", exclude=unset)
+    write_json(folder / DECODING, data, durable=True)
 
 
 def read_decoding(folder: Path) -> Decoding:

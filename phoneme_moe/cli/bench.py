@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from phoneme_moe.cli.options import Beam, Device, FiguresFile, RunOrOnnx, Threads
+from phoneme_moe.cli.options import Beam, Best, Device, FiguresFile, RunOrOnnx, Threads
 
 if TYPE_CHECKING:
     from phoneme_moe.transcription.bench import Speed
@@ -20,6 +20,7 @@ def bench(
         typer.Argument(help="Audio files and folders.", show_default="the corpus's test split"),
     ] = None,
     beam: Beam = None,
+    best: Best = False,
     json: FiguresFile = None,
     threads: Threads = None,
     device: Device = "auto",
@@ -34,7 +35,7 @@ def bench(
     from phoneme_moe.files.writing import write_json
     from phoneme_moe.transcription.bench import bench as measure
 
-    engine = open_engine(run, device, threads)
+    engine = open_engine(run, device, threads, best=best)
     files = find_audio(audio) if audio else test_recordings(engine.spec.corpus)
     speed = measure(engine, files, beam)
     if run.is_dir():

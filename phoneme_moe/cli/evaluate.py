@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from phoneme_moe.cli.options import (
     Beam,
+    Best,
     Device,
     FiguresFile,
     GateFrom,
@@ -21,6 +22,7 @@ def evaluate(
     split: Split = "test",
     corpus: OtherCorpus = None,
     beam: Beam = None,
+    best: Best = False,
     only_expert: OnlyExpert = None,
     without_expert: WithoutExpert = None,
     gate_from: GateFrom = None,
@@ -30,7 +32,7 @@ def evaluate(
 ) -> None:
     """Evaluate a run: phoneme error rate (for tokens, accuracy), overall and by speaker.
 
-    With --beam or options that override the routing, also prints the change
+    With --beam, --best or options that override the routing, also prints the change
     from the run without them, with its 95 % interval.
     """
     from phoneme_moe.cli.tables import print_change, print_evaluation
@@ -41,10 +43,10 @@ def evaluate(
 
     loaded = load_run(run, device)
     override = named_override(loaded, only_expert, without_expert, gate_from, layer)
-    evaluation = evaluate_run(loaded, split, corpus, beam=beam, override=override)
+    evaluation = evaluate_run(loaded, split, corpus, beam=beam, override=override, best=best)
     if json is not None:
         evaluation.save(json)
     console = PlainConsole()
     print_evaluation(console, evaluation)
-    if (override is not None or beam is not None) and not loaded.recognizer.gate_is_speaker:
+    if (override is not None or beam is not None or best) and not loaded.recognizer.gate_is_speaker:
         print_change(console, evaluation, evaluate_run(loaded, split, corpus))

@@ -37,6 +37,10 @@ Beam = Annotated[
         show_default="the run's",
     ),
 ]
+Best = Annotated[
+    bool,
+    typer.Option("--best", help="Slow search with the fewest errors: wide beam, several passes."),
+]
 OnlyExpert = Annotated[
     str | None, typer.Option(help="Route to these experts only (names separated by commas).")
 ]

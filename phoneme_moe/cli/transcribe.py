@@ -14,6 +14,7 @@ import typer
 
 from phoneme_moe.cli.options import (
     Beam,
+    Best,
     Channel,
     Device,
     GateFrom,
@@ -83,6 +84,7 @@ def transcribe(
         str | None, typer.Option(help="Map onto a smaller phoneme set, such as timit39.")
     ] = None,
     beam: Beam = None,
+    best: Best = False,
     nbest: Annotated[
         int, typer.Option(min=1, help="Write the N best hypotheses (needs a beam search).")
     ] = 1,
@@ -133,7 +135,7 @@ def transcribe(
     override = (only_expert, without_expert, gate_from, layer)
     if remaining:
         start_worker()  # ready by the time that the model is loaded
-    engine = open_engine(run, device, threads, override)
+    engine = open_engine(run, device, threads, override, best)
     options = Options(beam, nbest, symbols, fold, channel, embeddings)
     num_failed = len(not_usable) + _transcribe_all(engine, remaining, options, writer)
     if num_failed:
@@ -223,6 +225,7 @@ def open_engine(
     device: str = "auto",
     threads: int | None = None,
     override: tuple[str | None, str | None, str | None, str | None] = (None, None, None, None),
+    best: bool = False,
 ) -> Engine:
     """Opens a run folder, or an ONNX file without torch.
 
@@ -231,6 +234,7 @@ def open_engine(
         device: ``cpu``, ``cuda`` or ``auto``.
         threads: Number of threads; by default one per usable core.
         override: Routing to use instead of that of the gate or routers.
+        best: Whether to decode with the slow search with the fewest errors.
 
     Raises:
         InputError: It cannot be opened, or the override does not fit.
@@ -243,7 +247,7 @@ def open_engine(
             )
         from phoneme_moe.transcription.onnx_engine import OnnxEngine
 
-        return OnnxEngine(run, threads)
+        return _with_best(OnnxEngine(run, threads), best)
     import torch
 
     from phoneme_moe.routing_override import named_override
@@ -253,4 +257,10 @@ def open_engine(
     loaded = load_run(run, device)
     if threads is not None:
         torch.set_num_threads(threads)
-    return RunEngine(loaded, named_override(loaded, *override))
+    return _with_best(RunEngine(loaded, named_override(loaded, *override)), best)
+
+
+def _with_best(engine: Engine, best: bool) -> Engine:
+    if best:
+        engine.spec = engine.spec.with_best_search()
+    return engine

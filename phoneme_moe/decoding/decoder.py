@@ -6,14 +6,14 @@ Legend: T frames, P outputs with the blank first.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from phoneme_moe.decoding.bayes_risk import average_nbest, sort_by_bayes_risk
 from phoneme_moe.decoding.beam_search import Hypothesis, beam_search
-from phoneme_moe.decoding.document import DecodingDocument
+from phoneme_moe.decoding.document import BestSearchDocument, DecodingDocument
 from phoneme_moe.decoding.ngram import PhonemeNgram
 from phoneme_moe.decoding.phonemes import BLANK
 
@@ -38,6 +38,15 @@ class Segment:
 
 
 @dataclass(frozen=True)
+class BestSearch:
+    """Settings of a slow search with fewer errors; attributes as in ``Decoding``."""
+
+    beam: int
+    minimum_bayes_risk: bool = False
+    num_shifts: int = 1
+
+
+@dataclass(frozen=True)
 class Decoding:
     """Decoding settings, tuned on dev (``evaluation.calibrate``).
 
@@ -52,6 +61,7 @@ class Decoding:
         num_shifts: Number of passes over the input whose n-best lists are averaged for minimum
             Bayes risk (test-time augmentation); each pass shifts the input by one more feature
             frame.
+        best: A slower search with fewer errors than the default; None if there is none.
     """
 
     temperature: float = 1.0
@@ -61,6 +71,13 @@ class Decoding:
     beam: int | None = None
     minimum_bayes_risk: bool = False
     num_shifts: int = 1
+    best: BestSearch | None = None
+
+    def with_best(self) -> Decoding:
+        """The settings whose default is the search with the fewest errors, however slow."""
+        if self.best is None:
+            return self
+        return replace(self, **asdict(self.best), best=None)
 
     def beam_for(self, beam: int | None) -> int | None:
         """Returns the beam width to use; None for greedy decoding.
@@ -129,6 +146,7 @@ class Decoding:
             beam=self.beam,
             minimum_bayes_risk=self.minimum_bayes_risk,
             num_shifts=self.num_shifts,
+            best=None if self.best is None else BestSearchDocument(**asdict(self.best)),
             language_model=None if ngram is None else ngram.to_document(),
         )
 
@@ -155,6 +173,7 @@ class Decoding:
             beam=document.beam,
             minimum_bayes_risk=document.minimum_bayes_risk,
             num_shifts=document.num_shifts,
+            best=None if document.best is None else BestSearch(**document.best.model_dump()),
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import AliasChoices, Field
+from pydantic.json_schema import SkipJsonSchema
 
 from phoneme_moe.files.documents import Document
 
@@ -27,6 +28,17 @@ class NgramDocument(Document):
     counts: dict[str, dict[str, Annotated[int, Field(ge=1, le=MOST_TIMES)]]]
     """Counts of the phonemes that follow each context. Contexts are phonemes separated by spaces,
     with ``<s>`` for the start of the utterance; ``</s>`` is its end."""
+
+
+class BestSearchDocument(Document):
+    """The slow search with the fewest errors, which users choose with ``--best``."""
+
+    beam: Annotated[int, Field(ge=1, le=MAX_BEAM)]
+    """Beam width."""
+    minimum_bayes_risk: bool
+    """As in the defaults."""
+    num_shifts: Annotated[int, Field(ge=1, le=MAX_SHIFTS)]
+    """As in the defaults."""
 
 
 class DecodingDocument(Document):
@@ -54,5 +66,7 @@ class DecodingDocument(Document):
     ] = 1
     """Number of passes over the input, each shifted by one more feature frame, whose n-best lists
     are averaged."""
+    best: BestSearchDocument | SkipJsonSchema[None] = None
+    """Search for ``--best``; absent if it is the default."""
     language_model: NgramDocument | None = None
     """N-gram of the run's training phonemes; null for tokens."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -10,17 +11,30 @@ import numpy as np
 
 from phoneme_moe.corpora import PreparedCorpus, load_corpus
 from phoneme_moe.data.examples import corpus_speakers
-from phoneme_moe.decoding.decoder import Decoding
+from phoneme_moe.decoding.decoder import BestSearch, Decoding
 from phoneme_moe.decoding.ngram import PhonemeNgram
-from phoneme_moe.evaluation.quality import BEAM, WIDE_BEAM, measure_quality
+from phoneme_moe.evaluation.quality import BEAM, measure_quality
 from phoneme_moe.evaluation.split_outputs import SplitOutputs, infer_split
 from phoneme_moe.run_folder import LoadedRun, save_decoding
 
 NGRAM_ORDER = 5
 
+MAX_NGRAMS = 200_000
+"""Most distinct n-grams of the highest order, a megabyte or two of ``decoding.json``. On much
+speech the order is lower instead: reading the longer ones would take seconds."""
+
 LM_WEIGHTS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 INSERTION_BONUSES = (-0.5, 0.0, 0.5, 1.0, 1.5, 2.0)
 """Candidate values of the coordinate search on dev."""
+
+WIDE_BEAM = 256
+"""Beam width of the best search of runs trained with an n-gram."""
+
+FAST_BEAMS = (8, 16, 32, 64, 128)
+"""Candidates for the default beam of these runs, in a single pass."""
+
+MAX_LOSS = 0.005
+"""Most phoneme error rate on dev that the default beam may lose against the best search."""
 
 
 AnyRun = TypeVar("AnyRun", bound=LoadedRun)
@@ -52,19 +66,28 @@ def calibrate(run: AnyRun, corpus: PreparedCorpus | None = None) -> AnyRun:
             if cut.supervisions[0].speaker in speakers
         ]
         symbols = run.recognizer.phonemes.symbols
-        ngram = PhonemeNgram.estimate(references, symbols, NGRAM_ORDER)
-        decoding = _weigh_ngram(dev, Decoding(language_model=ngram))
+        decoding = _weigh_ngram(dev, Decoding(language_model=_estimate_ngram(references, symbols)))
     decoding = replace(decoding, temperature=_calibrate_temperature(dev))
-    beam = run.recipe.task.beam
+    decoding = replace(decoding, beam=run.recipe.task.beam)
     if trained_with_ngram:
-        beam = beam or WIDE_BEAM
-        decoding = replace(decoding, minimum_bayes_risk=True, num_shifts=num_shifts)
-    decoding = replace(decoding, beam=beam)
+        best = BestSearch(WIDE_BEAM, minimum_bayes_risk=True, num_shifts=num_shifts)
+        decoding = replace(decoding, minimum_bayes_risk=True, best=best)
+        if decoding.beam is None:
+            decoding = replace(decoding, beam=_choose_fast_beam(dev, decoding))
     run = replace(run, decoding=decoding)
     run.recognizer.decoding = decoding
     measure_quality(run, corpus, dev, test).save(run.folder)
     save_decoding(run.folder, decoding)  # last, since it says that the run is finished
     return run
+
+
+def _estimate_ngram(references: Sequence[Sequence[str]], symbols: tuple[str, ...]) -> PhonemeNgram:
+    """The longest n-gram of the references that is not too large."""
+    for order in range(NGRAM_ORDER, 1, -1):
+        ngram = PhonemeNgram.estimate(references, symbols, order)
+        if len(ngram.counts) <= MAX_NGRAMS:
+            return ngram
+    return ngram
 
 
 def _weigh_ngram(dev: SplitOutputs, decoding: Decoding) -> Decoding:
@@ -83,6 +106,15 @@ def _weigh_ngram(dev: SplitOutputs, decoding: Decoding) -> Decoding:
         weight = min((weight, *LM_WEIGHTS), key=lambda w: error_rate(w, bonus))
         bonus = min((bonus, *INSERTION_BONUSES), key=lambda b: error_rate(weight, b))
     return replace(decoding, lm_weight=weight, insertion_bonus=bonus)
+
+
+def _choose_fast_beam(dev: SplitOutputs, decoding: Decoding) -> int:
+    """The narrowest beam that is about as good on dev as the best search; else the widest."""
+    tolerated = dev.error_rate(dev.decode(decoding.with_best())) + MAX_LOSS
+    for beam in FAST_BEAMS[:-1]:
+        if dev.error_rate(dev.decode(decoding, beam)) <= tolerated:
+            return beam
+    return FAST_BEAMS[-1]
 
 
 def _calibrate_temperature(dev: SplitOutputs) -> float:

@@ -218,6 +218,7 @@ def evaluate(
     expert: str | None = None,
     beam: int | None = None,
     override: RoutingOverride | None = None,
+    best: bool = False,
 ) -> Evaluation:
     """Scores a run on a split.
 
@@ -229,6 +230,7 @@ def evaluate(
         beam: Beam width of a search with the run's n-gram, 0 for greedy decoding; by default the
             run's own setting.
         override: Routing to use instead of that of the gate or routers.
+        best: Whether to decode with the run's slow search with the fewest errors.
 
     Raises:
         InputError: The corpus is not prepared or shares no phoneme with the model, or the run has
@@ -244,12 +246,13 @@ def evaluate(
             "expert", f"{run.folder} has no expert {expert!r}{suggest(expert, names)}"
         )
     examples = load_examples(recipe, corpus, split, run.recognizer, split_speakers(recipe, corpus))
+    decoding = run.decoding.with_best() if best else run.decoding
     recognized = recognize_split(
         run.recognizer,
         examples,
         None if expert is None else names.index(expert),
         override=override,
-        decoding=run.decoding,
+        decoding=decoding,
         beam=beam,
     )
     utterances = score_hypotheses((u.example, u.hypothesis) for u in recognized)
@@ -275,7 +278,7 @@ def evaluate(
         total=total_score([score for scores in by_speaker.values() for score in scores]),
         by_speaker={name: total_score(by_speaker[name]) for name in sorted(by_speaker)},
         unseen=tuple(name for name in sorted(by_speaker) if name not in trained),
-        beam=run.decoding.beam_for(beam),
+        beam=decoding.beam_for(beam),
         utterances=utterances,
         by_corpus={name: total_score(scores) for name, scores in by_corpus.items()},
     )

@@ -97,6 +97,9 @@ class ModelCard(Document):
                     f"{with_beam} with a beam of {quality.beam}",
                     f"{rate} with --beam 0",
                 )
+        if test.per_best is not None:
+            best = f"{100 * test.per_best:.2f} % with --best"
+            other = best if other is None else f"{other}; {best}"
         rate += f" on {test.utterances} test utterances"
         rate += f", fold: none ({len(self.phonemes)} phonemes)"
         if other is not None:

@@ -33,9 +33,6 @@ QUALITY = "quality.json"
 BEAM = 16
 """Beam width of ``per_beam`` for runs that decode greedily by default."""
 
-WIDE_BEAM = 256
-"""Beam width of runs trained with an n-gram, unless their recipe sets ``task.beam``."""
-
 CALIBRATION_BINS = 10
 
 
@@ -68,6 +65,9 @@ class SplitQuality(Document):
     )
     per_beam: Annotated[float, Field(ge=0)] | SkipJsonSchema[None] = Field(
         default=None, description="The same with a beam search and the run's n-gram."
+    )
+    per_best: Annotated[float, Field(ge=0)] | SkipJsonSchema[None] = Field(
+        default=None, description="The same with the slow search of --best, if there is one."
     )
     calibration_error_raw: float = Field(
         ge=0,
@@ -116,6 +116,8 @@ def measure_quality(
         measures: dict[str, Any] = {"per": split.error_rate(hypotheses)}
         if run.recognizer.task.kind != "classify":
             measures["per_beam"] = split.error_rate(split.decode(run.decoding, beam))
+        if run.decoding.best is not None:
+            measures["per_best"] = split.error_rate(split.decode(run.decoding.with_best()))
         for key, temperature in (("raw", 1.0), ("calibrated", run.decoding.temperature)):
             confidences, correct = split.confidences(hypotheses, temperature)
             measures[f"calibration_error_{key}"] = calibration_error(confidences, correct)

@@ -85,7 +85,7 @@ class Task(Section):
         phonemes: The phoneme set; by default that of the corpus (``recognize`` only).
         beam: Default beam width for decoding with the phoneme n-gram of the training data
             (``recognize`` only). By default decoding is greedy, except after training with
-            ``objective: crf``, which uses a wide beam.
+            ``objective: crf``, where a beam is chosen on dev.
         token_ms: Length of a token in milliseconds.
         onset_ms: Start of the phoneme within the token in milliseconds.
     """

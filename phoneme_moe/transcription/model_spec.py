@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -79,6 +79,10 @@ class ModelSpec:
         rate: int = self.features["sample_rate"]
         hop: int = round(rate * self.features["hop_ms"] / 1000)
         return hop / rate
+
+    def with_best_search(self) -> ModelSpec:
+        """The same, decoded by the search with the fewest errors, however slow."""
+        return replace(self, decoding=self.decoding.with_best())
 
     def front_end(self) -> FrontEnd:
         """The front end that computes the model's features."""

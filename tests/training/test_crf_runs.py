@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import jsonschema
 import numpy as np
@@ -17,12 +17,18 @@ import torch
 from phoneme_moe.corpora import PreparedCorpus
 from phoneme_moe.data.batches import collate
 from phoneme_moe.data.examples import load_examples
-from phoneme_moe.decoding.decoder import Decoding
+from phoneme_moe.decoding.decoder import BestSearch, Decoding
 from phoneme_moe.decoding.document import DecodingDocument
 from phoneme_moe.decoding.ngram import PhonemeNgram
 from phoneme_moe.decoding.scoring import score_utterance
+from phoneme_moe.evaluation.calibrate import (
+    FAST_BEAMS,
+    MAX_LOSS,
+    WIDE_BEAM,
+    _choose_fast_beam,
+)
 from phoneme_moe.evaluation.errors import evaluate
-from phoneme_moe.evaluation.quality import WIDE_BEAM
+from phoneme_moe.evaluation.split_outputs import SplitOutputs
 from phoneme_moe.files.metrics_file import read_rows
 from phoneme_moe.inference import decode_phonemes, recognize_examples
 from phoneme_moe.pipeline import Trained, train
@@ -37,6 +43,7 @@ from phoneme_moe.transcription.pieces import decode
 from phoneme_moe.transcription.recording import record
 from phoneme_moe.transcription.run_engine import RunEngine
 from phoneme_moe.transcription.transcribe import transcribe_file
+from phoneme_moe.transcription.transcript import Transcript
 
 if TYPE_CHECKING:
     from conftest import Outcome
@@ -53,18 +60,47 @@ def crf(tones: PreparedCorpus, tmp_path_factory: pytest.TempPathFactory) -> Trai
 
 def test_it_learns_and_is_read_with_its_beam(crf: Trained) -> None:
     assert crf.evaluation.total.error_rate < 0.2
-    assert crf.evaluation.beam == WIDE_BEAM
     loaded = load_run(crf.run.folder)
-    assert loaded.decoding == loaded.recognizer.decoding == crf.run.decoding
-    assert loaded.decoding.beam == WIDE_BEAM
-    assert loaded.decoding.minimum_bayes_risk
-    assert loaded.decoding.num_shifts == crf.run.recognizer.stack == 2
-    assert evaluate(loaded).total == evaluate(loaded, beam=WIDE_BEAM).total == crf.evaluation.total
+    decoding = loaded.decoding
+    assert decoding == loaded.recognizer.decoding == crf.run.decoding
+    assert decoding.beam == crf.evaluation.beam in FAST_BEAMS
+    assert decoding.minimum_bayes_risk
+    assert decoding.shifts_for(None) == 1
+    assert evaluate(loaded).total == evaluate(loaded, beam=decoding.beam).total
+    assert evaluate(loaded).total == crf.evaluation.total
     plain = evaluate(loaded, beam=0)
     assert plain.beam is None
     quality = json.loads((crf.run.folder / "quality.json").read_text())
     assert plain.total.error_rate == pytest.approx(quality["test"]["per"])
     assert crf.evaluation.total.error_rate == pytest.approx(quality["test"]["per_beam"])
+    best = evaluate(loaded, best=True)
+    assert best.beam == WIDE_BEAM
+    assert best.total.error_rate == pytest.approx(quality["test"]["per_best"])
+    assert quality["dev"]["per_beam"] <= quality["dev"]["per_best"] + MAX_LOSS
+
+
+def test_the_best_search_is_wide_and_shifted(crf: Trained) -> None:
+    best = crf.run.decoding.with_best()
+    assert (best.beam, best.minimum_bayes_risk, best.best) == (WIDE_BEAM, True, None)
+    assert best.shifts_for(None) == crf.run.recognizer.stack == 2
+    assert best.with_best() == best
+
+
+@pytest.mark.parametrize(("errors", "beam"), [([9, 5, 1], 32), ([1], 8), ([9] * 5, 128)])
+def test_the_narrowest_beam_that_is_about_as_good_is_the_default(
+    errors: list[int], beam: int
+) -> None:
+    class Dev:
+        """One error in a hundred with the best search; the list has those of other beams."""
+
+        def decode(self, decoding: Decoding, beam: int | None = None) -> int:
+            return 1 if beam is None else errors[FAST_BEAMS.index(beam)]
+
+        def error_rate(self, errors: int) -> float:
+            return errors / 100
+
+    decoding = Decoding(best=BestSearch(WIDE_BEAM))
+    assert _choose_fast_beam(cast("SplitOutputs", Dev()), decoding) == beam
 
 
 def test_files_hold_to_their_schemas(crf: Trained) -> None:
@@ -130,6 +166,7 @@ def test_long_recordings_are_heard_in_every_phase_whatever_the_seams(
 
 def test_pieces_of_a_hearing_are_all_of_it(crf: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = RunEngine(crf.run)
+    engine.spec = engine.spec.with_best_search()
     sound, _ = tiny.speak(list("asimasasi"), "ann", np.random.default_rng(3))
     front_end = engine.spec.front_end()
     hop = round(front_end.frame_seconds * tiny.RATE)
@@ -196,9 +233,18 @@ def test_commands_read_it_with_its_beam(
 ) -> None:
     folder = crf.run.folder
     sound = tones.cuts("test")[0].recording.sources[0].source
-    usual = phoneme_moe("transcribe", folder, sound)
+    usual = phoneme_moe("transcribe", folder, sound, "--format", "json")
     assert usual.code == 0
-    assert usual.out == phoneme_moe("transcribe", folder, sound, "--beam", str(WIDE_BEAM)).out
+    beam = str(crf.run.decoding.beam)
+    with_beam = phoneme_moe("transcribe", folder, sound, "--beam", beam, "--format", "json")
+    assert usual.out == with_beam.out
+    best = phoneme_moe("transcribe", folder, sound, "--best", "--format", "json")
+    assert best.code == 0
+    phonemes = [s["phoneme"] for s in json.loads(best.out)["segments"]]
+    assert phonemes == list(crf.run.transcribe(sound, best=True).phonemes)
+    (again,) = crf.run.transcribe_files([sound], best=True)
+    assert isinstance(again, Transcript)
+    assert phonemes == list(again.phonemes)
     several = phoneme_moe("transcribe", folder, sound, "--nbest", "3", "--format", "json")
     assert several.code == 0
     assert "alternatives" in several.out

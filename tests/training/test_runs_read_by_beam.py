@@ -14,6 +14,7 @@ import tiny
 
 from phoneme_moe.corpora import PreparedCorpus
 from phoneme_moe.errors import InputError
+from phoneme_moe.evaluation.calibrate import WIDE_BEAM
 from phoneme_moe.evaluation.errors import evaluate
 from phoneme_moe.pipeline import Trained, train
 from phoneme_moe.recipe import load_recipe
@@ -82,6 +83,7 @@ def test_crf_has_the_beam_of_its_recipe(tones: PreparedCorpus, tmp_path: Path) -
     trained = train(SPARSE, tmp_path / "crf", changes=changes, device="cpu")
     assert trained.run.decoding.beam == BEAM
     assert trained.run.decoding.minimum_bayes_risk
+    assert trained.run.decoding.with_best().beam == WIDE_BEAM
 
 
 @pytest.mark.parametrize(
