@@ -13,7 +13,7 @@ import stat
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Tag, ValidationError, model_validator
 
 from phoneme_moe.errors import InputError, suggest
 from phoneme_moe.files.text_files import decode_text
@@ -180,6 +180,7 @@ def first_problem(error: ValidationError, model: type[BaseModel]) -> str:
     problem = error.errors(include_url=False)[0]
     # pydantic includes the branch of a union in the path; users know only the keys.
     keys = [str(p) for p in problem["loc"] if not str(p).startswith(("constrained-", "literal["))]
+    keys = _without_tags(keys, model)
     key = ".".join(map(shorten_name, keys))
     if problem["type"] == "extra_forbidden":
         return f"unknown key {key}{suggest(keys[-1], _keys_beside(keys, model))}"
@@ -206,15 +207,44 @@ def shorten_name(name: str) -> str:
     return name if name.isprintable() and len(name) <= _MAX_SHOWN else shorten(name)
 
 
+def _without_tags(keys: list[str], model: type[BaseModel]) -> list[str]:
+    """The keys without the names of a union's members, which follow the key of the union."""
+    kept: list[str] = []
+    section: type[BaseModel] | None = model
+    tags: dict[str, type[BaseModel]] = {}
+    for key in keys:
+        if key in tags:
+            section, tags = tags[key], {}
+            continue
+        kept.append(key)
+        field = section.model_fields.get(key) if section is not None else None
+        tags = _tagged(field.annotation) if field is not None else {}
+        section = next(iter(_sections(field.annotation)), None) if field is not None else section
+    return kept
+
+
+def _sections(annotation: Any) -> list[type[BaseModel]]:
+    """The sections in a type, from the first to the last."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [s for part in getattr(annotation, "__args__", ()) for s in _sections(part)]
+
+
+def _tagged(annotation: Any) -> dict[str, type[BaseModel]]:
+    """The members of a tagged union by their tags."""
+    members = {}
+    for part in getattr(annotation, "__args__", ()):
+        for mark in getattr(part, "__metadata__", ()):
+            if isinstance(mark, Tag):
+                members[mark.tag] = part.__origin__
+    return members
+
+
 def _keys_beside(keys: list[str], model: type[BaseModel]) -> list[str]:
     """The valid keys of the section with an unknown key."""
     section = model
     for key in keys[:-1]:
         if key not in section.model_fields:  # an index of a list, a key of a mapping
             continue
-        annotation = section.model_fields[key].annotation
-        candidates = [annotation, *getattr(annotation, "__args__", ())]
-        section = next(
-            (c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), BaseModel
-        )
+        section = next(iter(_sections(section.model_fields[key].annotation)), BaseModel)
     return list(section.model_fields)
