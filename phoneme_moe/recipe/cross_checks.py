@@ -46,6 +46,8 @@ def check_networks(recipe: Recipe) -> None:
                 f"task.token_ms: found {task.token_ms} ms, {frames} frames; "
                 f"windows {list(network.windows)} need {sum(network.windows) - 1}"
             )
+    if task.kind == "classify" and features.kind != "log_mel":
+        raise ValueError("features.kind must be log_mel for task.kind classify")
     if task.kind == "classify" and features.stack != 1:
         raise ValueError("features.stack must be 1 for task.kind classify")
     if model.gate is not None and model.gate.kind == "speaker":
@@ -89,6 +91,14 @@ def check_stage(recipe: Recipe, stage: Stage) -> None:
 
 def _problem(recipe: Recipe, stage: Stage) -> str | None:
     model, gate = recipe.model, recipe.model.gate
+    augmentation = recipe.training.augmentation_of(stage)
+    if recipe.features.kind == "pretrained":
+        for name in ("vocal_tract", "quiet_ends"):
+            if getattr(augmentation, name):
+                return (
+                    f"augmentation.{name}: found {getattr(augmentation, name)}, which is for log "
+                    "mel features; expected 0 (features.kind: pretrained)"
+                )
     if model.encoder is not None:
         return _problem_of_encoder(model.encoder, stage)
     if "encoder" in stage.train:
