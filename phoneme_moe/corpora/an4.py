@@ -74,7 +74,7 @@ def prepare(job: Preparation) -> Splits:
         job.notes.add("recordings without a transcription, left out", str(file))
     lexicon = read_lexicon(_lexicon_file(job, root))
     cuts = transcribed_cuts(recordings, lexicon, job)
-    return split_by_speaker(cuts, published, NUM_DEV_SPEAKERS)
+    return split_by_speaker(cuts, published, NUM_DEV_SPEAKERS, job.source)
 
 
 def has_layout(source: Path) -> bool:

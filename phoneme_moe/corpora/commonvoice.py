@@ -73,7 +73,7 @@ def prepare(job: Preparation) -> Splits:
     rows = [row for its_rows in tables.values() for row in its_rows]
     cuts = transcribed_cuts(_recordings(rows, names, job.source / "clips"), lexicon, job)
     published = {names[client]: split for client, split in speakers.items()}
-    return split_by_speaker(cuts, published, max(1, len(speakers) // 10))
+    return split_by_speaker(cuts, published, max(1, len(speakers) // 10), job.source)
 
 
 def has_layout(source: Path) -> bool:

@@ -100,7 +100,7 @@ def prepare(job: Preparation) -> Splits:
         for name, part in parts.items()
     }
     cuts = transcribed_cuts(list(recordings.values()), lexicon, job)
-    return split_by_speaker(cuts, published, _NUM_SPEAKERS)
+    return split_by_speaker(cuts, published, _NUM_SPEAKERS, job.source)
 
 
 def has_layout(source: Path) -> bool:

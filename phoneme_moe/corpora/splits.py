@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from itertools import chain, zip_longest
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from phoneme_moe.corpora.prepared import SPLITS
+from phoneme_moe.errors import InputError
 
 if TYPE_CHECKING:
     from lhotse.cut import Cut
@@ -32,7 +34,7 @@ def rank_speakers(sexes: Mapping[str, str | None]) -> list[str]:
 
 
 def split_by_speaker(
-    cuts: Iterable[Cut], published: Mapping[str, str], num_speakers: int
+    cuts: Iterable[Cut], published: Mapping[str, str], num_speakers: int, source: Path | None
 ) -> dict[str, list[Cut]]:
     """Splits utterances by speaker; every speaker is in one split.
 
@@ -43,6 +45,10 @@ def split_by_speaker(
         cuts: The utterances.
         published: Split of each speaker.
         num_speakers: Most speakers to choose for a split.
+        source: The user's data, for error messages.
+
+    Raises:
+        InputError: There are too few speakers for three splits.
     """
     speakers: dict[str, list[Cut]] = {}
     for cut in cuts:
@@ -52,6 +58,12 @@ def split_by_speaker(
         names = {"train": list(speakers), "dev": [], "test": []}
     sexes = {s: speakers[s][0].supervisions[0].gender for s in names["train"]}
     ranked = rank_speakers(sexes)
+    needed = 1 + sum(not names[split] for split in ("dev", "test"))
+    if len(ranked) < needed:
+        raise InputError(
+            f"{source}: found utterances of {len(ranked)} speakers for training, expected at least "
+            f"{needed}, since splits share nobody"
+        )
     number = max(1, min(num_speakers, len(ranked) // 6))
     for split in ("dev", "test"):
         if not names[split]:

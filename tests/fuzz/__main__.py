@@ -19,6 +19,7 @@ KINDS = {
     "cutsets": "tests.fuzz.cutsets:CutSets",
     "kaldi": "tests.fuzz.kaldi:Kaldi",
     "lexicons": "tests.fuzz.kaldi:Lexicons",
+    "published": "tests.fuzz.published:Published",
     "recipes": "tests.fuzz.recipes:Recipes",
     "onnx": "tests.fuzz.onnx_files:Onnx",
     "runs": "tests.fuzz.runs:Runs",

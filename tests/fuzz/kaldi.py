@@ -53,7 +53,7 @@ class Kaldi:
         write_kaldi(folder / "k", False, chance.random() < 0.5)
         tables = sorted(path.name for path in (folder / "k").iterdir() if path.is_file())
         for name in chance.sample(tables, chance.choice((1, 1, 2))):
-            _mutate_file(folder / "k" / name, chance)
+            mutate_file(folder / "k" / name, chance)
         return use(folder, ["corpora", "prepare", "kaldi", "--from", "k"], number % 3 == 0)
 
 
@@ -73,14 +73,15 @@ class Lexicons:
         lines += [";;; comment", f"GOOD(2){gap}{columns}G IH D # rare"]
         lexicon = folder / "lexicon.txt"
         lexicon.write_text("".join(f"{line}\n" for line in lines), "utf-8")
-        _mutate_file(lexicon, chance)
+        mutate_file(lexicon, chance)
         if chance.random() < 0.3:
-            _mutate_file(folder / "k" / "text", chance)
+            mutate_file(folder / "k" / "text", chance)
         prepare = ["corpora", "prepare", "kaldi", "--from", "k", "--lexicon", "lexicon.txt"]
         return use(folder, prepare, number % 5 == 0)
 
 
-def _mutate_file(path: Path, chance: random.Random) -> None:
+def mutate_file(path: Path, chance: random.Random) -> None:
+    """Changes the lines or bytes of a table, or puts a folder or nothing in its place."""
     if chance.random() < 0.05:
         path.unlink()
         if chance.random() < 0.5:
