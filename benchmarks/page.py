@@ -30,6 +30,7 @@ SECTIONS = (
     "on_gpu",
     "step_profile",
     "against_speechbrain",
+    "against_hama",
     "transcribe",
     "routing_scale",
 )
