@@ -26,7 +26,7 @@ from waiting import communicate, run, wait_until
 
 from phoneme_moe.cli import app
 from phoneme_moe.cli.ending import end_in_order
-from phoneme_moe.corpora import prepared_names
+from phoneme_moe.corpora import CORPORA, prepared_names
 from phoneme_moe.corpora.download import DOWNLOADS, download_corpus, transfer
 from phoneme_moe.corpora.download.table import Archive, Download
 from phoneme_moe.corpora.download.transfer import fetch
@@ -222,6 +222,18 @@ def test_a_complete_file_of_unknown_size_is_not_sent_again(
     assert part.read_bytes() == b"all of it"
 
 
+@pytest.mark.parametrize("exact", [True, False])
+def test_a_part_that_is_too_long_is_no_beginning(
+    server: Loopback, tmp_path: Path, exact: bool
+) -> None:
+    server.files["/file"] = b"all of it"
+    server.has_ranges = exact
+    part = tmp_path / "file.part"
+    part.write_bytes(b"something else")
+    fetch([f"{server.url}/file"], part, 9, exact=exact)
+    assert part.read_bytes() == b"all of it"
+
+
 def test_bytes_are_those_of_the_file_though_the_server_calls_them_compressed(
     served: Served,
 ) -> None:
@@ -306,6 +318,13 @@ BAD_SERVERS: dict[str, tuple[Callable[[Loopback], None], str]] = {
             setattr(server, "headers", {"Location": "file:///etc/passwd"}),
         )[0],
         "redirects to file:///etc/passwd",
+    ),
+    "other_scheme": (
+        lambda server: (
+            setattr(server, "status", 302),
+            setattr(server, "headers", {"Location": "ftp://127.0.0.1/part-a.tar.gz"}),
+        )[0],
+        "redirects to ftp://127.0.0.1/part-a.tar.gz",
     ),
     "round_and_round": (
         lambda server: (
@@ -527,6 +546,7 @@ def test_the_table_is_well_formed(name: str) -> None:
             algorithm, digest = archive.checksum.split(":")
             assert len(bytes.fromhex(digest)) == hashlib.new(algorithm).digest_size
         assert archive.folder.startswith(DOWNLOADS[name].source)
+    assert "lexicon" in CORPORA[DOWNLOADS[name].prepare].options or not DOWNLOADS[name].has_words
 
 
 PROGRAM = """
