@@ -69,12 +69,14 @@ def prepare(
             help="Pronunciations as in CMUdict or MFA, if the texts are words.",
         ),
     ] = None,
-    skip_unknown_words: Annotated[
-        bool,
+    unknown_words: Annotated[
+        str | None,
         typer.Option(
-            "--skip-unknown-words", help="Leave out utterances with words not in the lexicon."
+            metavar="g2p|skip|refuse",
+            help="Words not in the lexicon: guess them, leave out their utterances, or stop.",
+            show_default="refuse",
         ),
-    ] = False,
+    ] = None,
     tier: Tier = None,
     symbols: Annotated[
         str | None,
@@ -106,7 +108,7 @@ def prepare(
 
     options: LabelOptions = {
         "lexicon": lexicon,
-        "skip_unknown_words": skip_unknown_words,
+        "unknown_words": unknown_words,
         "tier": tier,
         "symbols": symbols,
         "audio": audio,
@@ -130,22 +132,33 @@ def unknown_words(
     ],
     lexicon: Annotated[Path, typer.Option(metavar="FILE", help="The pronunciations.")],
     tier: Tier = None,
+    g2p: Annotated[
+        bool, typer.Option("--g2p", help="Guess their pronunciations, too (last column).")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the guesses as a lexicon, to be corrected."),
+    ] = None,
     json: FiguresFile = None,
 ) -> None:
     """List the words of your texts that a lexicon does not have.
 
     One line each: the word, how often it occurs, and where first.
     """
-    from phoneme_moe.corpora.unknown_words import find_unknown_words
+    from phoneme_moe.corpora.unknown_words import find_unknown_words, write_guesses
     from phoneme_moe.files.writing import write_json
 
-    found = find_unknown_words(source, lexicon, tier)
+    guess = g2p or out is not None
+    found = find_unknown_words(source, lexicon, tier, guess)
     for word in found.words:
-        print_line(word.word, word.count, word.first)
+        guessed = [" ".join(word.guess or ["?"])] if guess else []
+        print_line(word.word, word.count, word.first, *guessed)
     counts = f"{sum(word.count for word in found.words):,} of {found.num_words:,} occurrences"
     where = f"{found.affected:,} of {found.utterances:,} utterances"
     total = f"words that are not in {lexicon}: {len(found.words):,} ({counts}, in {where})"
     print_error(total)
+    if out is not None:
+        write_guesses(found, out)
     if json is not None:
         write_json(json, found.model_dump())
 

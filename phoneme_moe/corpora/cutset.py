@@ -136,7 +136,7 @@ def _pronounce(
         for where, supervision in supervisions.items()
         if not _phonemes(supervision)
     }
-    words = pronounce(texts, lexicon, manifest, job.notes if job.skip_unknown_words else None)
+    words = pronounce(texts, lexicon, manifest, job.unknown_words, job.notes)
     for where in words:
         if not words[where]:
             job.notes.add("utterances without words, left out", where)

@@ -220,8 +220,8 @@ def _utterances(recordings: Sequence[_Recording], job: Preparation) -> list[Utte
     else:
         words = {id: read_words(file, job.tier) for id, (_, file) in labelled.items()}
         texts = {id: _text(found) for id, found in words.items()}
-        notes = job.notes if job.skip_unknown_words else None
-        pronunciations = pronounce(texts, read_lexicon(job.lexicon), job.source, notes)
+        lexicon = read_lexicon(job.lexicon)
+        pronunciations = pronounce(texts, lexicon, job.source, job.unknown_words, job.notes)
         labels = {
             id: Labels(words[id].file, first_pronunciation(its_words))
             for id, its_words in pronunciations.items()

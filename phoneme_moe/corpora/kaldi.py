@@ -128,8 +128,7 @@ def _read_folder(folder: Path, lexicon: Lexicon | None, job: Preparation) -> lis
         phonemes = {id: tuple(entry.value.split()) for id, entry in texts.items()}
         refuse_words(phonemes.values(), folder / "text")
     else:
-        notes = job.notes if job.skip_unknown_words else None
-        words = pronounce(texts, lexicon, folder / "text", notes)
+        words = pronounce(texts, lexicon, folder / "text", job.unknown_words, job.notes)
         phonemes = {id: first_pronunciation(its_words) for id, its_words in words.items()}
     paths = _read_paths(folder)
     places = read_places(folder, {id: entry for id, (_, entry) in paths.items()})

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from phoneme_moe.corpora.notes import Notes
 from phoneme_moe.corpora.tables import Entry, read_lines
 from phoneme_moe.corpora.words import fold_word, is_symbol, normalise_word, spellings
 from phoneme_moe.errors import InputError
 from phoneme_moe.notation.normal_form import normalize_phoneme
+
+if TYPE_CHECKING:
+    from phoneme_moe.corpora.g2p import GraphemeToPhoneme
 
 _SYMBOLS = """
 AA AE AH AO AW AY B CH D DH EH ER EY F G HH IH IY JH K
@@ -23,6 +28,9 @@ ARPABET = frozenset(_SYMBOLS.split())
 _MARKS = re.compile(r"(?P<phoneme>[A-Z]+)[0-2]?(?:_[BIES])?")
 MAX_PHONEMES = 200
 """Maximum number of phonemes of a language; texts with more symbols must be words."""
+UNKNOWN_WORDS = ("refuse", "skip", "g2p")
+"""What may be done about words outside a lexicon: an error, their utterances left out, or a guess
+of their pronunciation."""
 MAX_PROBABILITIES = 4
 """Most columns of probabilities of MFA."""
 _ALTERNATIVE = re.compile(r"(.+)\([0-9]+\)")
@@ -93,6 +101,30 @@ class Lexicon:
                 words.append(SpokenWord((forms[-1] or forms[0]).lower(), tuple(found)))
         return words
 
+    def guess(self, word: str) -> Pronunciation | None:
+        """Guesses the pronunciation of a word from those of the others (``g2p``).
+
+        The parts of a word with hyphens are looked up, and only the unknown ones guessed.
+
+        Args:
+            word: A word that is not in the lexicon.
+
+        Returns:
+            The phonemes; None if the word has characters that the lexicon does not have.
+        """
+        parts = [part for part in word.split("-") if part]
+        found = [next(iter(self._find(part)), None) or self._g2p.pronounce(part) for part in parts]
+        known = [pronunciation for pronunciation in found if pronunciation]
+        return tuple(p for part in known for p in part) if len(known) == len(found) > 0 else None
+
+    @cached_property
+    def _g2p(self) -> GraphemeToPhoneme:
+        from phoneme_moe.corpora.g2p import GraphemeToPhoneme
+
+        return GraphemeToPhoneme(
+            (word, phonemes) for word, known in self._folded.items() for phonemes in known
+        )
+
     def _find(self, form: str) -> list[Pronunciation]:
         return self._exact.get(form) or self._folded.get(fold_word(form)) or []
 
@@ -157,7 +189,7 @@ class _Line:
 
 
 def pronounce(
-    texts: Mapping[str, Entry], lexicon: Lexicon, file: Path, notes: Notes | None = None
+    texts: Mapping[str, Entry], lexicon: Lexicon, file: Path, unknown_words: str, notes: Notes
 ) -> dict[str, Pronunciations]:
     """Looks up the pronunciations of the words of texts.
 
@@ -165,31 +197,41 @@ def pronounce(
         texts: Words of each utterance.
         lexicon: The lexicon.
         file: The file or folder with the texts, for error messages.
-        notes: If given, utterances with words outside the lexicon are left out, which is noted.
+        unknown_words: What is done about words outside the lexicon: one of ``UNKNOWN_WORDS``.
+            Utterances with words that cannot be guessed are left out.
+        notes: Receives the words that were guessed, and those for which utterances are left out.
 
     Raises:
-        InputError: Words are not in the lexicon, and ``notes`` is None; the message names the first
-            ones. Or the symbols of the lexicon cannot be phonemes.
+        InputError: Words are not in the lexicon and refused; the message names the first ones. Or
+            the symbols of the lexicon cannot be phonemes.
     """
     missing: dict[str, str] = {}
-    pronunciations = {}
+    guesses: dict[str, Pronunciation | None] = {}
+    guessed: Counter[str] = Counter()
+    pronunciations: dict[str, Pronunciations] = {}
     for id, entry in texts.items():
         words = lexicon.spoken_words(entry.value)
         unknown = [word.word for word in words if not word.pronunciations]
-        for word in unknown:
+        if unknown_words == "g2p":
+            guesses |= {word: lexicon.guess(word) for word in unknown if word not in guesses}
+        lacking = [word for word in unknown if not guesses.get(word)]
+        for word in lacking:
             missing.setdefault(word, entry.where)
-        if not unknown:
-            pronunciations[id] = tuple(word.pronunciations for word in words)
-        elif notes is not None:
+        if lacking:
             notes.add("utterances with words that are not in the lexicon, left out", entry.where)
-    if notes is not None:
-        notes.add_unknown_words(missing)
-    elif missing:
+            continue
+        guessed.update(unknown)
+        pronunciations[id] = tuple(
+            word.pronunciations or (guesses[word.word] or (),) for word in words
+        )
+    if missing and unknown_words == "refuse":
         first = ", ".join(list(missing)[:5])
         raise InputError(
             f"{file}: {len(missing)} words are not in the lexicon: {first}"
             f"{', ...' if len(missing) > 5 else ''} (first at {next(iter(missing.values()))})"
         )
+    notes.add_unknown_words(missing)
+    notes.add_guessed_words(guessed)
     refuse_words((p for words in pronunciations.values() for word in words for p in word), file)
     return pronunciations
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 MAX_NAMED = 20
@@ -15,6 +16,7 @@ class Notes:
 
     _places: dict[str, tuple[str, int]] = field(default_factory=dict)
     _unknown_words: dict[str, None] = field(default_factory=dict)
+    _guessed_words: Counter[str] = field(default_factory=Counter)
 
     def add(self, what: str, where: str, number: int = 1) -> None:
         """Counts an utterance or a line.
@@ -31,13 +33,31 @@ class Notes:
         """Counts words that are not in a lexicon, each once."""
         self._unknown_words |= dict.fromkeys(words)
 
+    def add_guessed_words(self, words: Mapping[str, int]) -> None:
+        """Counts words whose pronunciations were guessed.
+
+        Args:
+            words: How often each occurs.
+        """
+        self._guessed_words.update(words)
+
     def lines(self) -> list[str]:
-        """One line for each kind: what, how many, and the first place; then the unknown words."""
+        """One line for each kind: what, how many, and the first place; then the words."""
         lines = [
             f"{what}: {number} (first: {first})" for what, (first, number) in self._places.items()
         ]
-        if words := list(self._unknown_words):
-            more = ", ... (corpora unknown-words lists all)" if len(words) > MAX_NAMED else ""
-            first = ", ".join(words[:MAX_NAMED]) + more
-            lines.append(f"words that are not in the lexicon: {len(words)} (first: {first})")
+        if guessed := self._guessed_words:
+            lines.append(
+                f"words that are not in the lexicon, pronunciations guessed: {len(guessed)}, "
+                f"in {guessed.total()} places (first: {_first(list(guessed))})"
+            )
+        if unknown := list(self._unknown_words):
+            lines.append(
+                f"words that are not in the lexicon: {len(unknown)} (first: {_first(unknown)})"
+            )
         return lines
+
+
+def _first(words: list[str]) -> str:
+    more = ", ... (corpora unknown-words lists all)" if len(words) > MAX_NAMED else ""
+    return ", ".join(words[:MAX_NAMED]) + more

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from phoneme_moe.corpora.joined import JoinedCorpus
+from phoneme_moe.corpora.lexicon import UNKNOWN_WORDS
 from phoneme_moe.corpora.notes import Notes
 from phoneme_moe.corpora.prepared import (
     DESCRIPTION_FILE,
@@ -34,8 +35,9 @@ class LabelOptions(TypedDict, total=False):
 
     Attributes:
         lexicon: A pronunciation lexicon, if the texts are words.
-        skip_unknown_words: Whether utterances with words outside the lexicon are left out; they are
-            an error by default.
+        unknown_words: What is done about words outside the lexicon: ``"refuse"`` (an error; the
+            default), ``"skip"`` (their utterances are left out), or ``"g2p"`` (pronunciations are
+            guessed from those of the lexicon).
         tier: Tier of TextGrids; by default one with a usual name (``phones``, ``words`` ...).
         symbols: Notation (``arpabet``, ``ipa``, ``xsampa``) that phonemes are converted to; by
             default they are kept as they are.
@@ -44,7 +46,7 @@ class LabelOptions(TypedDict, total=False):
     """
 
     lexicon: Path | None
-    skip_unknown_words: bool
+    unknown_words: str | None
     tier: str | None
     symbols: str | None
     audio: Path | None
@@ -202,8 +204,12 @@ def _plan(
         raise ArgumentError("audio", f"{audio}: no such folder")
     if lexicon is not None and not lexicon.is_file():
         raise ArgumentError("lexicon", f"{lexicon}: no such file")
-    if options.get("skip_unknown_words") and lexicon is None:
-        raise ArgumentError("skip_unknown_words", "found no lexicon that words may be unknown to")
+    unknown_words = options.get("unknown_words")
+    if unknown_words is not None and unknown_words not in UNKNOWN_WORDS:
+        problem = f"found {unknown_words!r}{suggest(unknown_words, UNKNOWN_WORDS)}"
+        raise ArgumentError("unknown_words", problem)
+    if unknown_words is not None and lexicon is None:
+        raise ArgumentError("unknown_words", "found no lexicon that words may be unknown to")
     for argument, path in (("source", source), ("lexicon", lexicon)):
         if path is not None and not _is_unicode(path.resolve()):
             # Manifests are JSON, which has no other names.
@@ -213,7 +219,7 @@ def _plan(
         folder=target,
         source=None if source is None else source.resolve(),
         lexicon=None if lexicon is None else lexicon.resolve(),
-        skip_unknown_words=options.get("skip_unknown_words", False),
+        unknown_words=unknown_words or "refuse",
         tier=options.get("tier"),
         symbols=options.get("symbols"),
         audio=None if audio is None else audio.resolve(),

@@ -22,7 +22,7 @@ class Preparation:
         folder: Folder in which the corpus is built; synthesised audio goes to ``folder/audio``.
         source: Folder or file with the user's data; None for a corpus with synthesised audio.
         lexicon: Pronunciation lexicon, for a corpus with words as text.
-        skip_unknown_words: Whether utterances with words outside the lexicon are left out.
+        unknown_words: What is done about words outside the lexicon: one of ``UNKNOWN_WORDS``.
         tier: Tier of TextGrids with the labels.
         symbols: Notation that labels are converted to; None for their own.
         audio: Folder of the recordings of a manifest, besides that of the manifest.
@@ -33,7 +33,7 @@ class Preparation:
     folder: Path
     source: Path | None = None
     lexicon: Path | None = None
-    skip_unknown_words: bool = False
+    unknown_words: str = "refuse"
     tier: str | None = None
     symbols: str | None = None
     audio: Path | None = None
@@ -103,7 +103,7 @@ _SOURCES = (
         licence="CC BY 4.0; Panayotov et al. 2015, LibriVox; OpenSLR 12 and 31",
         needs_source=True,
         module="phoneme_moe.corpora.librispeech",
-        options=("lexicon", "skip_unknown_words"),
+        options=("lexicon", "unknown_words"),
     ),
     CorpusSource(
         name="an4",
@@ -111,7 +111,7 @@ _SOURCES = (
         licence="free for any use (publishers' words); cite Acero 1993, Carnegie Mellon University",
         needs_source=True,
         module="phoneme_moe.corpora.an4",
-        options=("lexicon", "skip_unknown_words"),
+        options=("lexicon", "unknown_words"),
     ),
     CorpusSource(
         name="commonvoice",
@@ -127,7 +127,7 @@ _SOURCES = (
         licence="yours",
         needs_source=True,
         module="phoneme_moe.corpora.folder",
-        options=("lexicon", "skip_unknown_words", "tier", "symbols"),
+        options=("lexicon", "unknown_words", "tier", "symbols"),
         published=False,
     ),
     CorpusSource(
@@ -136,7 +136,7 @@ _SOURCES = (
         licence="yours",
         needs_source=True,
         module="phoneme_moe.corpora.kaldi",
-        options=("lexicon", "skip_unknown_words"),
+        options=("lexicon", "unknown_words"),
         published=False,
     ),
     CorpusSource(
@@ -145,7 +145,7 @@ _SOURCES = (
         licence="yours",
         needs_source=True,
         module="phoneme_moe.corpora.cutset",
-        options=("audio", "lexicon", "skip_unknown_words"),
+        options=("audio", "lexicon", "unknown_words"),
         published=False,
     ),
 )

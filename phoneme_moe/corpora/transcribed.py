@@ -56,6 +56,7 @@ def lexicon_settings(job: Preparation, lexicon: Path | None = None) -> dict[str,
         job: The preparation.
         lexicon: The lexicon, if it is not that of ``job``.
     """
+    from phoneme_moe.corpora.g2p.model import VERSION
     from phoneme_moe.corpora.manifest import fingerprint
     from phoneme_moe.notation.normal_form import NORMAL_FORM
 
@@ -64,7 +65,8 @@ def lexicon_settings(job: Preparation, lexicon: Path | None = None) -> dict[str,
         "normal_form": NORMAL_FORM,
         "lexicon": None if lexicon is None else str(lexicon),
         "lexicon_contents": None if lexicon is None else fingerprint([lexicon]),
-        "skip_unknown_words": job.skip_unknown_words,
+        "skip_unknown_words": job.unknown_words == "skip",
+        **({"g2p": VERSION} if job.unknown_words == "g2p" else {}),
         # Corpora from before alternatives were kept are prepared again.
         **({} if lexicon is None else {"alternatives": True}),
     }
@@ -99,8 +101,8 @@ def transcribed_cuts(
     """Converts recordings with transcripts in words to cuts with phonemes.
 
     Raises:
-        InputError: Words are not in the lexicon, unless ``job.skip_unknown_words`` leaves their
-            utterances out, or a recording is not audio.
+        InputError: Words are not in the lexicon, if ``job.unknown_words`` refuses them, or a
+            recording is not audio.
     """
     from phoneme_moe.corpora.alternatives import first_pronunciation
     from phoneme_moe.corpora.lexicon import pronounce
@@ -109,8 +111,7 @@ def transcribed_cuts(
 
     assert job.source is not None
     texts = {recording.id: recording.text for recording in recordings}
-    notes = job.notes if job.skip_unknown_words else None
-    words = pronounce(texts, lexicon, job.source, notes)
+    words = pronounce(texts, lexicon, job.source, job.unknown_words, job.notes)
     cuts = []
     for recording in track(recordings, "Reading recordings", job.progress):
         if recording.id not in words:

@@ -10,6 +10,7 @@ from phoneme_moe.corpora import an4, commonvoice, cutset, folder, kaldi, librisp
 from phoneme_moe.corpora.lexicon import read_lexicon
 from phoneme_moe.corpora.tables import Entry
 from phoneme_moe.files.documents import Document
+from phoneme_moe.files.writing import write_text
 
 
 class UnknownWord(Document):
@@ -18,6 +19,11 @@ class UnknownWord(Document):
     word: str = Field(description="The word in small letters, without punctuation around it.")
     count: int = Field(ge=1, description="How often it occurs.")
     first: str = Field(description="The file, and the line of a table, where it occurs first.")
+    guess: list[str] | None = Field(
+        default=None,
+        description="Its pronunciation, guessed from those of the lexicon (--g2p); null if it has "
+        "characters that the lexicon does not have.",
+    )
 
 
 class UnknownWords(Document):
@@ -32,13 +38,16 @@ class UnknownWords(Document):
     affected: int = Field(ge=0, description="Number of utterances with an unknown word.")
 
 
-def find_unknown_words(source: Path, lexicon: Path, tier: str | None = None) -> UnknownWords:
+def find_unknown_words(
+    source: Path, lexicon: Path, tier: str | None = None, guess: bool = False
+) -> UnknownWords:
     """Looks up every word of the user's copy of a corpus with words.
 
     Args:
         source: The folder or manifest; its layout says which corpus it is.
         lexicon: The pronunciation lexicon.
         tier: Tier of TextGrids with the words.
+        guess: Whether to guess pronunciations.
 
     Raises:
         InputError: The folder or the lexicon cannot be used.
@@ -57,12 +66,26 @@ def find_unknown_words(source: Path, lexicon: Path, tier: str | None = None) -> 
             counts[word] = counts.get(word, 0) + 1
             first.setdefault(word, entry.where)
     ranked = sorted(counts, key=lambda word: (-counts[word], word))
+    guesses = {word: pronunciations.guess(word) for word in ranked} if guess else {}
     return UnknownWords(
-        words=[UnknownWord(word=w, count=counts[w], first=first[w]) for w in ranked],
+        words=[
+            UnknownWord(word=w, count=counts[w], first=first[w], guess=guesses.get(w))
+            for w in ranked
+        ],
         num_words=num_words,
         utterances=len(texts),
         affected=affected,
     )
+
+
+def write_guesses(words: UnknownWords, file: Path) -> None:
+    """Writes the guessed pronunciations as a lexicon, the most frequent words first.
+
+    Raises:
+        InputError: The file cannot be written.
+    """
+    rows = [f"{word.word}\t{' '.join(word.guess)}\n" for word in words.words if word.guess]
+    write_text(file, "".join(rows))
 
 
 def _read_texts(source: Path, tier: str | None) -> dict[str, Entry]:

@@ -149,7 +149,7 @@ def test_a_lexicon_turns_words_into_phonemes(words: tuple[Path, Path]) -> None:
     folder, lexicon = words
     with pytest.raises(InputError, match=r"2 words are not in the lexicon: grief, oh .*bo/1\.lab"):
         prepared(folder, lexicon=lexicon)
-    corpus = prepared(folder, lexicon=lexicon, skip_unknown_words=True)
+    corpus = prepared(folder, lexicon=lexicon, unknown_words="skip")
     found = utterances(corpus)
     assert found["ann-0"].custom["phonemes"] == ["G", "UH", "D", "D", "EY"]
     assert found["ann-0"].text == "Good day"
@@ -191,7 +191,7 @@ def test_unknown_words_are_listed(
 def test_kaldi_folders_skip_unknown_words_too(tmp_path: Path, words: tuple[Path, Path]) -> None:
     texts = {f"a-{number}": "good day" for number in range(3)} | {"a-9": "good grief"}
     folder = make_kaldi(tmp_path / "kaldi", texts)
-    prepare_corpus("kaldi", folder, lexicon=words[1], skip_unknown_words=True)
+    prepare_corpus("kaldi", folder, lexicon=words[1], unknown_words="skip")
     corpus = load_corpus("kaldi")
     assert set(utterances(corpus)) == {"a-0", "a-1", "a-2"}
     assert [note.partition(":")[0] for note in corpus.notes] == [
@@ -231,7 +231,7 @@ def test_labels_are_converted_if_asked_for(
         ({"a/1.txt": "CH ә"}, {"symbols": "xsampa"}, r"the labels are ipa, but phoneme 'CH'"),
         ({"a/1.txt": "a i sh"}, {"symbols": "ipa"}, r"mine: phoneme 'a': the notation of its"),
         ({"a/1.txt": "b"}, {"symbols": "sampa"}, r"symbols: found 'sampa'.*'xsampa'"),
-        ({"a/1.txt": "b"}, {"skip_unknown_words": True}, "skip_unknown_words: found no lexicon"),
+        ({"a/1.txt": "b"}, {"unknown_words": "skip"}, "unknown_words: found no lexicon"),
     ],
 )
 def test_what_cannot_be_used_is_named(

@@ -112,7 +112,7 @@ def test_utterances_that_cannot_be_used_are_counted(tmp_path: Path, lexicon: Pat
         InputError, match=r"1 words are not in the lexicon: blorp \(first at .*:2\)"
     ):
         prepare_corpus("librispeech", part, lexicon=lexicon)
-    prepare_corpus("librispeech", part, lexicon=lexicon, skip_unknown_words=True)
+    prepare_corpus("librispeech", part, lexicon=lexicon, unknown_words="skip")
     corpus = load_corpus("librispeech")
     assert [cut.id for cut in corpus.cuts("train")] == ["7001-7-0000"]
     notes = "\n".join(corpus.notes)
@@ -161,7 +161,7 @@ def test_two_recordings_with_one_name(tmp_path: Path, lexicon: Path) -> None:
 @pytest.mark.slow
 def test_the_real_small_part(real_corpora: Callable[[str], Path], cmudict: Path) -> None:
     source = real_corpora("librispeech") / "train-clean-5"
-    prepare_corpus("librispeech", source, lexicon=cmudict, skip_unknown_words=True)
+    prepare_corpus("librispeech", source, lexicon=cmudict, unknown_words="skip")
     corpus = load_corpus("librispeech")
     counts = corpus.description["splits"]
     assert {split: counts[split]["speakers"] for split in SPLITS} == {
@@ -186,7 +186,7 @@ def test_the_real_small_part(real_corpora: Callable[[str], Path], cmudict: Path)
 @pytest.mark.slow
 def test_real_single_utterances(real_corpora: Callable[[str], Path], cmudict: Path) -> None:
     source = real_corpora("librispeech") / "one-each"
-    prepare_corpus("librispeech", source, lexicon=cmudict, skip_unknown_words=True)
+    prepare_corpus("librispeech", source, lexicon=cmudict, unknown_words="skip")
     corpus = load_corpus("librispeech")
     assert {split: len(names) for split, names in speakers_of(corpus).items()} == {
         "train": 91,

@@ -355,7 +355,7 @@ def test_lhotse_with_unknown_words_and_without_words(tmp_path: Path, recipe_cuts
                 '"text": "A"', '"text": "-"'
             )
         file.write_bytes(gzip.compress((text + "\n").encode()))
-    prepare_corpus("lhotse", recipe_cuts, skip_unknown_words=True, **options)
+    prepare_corpus("lhotse", recipe_cuts, unknown_words="skip", **options)
     corpus = load_corpus("lhotse")
     assert [len(corpus.cuts(split)) for split in ("train", "dev", "test")] == [1, 1, 1]
     left_out, empty, unknown = sorted(corpus.notes)

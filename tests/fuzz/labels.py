@@ -52,7 +52,8 @@ class TextGrids:
                 ["--tier", "words"],
                 ["--symbols", "ipa"],
                 ["--lexicon", str(lexicon), "--tier", "phones"],
-                ["--lexicon", str(lexicon), "--tier", "phones", "--skip-unknown-words"],
+                ["--lexicon", str(lexicon), "--tier", "phones", "--unknown-words", "skip"],
+                ["--lexicon", str(lexicon), "--tier", "phones", "--unknown-words", "g2p"],
             )
         )
         audio = broken.with_suffix(".wav")
