@@ -32,6 +32,7 @@ SECTIONS = (
     "against_speechbrain",
     "against_hama",
     "transcribe",
+    "g2p",
     "routing_scale",
 )
 """Benchmarks in the order of the page: modules with a function ``section(figures)``."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -84,6 +84,10 @@ class Lexicon:
     def __len__(self) -> int:
         return len(self._exact)
 
+    def entries(self) -> Iterator[tuple[str, Pronunciation]]:
+        """Every word, regardless of case, with each of its pronunciations."""
+        return ((word, phonemes) for word, known in self._folded.items() for phonemes in known)
+
     def spoken_words(self, text: str) -> list[SpokenWord]:
         """Looks up the words of a text.
 
@@ -121,9 +125,7 @@ class Lexicon:
     def _g2p(self) -> GraphemeToPhoneme:
         from phoneme_moe.corpora.g2p import GraphemeToPhoneme
 
-        return GraphemeToPhoneme(
-            (word, phonemes) for word, known in self._folded.items() for phonemes in known
-        )
+        return GraphemeToPhoneme(self.entries())
 
     def _find(self, form: str) -> list[Pronunciation]:
         return self._exact.get(form) or self._folded.get(fold_word(form)) or []

@@ -119,7 +119,7 @@ _SOURCES = (
         licence="CC0 1.0; cite Ardila et al. 2020, arXiv 1912.06670",
         needs_source=True,
         module="phoneme_moe.corpora.commonvoice",
-        options=("lexicon", "skip_unknown_words"),
+        options=("lexicon", "unknown_words"),
     ),
     CorpusSource(
         name="folder",

@@ -66,7 +66,7 @@ def find_unknown_words(
             counts[word] = counts.get(word, 0) + 1
             first.setdefault(word, entry.where)
     ranked = sorted(counts, key=lambda word: (-counts[word], word))
-    guesses = {word: pronunciations.guess(word) for word in ranked} if guess else {}
+    guesses = {w: list(pronunciations.guess(w) or ()) or None for w in ranked if guess}
     return UnknownWords(
         words=[
             UnknownWord(word=w, count=counts[w], first=first[w], guess=guesses.get(w))

@@ -52,7 +52,7 @@ class NGram:
         Args:
             sequences: Symbols from 2 to ``num_symbols`` - 1; at least one sequence.
             num_symbols: Number of symbols, with ``START`` and ``END``.
-            order: Length of the longest grams, at least 2.
+            order: Length of the longest grams, at least 2; less where all sequences are shorter.
         """
         self._num_symbols = num_symbols
         symbols = np.array([s for one in sequences for s in (START, *one, END)], dtype=np.int64)
@@ -60,7 +60,7 @@ class NGram:
         # The gram that ends at each symbol, by order; -1 where the sequence has just begun.
         grams = [symbols]
         keys = [np.arange(num_symbols)]
-        for length in range(2, order + 1):
+        for length in range(2, min(order, place.max() + 1) + 1):
             ends = place >= length - 1
             pairs = grams[-1][:-1] * num_symbols + symbols[1:]
             known, numbers = np.unique(pairs[ends[1:]], return_inverse=True)
@@ -121,8 +121,10 @@ def _estimate(grams: list[Ids], keys: list[Ids], predicted: NDArray[np.bool_]) -
         history = known // num_symbols if index else np.zeros_like(known)
         num_histories = len(keys[index - 1]) if index else 1
         discounts = _discounts(counts)[counts.clip(max=3)]
-        totals = np.bincount(history, counts, num_histories).clip(min=1)
-        weights = np.bincount(history, discounts, num_histories) / totals
+        totals = np.bincount(history, counts, num_histories)
+        discounted = np.bincount(history, discounts, num_histories)
+        # A gram that nothing follows leaves all to the order below.
+        weights = np.divide(discounted, totals, out=np.ones(num_histories), where=totals > 0)
         if index:
             lower = probabilities[-1][_shorter(gram, grams[index - 1], len(known))]
             backoffs.append(weights)
@@ -131,8 +133,7 @@ def _estimate(grams: list[Ids], keys: list[Ids], predicted: NDArray[np.bool_]) -
         probabilities.append((counts - discounts) / totals[history] + weights[history] * lower)
     backoffs.append(np.ones_like(probabilities[-1]))
     return [
-        # A gram that ends with END is no history: its weight of 0 is never used.
-        _Order(k, np.log(p), np.log(np.maximum(b, np.finfo(float).tiny)))
+        _Order(k, np.log(p), np.log(b))
         for k, p, b in zip(keys, probabilities, backoffs, strict=True)
     ]
 
@@ -146,10 +147,13 @@ def _shorter(longer: Ids, shorter: Ids, num_longer: int) -> Ids:
 
 
 def _discounts(counts: Ids) -> Floats:
-    """What is subtracted from counts of 0, 1, 2, and 3 or more (Chen & Goodman, equation 26)."""
+    """What is subtracted from counts of 0, 1, 2, and 3 or more (Chen & Goodman, equation 26).
+
+    A little at least, so that no symbol has a probability of 0.
+    """
     n1, n2, n3, n4 = (int((counts == count).sum()) for count in range(1, 5))
     if not (n1 and n2 and n3):
         return np.array([0, 0.5, 0.5, 0.5])
     y = n1 / (n1 + 2 * n2)
     raw = [0, 1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3]
-    return np.clip(raw, 0, [0, 0.99, 1.99, 2.99])
+    return np.clip(raw, [0, 0.01, 0.01, 0.01], [0, 0.99, 1.99, 2.99])
