@@ -19,6 +19,7 @@ from phoneme_moe.decoding.document import DecodingDocument
 from phoneme_moe.evaluation.errors import EvaluationDocument
 from phoneme_moe.evaluation.model_card import ModelCard
 from phoneme_moe.evaluation.quality import Quality
+from phoneme_moe.evaluation.stored_card import StoredCard
 from phoneme_moe.files.writing import write_text
 from phoneme_moe.report.compare.document import ComparisonDocument
 from phoneme_moe.report.document import RoutingDocument
@@ -42,6 +43,7 @@ DOCUMENTS: Mapping[str, type[BaseModel]] = {
     "reproduction": ReproductionDocument,
     "routing": RoutingDocument,
     "speed": Speed,
+    "stored_card": StoredCard,
     "transcript": TranscriptDocument,
     "unknown_words": UnknownWords,
 }

@@ -41,7 +41,7 @@ def named_override(
         return None
     _, experts = run.recognizer.routed_layer(layer)
     if len(experts) == 1:
-        raise InputError(f"{run.folder}: the run has a single expert; routing cannot be overridden")
+        raise InputError(f"{run.name}: the run has a single expert; routing cannot be overridden")
     override = RoutingOverride(
         len(experts),
         layer,
@@ -75,7 +75,7 @@ def _indices(
     for name in [] if names is None else names.split(","):
         name = name.strip()
         if name not in experts:
-            problem = f"{run.folder} has no expert {name!r}{suggest(name, experts)}"
+            problem = f"{run.name} has no expert {name!r}{suggest(name, experts)}"
             raise ArgumentError(argument, problem)
         indices.append(experts.index(name))
     return tuple(indices)
@@ -89,7 +89,7 @@ def _mean_weights(run: LoadedRun, speaker: str, layer: str | None) -> list[float
         raise ArgumentError("gate_from", f"{corpus.name} has no speaker {speaker!r}{known}")
     if run.recognizer.gate_is_speaker:
         raise ArgumentError(
-            "gate_from", f"the gate of {run.folder} is the speaker's identity and has no weights"
+            "gate_from", f"the gate of {run.name} is the speaker's identity and has no weights"
         )
     for split in reversed(SPLITS):  # test first, because it is not training data
         if not any(cut.supervisions[0].speaker == speaker for cut in corpus.cuts(split)):

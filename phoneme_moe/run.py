@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from phoneme_moe.audio.waveform import Samples
     from phoneme_moe.corpora import PreparedCorpus
     from phoneme_moe.evaluation.errors import Evaluation
+    from phoneme_moe.files.compact_weights import WeightBits
     from phoneme_moe.notation.convert import Notation
     from phoneme_moe.report.compare.run import Comparison
     from phoneme_moe.report.run import RunReport
@@ -217,7 +218,8 @@ class Run(LoadedRun):
 
         Args:
             split: ``train``, ``dev`` or ``test``.
-            out: Folder to write to; ``report`` in the run folder by default.
+            out: Folder to write to; ``report`` in the run folder by default, for a model of the
+                package in ``results/NAME``.
             corpus: A prepared corpus; that of the run by default.
             layer: A sparse layer of an encoder; the last one by default.
             utterances: Utterances to show over time, in addition to those selected automatically.
@@ -246,7 +248,8 @@ class Run(LoadedRun):
         Args:
             other: The other run; may be the same, to compare two of its layers.
             split: ``train``, ``dev`` or ``test``.
-            out: Folder to write to; ``compare/NAME`` in the other run's folder by default.
+            out: Folder to write to; ``compare/NAME`` in the other run's folder by default, or in
+                ``results``.
             corpus: A prepared corpus; the one that both runs were trained on by default.
             layer: A sparse layer of both runs; the last one by default.
             other_layer: Sparse layer of the other run, if it differs.
@@ -276,6 +279,27 @@ class Run(LoadedRun):
 
         export_onnx(self, Path(path), int8)
         return Path(path)
+
+    def export_run(
+        self, folder: str | Path, bits: WeightBits = 16, notes: Sequence[str] = ()
+    ) -> Run:
+        """Writes a small run folder for use alone, with weights in fewer bits and a model card.
+
+        Args:
+            folder: The new folder, which must be missing or empty.
+            bits: Bits of a weight: 8, 16 or 32.
+            notes: Sentences on what the model is bad at, for its card.
+
+        Returns:
+            The new run.
+
+        Raises:
+            InputError: The folder is not empty, the run's corpus is not prepared, or a weight is
+                too large for 16 bits.
+        """
+        from phoneme_moe.evaluation.export_run import export_run
+
+        return _as_run(export_run(self, Path(folder), bits, notes))
 
     def adapt(
         self,
@@ -330,14 +354,14 @@ class Run(LoadedRun):
         from phoneme_moe.evaluation.model_card import model_card
         from phoneme_moe.transcription.writers.html import definitions
 
-        return definitions(str(self.folder), model_card(self).lines())
+        return definitions(str(self.name), model_card(self).lines())
 
 
 def load(folder: str | Path, device: str = "cpu") -> Run:
     """Opens a run folder: ``phoneme_moe.load("runs/dense").transcribe("a.wav")``.
 
     Args:
-        folder: A run folder written by ``phoneme-moe train``.
+        folder: A run folder written by ``phoneme-moe train``, or name of a model of the package.
         device: ``cpu``, ``cuda`` or ``auto``.
 
     Raises:

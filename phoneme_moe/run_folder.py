@@ -17,14 +17,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import yaml
 from pydantic import Field, field_validator
+from pydantic.json_schema import SkipJsonSchema
 
 from phoneme_moe.decoding.decoder import Decoding
 from phoneme_moe.decoding.document import DecodingDocument
 from phoneme_moe.errors import ArgumentError, InputError
+from phoneme_moe.files.compact_weights import WeightBits, compact
 from phoneme_moe.files.documents import Document, require_regular, shorten
 from phoneme_moe.files.weight_files import read_weights
 from phoneme_moe.files.writing import write_bytes, write_json, write_text
 from phoneme_moe.files.yaml_files import read_yaml
+from phoneme_moe.models import locate_run, output_folder, shipped_name
 from phoneme_moe.recipe import AnyFeatures, Model, Recipe, Task, validate_recipe
 from phoneme_moe.system.cores import limit_torch_threads
 
@@ -34,8 +37,9 @@ if TYPE_CHECKING:
     from phoneme_moe.model.recognizer import Recognizer
 
 MODEL_FORMAT: Final = "phoneme_moe.model"
-MODEL_VERSION: Final = 1
-"""Format version of ``model.json``; newer versions are rejected."""
+MODEL_VERSION: Final = 2
+"""Format version of ``model.json``; newer versions are rejected. Version 2 has weights in fewer
+bits."""
 
 MODEL, WEIGHTS, DECODING = "model.json", "model.safetensors", "decoding.json"
 
@@ -73,7 +77,7 @@ class ModelDocument(Document):
     """``model.json``, which together with ``model.safetensors`` describes a model completely."""
 
     format: Literal["phoneme_moe.model"]
-    version: Literal[1]
+    version: Literal[1, 2]
     package_version: str
     recipe: str
     corpus: str = ""
@@ -89,6 +93,9 @@ class ModelDocument(Document):
     """Settings of the timing net, which determines phoneme times; null without one."""
     num_parameters: Annotated[int, Field(ge=1)] | None = None
     """Number of weights, without the timing net."""
+    weight_bits: WeightBits | SkipJsonSchema[None] = None
+    """Bits of a weight in ``model.safetensors``: 16 (float16), or 8 (integers with a scale for each
+    row, stored as NAME.scale); absent for 32. Tensors of one dimension always have 32."""
 
     @field_validator("version", mode="before")
     @classmethod
@@ -101,14 +108,24 @@ class ModelDocument(Document):
         return version
 
 
-def save_model(folder: Path, recipe: Recipe, recognizer: Recognizer) -> None:
-    """Writes ``model.safetensors`` and ``model.json``."""
+def save_model(folder: Path, recipe: Recipe, recognizer: Recognizer, bits: WeightBits = 32) -> None:
+    """Writes ``model.safetensors`` and ``model.json``.
+
+    Args:
+        folder: The run folder.
+        recipe: Its recipe.
+        recognizer: The model.
+        bits: Bits in which weights are stored (``files.compact_weights``).
+
+    Raises:
+        InputError: A weight is too large for 16 bits.
+    """
     weights = {name: w.detach().cpu() for name, w in _weights(recognizer).items()}
-    save_weights(folder / WEIGHTS, weights, {"format": MODEL_FORMAT})
+    save_weights(folder / WEIGHTS, compact(weights, bits), {"format": MODEL_FORMAT})
     timing = recognizer.timing
     document = ModelDocument(
         format=MODEL_FORMAT,
-        version=MODEL_VERSION,
+        version=1 if bits == 32 else 2,  # earlier versions of this package read only 1
         package_version=version("phoneme-moe"),
         recipe=recipe.name,
         corpus=recipe.corpus.name,
@@ -125,8 +142,10 @@ def save_model(folder: Path, recipe: Recipe, recognizer: Recognizer) -> None:
         num_parameters=sum(
             w.numel() for name, w in weights.items() if not name.startswith("timing.")
         ),
+        weight_bits=None if bits == 32 else bits,
     )
-    write_json(folder / MODEL, document.model_dump(mode="json"), durable=True)
+    unset = {"weight_bits"} if bits == 32 else None
+    write_json(folder / MODEL, document.model_dump(mode="json", exclude=unset), durable=True)
 
 
 def save_weights(
@@ -167,6 +186,17 @@ class LoadedRun:
     recognizer: Recognizer
     decoding: Decoding = field(default_factory=Decoding)
 
+    @property
+    def name(self) -> Path:
+        """What users call it: the folder, or the name of a model of the package."""
+        name = shipped_name(self.folder)
+        return self.folder if name is None else Path(name)
+
+    @property
+    def output_folder(self) -> Path:
+        """Where commands write by default: the folder; for a model of the package, outside."""
+        return output_folder(self.folder)
+
 
 def is_finished(folder: Path) -> bool:
     """Whether the training and the calibration of a run have ended."""
@@ -193,7 +223,7 @@ def load_run(folder: str | Path, device: str = "cpu", calibrated: bool = True) -
     """Loads a run folder.
 
     Args:
-        folder: A run folder written by ``phoneme-moe train``.
+        folder: A run folder written by ``phoneme-moe train``, or name of a model of the package.
         device: Device of the model: ``cpu``, ``cuda`` or ``auto``.
         calibrated: Whether the run must be finished; otherwise the model suffices.
 
@@ -203,7 +233,7 @@ def load_run(folder: str | Path, device: str = "cpu", calibrated: bool = True) -
     """
     from phoneme_moe.model.shapes import shapes_only
 
-    folder = Path(folder)
+    folder = locate_run(folder)
     recipe = read_recipe(folder)
     path, weights_path = folder / MODEL, folder / WEIGHTS
     missing = _missing_file(folder)
@@ -216,7 +246,7 @@ def load_run(folder: str | Path, device: str = "cpu", calibrated: bool = True) -
     # A model of shapes only: weights of another size are refused before memory is allocated.
     with shapes_only():
         expected = _weights(_build(document, path))
-    weights = read_weights(weights_path, expected)
+    weights = read_weights(weights_path, expected, document.weight_bits or 32)
     _check_same_model(document, recipe, path)
     recognizer = _build(document, path)
     recognizer.load_state_dict(weights, strict=False)

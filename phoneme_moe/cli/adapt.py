@@ -9,7 +9,7 @@ import typer
 
 
 def adapt(
-    run: Annotated[Path, typer.Argument(help="Run folder of a model with a gate.")],
+    run: Annotated[Path, typer.Argument(help="Run folder or shipped model with a gate.")],
     folder: Annotated[
         Path, typer.Argument(help="Folder of recordings, each with a TextGrid, .lab or .txt.")
     ],

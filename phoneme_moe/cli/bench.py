@@ -27,19 +27,21 @@ def bench(
 ) -> None:
     """Measure the speed of transcription: each stage, memory, cold start.
 
-    The results are saved in the run folder for its model card (phoneme-moe model).
+    The results are saved in the run folder for its model card (phoneme-moe model);
+    those of a model of the package are not.
     """
     from phoneme_moe.audio.finding import find_audio
     from phoneme_moe.cli.transcribe import open_engine
     from phoneme_moe.evaluation.model_card import SPEED, test_recordings
     from phoneme_moe.files.writing import write_json
+    from phoneme_moe.models import locate_run, shipped_name
     from phoneme_moe.transcription.bench import bench as measure
 
     engine = open_engine(run, device, threads, best=best)
     files = find_audio(audio) if audio else test_recordings(engine.spec.corpus)
     speed = measure(engine, files, beam)
-    if run.is_dir():
-        write_json(run / SPEED, speed.model_dump())
+    if run.suffix != ".onnx" and shipped_name(folder := locate_run(run)) is None:
+        write_json(folder / SPEED, speed.model_dump())
     if json is not None:
         write_json(json, speed.model_dump())
     _print(engine.spec.recipe, speed)

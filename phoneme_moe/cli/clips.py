@@ -29,7 +29,11 @@ def clips(
         float, typer.Option(min=0, max=10_000, help="Milliseconds before and after each phoneme.")
     ] = 100.0,
     out: Annotated[
-        Path | None, typer.Option(help="Output folder.", show_default="RUN/clips")
+        Path | None,
+        typer.Option(
+            help="Output folder.",
+            show_default="RUN/clips; results/RUN/clips for a shipped model",
+        ),
     ] = None,
     device: Device = "auto",
 ) -> None:

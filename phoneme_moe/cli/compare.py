@@ -11,8 +11,8 @@ from phoneme_moe.cli.options import Device, OtherCorpus, Split
 
 
 def compare(
-    run_a: Annotated[Path, typer.Argument(help="First run folder.")],
-    run_b: Annotated[Path, typer.Argument(help="Second run folder.")],
+    run_a: Annotated[Path, typer.Argument(help="First run folder or shipped model.")],
+    run_b: Annotated[Path, typer.Argument(help="Second run folder or shipped model.")],
     split: Split = "test",
     corpus: OtherCorpus = None,
     layer: Annotated[
@@ -26,7 +26,11 @@ def compare(
         typer.Option(help="Layer of RUN_B, if different.", show_default="as --layer"),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Output folder.", show_default="RUN_B/compare/RUN_A")
+        Path | None,
+        typer.Option(
+            help="Output folder.",
+            show_default="RUN_B/compare/RUN_A, below results for a shipped model",
+        ),
     ] = None,
     device: Device = "auto",
 ) -> None:

@@ -11,10 +11,14 @@ from phoneme_moe.cli.options import Device
 
 
 def grow(
-    run: Annotated[Path, typer.Argument(help="Run folder of a model with sparse layers.")],
+    run: Annotated[Path, typer.Argument(help="Run folder or shipped model with sparse layers.")],
     experts: Annotated[int, typer.Option(help="Number of experts to add to each sparse layer.")],
     out: Annotated[
-        Path | None, typer.Option(help="New run folder.", show_default="RUN_grown")
+        Path | None,
+        typer.Option(
+            help="New run folder.",
+            show_default="RUN_grown; runs/RUN_grown for a shipped model",
+        ),
     ] = None,
     epochs: Annotated[int, typer.Option(min=1, help="Number of epochs of further training.")] = 10,
     learning_rate: Annotated[
@@ -25,9 +29,14 @@ def grow(
 ) -> None:
     """Add experts (copies of those with the greatest load) and continue training."""
     from phoneme_moe.cli.train import run_training
+    from phoneme_moe.models import shipped_name
     from phoneme_moe.run_folder import load_run
     from phoneme_moe.training.grow import prepare_grown
 
-    folder = out if out is not None else run.with_name(f"{run.resolve().name}_grown")
-    recipe = prepare_grown(load_run(run), folder, experts, epochs, learning_rate)
-    run_training(recipe, folder, True, device)
+    loaded = load_run(run)
+    if out is None:
+        shipped = shipped_name(loaded.folder)
+        base = run if shipped is None else Path("runs", shipped)
+        out = base.with_name(f"{base.resolve().name}_grown")
+    recipe = prepare_grown(loaded, out, experts, epochs, learning_rate)
+    run_training(recipe, out, True, device)

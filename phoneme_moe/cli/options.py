@@ -10,8 +10,10 @@ import typer
 
 from phoneme_moe.errors import ArgumentError, InputError
 
-RunFolder = Annotated[Path, typer.Argument(help="Run folder.")]
-RunOrOnnx = Annotated[Path, typer.Argument(help="Run folder, or a model exported as .onnx.")]
+RunFolder = Annotated[Path, typer.Argument(help="Run folder or shipped model.")]
+RunOrOnnx = Annotated[
+    Path, typer.Argument(help="Run folder, shipped model, or a model exported as .onnx.")
+]
 Split = Annotated[str, typer.Option(help="train, dev or test.")]
 OtherCorpus = Annotated[
     str | None,

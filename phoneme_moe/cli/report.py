@@ -20,7 +20,11 @@ def report(
         typer.Option(help="Also show this utterance over time (repeatable)."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Output folder.", show_default="RUN/report")
+        Path | None,
+        typer.Option(
+            help="Output folder.",
+            show_default="RUN/report; results/RUN/report for a shipped model",
+        ),
     ] = None,
     device: Device = "auto",
 ) -> None:

@@ -243,7 +243,7 @@ def evaluate(
     recipe, names = run.recipe, run.recognizer.expert_names
     if expert is not None and expert not in names:
         raise ArgumentError(
-            "expert", f"{run.folder} has no expert {expert!r}{suggest(expert, names)}"
+            "expert", f"{run.name} has no expert {expert!r}{suggest(expert, names)}"
         )
     examples = load_examples(recipe, corpus, split, run.recognizer, split_speakers(recipe, corpus))
     decoding = run.decoding.with_best() if best else run.decoding

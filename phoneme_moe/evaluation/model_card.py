@@ -7,8 +7,8 @@ from pathlib import Path
 from pydantic import ConfigDict, Field
 
 from phoneme_moe.corpora import load_corpus
-from phoneme_moe.corpora.registry import CORPORA
 from phoneme_moe.evaluation.quality import Quality, TimeErrors, read_quality
+from phoneme_moe.evaluation.stored_card import CARD, StoredCard, licence_of
 from phoneme_moe.files.documents import Document
 from phoneme_moe.files.writing import path_text
 from phoneme_moe.model.cost import cost_of
@@ -58,12 +58,15 @@ class ModelCard(Document):
     decoding: DecodingCard
     quality: Quality | None
     speed: Speed | None
+    speech: StoredCard | None = Field(
+        default=None, description="Speech of each corpus, and limits; of exported runs."
+    )
 
     def lines(self) -> list[tuple[str, str]]:
         """Names and values to print, in order."""
         lines = [
             ("recipe", f"{self.recipe}: {self.description}".rstrip(": ")),
-            ("corpus", f"{self.corpus} (licence: {self.licence})"),
+            *self._speech_lines(),
             ("task", "token classification" if self.task == "classify" else "utterances (CTC)"),
             ("phonemes", f"{len(self.phonemes)}: {' '.join(self.phonemes)}"),
             ("experts", f"{len(self.experts)}"),
@@ -74,7 +77,39 @@ class ModelCard(Document):
             lines.append(("quality", "not measured: the run predates quality.json"))
         else:
             lines += self._quality_lines(self.quality)
-        return [*lines, ("speed", self._speed())]
+        lines.append(("speed", self._speed()))
+        if self.speech is not None:
+            lines += [("limits", limit) for limit in self.speech.limits]
+        return lines
+
+    def markdown(self, name: str) -> str:
+        """The card as a Markdown file.
+
+        Args:
+            name: The model's name, as a title.
+        """
+        facts = [f"- **{key}**: {value}" for key, value in self.lines()]
+        use = f"`phoneme-moe transcribe {name} recording.wav`, with the package phoneme-moe."
+        return "\n".join([f"# {name}", "", use, "", *facts]) + "\n"
+
+    def _speech_lines(self) -> list[tuple[str, str]]:
+        if self.speech is None:
+            return [("corpus", f"{self.corpus} (licence: {self.licence})")]
+        measure = "errors" if self.task == "classify" else "PER"
+        lines = []
+        for corpus in self.speech.corpora:
+            rate = corpus.error_rate
+            result = "" if rate is None else f": {100 * rate:.2f} % {measure}"
+            lines.append(
+                (
+                    "corpus",
+                    f"{corpus.name}: trained on {corpus.train.hours:.1f} h of "
+                    f"{corpus.train.speakers} speakers ({corpus.train.utterances:,} utterances), "
+                    f"tested on {corpus.test.hours:.1f} h of {corpus.test.speakers} speakers"
+                    f"{result} (licence: {corpus.licence})",
+                )
+            )
+        return lines
 
     def _size(self) -> str:
         text = f"{self.parameters:,} parameters"
@@ -150,12 +185,12 @@ def model_card(run: LoadedRun) -> ModelCard:
     cost = None if encoder is None else cost_of(encoder)
     frame_seconds = spec.feature_seconds * spec.stack
     return ModelCard(
-        run=path_text(run.folder),
+        run=path_text(run.name),
         recipe=spec.recipe,
         description=run.recipe.description,
         task=recognizer.task.kind,
         corpus=spec.corpus,
-        licence=CORPORA[spec.corpus].licence if spec.corpus in CORPORA else "yours",
+        licence=licence_of(spec.corpus),
         phonemes=list(spec.phonemes.symbols),
         experts=list(spec.experts),
         parameters=parameters,
@@ -176,6 +211,7 @@ def model_card(run: LoadedRun) -> ModelCard:
         ),
         quality=read_quality(run.folder),
         speed=Speed.read_if_present(run.folder / SPEED),
+        speech=StoredCard.read_if_present(run.folder / CARD),
     )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from phoneme_moe.errors import InputError
+from phoneme_moe.files.compact_weights import WeightBits, restore, stored_form
 from phoneme_moe.files.documents import require_regular, shorten_name
 
 if TYPE_CHECKING:
@@ -70,18 +71,22 @@ def read_tensors(file: Path, check: Callable[[dict[str, Shape]], None]) -> dict[
     return read
 
 
-def read_weights(file: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def read_weights(
+    file: Path, expected: Mapping[str, Tensor], bits: WeightBits = 32
+) -> dict[str, Tensor]:
     """Reads the weights of a model.
 
     Args:
         file: A safetensors file.
         expected: Tensors with the expected shapes, by name; their values do not matter.
+        bits: Bits in which weights are stored (``files.compact_weights``).
 
     Raises:
-        InputError: As for ``read_tensors``, or a shape is wrong, or a tensor has integers where
-            real numbers are expected (or vice versa).
+        InputError: As for ``read_tensors`` and ``restore``, or a shape is wrong, or a tensor has
+            integers where real numbers are expected (or vice versa).
     """
-    shapes = {name: tuple(tensor.shape) for name, tensor in expected.items()}
+    form = stored_form(expected, bits)
+    shapes = {name: tuple(tensor.shape) for name, tensor in form.items()}
 
     def check(found: dict[str, Shape]) -> None:
         if found != shapes:
@@ -93,8 +98,6 @@ def read_weights(file: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor
 
     weights = read_tensors(file, check)
     for name, tensor in weights.items():
-        if tensor.is_floating_point() != expected[name].is_floating_point():
-            raise InputError(
-                f"{file}: {name}: found {tensor.dtype}, expected {expected[name].dtype}"
-            )
-    return weights
+        if tensor.is_floating_point() != form[name].is_floating_point():
+            raise InputError(f"{file}: {name}: found {tensor.dtype}, expected {form[name].dtype}")
+    return restore(weights, expected, bits, file)

@@ -79,7 +79,8 @@ def report_run(
     Args:
         run: The run.
         split: ``train``, ``dev`` or ``test``.
-        out: Output folder; by default ``report`` in the run folder.
+        out: Output folder; by default ``report`` in the run folder (``results/NAME`` for a shipped
+            model).
         corpus_name: A prepared corpus; by default the run's own.
         layer: A sparse layer of an encoder; by default the last one.
         utterances: Identifiers of additional utterances to show over time.
@@ -97,7 +98,7 @@ def report_run(
     progress("reading recordings")
     speakers = split_speakers(run.recipe, corpus, recognizer)
     examples = load_examples(run.recipe, corpus, split, recognizer, speakers)
-    folder = out or run.folder / "report"
+    folder = out or run.output_folder / "report"
     table = folder / "routing.parquet"
     with lock_folder(folder), atomic_path(table) as written_table:
         # Renamed at the end, so that the table never belongs to another report than the page.

@@ -181,15 +181,15 @@ def _check(run: LoadedRun, speaker: str) -> None:
     recognizer = run.recognizer
     if recognizer.task.kind != "recognize" or recognizer.gate is None or not model.gate:
         raise InputError(
-            f"{run.folder}: expected a run that recognises utterances by experts behind a gate "
+            f"{run.name}: expected a run that recognises utterances by experts behind a gate "
             "(such as six_speakers_digits); for sparse layers, use grow"
         )
     if not model.gate.learns or model.functions or model.expert.kind == "function":
         raise InputError(
-            f"{run.folder}: its gate or experts are registered functions, which cannot be trained"
+            f"{run.name}: its gate or experts are registered functions, which cannot be trained"
         )
     if speaker in recognizer.expert_names:
-        raise ArgumentError("speaker", f"{run.folder} already has an expert {speaker!r}")
+        raise ArgumentError("speaker", f"{run.name} already has an expert {speaker!r}")
 
 
 def _old_examples(run: LoadedRun) -> tuple[list[Example], list[Example]]:

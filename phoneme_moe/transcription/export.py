@@ -73,7 +73,7 @@ def export_onnx(run: LoadedRun, path: Path, int8: bool = False) -> None:
     recognizer = run.recognizer
     if recognizer.gate_is_speaker:
         raise InputError(
-            f"{run.folder}: model.gate is of kind speaker, and the speaker of a recording is not "
+            f"{run.name}: model.gate is of kind speaker, and the speaker of a recording is not "
             "known; expected a run with another kind of gate"
         )
     _check_layers(run)
@@ -110,9 +110,7 @@ def export_onnx(run: LoadedRun, path: Path, int8: bool = False) -> None:
                 )
             except (torch.onnx.OnnxExporterError, torch.onnx.errors.SymbolicValueError) as error:
                 problem = str(error).splitlines()[0]
-                raise InputError(
-                    f"{run.folder}: ONNX cannot express the model: {problem}"
-                ) from error
+                raise InputError(f"{run.name}: ONNX cannot express the model: {problem}") from error
         if int8:
             _quantize(temporary)
         model = onnx.load(temporary)
@@ -127,7 +125,7 @@ def _check_layers(run: LoadedRun) -> None:
     for layer in encoder.sparse_layers if encoder is not None else []:
         if isinstance(layer, SparseFeedForward) and isinstance(layer.router, ExpertChoice):
             raise InputError(
-                f"{run.folder}: model.encoder.sparse.router.selection: found expert_choice, which "
+                f"{run.name}: model.encoder.sparse.router.selection: found expert_choice, which "
                 "ONNX cannot express; expected top_k or balanced"
             )
 

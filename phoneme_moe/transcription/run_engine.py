@@ -36,7 +36,7 @@ class RunEngine:
         recognizer = run.recognizer
         if recognizer.gate_is_speaker and override is None:
             raise InputError(
-                f"{run.folder}: model.gate is of kind speaker, and the speaker of a recording is "
+                f"{run.name}: model.gate is of kind speaker, and the speaker of a recording is "
                 "not known; expected a run with another kind of gate"
             )
         self.run = run
@@ -91,7 +91,7 @@ def spec_of(run: LoadedRun) -> ModelSpec:
     else:
         settings = features.front_end
     return ModelSpec(
-        source=path_text(run.folder),
+        source=path_text(run.name),
         recipe=run.recipe.name,
         corpus=run.recipe.corpus.name,
         phonemes=recognizer.phonemes,

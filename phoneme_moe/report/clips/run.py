@@ -108,7 +108,7 @@ def clips_of_run(
         InputError: The corpus is not prepared, a name is unknown, no clip matches, or the folder
             exists and is not a folder of clips. Nothing is written then.
     """
-    folder = out or run.folder / "clips"
+    folder = out or run.output_folder / "clips"
     check_replaceable(folder)
     prepared = load_corpus(corpus or run.recipe.corpus.name)
     layer, experts = run.recognizer.routed_layer(layer)
@@ -166,7 +166,7 @@ def _check_names(
     known_phonemes = {*phonemes.symbols, *phonemes.spell(corpus.phonemes)}
     for kind, name, place, known in (
         ("speaker", query.speaker, f"corpus {corpus.name}", corpus.speakers),
-        ("expert", query.expert, str(run.folder), experts),
+        ("expert", query.expert, str(run.name), experts),
         ("phoneme", query.phoneme, f"corpus {corpus.name}", tuple(known_phonemes)),
     ):
         if name is not None and name not in known:

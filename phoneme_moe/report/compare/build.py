@@ -163,7 +163,7 @@ def _labels(a: RunOutputs, b: RunOutputs) -> tuple[str, str]:
 def _about(run: RunOutputs, label: str) -> ComparedRun:
     return ComparedRun(
         name=label,
-        folder=path_text(run.run.folder),
+        folder=path_text(run.run.name),
         recipe=run.run.recipe.name,
         layer=run.layer,
         experts=None if run.experts is None else list(run.experts),

@@ -127,7 +127,7 @@ def compare_runs(
     b.recognize(examples_b)
     step()
     document = compare_outputs(a, b, examples_a, prepared.name, split)
-    folder = out or run_b.folder / "compare" / (run_a.folder.resolve().name or "run")
+    folder = out or run_b.output_folder / "compare" / (run_a.folder.resolve().name or "run")
     page = render_comparison(document)
     write_json(folder / "comparison.json", document.model_dump(mode="json"))
     write_text(folder / "comparison.html", page)
@@ -141,7 +141,7 @@ def _select_layer(run: LoadedRun, layer: str | None) -> RunOutputs:
     try:
         selected, experts = recognizer.routed_layer(layer)
     except InputError as error:
-        raise InputError(f"{run.folder}: {error}") from error
+        raise InputError(f"{run.name}: {error}") from error
     routes = selected is not None or recognizer.gate is not None or recognizer.gate_is_speaker
     return RunOutputs(run, selected, experts if routes and len(experts) > 1 else None)
 
@@ -163,14 +163,14 @@ def _check_comparable(a: RunOutputs, b: RunOutputs) -> None:
     if a.kind != b.kind:
         does = {"classify": "classifies tokens", "recognize": "recognises utterances"}
         raise InputError(
-            f"{a.run.folder} {does[a.kind]} and {b.run.folder} {does[b.kind]}: "
+            f"{a.run.name} {does[a.kind]} and {b.run.name} {does[b.kind]}: "
             "expected two runs of the same task"
         )
     if a.phonemes == b.phonemes or (a.experts is not None and b.experts is not None):
         return
     raise InputError(
-        f"phoneme sets differ ({len(a.phonemes - b.phonemes)} only in {a.run.folder}, "
-        f"{len(b.phonemes - a.phonemes)} only in {b.run.folder}), so error rates cannot be "
+        f"phoneme sets differ ({len(a.phonemes - b.phonemes)} only in {a.run.name}, "
+        f"{len(b.phonemes - a.phonemes)} only in {b.run.name}), so error rates cannot be "
         "compared, and at least one run has no routing: there is nothing to compare"
     )
 
