@@ -174,6 +174,21 @@ class Recognizer(nn.Module):
         """Device of the weights."""
         return next(chain(self.parameters(), self.buffers())).device
 
+    def mix_layers(self, features: Tensor, mask: Tensor) -> Tensor:
+        """Mixes the hidden states of a pretrained encoder; all else stays as it is.
+
+        ``forward`` does it for features that are not mixed yet. Training does it before
+        augmentation, which is then of one state instead of all.
+
+        Args:
+            features: Output of ``front_end``, or of this, shape (batch, frames, features).
+            mask: True for real frames, shape (batch, frames).
+        """
+        if self.layer_mix is None or features.shape[-1] != self.front_end.num_features:
+            return features
+        mixed: Tensor = self.layer_mix(features, mask)
+        return mixed
+
     def forward(
         self,
         features: Tensor,
@@ -186,7 +201,8 @@ class Recognizer(nn.Module):
         """Computes the posteriors and routing of a batch.
 
         Args:
-            features: Output of ``front_end``, shape (batch, frames, features).
+            features: Output of ``front_end`` or of ``mix_layers``, shape (batch, frames,
+                features).
             mask: True for real frames, shape (batch, frames).
             expert: Index of the expert of each utterance, shape (batch,), in place of the gate;
                 only that expert is computed.
@@ -200,8 +216,7 @@ class Recognizer(nn.Module):
             InputError: The gate is the speaker's identity and no speaker is given, or the routers
                 need an embedding, which is missing or of a wrong size.
         """
-        if self.layer_mix is not None:
-            features = self.layer_mix(features, mask)
+        features = self.mix_layers(features, mask)
         features, mask = stack_frames(features, mask, self.stack)
         if self.encoder is not None:
             return self._encode(features, mask, embedding, override)

@@ -154,13 +154,12 @@ class StageModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Loss of a batch."""
+        features = self.recognizer.mix_layers(batch.features, batch.mask)
         if self.teacher is None or batch.teacher is None:
-            recognition = self.recognize(batch, *self.augment(batch.features, batch.mask))
+            recognition = self.recognize(batch, *self.augment(features, batch.mask))
             loss = self.loss(recognition, batch)
         else:
-            features, mask, targets = self.augment.with_targets(
-                batch.features, batch.mask, batch.teacher
-            )
+            features, mask, targets = self.augment.with_targets(features, batch.mask, batch.teacher)
             recognition = self.recognize(batch, features, mask)
             assert recognition.hidden is not None
             loss = self.loss(recognition, batch) + self.teacher_weight * self.teacher.loss(
