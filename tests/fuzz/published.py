@@ -85,5 +85,5 @@ class Published:
         if name != "an4" or chance.random() < 0.3:
             prepare += ["--lexicon", "lexicon.txt"]
         if "--lexicon" in prepare and chance.random() < 0.5:
-            prepare.append("--skip-unknown-words")
+            prepare += ["--unknown-words", chance.choice(("skip", "g2p"))]
         return use(folder, prepare, number % 5 == 0)
