@@ -65,6 +65,7 @@ def lexicon_settings(job: Preparation, lexicon: Path | None = None) -> dict[str,
         "normal_form": NORMAL_FORM,
         "lexicon": None if lexicon is None else str(lexicon),
         "lexicon_contents": None if lexicon is None else fingerprint([lexicon]),
+        # Named as in corpora of before there were guesses, so that these stay up to date.
         "skip_unknown_words": job.unknown_words == "skip",
         **({"g2p": VERSION} if job.unknown_words == "g2p" else {}),
         # Corpora from before alternatives were kept are prepared again.
