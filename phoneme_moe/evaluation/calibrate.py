@@ -19,9 +19,9 @@ from phoneme_moe.run_folder import LoadedRun, save_decoding
 
 NGRAM_ORDER = 5
 
-MAX_NGRAMS = 200_000
-"""Most distinct n-grams of the highest order, a megabyte or two of ``decoding.json``. On much
-speech the order is lower instead: reading the longer ones would take seconds."""
+MAX_NGRAMS = 300_000
+"""Most distinct n-grams of the highest order, some megabytes of ``decoding.json``. On much speech
+the order is lower instead: reading the longer ones would take seconds (0.2 s for 100,000)."""
 
 LM_WEIGHTS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 INSERTION_BONUSES = (-0.5, 0.0, 0.5, 1.0, 1.5, 2.0)
