@@ -53,5 +53,5 @@ def download(
             print_line(f"{done.name}: no checksum is published; SHA-256 {done.sha256}")
     corpus = DOWNLOADS[name]
     source = shlex.quote(str(folder / corpus.source))
-    lexicon = " --lexicon FILE" if corpus.has_words else ""
+    lexicon = " --lexicon FILE --unknown-words g2p" if corpus.has_words else ""
     print_line(f"next: phoneme-moe corpora prepare {corpus.prepare} --from {source}{lexicon}")

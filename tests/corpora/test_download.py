@@ -588,6 +588,7 @@ def test_ctrl_c_keeps_what_has_come(served: Served) -> None:
     assert done.stdout.splitlines() == [
         f"part-a: downloaded to {served.to / 'Tiny/part-a'}",
         f"part-a: no checksum is published; SHA-256 {hashlib.sha256(ARCHIVE).hexdigest()}",
-        f"next: phoneme-moe corpora prepare librispeech --from {served.to / 'Tiny'} --lexicon FILE",
+        f"next: phoneme-moe corpora prepare librispeech --from {served.to / 'Tiny'} "
+        "--lexicon FILE --unknown-words g2p",
     ]
     assert contents(served.to) == FILES
