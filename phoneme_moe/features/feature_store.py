@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import BinaryIO
@@ -86,12 +87,19 @@ class FeatureStore:
         with lock_folder(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             self._read_index()  # another process may have computed some
+            self._drop_half_a_line()
             with (self.folder / VALUES).open("ab") as values:
                 # The rows of an interrupted recording have no line in the index.
                 values.truncate(self._num_rows() * 2 * self.num_features)
                 for key, waveform in sounds:
                     if key not in self._places:
                         self._append(key, encode(waveform), values)
+
+    def _drop_half_a_line(self) -> None:
+        file = self.folder / INDEX
+        if file.is_file():
+            content = file.read_bytes()
+            os.truncate(file, content.rfind(b"\n") + 1)
 
     def _append(self, key: str, features: Tensor, values: BinaryIO) -> None:
         first = self._num_rows()
@@ -105,6 +113,8 @@ class FeatureStore:
     def features(self, key: str) -> Tensor:
         """The features of a sound, shape (frames, features), float16, read from disk when used."""
         first, length = self._places[key]
+        if not length:  # an empty file cannot be mapped
+            return torch.empty(0, self.num_features, dtype=torch.float16)
         if self._mapped is None or len(self._mapped) < first + length:
             shape = self._num_rows(), self.num_features
             # Private: a change of an example never reaches the file.

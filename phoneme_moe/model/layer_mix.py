@@ -36,4 +36,5 @@ class LayerMix(nn.Module):
         states = features.reshape(*features.shape[:2], len(self.scores), -1)
         normed = functional.layer_norm(states, states.shape[-1:])
         mixed = torch.einsum("s,btsh->bth", self.scores.softmax(0), normed)
-        return mixed * mask[..., None]
+        # Not in the lower precision of products, which is too coarse to interpolate.
+        return mixed.float() * mask[..., None]

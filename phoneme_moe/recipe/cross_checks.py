@@ -74,6 +74,12 @@ def check_teacher(recipe: Recipe) -> None:
             "training.teacher: expected log mel features at 16 kHz (features.sample_rate), from "
             "which the model predicts those of the teacher"
         )
+    frame_ms = recipe.features.hop_ms * recipe.features.stack
+    if frame_ms % 20:
+        raise ValueError(
+            f"training.teacher: found frames of {frame_ms:g} ms (features.hop_ms and stack), "
+            "expected a multiple of 20 ms, the frames of the teacher"
+        )
 
 
 def check_stage(recipe: Recipe, stage: Stage) -> None:

@@ -53,7 +53,7 @@ def fit_timing_net(
     def loss(chosen: Tensor) -> Tensor:
         rows = usable[chosen[0]]
         mask = torch.arange(int(num_frames[rows].max())) < num_frames[rows][:, None]
-        padded = pad_sequence([features[i] for i in rows.tolist()], batch_first=True)
+        padded = pad_sequence([features[i] for i in rows.tolist()], batch_first=True).float()
         log_posteriors = net.log_posteriors(padded, mask)
         mean = log_posteriors.detach().exp()[mask].mean(dim=0)
         prior.mul_(prior_memory).add_(mean, alpha=1 - prior_memory)
