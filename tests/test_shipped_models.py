@@ -211,7 +211,7 @@ def test_an_exported_run_has_what_is_needed_and_nothing_of_this_machine(
         "decoding.json",
         "quality.json",
         "evaluation.json",
-        "card.json",
+        "speech.json",
         "MODEL_CARD.md",
         "report/routing.json",
         "report/routing.csv",
@@ -220,7 +220,7 @@ def test_an_exported_run_has_what_is_needed_and_nothing_of_this_machine(
     for path in folder.rglob("*"):
         if path.is_file():
             assert str(tmp_path.parent.parent).encode() not in path.read_bytes()
-    for name, schema in (("model", "model"), ("card", "stored_card")):
+    for name, schema in (("model", "model"), ("speech", "stored_card")):
         document = json.loads((folder / f"{name}.json").read_text())
         expected = json.loads((SCHEMAS / f"{schema}.schema.json").read_text())
         jsonschema.validate(document, expected, jsonschema.Draft202012Validator)

@@ -37,7 +37,7 @@ large; it stays behind, as do checkpoints, logs and metrics."""
 def export_run(
     run: LoadedRun, folder: Path, bits: WeightBits = 16, notes: Sequence[str] = ()
 ) -> LoadedRun:
-    """Writes a run folder for use alone, atomically: with ``card.json`` and ``MODEL_CARD.md``.
+    """Writes a run folder for use alone, atomically: with ``speech.json`` and ``MODEL_CARD.md``.
 
     Args:
         run: The run.

@@ -1,4 +1,4 @@
-"""What a model card says of the speech behind a model: ``card.json`` of an exported run.
+"""What a model card says of the speech behind a model: ``speech.json`` of an exported run.
 
 It is stored with the model, since who uses the model need not have its corpora.
 """
@@ -20,7 +20,7 @@ from phoneme_moe.evaluation.errors import EvaluationDocument, SpeakerScores
 from phoneme_moe.files.documents import Document
 from phoneme_moe.run_folder import LoadedRun
 
-CARD, EVALUATION = "card.json", "evaluation.json"
+CARD, EVALUATION = "speech.json", "evaluation.json"
 
 MOST_WORST = 3
 """Number of confusions, and of speakers with the most errors, in ``StoredCard.limits``."""
@@ -56,9 +56,9 @@ class CorpusCard(Document):
 
 
 class StoredCard(Document):
-    """card.json of an exported run: what only its corpora could tell."""
+    """speech.json of an exported run: what only its corpora could tell."""
 
-    model_config = ConfigDict(title="card.json of an exported run")
+    model_config = ConfigDict(title="speech.json of an exported run")
 
     version: Literal[1]
     corpora: list[CorpusCard]
