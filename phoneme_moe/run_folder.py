@@ -314,10 +314,7 @@ def _build(document: ModelDocument, path: Path) -> Recognizer:
 
 def save_decoding(folder: Path, decoding: Decoding) -> None:
     """Writes ``decoding.json``, with which the run is finished."""
-    # Earlier versions know no ``best``, and read the files without it.
-    unset = None if decoding.best is not None else {"best"}
-    data = decoding.to_document().model_dump(mode="json", exclude=unset)
-    write_json(folder / DECODING, data, durable=True)
+    write_json(folder / DECODING, decoding.to_document().model_dump(mode="json"), durable=True)
 
 
 def read_decoding(folder: Path) -> Decoding:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AliasChoices, Field
+from pydantic import AliasChoices, Field, SerializerFunctionWrapHandler, model_serializer
 from pydantic.json_schema import SkipJsonSchema
 
 from phoneme_moe.files.documents import Document
@@ -70,3 +70,11 @@ class DecodingDocument(Document):
     """Search for ``--best``; absent if it is the default."""
     language_model: NgramDocument | None = None
     """N-gram of the run's training phonemes; null for tokens."""
+
+    @model_serializer(mode="wrap")
+    def _without_unset_search(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Earlier versions know no ``best``, and read files and models without it.
+        data: dict[str, Any] = serialize(self)
+        if data.get("best") is None:
+            data.pop("best", None)
+        return data

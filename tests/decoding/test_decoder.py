@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phoneme_moe.decoding.decoder import Decoding, confidences, greedy_decode
+from phoneme_moe.decoding.decoder import BestSearch, Decoding, confidences, greedy_decode
 from phoneme_moe.decoding.document import DecodingDocument
 from phoneme_moe.decoding.ngram import PhonemeNgram
 from phoneme_moe.decoding.phonemes import BLANK, PhonemeSet
@@ -133,3 +133,12 @@ def test_decoding_that_does_not_hold_is_refused_by_its_key(key: str, value: obje
             ),
             "here",
         )
+
+
+@pytest.mark.parametrize("best", [None, BestSearch(256, True, 4)])
+def test_the_best_search_is_in_the_document_if_there_is_one(best: BestSearch | None) -> None:
+    decoding = Decoding(beam=16, minimum_bayes_risk=True, best=best)
+    data = decoding.to_document().model_dump(mode="json")
+    assert ("best" in data) == (best is not None)
+    assert Decoding.from_document(DecodingDocument.parse(data, "here"), "here") == decoding
+    assert decoding.with_best().beam == (16 if best is None else 256)
