@@ -87,7 +87,7 @@ RUNS = {
     "deepseek": Short("speechocean762", ONE_EPOCH),
     "hierarchical": Short("speechocean762", ONE_EPOCH),
     # By itself it would keep 256 hypotheses: minutes.
-    "english": Short("speechocean762", (*ONE_EPOCH, "task.beam=4")),
+    "learners": Short("speechocean762", (*ONE_EPOCH, "task.beam=4")),
 }
 
 

@@ -47,7 +47,7 @@ RUNGS = (
     "upcycled",
 )
 COLLAPSE = ("collapse", "collapse_cured")
-LONGEST = ("english", "english_dense")
+LONGEST = ("learners", "learners_dense")
 """Trained for up to two hours for the lowest PER, with more compute than the ladder."""
 SEEDS = {"dense": 3, "top_2": 3}
 """More than one for the main comparison: the dense one and the best sparse one."""

@@ -52,7 +52,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--quick", action="store_true", help="few steps, nothing kept")
     parser.add_argument(
-        "--sparse", nargs="+", default=["top_2", "english"], help="the sparse recipes"
+        "--sparse", nargs="+", default=["top_2", "learners"], help="the sparse recipes"
     )
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()

@@ -11,7 +11,7 @@ import pytest
 from benchmarks.ladder_figure import draw
 from benchmarks.ladder_page import Change, collapse_section, compare, longest_section, section
 
-LONGEST = ("english", "english_dense")
+LONGEST = ("learners", "learners_dense")
 
 
 def run(errors: list[int], **more: Any) -> dict[str, Any]:
@@ -108,11 +108,11 @@ def test_the_page_has_a_row_for_each_recipe_that_was_run() -> None:
 
 def test_the_longest_is_called_met_if_it_is_good_and_in_time() -> None:
     good = run([9, 9], errors_beam=[3, 3], per_beam=0.3, beam=256, shifts=4, seconds=7200.0)
-    text = longest_section({"english/0": good, "dense/0": run([1, 1])}, LONGEST)
-    assert "| `english` | 30.00 | 30.00 to 30.00 | 256 | 4 | 90.00 | 3 | 120 |" in text
+    text = longest_section({"learners/0": good, "dense/0": run([1, 1])}, LONGEST)
+    assert "| `learners` | 30.00 | 30.00 to 30.00 | 256 | 4 | 90.00 | 3 | 120 |" in text
     assert "30.00 % in 120, met." in text
     for worse in ({"per_beam": 0.35}, {"seconds": 7300.0}):
-        text = longest_section({"english/0": good | worse}, LONGEST)
+        text = longest_section({"learners/0": good | worse}, LONGEST)
         assert "**not met**" in text
     assert longest_section({}, LONGEST) == ""
 
@@ -121,12 +121,12 @@ def test_the_longest_sparse_one_is_compared_with_the_dense_one() -> None:
     few, many = [3, 4, 2, 3] * 20, [4, 5, 3, 4] * 20
     figures = {
         name: run([9] * 80, errors_beam=errors, per_beam=sum(errors) / 800, beam=256)
-        for name, errors in (("english/0", few), ("english_dense/0", many))
+        for name, errors in (("learners/0", few), ("learners_dense/0", many))
     }
     text = longest_section(figures, LONGEST)
-    assert "| `english_dense` | 40.00 | " in text
+    assert "| `learners_dense` | 40.00 | " in text
     assert "| 256 | 1 | 90.00 |" in text  # a run without shifts
-    assert "against `english_dense`, with as many multiply-adds: -25.0 (" in text
+    assert "against `learners_dense`, with as many multiply-adds: -25.0 (" in text
     assert "p = 0.0001, 1 seed, met (target" in text
 
 

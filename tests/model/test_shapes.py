@@ -17,7 +17,7 @@ RECIPES = [
     "announcer_words",
     "deepseek",
     "dense",
-    "english",
+    "learners",
     "hampshire_waibel",
     "hierarchical",
     "soft",

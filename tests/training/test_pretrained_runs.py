@@ -113,7 +113,7 @@ def test_stored_features_are_computed_once(
 
 @pytest.mark.slow
 def test_another_encoder_and_a_missing_one_are_refused(
-    pretrained_run: Trained, encoder: Path, tmp_path: Path, invoke: Callable[..., Outcome]
+    pretrained_run: Trained, encoder: Path, tmp_path: Path, phoneme_moe: Callable[..., Outcome]
 ) -> None:
     sound = np.zeros(16_000, np.float32)
     moved = tmp_path / "moved"
@@ -131,7 +131,7 @@ def test_another_encoder_and_a_missing_one_are_refused(
 
 @pytest.mark.slow
 def test_report_evaluate_and_align_work_on_top(
-    pretrained_run: Trained, tones: PreparedCorpus, invoke: Callable[..., Outcome], tmp_path: Path
+    pretrained_run: Trained, tones: PreparedCorpus, phoneme_moe: Callable[..., Outcome], tmp_path: Path
 ) -> None:
     folder = str(pretrained_run.run.folder)
     cut = tones.cuts("test")[0]
@@ -143,16 +143,16 @@ def test_report_evaluate_and_align_work_on_top(
         ["align", folder, file, "--phonemes", phonemes],
         ["model", folder],
     ):
-        result = invoke(*arguments)
+        result = phoneme_moe(*arguments)
         assert result.code == 0, result.err
 
 
 @pytest.mark.slow
 def test_streams_and_onnx_files_are_refused_in_one_line(
-    pretrained_run: Trained, invoke: Callable[..., Outcome], tmp_path: Path
+    pretrained_run: Trained, phoneme_moe: Callable[..., Outcome], tmp_path: Path
 ) -> None:
     folder = str(pretrained_run.run.folder)
-    result = invoke("export", folder, "--onnx", str(tmp_path / "model.onnx"))
+    result = phoneme_moe("export", folder, "--onnx", str(tmp_path / "model.onnx"))
     assert result.code == 1
     assert "features.kind: found pretrained" in result.err
 
