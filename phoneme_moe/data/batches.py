@@ -17,7 +17,7 @@ from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.recipe import Recipe, Stage
 
 TEACHER_SECONDS = 0.02
-"""Length of a frame of a teacher."""
+"""Length of the frames of ``Example.teacher``."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class Batch:
         expert_log_posteriors: Cached outputs of frozen experts, shape (batch, frames, experts,
             outputs), arbitrary where masked.
         embedding: External embedding of each utterance, shape (batch, size).
-        teacher: Hidden states of a teacher, averaged over every frame of posteriors, shape (batch,
-            frames of posteriors, hidden size), zero where masked.
+        teacher: Targets of a teacher, averaged over every frame of posteriors, shape (batch, frames
+            of posteriors, size), zero where masked.
     """
 
     features: Tensor
@@ -100,7 +100,7 @@ def collate(examples: Sequence[Example], recognizer: Recognizer, experts: dict[s
 
 
 def _teacher(examples: Sequence[Example], recognizer: Recognizer) -> Tensor | None:
-    """Hidden states of the teacher, averaged over the frames of posteriors."""
+    """Targets of the teacher, averaged over the frames of posteriors."""
     step = round(recognizer.frame_seconds / TEACHER_SECONDS)
     rows = []
     for example in examples:

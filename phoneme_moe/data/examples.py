@@ -50,8 +50,8 @@ class Example:
         expert_log_posteriors: Cached outputs of frozen experts, shape (frames, experts, outputs)
             (``training.cached_experts``).
         embedding: External embedding of the utterance or its speaker, shape (size,).
-        teacher: Hidden states of a teacher, shape (frames of 20 ms, hidden size), float16, mapped
-            from disk (``recipe.Teacher``).
+        teacher: Hidden states of a pretrained encoder, or posteriors of a run, to learn from, shape
+            (frames of 20 ms, size), float16 (``recipe.Teacher``).
     """
 
     utterance: str
@@ -120,7 +120,7 @@ def load_examples(
         split: ``train``, ``dev`` or ``test``.
         recognizer: Computes the features.
         speakers: Speakers to load; all speakers of the corpus by default.
-        teacher: A teacher whose hidden states the examples get.
+        teacher: A teacher; the examples get the hidden states of a pretrained encoder.
 
     Raises:
         InputError: The split has no usable utterance, or an utterance lacks an embedding that the
@@ -149,7 +149,7 @@ def load_examples(
             )
             for example, sound in sounds
         ]
-    if teacher is not None:
+    if teacher is not None and teacher.model is not None:
         states = _stored_features(sounds, build_teacher(teacher))
         sounds = [
             (replace(example, teacher=state), sound)

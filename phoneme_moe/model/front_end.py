@@ -27,6 +27,7 @@ def build_teacher(teacher: Teacher) -> PretrainedFrontEnd:
     Args:
         teacher: Section ``training.teacher`` with the sizes that training found.
     """
+    assert teacher.model is not None
     assert teacher.hidden is not None
     return PretrainedFrontEnd(
         teacher.model, teacher.sha256, teacher.layer, teacher.hidden, teacher.num_layers
@@ -43,7 +44,7 @@ def pin_encoders(recipe: Recipe) -> Recipe:
     if isinstance(features, PretrainedFeatures):
         found = _pin(features.model, features.sha256, features.layers, "features.layers")
         recipe = recipe.model_copy(update={"features": features.model_copy(update=found)})
-    if teacher is not None:
+    if teacher is not None and teacher.model is not None:
         found = _pin(teacher.model, teacher.sha256, teacher.layer, "training.teacher.layer")
         training = recipe.training.model_copy(update={"teacher": teacher.model_copy(update=found)})
         recipe = recipe.model_copy(update={"training": training})

@@ -69,6 +69,8 @@ def check_teacher(recipe: Recipe) -> None:
         return
     if recipe.model.encoder is None:
         raise ValueError("training.teacher is for an encoder (model.encoder); expected none")
+    if recipe.training.teacher.run is not None:
+        return
     if recipe.features.kind != "log_mel" or recipe.features.sample_rate != 16_000:
         raise ValueError(
             "training.teacher: expected log mel features at 16 kHz (features.sample_rate), from "

@@ -165,27 +165,37 @@ class Timing(Section):
 
 
 class Teacher(Section):
-    """A pretrained encoder whose hidden states a model without it learns to predict.
+    """What a model learns from beside the reference phonemes; dropped afterwards.
 
-    A linear map of the encoder's last hidden states is trained beside the phoneme loss and dropped
-    afterwards (distillation of features: Romero et al. 2015; of speech encoders: Chang et al.
-    2022). Changes of speed apply to the targets, too; other augmentation does not.
+    Either a pretrained encoder, whose hidden states a linear map of the model's last block learns
+    to predict (Romero et al. 2015; of speech encoders: Chang et al. 2022); or a run with the same
+    phonemes, whose posteriors the model learns to have in every frame (Hinton et al. 2015). Targets
+    follow changes of speed, but no other augmentation.
 
     Attributes:
         model: Folder of an encoder in the Hugging Face layout, or its name on the hub.
+        run: Folder of a run that recognises the same phonemes.
         sha256: Hash of ``model.safetensors``; found and stored in the run by training.
         layer: Hidden state that is predicted: the ``last``, or that of a layer by number.
-        weight: Weight of the prediction error in the loss.
+        weight: Weight in the loss of the prediction error, or of the cross-entropy per frame.
         hidden: Size of a hidden state; found and stored in the run by training.
         num_layers: Number of layers; found and stored in the run by training.
     """
 
-    model: Annotated[str, Field(min_length=1, max_length=1_000)]
+    model: Annotated[str, Field(min_length=1, max_length=1_000)] | None = None
+    run: Annotated[str, Field(min_length=1, max_length=1_000)] | None = None
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     layer: Literal["last"] | Annotated[int, Field(ge=0, le=1_000)] = "last"
     weight: Annotated[float, Field(gt=0, le=1_000)] = 1.0
     hidden: Annotated[int, Field(ge=1, le=100_000)] | None = None
     num_layers: Annotated[int, Field(ge=1, le=1_000)] | None = None
+
+    @model_validator(mode="after")
+    def _is_one_of_two(self) -> Teacher:
+        if (self.model is None) == (self.run is None):
+            found = "both" if self.model else "neither"
+            raise ValueError(f"found {found} of model and run, expected one of them")
+        return self
 
 
 class Training(Section):
@@ -198,7 +208,7 @@ class Training(Section):
         augmentation: Data augmentation.
         stages: The training stages, in order.
         timing: The timing net; null for none. Token classifiers do not have one.
-        teacher: A pretrained encoder to learn from; none by default. Only for an encoder.
+        teacher: What an encoder (``model.encoder``) learns from besides; nothing by default.
     """
 
     batch_size: Count = 48

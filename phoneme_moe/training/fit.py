@@ -49,7 +49,7 @@ from phoneme_moe.training.checkpoints import (
 from phoneme_moe.training.em import em_epochs
 from phoneme_moe.training.module import StageModule
 from phoneme_moe.training.sampler import BalancedBatches
-from phoneme_moe.training.teacher import TeacherHead
+from phoneme_moe.training.teacher import HiddenStateTeacher, PosteriorTeacher
 
 EVALUATION_BATCH = 128
 """Batch size on dev."""
@@ -198,12 +198,7 @@ def _fit_by_gradient(
     if stage.objective == "crf":
         sequences = [example.phonemes for example in train]
         ngram = PhonemeNgram.estimate(sequences, recognizer.phonemes.symbols, ORDER)
-    teacher = None
-    if recipe.training.teacher is not None:
-        assert recipe.model.encoder is not None
-        torch.manual_seed(recipe.seed * 1000 + index)
-        teacher = TeacherHead(recipe.model.encoder.width, train)
-    module = StageModule(recognizer, recipe, index, ngram, teacher)
+    module = StageModule(recognizer, recipe, index, ngram, _teacher(recipe, index, train))
     check = ResumeCheck(stage_folder.last)
     callbacks: list[Callback] = [
         metrics,
@@ -253,3 +248,16 @@ def _fit_by_gradient(
         with repeatable(stage_folder.path):
             return read_checkpoint_weights(stage_folder.best, recognizer.state_dict())
     return {name: w.detach().cpu() for name, w in recognizer.state_dict().items()}
+
+
+def _teacher(
+    recipe: Recipe, index: int, train: Sequence[Example]
+) -> HiddenStateTeacher | PosteriorTeacher | None:
+    section = recipe.training.teacher
+    if section is None:
+        return None
+    if section.run is not None:
+        return PosteriorTeacher()
+    assert recipe.model.encoder is not None
+    torch.manual_seed(recipe.seed * 1000 + index)
+    return HiddenStateTeacher(recipe.model.encoder.width, train)

@@ -20,7 +20,7 @@ from phoneme_moe.recipe import Recipe, Stage
 from phoneme_moe.training.minibatch import warmup_fraction
 from phoneme_moe.training.objectives import stage_loss
 from phoneme_moe.training.router_metrics import RouterMetrics
-from phoneme_moe.training.teacher import TeacherHead
+from phoneme_moe.training.teacher import HiddenStateTeacher, PosteriorTeacher
 
 DEV_BEAM = 4
 """Beam width on dev after every epoch when training with an n-gram."""
@@ -48,7 +48,7 @@ class StageModule(pl.LightningModule):
         recipe: Recipe,
         stage_index: int,
         ngram: PhonemeNgram | None = None,
-        teacher: TeacherHead | None = None,
+        teacher: HiddenStateTeacher | PosteriorTeacher | None = None,
     ) -> None:
         """Freezes the parts that the stage does not train.
 
@@ -57,7 +57,7 @@ class StageModule(pl.LightningModule):
             recipe: The recipe that contains the stage.
             stage_index: Index of the stage.
             ngram: N-gram of the training phonemes, for the objective ``crf``.
-            teacher: Predicts the hidden states of a teacher, if there is one.
+            teacher: What the model learns from besides, if anything.
         """
         super().__init__()
         self.recognizer = recognizer
@@ -161,10 +161,8 @@ class StageModule(pl.LightningModule):
         else:
             features, mask, targets = self.augment.with_targets(features, batch.mask, batch.teacher)
             recognition = self.recognize(batch, features, mask)
-            assert recognition.hidden is not None
-            loss = self.loss(recognition, batch) + self.teacher_weight * self.teacher.loss(
-                recognition.hidden, targets, recognition.routing.mask
-            )
+            loss = self.loss(recognition, batch)
+            loss = loss + self.teacher_weight * self.teacher.loss(recognition, targets)
         self._load += recognition.routing.mean_weights().detach()
         self._loss += loss.detach()
         self.num_steps += 1

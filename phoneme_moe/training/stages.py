@@ -27,6 +27,7 @@ from phoneme_moe.training.expert_weights import copy_to_all_experts, single_expe
 from phoneme_moe.training.fit import StageFolder, fit_stage
 from phoneme_moe.training.grow import START
 from phoneme_moe.training.minibatch import Schedule
+from phoneme_moe.training.teacher import with_posteriors
 from phoneme_moe.training.timing_net import fit_timing_net
 
 FEWEST_TIMING_STEPS = 200
@@ -91,7 +92,10 @@ def train_stages(
     recognizer = build_recognizer(recipe, corpus)
     save_recipe(folder, recipe)
     speakers = corpus_speakers(recipe, corpus)
-    train = load_examples(recipe, corpus, "train", recognizer, speakers, recipe.training.teacher)
+    teacher = recipe.training.teacher
+    train = load_examples(recipe, corpus, "train", recognizer, speakers, teacher)
+    if teacher is not None and teacher.run is not None:
+        train = with_posteriors(train, recipe, corpus, recognizer, speakers)
     dev = load_examples(recipe, corpus, "dev", recognizer, speakers)
     for example in (*train, *dev):
         recognizer.phonemes.encode(example.phonemes)

@@ -19,13 +19,15 @@ from phoneme_moe.data.examples import load_examples
 from phoneme_moe.errors import InputError
 from phoneme_moe.features.pretrained import PretrainedFrontEnd
 from phoneme_moe.files.metrics_file import read_rows
+from phoneme_moe.mixture.routing import fixed_routing
 from phoneme_moe.model.front_end import build_teacher, pin_encoders
 from phoneme_moe.model.layer_mix import LayerMix
+from phoneme_moe.model.recognizer import Recognition
 from phoneme_moe.pipeline import Trained, train
 from phoneme_moe.recipe import load_recipe
 from phoneme_moe.run import load
 from phoneme_moe.training.stages import build_recognizer
-from phoneme_moe.training.teacher import TeacherHead
+from phoneme_moe.training.teacher import HiddenStateTeacher, PosteriorTeacher
 from phoneme_moe.transcription.recording import EncodingFrontEnd, read_recording, record
 
 if TYPE_CHECKING:
@@ -131,7 +133,10 @@ def test_another_encoder_and_a_missing_one_are_refused(
 
 @pytest.mark.slow
 def test_report_evaluate_and_align_work_on_top(
-    pretrained_run: Trained, tones: PreparedCorpus, phoneme_moe: Callable[..., Outcome], tmp_path: Path
+    pretrained_run: Trained,
+    tones: PreparedCorpus,
+    phoneme_moe: Callable[..., Outcome],
+    tmp_path: Path,
 ) -> None:
     folder = str(pretrained_run.run.folder)
     cut = tones.cuts("test")[0]
@@ -251,7 +256,7 @@ def test_the_error_of_a_perfect_and_of_a_constant_prediction(
     recipe = pin_encoders(load_recipe(SPARSE, taught(encoder)))
     recognizer = build_recognizer(recipe, tones)
     examples = load_examples(recipe, tones, "train", recognizer, teacher=recipe.training.teacher)
-    head = TeacherHead(HIDDEN, examples)
+    head = HiddenStateTeacher(HIDDEN, examples)
     batch = collate(examples[:8], recognizer, {})
     assert batch.teacher is not None
     mask = (batch.teacher != 0).any(dim=2)
@@ -259,10 +264,48 @@ def test_the_error_of_a_perfect_and_of_a_constant_prediction(
     with torch.no_grad():
         head.predict.weight.copy_(torch.eye(HIDDEN))
         head.predict.bias.zero_()
-    assert float(head.loss(standard, batch.teacher, mask)) < 1e-6
-    elsewhere = standard.masked_fill(~mask[..., None], 100.0)
-    assert float(head.loss(elsewhere, batch.teacher, mask)) < 1e-6
-    assert 0.1 < float(head.loss(torch.zeros_like(standard), batch.teacher, mask)) < 0.6
+
+    def loss(hidden: torch.Tensor) -> float:
+        routing = fixed_routing(torch.zeros(len(mask), dtype=torch.long), 1, mask)
+        with torch.no_grad():
+            return float(head.loss(Recognition(hidden, routing, hidden=hidden), batch.teacher))
+
+    assert loss(standard) < 1e-6
+    assert loss(standard.masked_fill(~mask[..., None], 100.0)) < 1e-6
+    assert 0.1 < loss(torch.zeros_like(standard)) < 0.6
+
+
+def test_the_cross_entropy_is_lowest_for_the_posteriors_of_the_teacher() -> None:
+    mask = torch.tensor([[True, True, False]])
+    routing = fixed_routing(torch.zeros(1, dtype=torch.long), 1, mask)
+    teacher = torch.tensor([[[0.7, 0.2, 0.1], [0.1, 0.1, 0.8], [0.0, 0.0, 0.0]]])
+    scores = teacher.clamp_min(1e-9).log().requires_grad_()
+    log_posteriors = scores.log_softmax(dim=-1)
+    loss = PosteriorTeacher().loss(Recognition(log_posteriors, routing), teacher)
+    entropy = -(teacher * teacher.clamp_min(1e-9).log()).sum() / 2
+    torch.testing.assert_close(loss, entropy)
+    loss.backward()
+    assert scores.grad is not None
+    assert float(scores.grad.abs().max()) < 1e-6
+
+
+@pytest.mark.slow
+def test_a_model_learns_from_the_posteriors_of_another_run(
+    tones: PreparedCorpus, tmp_path: Path
+) -> None:
+    train(SPARSE, tmp_path / "teacher", device="cpu")
+    section = json.dumps({"run": str(tmp_path / "teacher"), "weight": 2.0})
+    taught_by_run = [f"training.teacher={section}"]
+    student = train(SPARSE, tmp_path / "student", changes=taught_by_run, device="cpu")
+    assert student.evaluation.total.error_rate < 0.5
+    for change, message in (
+        ("features.stack=1", "has frames of 20 ms, expected 10 ms"),
+        ("task.phonemes=[a, i]", "has 4 phonemes, expected those of the model"),
+    ):
+        with pytest.raises(InputError, match=message):
+            train(SPARSE, tmp_path / change, changes=[*taught_by_run, change], device="cpu")
+    with pytest.raises(InputError, match="neither of model and run"):
+        load_recipe(SPARSE, ["training.teacher={weight: 1.0}"])
 
 
 @pytest.mark.parametrize(
