@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from phoneme_moe.errors import InputError
+from phoneme_moe.features.encoder_folder import open_encoder_folder
 from phoneme_moe.features.log_mel import LogMel
-from phoneme_moe.features.pretrained import PretrainedFrontEnd, open_encoder_folder
+from phoneme_moe.features.pretrained import PretrainedFrontEnd
 from phoneme_moe.recipe import AnyFeatures, PretrainedFeatures, Recipe, Teacher
 
 

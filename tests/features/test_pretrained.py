@@ -16,12 +16,11 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from phoneme_moe.errors import InputError
+from phoneme_moe.features.encoder_folder import load_encoder, open_encoder_folder
 from phoneme_moe.features.pretrained import (
     HOP,
     HiddenStates,
     PretrainedFrontEnd,
-    load_encoder,
-    open_encoder_folder,
 )
 
 pytest.importorskip("transformers", reason="needs transformers (extra pretrained)")

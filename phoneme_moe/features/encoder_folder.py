@@ -1,0 +1,287 @@
+"""Folders of pretrained encoders in the Hugging Face layout: checking, loading.
+
+Only the encoder's weights are read, so that a folder without a decoder suffices. Weights come from
+safetensors alone, no code comes from a hub, and a weight that is missing is an error: it would stay
+random without a word.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from phoneme_moe.errors import InputError, suggest
+
+SAMPLE_RATE = 16_000
+
+WEIGHTS = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A family of encoders.
+
+    Attributes:
+        module: Module of ``transformers``.
+        model: Name of the encoder's class.
+        prefixes: Names under which checkpoints of whole models have the encoder.
+        hidden: Key of the configuration with the size of a hidden state.
+        layers: Key of the configuration with the number of layers.
+    """
+
+    module: str
+    model: str
+    prefixes: tuple[str, ...]
+    hidden: str = "hidden_size"
+    layers: str = "num_hidden_layers"
+
+    def build(self, config: Any) -> nn.Module:
+        """Builds the encoder with random weights."""
+        encoder: nn.Module = getattr(import_extra(self.module), self.model)(config)
+        return encoder
+
+
+ARCHITECTURES = {
+    "whisper": Architecture(
+        "transformers.models.whisper.modeling_whisper",
+        "WhisperEncoder",
+        ("model.encoder.", "encoder."),
+        "d_model",
+        "encoder_layers",
+    ),
+    "wav2vec2": Architecture(
+        "transformers.models.wav2vec2.modeling_wav2vec2", "Wav2Vec2Model", ("wav2vec2.",)
+    ),
+    "hubert": Architecture(
+        "transformers.models.hubert.modeling_hubert", "HubertModel", ("hubert.",)
+    ),
+    "wavlm": Architecture("transformers.models.wavlm.modeling_wavlm", "WavLMModel", ("wavlm.",)),
+    "wav2vec2-bert": Architecture(
+        "transformers.models.wav2vec2_bert.modeling_wav2vec2_bert",
+        "Wav2Vec2BertModel",
+        ("wav2vec2_bert.",),
+    ),
+}
+"""By ``model_type`` of ``config.json``."""
+
+_RENAMED = (
+    (".weight_g", ".parametrizations.weight.original0"),
+    (".weight_v", ".parametrizations.weight.original1"),
+)
+"""Names of weight normalisation in older and newer checkpoints."""
+
+_UNUSED = ("masked_spec_embed",)
+"""Weights that only training of the encoder uses."""
+
+
+@dataclass(frozen=True)
+class EncoderFolder:
+    """A checked folder of a pretrained encoder.
+
+    Attributes:
+        path: The folder.
+        config: Content of ``config.json``.
+        preprocessing: Content of ``preprocessor_config.json``; empty without one.
+        sha256: Hash of the weights.
+    """
+
+    path: Path
+    config: Mapping[str, Any]
+    preprocessing: Mapping[str, Any]
+    sha256: str
+
+    @property
+    def architecture(self) -> Architecture:
+        """The family of the encoder."""
+        return ARCHITECTURES[self.config["model_type"]]
+
+    @property
+    def hidden(self) -> int:
+        """Size of a hidden state."""
+        return int(self.config[self.architecture.hidden])
+
+    @property
+    def num_layers(self) -> int:
+        """Number of layers."""
+        return int(self.config[self.architecture.layers])
+
+
+def open_encoder_folder(model: str, sha256: str | None = None) -> EncoderFolder:
+    """Finds and checks an encoder.
+
+    Args:
+        model: A folder; or a name on the hub, whose files are taken from the local cache and, if
+            they are not there, downloaded.
+        sha256: Expected hash of the weights.
+
+    Raises:
+        InputError: The folder is missing, incomplete, of an unknown architecture, takes another
+            sample rate, or has other weights than expected.
+    """
+    path = Path(model) if Path(model).is_dir() else _folder_from_hub(model)
+    config = _read_json(path / "config.json")
+    kind = config.get("model_type")
+    if kind not in ARCHITECTURES:
+        raise InputError(
+            f"{path / 'config.json'}: model_type: found {kind!r}{suggest(str(kind), ARCHITECTURES)}"
+            f", expected one of {', '.join(ARCHITECTURES)}"
+        )
+    for key in (ARCHITECTURES[kind].hidden, ARCHITECTURES[kind].layers):
+        value = config.get(key)
+        if not isinstance(value, int) or not 1 <= value <= 100_000:
+            raise InputError(
+                f"{path / 'config.json'}: {key}: found {value!r}, expected a whole number, 1 or "
+                "more"
+            )
+    file = path / "preprocessor_config.json"
+    preprocessing = _read_json(file) if file.is_file() else {}
+    rate = preprocessing.get("sampling_rate", SAMPLE_RATE)
+    if rate != SAMPLE_RATE:
+        raise InputError(f"{file}: sampling_rate: found {rate!r}, expected {SAMPLE_RATE}")
+    weights = path / WEIGHTS
+    if not weights.is_file():
+        others = sorted(f.name for f in path.glob("*") if f.suffix in {".bin", ".pt", ".h5"})
+        others += sorted(f.name for f in path.glob("*.safetensors*"))
+        raise InputError(
+            f"{path}: found {', '.join(others[:3]) or 'no weights'}, expected {WEIGHTS}: weights "
+            "are only read from a single safetensors file"
+        )
+    found = hash_file(weights)
+    if sha256 is not None and found != sha256:
+        raise InputError(
+            f"{weights}: SHA-256: found {found}, expected {sha256} (features.sha256): the run was "
+            "trained with another encoder"
+        )
+    return EncoderFolder(path, config, preprocessing, found)
+
+
+def hash_file(file: Path) -> str:
+    """SHA-256 of a file in hexadecimal digits."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _folder_from_hub(model: str) -> Path:
+    """The files of an encoder from the cache of the hub, or from the hub."""
+    if model.count("/") != 1 or model.startswith((".", "/", "~")):
+        raise InputError(f"features.model: {model}: no such folder")
+    hub = import_extra("huggingface_hub")
+    names = ["config.json", "preprocessor_config.json", WEIGHTS]
+    try:
+        return Path(hub.snapshot_download(model, allow_patterns=names, local_files_only=True))
+    except (OSError, ValueError):  # not in the cache; errors of the hub are of both kinds
+        pass
+    try:
+        return Path(hub.snapshot_download(model, allow_patterns=names))
+    except (OSError, ValueError) as error:
+        problem = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        raise InputError(
+            f"features.model: {model}: no such folder, and it cannot be fetched from the hub: "
+            f"{problem}"
+        ) from error
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(file.read_bytes())
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({error.strerror})") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{file}: found no JSON, expected settings of an encoder") from error
+    if not isinstance(data, dict):
+        raise InputError(f"{file}: found a {type(data).__name__}, expected keys and values")
+    return data
+
+
+def import_extra(module: str) -> Any:
+    """Imports a module of ``transformers`` or of what comes with it.
+
+    Raises:
+        InputError: The extra ``pretrained`` is not installed.
+    """
+    import importlib
+
+    # Nothing is loaded from the network but what is named in a recipe.
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise InputError(
+            "features.kind: pretrained needs transformers: pip install 'phoneme-moe[pretrained]'"
+        ) from error
+
+
+def load_encoder(folder: EncoderFolder) -> nn.Module:
+    """Builds an encoder and loads its weights, in evaluation mode and without gradients.
+
+    Raises:
+        InputError: A weight is missing, or has another shape; the message names it.
+    """
+    from safetensors.torch import load_file
+
+    auto = import_extra("transformers.models.auto.configuration_auto")
+    architecture = folder.architecture
+    settings = {k: v for k, v in folder.config.items() if k not in {"auto_map", "torch_dtype"}}
+    # Masks are for training the encoder: without them it has no weights that only masking uses.
+    settings |= {"mask_time_prob": 0.0, "mask_feature_prob": 0.0, "layerdrop": 0.0}
+    settings |= {"encoder_layerdrop": 0.0, "add_adapter": False}
+    try:
+        config = auto.CONFIG_MAPPING[folder.config["model_type"]](**settings)
+        with torch.device("meta"):
+            encoder: nn.Module = getattr(import_extra(architecture.module), architecture.model)(
+                config
+            )
+    except (TypeError, ValueError, KeyError, RuntimeError) as error:
+        problem = str(error).splitlines()[0] if str(error) else repr(error)
+        raise InputError(
+            f"{folder.path / 'config.json'}: no encoder can be built from it: {problem}"
+        ) from error
+    # Shapes first: a configuration of absurd sizes is refused before memory is allocated.
+    expected = encoder.state_dict()
+    try:
+        stored = load_file(folder.path / WEIGHTS)
+    except Exception as error:  # safetensors has its own errors, of several kinds
+        raise InputError(f"{folder.path / WEIGHTS}: found no safetensors weights") from error
+    weights = _matching(stored, architecture.prefixes, expected)
+    for name, shape in ((name, tensor.shape) for name, tensor in expected.items()):
+        if name not in weights:
+            raise InputError(
+                f"{folder.path / WEIGHTS}: {name} is missing; expected all weights of a "
+                f"{folder.config['model_type']} encoder"
+            )
+        if weights[name].shape != shape:
+            raise InputError(
+                f"{folder.path / WEIGHTS}: {name}: found shape {tuple(weights[name].shape)}, "
+                f"expected {tuple(shape)} as in config.json"
+            )
+    encoder = architecture.build(config)
+    encoder.load_state_dict({name: weights[name].float() for name in expected})
+    return encoder.eval().requires_grad_(False)
+
+
+def _matching(
+    stored: Mapping[str, Tensor], prefixes: tuple[str, ...], expected: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """The weights of the encoder by their names in this version of transformers."""
+    prefix = next((p for p in prefixes if any(name.startswith(p) for name in stored)), "")
+    weights = {}
+    for name, tensor in stored.items():
+        if prefix and not name.startswith(prefix):
+            continue
+        short = name.removeprefix(prefix)
+        for older, newer in _RENAMED:
+            for one, other in ((older, newer), (newer, older)):
+                if short.endswith(one) and short not in expected:
+                    renamed = short.removesuffix(one) + other
+                    short = renamed if renamed in expected else short
+        if short not in _UNUSED:
+            weights[short] = tensor
+    return weights
