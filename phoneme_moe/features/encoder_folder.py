@@ -35,6 +35,7 @@ class Architecture:
         prefixes: Names under which checkpoints of whole models have the encoder.
         hidden: Key of the configuration with the size of a hidden state.
         layers: Key of the configuration with the number of layers.
+        feed_forward: Key of the configuration with the size of the feed-forward parts.
     """
 
     module: str
@@ -42,6 +43,7 @@ class Architecture:
     prefixes: tuple[str, ...]
     hidden: str = "hidden_size"
     layers: str = "num_hidden_layers"
+    feed_forward: str = "intermediate_size"
 
     def build(self, config: Any) -> nn.Module:
         """Builds the encoder with random weights."""
@@ -56,6 +58,7 @@ ARCHITECTURES = {
         ("model.encoder.", "encoder."),
         "d_model",
         "encoder_layers",
+        "encoder_ffn_dim",
     ),
     "wav2vec2": Architecture(
         "transformers.models.wav2vec2.modeling_wav2vec2", "Wav2Vec2Model", ("wav2vec2.",)
@@ -113,6 +116,20 @@ class EncoderFolder:
         """Number of layers."""
         return int(self.config[self.architecture.layers])
 
+    @property
+    def feed_forward(self) -> int:
+        """Size of the inner layer of the feed-forward parts."""
+        return int(self.config[self.architecture.feed_forward])
+
+    @property
+    def num_inputs(self) -> int:
+        """Inputs of a frame of 20 ms: two frames of log mel features, or samples."""
+        if self.config["model_type"] == "whisper":
+            return 2 * int(self.config.get("num_mel_bins", 80))
+        if self.config["model_type"] == "wav2vec2-bert":
+            return int(self.config.get("feature_projection_input_dim", 160))
+        return 320
+
 
 def open_encoder_folder(model: str, sha256: str | None = None) -> EncoderFolder:
     """Finds and checks an encoder.
@@ -134,7 +151,8 @@ def open_encoder_folder(model: str, sha256: str | None = None) -> EncoderFolder:
             f"{path / 'config.json'}: model_type: found {kind!r}{suggest(str(kind), ARCHITECTURES)}"
             f", expected one of {', '.join(ARCHITECTURES)}"
         )
-    for key in (ARCHITECTURES[kind].hidden, ARCHITECTURES[kind].layers):
+    family = ARCHITECTURES[kind]
+    for key in (family.hidden, family.layers, family.feed_forward):
         value = config.get(key)
         if not isinstance(value, int) or not 1 <= value <= 100_000:
             raise InputError(

@@ -10,7 +10,6 @@ Legend: B batch, T frames of 20 ms, I inputs of a frame, L hidden states, H size
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -56,7 +55,8 @@ class PretrainedFrontEnd(nn.Module):
         Args:
             model: Folder or name of the encoder.
             sha256: Hash of its weights.
-            layers: ``mix`` for all hidden states, ``last``, or the number of one.
+            layers: ``mix`` for all hidden states, ``last``, the number of one, or ``inputs`` for
+                what the encoder takes.
             num_features: Size of the hidden states that are used, together.
             num_layers: Number of layers of the encoder, if known.
         """
@@ -70,7 +70,7 @@ class PretrainedFrontEnd(nn.Module):
         self.num_features = num_features
         # For pictures of the sound only.
         self._log_mel = [LogMel(SAMPLE_RATE, 80, hop_ms=10.0)]
-        self._loaded: list[Callable[[Waveform], Tensor]] = []
+        self._loaded: list[HiddenStates] = []
 
     @property
     def name(self) -> str:
@@ -79,7 +79,7 @@ class PretrainedFrontEnd(nn.Module):
 
     def of_all_layers(self) -> PretrainedFrontEnd | None:
         """The front end with all hidden states of the same encoder; None if this is it."""
-        if self.layers == "mix" or self.num_layers is None:
+        if self.layers in {"mix", "inputs"} or self.num_layers is None:
             return None
         size = self.num_features * (self.num_layers + 1)
         return PretrainedFrontEnd(self.model, self.sha256, "mix", size, self.num_layers)
@@ -102,11 +102,11 @@ class PretrainedFrontEnd(nn.Module):
         return num_samples // self.hop
 
     @property
-    def encode_window(self) -> Callable[[Waveform], Tensor]:
+    def encode_window(self) -> HiddenStates:
         """Computes all hidden states of up to 30 s, shape (frames, hidden states, hidden size)."""
         if not self._loaded:
             folder = open_encoder_folder(self.model, self.sha256)
-            self._loaded.append(HiddenStates(folder))
+            self._loaded.append(HiddenStates(folder, self.layers == "inputs"))
         return self._loaded[0]
 
     @torch.no_grad()
@@ -122,6 +122,8 @@ class PretrainedFrontEnd(nn.Module):
         size = round(WINDOW_SECONDS * SAMPLE_RATE)
         margin = round(CONTEXT_SECONDS * SAMPLE_RATE)
         total = self.num_frames(len(waveform))
+        if self.layers == "inputs":
+            return self.encode_window.inputs(waveform)[:total]
         if len(waveform) <= size + 2 * margin:
             return self._select(self.encode_window(waveform))[:total]
         parts = []

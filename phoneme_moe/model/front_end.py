@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 from phoneme_moe.errors import InputError
-from phoneme_moe.features.encoder_folder import open_encoder_folder
+from phoneme_moe.features.encoder_folder import EncoderFolder, open_encoder_folder
 from phoneme_moe.features.log_mel import LogMel
 from phoneme_moe.features.pretrained import PretrainedFrontEnd
-from phoneme_moe.recipe import AnyFeatures, PretrainedFeatures, Recipe, Teacher
+from phoneme_moe.model.adapted_encoder import AdaptedEncoder
+from phoneme_moe.recipe import Adapters, AnyFeatures, PretrainedFeatures, Recipe, Teacher
+
+SAMPLES_OF_A_FRAME = 320
 
 
-def build_front_end(features: AnyFeatures) -> LogMel | PretrainedFrontEnd:
-    """Creates the front end; a pretrained encoder is loaded when it is first needed."""
+def build_front_end(
+    features: AnyFeatures, adapters: Adapters | None = None
+) -> LogMel | PretrainedFrontEnd:
+    """Creates the front end; a pretrained encoder is loaded when it is first needed.
+
+    Args:
+        features: Section ``features`` of the recipe.
+        adapters: Section ``model.adapters``; with adapters the encoder is a part of the model, and
+            the front end computes its input.
+    """
+    if isinstance(features, PretrainedFeatures) and adapters is not None:
+        return PretrainedFrontEnd(
+            features.model, features.sha256, "inputs", features.num_inputs or 1
+        )
     if isinstance(features, PretrainedFeatures):
         return PretrainedFrontEnd(
             features.model,
@@ -20,6 +35,30 @@ def build_front_end(features: AnyFeatures) -> LogMel | PretrainedFrontEnd:
             features.num_layers,
         )
     return LogMel(**features.front_end)
+
+
+def build_adapted_encoder(
+    features: PretrainedFeatures, adapters: Adapters, num_experts: int
+) -> AdaptedEncoder:
+    """Creates the encoder with adapters.
+
+    Args:
+        features: Section ``features`` with the sizes that training found.
+        adapters: Section ``model.adapters``.
+        num_experts: Number of experts.
+    """
+    assert features.family is not None
+    return AdaptedEncoder(
+        features.model,
+        features.sha256,
+        features.family,
+        features.layers,
+        features.num_layers or 1,
+        features.hidden or 1,
+        features.feed_forward or 1,
+        num_experts,
+        adapters.rank,
+    )
 
 
 def build_teacher(teacher: Teacher) -> PretrainedFrontEnd:
@@ -43,17 +82,51 @@ def pin_encoders(recipe: Recipe) -> Recipe:
     """
     features, teacher = recipe.features, recipe.training.teacher
     if isinstance(features, PretrainedFeatures):
-        found = _pin(features.model, features.sha256, features.layers, "features.layers")
+        folder = _open(features.model, features.sha256, features.layers, "features.layers")
+        found = {
+            "sha256": folder.sha256,
+            "hidden": folder.hidden,
+            "num_layers": folder.num_layers,
+            "feed_forward": folder.feed_forward,
+            "num_inputs": folder.num_inputs,
+            "family": folder.config["model_type"],
+        }
         recipe = recipe.model_copy(update={"features": features.model_copy(update=found)})
+        _check_augmentation(recipe)
     if teacher is not None and teacher.model is not None:
-        found = _pin(teacher.model, teacher.sha256, teacher.layer, "training.teacher.layer")
+        folder = _open(teacher.model, teacher.sha256, teacher.layer, "training.teacher.layer")
+        found = {
+            "sha256": folder.sha256,
+            "hidden": folder.hidden,
+            "num_layers": folder.num_layers,
+        }
         training = recipe.training.model_copy(update={"teacher": teacher.model_copy(update=found)})
         recipe = recipe.model_copy(update={"training": training})
     return recipe
 
 
-def _pin(model: str, sha256: str | None, layer: str | int, key: str) -> dict[str, str | int]:
+def _open(model: str, sha256: str | None, layer: str | int, key: str) -> EncoderFolder:
     folder = open_encoder_folder(model, sha256)
     if isinstance(layer, int) and layer > folder.num_layers:
         raise InputError(f"{key}: found {layer}, but {model} has {folder.num_layers} layers")
-    return {"hidden": folder.hidden, "num_layers": folder.num_layers, "sha256": folder.sha256}
+    return folder
+
+
+def _check_augmentation(recipe: Recipe) -> None:
+    """Checks that frames of samples are not augmented as if they were features.
+
+    Raises:
+        InputError: A stage changes the speed, or masks, of what an encoder of waveforms takes.
+    """
+    features = recipe.features
+    assert isinstance(features, PretrainedFeatures)
+    if recipe.model.adapters is None or features.num_inputs != SAMPLES_OF_A_FRAME:
+        return
+    for stage in recipe.training.stages:
+        augmentation = recipe.training.augmentation_of(stage)
+        for name in ("speed", "band_masks"):
+            if getattr(augmentation, name):
+                raise InputError(
+                    f"training.stages.{stage.name}: augmentation.{name}: found "
+                    f"{getattr(augmentation, name)}, expected 0: the encoder takes samples"
+                )

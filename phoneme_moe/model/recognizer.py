@@ -8,7 +8,7 @@ Legend: B batch, T frames (1 for a token), E experts, P outputs.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 import torch
@@ -25,9 +25,10 @@ from phoneme_moe.mixture.override import RoutingOverride
 from phoneme_moe.mixture.receptive_field import receptive_field
 from phoneme_moe.mixture.routing import Routing, fixed_routing
 from phoneme_moe.mixture.sparse.layer_routing import LayerRouting
+from phoneme_moe.model.adapted_encoder import AdaptedEncoder
 from phoneme_moe.model.build import NetworkInput, build_encoder, build_experts, build_gate
 from phoneme_moe.model.encoder import Encoder
-from phoneme_moe.model.front_end import build_front_end
+from phoneme_moe.model.front_end import build_adapted_encoder, build_front_end
 from phoneme_moe.model.layer_mix import LayerMix
 from phoneme_moe.model.timing_net import TimingNet
 from phoneme_moe.recipe import AnyFeatures, Model, PretrainedFeatures, Task
@@ -99,7 +100,7 @@ class Recognizer(nn.Module):
         self.expert_names = experts
         # Its constants are values, also where the weights are shapes only (``weight_shapes``).
         with torch.device("cpu"):
-            self.front_end = build_front_end(features)
+            self.front_end = build_front_end(features, model.adapters)
         self.stack = features.stack
         self.combination = model.combine
         self.gate_is_speaker = model.gate is not None and model.gate.kind == "speaker"
@@ -111,8 +112,11 @@ class Recognizer(nn.Module):
         """Determines phoneme times; set after its training."""
         self.decoding = Decoding()
         """Decoding settings; set after calibration."""
+        self.adapted: AdaptedEncoder | None = None
+        if isinstance(features, PretrainedFeatures) and model.adapters is not None:
+            self.adapted = build_adapted_encoder(features, model.adapters, len(experts))
         self.layer_mix: LayerMix | None = None
-        num_features = features.num_features
+        self.num_unmixed = num_features = features.num_features
         if isinstance(features, PretrainedFeatures) and features.num_mixed > 1:
             self.layer_mix = LayerMix(features.num_mixed)
             num_features //= features.num_mixed
@@ -184,7 +188,7 @@ class Recognizer(nn.Module):
             features: Output of ``front_end``, or of this, shape (batch, frames, features).
             mask: True for real frames, shape (batch, frames).
         """
-        if self.layer_mix is None or features.shape[-1] != self.front_end.num_features:
+        if self.layer_mix is None or features.shape[-1] != self.num_unmixed:
             return features
         mixed: Tensor = self.layer_mix(features, mask)
         return mixed
@@ -216,10 +220,18 @@ class Recognizer(nn.Module):
             InputError: The gate is the speaker's identity and no speaker is given, or the routers
                 need an embedding, which is missing or of a wrong size.
         """
+        log_weights = None
+        if self.adapted is not None:
+            features, log_weights = self.adapted(features, mask, expert, override)
         features = self.mix_layers(features, mask)
         features, mask = stack_frames(features, mask, self.stack)
         if self.encoder is not None:
-            return self._encode(features, mask, embedding, override)
+            recognition = self._encode(features, mask, embedding, override)
+            if log_weights is None:
+                return recognition
+            # One decision for all frames of an utterance.
+            of_frames = log_weights[:, None].expand(-1, mask.shape[1], -1)
+            return replace(recognition, routing=Routing(of_frames, of_frames, mask))
         assert self.experts is not None
         if expert is None and self.gate_is_speaker and not _names_one_expert(override):
             raise InputError(

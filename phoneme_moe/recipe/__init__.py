@@ -8,11 +8,12 @@ from phoneme_moe.recipe.data import Corpus, Recipe, Task
 from phoneme_moe.recipe.encoder import EncoderSection, Sparse
 from phoneme_moe.recipe.features import AnyFeatures, Features, PretrainedFeatures
 from phoneme_moe.recipe.load import load_recipe, shipped_recipes, validate_recipe
-from phoneme_moe.recipe.model import Gating, Model, Network
+from phoneme_moe.recipe.model import Adapters, Gating, Model, Network
 from phoneme_moe.recipe.router import Balance, Router
 from phoneme_moe.recipe.training import Augmentation, Part, Route, Stage, Teacher, Timing, Training
 
 __all__ = [
+    "Adapters",
     "AnyFeatures",
     "Augmentation",
     "Balance",

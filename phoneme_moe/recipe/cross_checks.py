@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from phoneme_moe.recipe.encoder import EncoderSection
+from phoneme_moe.recipe.model import Adapters
 from phoneme_moe.recipe.training import Augmentation, Stage
 
 if TYPE_CHECKING:
@@ -24,6 +25,11 @@ def check_networks(recipe: Recipe) -> None:
     if model.encoder is not None:
         if task.kind != "recognize":
             raise ValueError("model.encoder is for task.kind recognize; tokens need a tdnn_1989")
+        if model.adapters is not None and features.kind != "pretrained":
+            raise ValueError(
+                "model.adapters are inside a pretrained encoder: expected features.kind: "
+                f"pretrained, found {features.kind}"
+            )
         sparse = model.encoder.sparse
         sees = sparse is not None and sparse.router.sees == "embedding"
         if sees and recipe.corpus.embeddings is None:
@@ -108,6 +114,8 @@ def _problem(recipe: Recipe, stage: Stage) -> str | None:
                     "mel features; expected 0 (features.kind: pretrained)"
                 )
     if model.encoder is not None:
+        if model.adapters is not None:
+            return _problem_of_adapters(model.adapters, stage)
         return _problem_of_encoder(model.encoder, stage)
     if "encoder" in stage.train:
         return "there is no model.encoder to train"
@@ -142,6 +150,27 @@ def _problem(recipe: Recipe, stage: Stage) -> str | None:
                 "a maximum has no gradient for the gate (model.combine: maximum); train it by "
                 "objective: speaker or blend: utterance"
             )
+    return None
+
+
+def _problem_of_adapters(adapters: Adapters, stage: Stage) -> str | None:
+    for key, value, expected in (
+        ("optimizer", stage.optimizer, "adamw"),
+        ("blend", stage.blend, "frame"),
+    ):
+        if value != expected:
+            return f"{key}: found {value}, but model.adapters have only {expected}"
+    if stage.objective not in {"cross_entropy", "crf"}:
+        return (
+            f"objective: found {stage.objective}, but model.adapters have only cross_entropy and "
+            "crf"
+        )
+    if "gate" in stage.train and adapters.num_experts == 1:
+        return "there is no gate to train (model.adapters.num_experts: 1)"
+    if stage.route == "speaker" and adapters.num_experts != "speakers":
+        return "route: speaker needs model.adapters.num_experts: speakers"
+    if stage.route == "shared" and adapters.num_experts == 1:
+        return "route: shared makes all experts copies of one: found model.adapters.num_experts: 1"
     return None
 
 

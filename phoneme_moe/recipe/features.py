@@ -55,7 +55,10 @@ class PretrainedFeatures(Section):
             layer by number; 0 is the input of the first layer.
         stack: Number of adjacent frames (of 20 ms) stacked into one.
         hidden: Size of a hidden state; found and stored in the run by training.
-        num_layers: Number of layers; found and stored in the run by training.
+        num_layers: Number of layers; found and stored in the run by training, as are the following.
+        feed_forward: Size of the inner layer of the feed-forward parts.
+        num_inputs: Inputs of a frame of 20 ms: samples, or log mel features.
+        family: Architecture of the encoder, ``model_type`` of its configuration.
     """
 
     kind: Literal["pretrained"]
@@ -65,6 +68,9 @@ class PretrainedFeatures(Section):
     stack: Annotated[int, Field(ge=1, le=8)] = 1
     hidden: Annotated[int, Field(ge=1, le=100_000)] | None = None
     num_layers: Annotated[int, Field(ge=1, le=1_000)] | None = None
+    feed_forward: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    num_inputs: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    family: Annotated[str, Field(max_length=40)] | None = None
 
     @model_validator(mode="after")
     def _layer_exists(self) -> PretrainedFeatures:

@@ -111,6 +111,19 @@ class Gating(Layers):
         return self
 
 
+class Adapters(Section):
+    """Experts that are low-rank adapters in a pretrained encoder, weighted once per utterance.
+
+    Attributes:
+        num_experts: Number of experts, each a set of adapters in all layers; or ``speakers``, one
+            for each training speaker. A single one needs no gate.
+        rank: Rank of the adapters (Hu et al. 2021).
+    """
+
+    num_experts: Count | Literal["speakers"] = 4
+    rank: Annotated[int, Field(ge=1, le=1_024)] = 8
+
+
 class Model(Section):
     """Experts and a gate; or an encoder with sparse layers.
 
@@ -123,6 +136,8 @@ class Model(Section):
             probabilities; ``product``, each to the power of its weight; ``maximum``, the expert
             with the greatest weight; ``vote``, a weighted vote of their best outputs.
         encoder: An encoder in place of experts and gate.
+        adapters: Experts inside a pretrained encoder (``features.kind: pretrained``), below
+            ``encoder``, which then has no sparse layers.
     """
 
     num_experts: Count | Literal["speakers"] = 1
@@ -131,6 +146,16 @@ class Model(Section):
     gate: Gating | None = None
     combine: Combination = "weighted_sum"
     encoder: EncoderSection | None = None
+    adapters: Adapters | None = None
+
+    @model_validator(mode="after")
+    def _adapters_are_below_an_encoder(self) -> Model:
+        if self.adapters is not None and (self.encoder is None or self.encoder.sparse is not None):
+            raise ValueError(
+                "model.adapters are the experts below a dense model.encoder: expected an encoder "
+                "without sparse"
+            )
+        return self
 
     @model_validator(mode="after")
     def _encoder_stands_alone(self) -> Model:

@@ -23,7 +23,9 @@ LARGEST_BYTES = 2 << 30
 def expert_posteriors_are_constant(stage: Stage, recipe: Recipe) -> bool:
     """Whether a stage's experts give an utterance the same posteriors in every epoch."""
     augmented = recipe.training.augmentation_of(stage) != Augmentation()
-    return stage.train == ("gate",) and not augmented
+    # Adapters change what is below the posteriors, and are mixed there.
+    mixes_posteriors = recipe.model.adapters is None
+    return stage.train == ("gate",) and not augmented and mixes_posteriors
 
 
 def posteriors_fit_in_memory(examples: Sequence[Example], recognizer: Recognizer) -> bool:

@@ -26,8 +26,11 @@ def single_expert(
         name: Name of the copy.
     """
     model = Model(expert=recipe.model.expert)
-    encoder = recipe.model.encoder
-    if encoder is not None:
+    encoder, adapters = recipe.model.encoder, recipe.model.adapters
+    if adapters is not None:
+        one_adapter = adapters.model_copy(update={"num_experts": 1})
+        model = recipe.model.model_copy(update={"adapters": one_adapter})
+    elif encoder is not None:
         assert encoder.sparse is not None
         one = Sparse(
             every=encoder.sparse.every,

@@ -73,6 +73,9 @@ class StageModule(pl.LightningModule):
             "gate": recognizer.gate,
             "encoder": recognizer.encoder,
         }
+        if recognizer.adapted is not None:
+            self.parts["experts"] = recognizer.adapted.adapters
+            self.parts["gate"] = recognizer.adapted.gate
         sparse = recognizer.encoder.sparse_layers if recognizer.encoder else []
         self.router_metrics = RouterMetrics(sparse)
         for name, part in self.parts.items():

@@ -19,7 +19,7 @@ from phoneme_moe.files.atomic import remove_temporaries
 from phoneme_moe.files.weight_files import read_weights
 from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.model.timing_net import TimingNet
-from phoneme_moe.recipe import Recipe, Timing
+from phoneme_moe.recipe import Adapters, Recipe, Timing
 from phoneme_moe.recipe.router import numbered_experts
 from phoneme_moe.run_folder import choose_device, save_model, save_recipe
 from phoneme_moe.training.checkpoints import repeatable
@@ -49,7 +49,8 @@ def build_recognizer(recipe: Recipe, corpus: PreparedCorpus) -> Recognizer:
     if model.encoder is not None:
         torch.manual_seed(recipe.seed)
         phonemes = corpus_phonemes(recipe, corpus)
-        return Recognizer(recipe.features, recipe.task, model, phonemes, (ENCODER,))
+        names = _adapter_names(model.adapters, speakers) if model.adapters else (ENCODER,)
+        return Recognizer(recipe.features, recipe.task, model, phonemes, names)
     if model.expert.function is not None:
         experts = (model.expert.function,)
     elif model.num_experts == "speakers" or (model.num_experts == 1 and len(speakers) == 1):
@@ -67,6 +68,13 @@ def build_recognizer(recipe: Recipe, corpus: PreparedCorpus) -> Recognizer:
         corpus_phonemes(recipe, corpus),
         (*experts, *model.functions),
     )
+
+
+def _adapter_names(adapters: Adapters, speakers: tuple[str, ...]) -> tuple[str, ...]:
+    """Names of the experts inside a pretrained encoder."""
+    if adapters.num_experts == "speakers":
+        return speakers
+    return numbered_experts(adapters.num_experts) if adapters.num_experts > 1 else (ENCODER,)
 
 
 def train_stages(

@@ -1,0 +1,79 @@
+"""Low-rank experts beside a frozen linear map (LoRA: Hu et al. 2021), mixed by weights.
+
+Legend: B batch, T frames, E experts, R rank, I inputs, O outputs.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+class LowRankExperts(nn.Module):
+    """Products of two thin matrices for each expert, whose weighted sum is added to a map.
+
+    They are zero at first: the map then is what it was.
+    """
+
+    def __init__(self, num_experts: int, num_inputs: int, num_outputs: int, rank: int) -> None:
+        """Creates the experts.
+
+        Args:
+            num_experts: Number of experts.
+            num_inputs: Inputs of the map.
+            num_outputs: Outputs of the map.
+            rank: Columns of the thin matrices.
+        """
+        super().__init__()
+        bound = 1 / math.sqrt(num_inputs)
+        self.down = nn.Parameter(torch.empty(num_experts, rank, num_inputs).uniform_(-bound, bound))
+        self.up = nn.Parameter(torch.zeros(num_experts, num_outputs, rank))
+
+    def forward(self, inputs: Tensor, weights: Tensor) -> Tensor:
+        """What the experts add to the map's output, the weighted sum of their products.
+
+        Args:
+            inputs: Input of the map, shape (batch, frames, inputs).
+            weights: Weight of each expert in each utterance, shape (batch, experts); an expert
+                whose weight is 0 in all of them is not computed.
+
+        Returns:
+            Shape (batch, frames, outputs).
+        """
+        used = (weights != 0).any(dim=0).nonzero()[:, 0]
+        down, up = self.down[used], self.up[used]
+        # (B, T, E, R): every expert's inner values, scaled by its weight.
+        inner = torch.einsum("bti,eri->bter", inputs, down) * weights[:, None, used, None]
+        return torch.einsum("bter,eor->bto", inner, up)
+
+
+class Selection:
+    """The expert weights of the utterances that are being processed, for all maps of a network."""
+
+    def __init__(self) -> None:
+        self.weights: Tensor | None = None
+        """Shape (batch, experts); None for no experts."""
+
+
+class AdaptedLinear(nn.Module):
+    """A frozen linear map with experts beside it.
+
+    The experts are parameters of whoever created them, not of the network with the map.
+    """
+
+    def __init__(self, linear: nn.Linear, experts: LowRankExperts, selection: Selection) -> None:
+        super().__init__()
+        self.linear = linear
+        self._experts = (experts,)
+        self._selection = selection
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Shape (batch, frames, inputs) to (batch, frames, outputs)."""
+        outputs: Tensor = self.linear(inputs)
+        weights = self._selection.weights
+        if weights is None:
+            return outputs
+        added: Tensor = self._experts[0](inputs, weights)
+        return outputs + added
