@@ -230,7 +230,7 @@ def test_the_stages_of_1989_train_adapters(
     [
         ("model.adapters.num_experts=2", "route: speaker needs model.adapters.num_experts"),
         ("features={sample_rate: 16000}", "inside a pretrained encoder"),
-        ("model.encoder.sparse={num_experts: 4, hidden: 8}", "encoder without sparse"),
+        ("model.encoder.sparse={every: 1, num_experts: 4, hidden: 8}", "encoder without sparse"),
         ("model.adapters.rank=0", "rank"),
         ("training.stages.gate.objective=speaker", "only cross_entropy and crf"),
         ("training.augmentation={speed: 0.1}", None),
