@@ -60,6 +60,12 @@ def print_evaluation(console: Console, evaluation: Evaluation) -> None:
     console.print(table)
     if evaluation.unseen:
         console.print("* not among the speakers that the run was trained on")
+    if evaluation.any_pronunciation:
+        rates = ", ".join(
+            f"{printable(name)} {100 * score.error_rate:.2f}"
+            for name, score in evaluation.any_pronunciation.items()
+        )
+        console.print(f"PER % if any pronunciation of the lexicon is right: {rates}")
     if evaluation.total.confusions:
         shown = ", ".join(f"{r}>{h} {n}" for r, h, n in evaluation.total.confusions[:8])
         console.print(f"most confused: {shown}")

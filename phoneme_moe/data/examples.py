@@ -18,6 +18,7 @@ from torch import Tensor
 
 from phoneme_moe.audio.waveform import Waveform, add_noise
 from phoneme_moe.corpora import PreparedCorpus
+from phoneme_moe.corpora.alternatives import KEY
 from phoneme_moe.corpora.cut_audio import load_cut
 from phoneme_moe.corpora.prepared import data_root
 from phoneme_moe.corpora.splits import limit_utterances
@@ -50,6 +51,8 @@ class Example:
         expert_log_posteriors: Cached outputs of frozen experts, shape (frames, experts, outputs)
             (``training.cached_experts``).
         embedding: External embedding of the utterance or its speaker, shape (size,).
+        pronunciations: For each word its pronunciations, in the spelling of the model's phonemes,
+            the one in ``phonemes`` first; empty if no word has several.
         teacher: Hidden states of a pretrained encoder, or posteriors of a run, to learn from, shape
             (frames of 20 ms, size), float16 (``recipe.Teacher``).
     """
@@ -61,6 +64,7 @@ class Example:
     spans: tuple[tuple[str, float, float], ...] = ()
     expert_log_posteriors: Tensor | None = None
     embedding: Tensor | None = None
+    pronunciations: tuple[tuple[tuple[str, ...], ...], ...] = ()
     teacher: Tensor | None = None
 
 
@@ -220,7 +224,16 @@ def _cut_examples(
     if recipe.task.kind == "recognize":
         phonemes = spell(supervision.custom["phonemes"])
         no_features = torch.empty(0)
-        example = Example(cut.id, supervision.speaker, phonemes, no_features, tuple(spans))
+        words = supervision.custom.get(KEY) or ()
+        pronunciations = tuple(tuple(tuple(spell(p)) for p in word) for word in words)
+        example = Example(
+            cut.id,
+            supervision.speaker,
+            phonemes,
+            no_features,
+            tuple(spans),
+            pronunciations=pronunciations,
+        )
         return [(example, waveform)]
     tokens = []
     for number, (symbol, start, end) in enumerate(spans):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,6 +14,7 @@ from phoneme_moe.corpora import PreparedCorpus, load_corpus
 from phoneme_moe.corpora.joined import JoinedCorpus
 from phoneme_moe.data.examples import Example, corpus_speakers, load_examples
 from phoneme_moe.data.speakers import split_speakers
+from phoneme_moe.decoding.closest_reference import closest_reference
 from phoneme_moe.decoding.scoring import (
     PairedDifference,
     Score,
@@ -120,6 +121,14 @@ class EvaluationDocument(Scores, _EvaluationHeader):
     by_corpus: dict[str, Scores] | SkipJsonSchema[None] = Field(
         default=None, description="Errors on each corpus, if there are several."
     )
+    any_pronunciation: dict[str, float] | SkipJsonSchema[None] = Field(
+        default=None,
+        description=(
+            "Phoneme error rate if every pronunciation of a word in the lexicon is right, the "
+            "closest one being the reference: of all utterances, and of each of several corpora. "
+            "All other rates are against the first pronunciations."
+        ),
+    )
 
 
 @dataclass(frozen=True)
@@ -135,6 +144,8 @@ class Evaluation:
         total: Errors over all utterances (or tokens).
         by_speaker: Errors of each speaker.
         by_corpus: Errors on each of several corpora; empty for one.
+        any_pronunciation: Errors against the closest pronunciation of each word, under ``all`` and
+            by corpus; empty if no word of the split has several.
         unseen: Speakers that the run was not trained on.
         beam: Beam width; None for greedy decoding.
         utterances: Errors of each utterance, by its identifier.
@@ -151,6 +162,7 @@ class Evaluation:
     beam: int | None = None
     utterances: dict[str, UtteranceScore] = field(default_factory=dict)
     by_corpus: dict[str, Score] = field(default_factory=dict)
+    any_pronunciation: dict[str, Score] = field(default_factory=dict)
 
     def against(self, other: Evaluation) -> PairedDifference:
         """Error rate of this evaluation minus that of another on the same split."""
@@ -190,6 +202,9 @@ class Evaluation:
         )
         if parts:
             document = document.model_copy(update={"by_corpus": parts})
+        if self.any_pronunciation:
+            rates = {name: score.error_rate for name, score in self.any_pronunciation.items()}
+            document = document.model_copy(update={"any_pronunciation": rates})
         return document.model_dump(mode="json", exclude_unset=True)
 
     def save(self, path: Path) -> None:
@@ -255,15 +270,23 @@ def evaluate(
         decoding=decoding,
         beam=beam,
     )
-    utterances = score_hypotheses((u.example, u.hypothesis) for u in recognized)
+    hypotheses = {u.example.utterance: (u.example, u.hypothesis) for u in recognized}
+    utterances = score_hypotheses(hypotheses.values())
     by_speaker: dict[str, list[UtteranceScore]] = {}
     speaker_of = {example.utterance: example.speaker for example in examples}
     for name, score in utterances.items():
         by_speaker.setdefault(speaker_of[name], []).append(score)
-    by_corpus: dict[str, list[UtteranceScore]] = {}
-    if isinstance(corpus, JoinedCorpus):
-        for name, score in utterances.items():
-            by_corpus.setdefault(corpus.corpus_of(name), []).append(score)
+    by_corpus = _scores_by_corpus(corpus, utterances)
+    any_pronunciation: dict[str, Score] = {}
+    if any(example.pronunciations for example in examples):
+        closest = score_hypotheses(
+            (_with_closest_reference(example, hypothesis), hypothesis)
+            for example, hypothesis in hypotheses.values()
+        )
+        any_pronunciation = {
+            "all": total_score(list(closest.values())),
+            **_scores_by_corpus(corpus, closest),
+        }
     is_own_corpus = corpus.name == recipe.corpus.name
     trained: set[str] = set()
     if is_own_corpus:
@@ -280,5 +303,27 @@ def evaluate(
         unseen=tuple(name for name in sorted(by_speaker) if name not in trained),
         beam=decoding.beam_for(beam),
         utterances=utterances,
-        by_corpus={name: total_score(scores) for name, scores in by_corpus.items()},
+        by_corpus=by_corpus,
+        any_pronunciation=any_pronunciation,
     )
+
+
+def _scores_by_corpus(
+    corpus: PreparedCorpus, utterances: dict[str, UtteranceScore]
+) -> dict[str, Score]:
+    """Errors on each of joined corpora; empty for a single one."""
+    if not isinstance(corpus, JoinedCorpus):
+        return {}
+    scores: dict[str, list[UtteranceScore]] = {}
+    for name, score in utterances.items():
+        scores.setdefault(corpus.corpus_of(name), []).append(score)
+    return {name: total_score(of_corpus) for name, of_corpus in scores.items()}
+
+
+def _with_closest_reference(example: Example, hypothesis: Sequence[str]) -> Example:
+    """The example with those pronunciations as its reference that are closest to a hypothesis."""
+    if not example.pronunciations:
+        return example
+    chosen = closest_reference(example.pronunciations, hypothesis)
+    words = zip(example.pronunciations, chosen, strict=True)
+    return replace(example, phonemes=tuple(p for word, index in words for p in word[index]))

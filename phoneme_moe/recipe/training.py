@@ -65,6 +65,8 @@ class Stage(Section):
         blend: Unit of the mixture in the phoneme objective: the posteriors of each ``frame``, or
             the likelihoods of the whole ``utterance`` (``training.objectives``). Inference always
             mixes frames.
+        pronunciations: Pronunciation of words for which the lexicon has several: the ``first``, or
+            the ``likeliest`` by the model of the stage before (``training.pronunciations``).
         balance: Weight of a penalty on unequal load of the experts (``mixture.routing.imbalance``),
             which prevents the gate from dropping an expert early. Sparse layers have
             ``model.encoder.sparse.balance`` instead.
@@ -84,6 +86,7 @@ class Stage(Section):
     keep: Literal["best", "last"] = "best"
     augmentation: Augmentation | None = None
     blend: Literal["frame", "utterance"] = "frame"
+    pronunciations: Literal["first", "likeliest"] = "first"
     balance: Amount = 0.0
     average: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
@@ -234,6 +237,15 @@ class Training(Section):
         if self.teacher is not None and quiet:
             raise ValueError(
                 "teacher: its targets do not follow augmentation.quiet_ends: expected 0"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_model_chooses_pronunciations(self) -> Training:
+        if self.stages[0].pronunciations == "likeliest":
+            raise ValueError(
+                f"stages.{self.stages[0].name}.pronunciations: found likeliest, but there is no "
+                "stage before it whose model could choose; expected first"
             )
         return self
 

@@ -27,6 +27,7 @@ from phoneme_moe.training.expert_weights import copy_to_all_experts, single_expe
 from phoneme_moe.training.fit import StageFolder, fit_stage
 from phoneme_moe.training.grow import START
 from phoneme_moe.training.minibatch import Schedule
+from phoneme_moe.training.pronunciations import with_likeliest_pronunciations
 from phoneme_moe.training.teacher import with_posteriors
 from phoneme_moe.training.timing_net import fit_timing_net
 
@@ -115,7 +116,10 @@ def train_stages(
         stage_folder = StageFolder.of(folder, index, stage)
         learner = single_expert(recognizer, recipe) if stage.route == "shared" else recognizer
         if not os.path.lexists(stage_folder.final):
-            fit_stage(learner, recipe, index, train, dev, folder, device)
+            chosen: Sequence[Example] = train
+            if stage.pronunciations == "likeliest":
+                chosen = with_likeliest_pronunciations(learner, train)
+            fit_stage(learner, recipe, index, chosen, dev, folder, device)
         with repeatable(stage_folder.path):
             learner.load_state_dict(read_weights(stage_folder.final, learner.state_dict()))
         if stage.route == "shared":
