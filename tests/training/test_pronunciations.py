@@ -21,11 +21,10 @@ from phoneme_moe.training.pronunciations import with_likeliest_pronunciations
 OTHER = {"a": "i", "i": "m", "m": "s", "s": "a"}
 
 
-def _with_wrong_first(example: Example, right: bool) -> Example:
-    """Every phoneme is a word with a wrong first pronunciation, and perhaps the right one."""
-    words = tuple(
-        ((OTHER[p],), *(((p,),) if right else ()), (OTHER[OTHER[p]],)) for p in example.phonemes
-    )
+def _with_wrong_first(example: Example) -> Example:
+    """Every phoneme is a word; the right pronunciation of the first is its second."""
+    p, *rest = example.phonemes
+    words = (((OTHER[p],), (p,), (OTHER[OTHER[p]],)), *(((q,),) for q in rest))
     first = tuple(word[0][0] for word in words)
     return replace(example, phonemes=first, pronunciations=words)
 
@@ -43,12 +42,12 @@ def test_a_trained_model_chooses_what_was_spoken(
     }
     assert len(right) > 5
     spoken = [example for example in examples if example.utterance in right]
-    confused = [_with_wrong_first(example, True) for example in spoken]
+    confused = [_with_wrong_first(example) for example in spoken]
     chosen = with_likeliest_pronunciations(run.recognizer, confused)
     correct = total = 0
     for example, choice in zip(spoken, chosen, strict=True):
-        total += len(example.phonemes)
-        correct += sum(a == b for a, b in zip(example.phonemes, choice.phonemes, strict=True))
+        total += 1
+        correct += choice.phonemes == example.phonemes
     assert correct / total > 0.9
     assert not run.recognizer.training
 
@@ -83,11 +82,11 @@ def test_a_corpus_with_a_lexicon_is_scored_against_any_pronunciation(
     assert "any_pronunciation" not in plain.to_json()
 
     def loaded(*arguments: object) -> list[Example]:
-        return [_with_wrong_first(e, True) for e in load_examples(*arguments)]  # type: ignore[arg-type]
+        return [_with_wrong_first(e) for e in load_examples(*arguments)]  # type: ignore[arg-type]
 
     monkeypatch.setattr(module, "load_examples", loaded)
     scored = evaluate(recognized.run)
-    assert scored.total.error_rate > 0.5
+    assert scored.total.error_rate > plain.total.error_rate
     assert scored.to_json()["any_pronunciation"]["all"] <= plain.total.error_rate
 
 
