@@ -237,7 +237,7 @@ def test_an_exported_run_has_what_is_needed_and_nothing_of_this_machine(
 
 
 def test_files_used_in_training_are_named_without_their_folder() -> None:
-    recipe = load_recipe("english", ["training.teacher.model=/home/me/encoder"])
+    recipe = load_recipe("learners", ["training.teacher.model=/home/me/encoder"])
     stripped = _without_folders(recipe)
     assert stripped.training.teacher is not None
     assert stripped.training.teacher.model == "encoder"

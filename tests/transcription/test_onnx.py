@@ -106,6 +106,11 @@ def test_every_router_is_exported_or_refused(name: str, tmp_path: Path) -> None:
             export_onnx(run, path)
         assert not path.exists()
         return
+    if run.recipe.features.kind == "pretrained":
+        with pytest.raises(InputError, match=r"features\.kind: found pretrained"):
+            export_onnx(run, path)
+        assert not path.exists()
+        return
     export_onnx(run, path)
     engine, reference = OnnxEngine(path), RunEngine(run)
     random = np.random.default_rng(1)
