@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
 from phoneme_moe.errors import suggest
 from phoneme_moe.recipe.cross_checks import check_networks, check_stage, check_teacher
@@ -13,6 +13,21 @@ from phoneme_moe.recipe.model import Model
 from phoneme_moe.recipe.section import FolderName, Milliseconds, Section
 from phoneme_moe.recipe.training import Training
 from phoneme_moe.recipe.weights import check_weights
+
+MAX_WEIGHT = 100
+"""Most times that an epoch has an utterance."""
+
+
+def _pairs(weights: Any) -> Any:
+    return tuple(weights.items()) if isinstance(weights, dict) else weights
+
+
+Weights = Annotated[
+    tuple[tuple[str, float], ...],
+    BeforeValidator(_pairs),
+    PlainSerializer(dict, return_type=dict[str, float]),
+]
+"""Numbers by name, a mapping in files; pairs here, since recipes are hashable."""
 
 
 class Corpus(Section):
@@ -36,7 +51,7 @@ class Corpus(Section):
 
     name: str
     names: tuple[str, ...] = ()
-    weights: dict[str, Annotated[float, Field(gt=0, le=100)]] = Field(default_factory=dict)
+    weights: Weights = ()
     speakers: tuple[str, ...] | None = None
     held_out_speakers: tuple[str, ...] = ()
     max_utterances: Annotated[int, Field(ge=1)] | None = None
@@ -68,10 +83,15 @@ class Corpus(Section):
             )
         if self.weights and len(names) == 1:
             raise ValueError(f"weights: found only one corpus, {self.name}; expected none")
-        for name in self.weights:
+        for name, weight in self.weights:
             if name not in names:
                 raise ValueError(
                     f"weights.{name}: no such corpus{suggest(name, names)}; found {self.name}"
+                )
+            if not 0 < weight <= MAX_WEIGHT:
+                raise ValueError(
+                    f"weights.{name}: found {weight:g}, expected a number above 0 and at most "
+                    f"{MAX_WEIGHT}"
                 )
         return self
 

@@ -182,7 +182,7 @@ def _fit_by_gradient(
     ):
         train = with_expert_posteriors(train, recognizer)
         dev = with_expert_posteriors(dev, recognizer)
-    weights = recipe.corpus.weights
+    weights = dict(recipe.corpus.weights)
     batches = BalancedBatches(
         train,
         recipe.training.batch_size,

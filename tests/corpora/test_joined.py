@@ -11,7 +11,7 @@ from phoneme_moe.corpora.joined import JoinedCorpus
 from phoneme_moe.corpora.prepare import ensure_corpus
 from phoneme_moe.data.examples import Example
 from phoneme_moe.errors import InputError
-from phoneme_moe.recipe import Corpus, load_recipe
+from phoneme_moe.recipe import Corpus, load_recipe, shipped_recipes
 from phoneme_moe.training.sampler import BalancedBatches
 
 
@@ -85,7 +85,10 @@ def test_a_missing_part_and_a_part_twice_are_named(two: Path) -> None:
         ({"names": ["a", "a"]}, "a corpus twice"),
         ({"name": "a", "names": ["a", "b"]}, r"expected 'a\+b' as in names"),
         ({"names": ["a", "b"], "weights": {"c": 1}}, r"weights.c: no such corpus"),
-        ({"names": ["a", "b"], "weights": {"a": 0}}, "greater than 0"),
+        (
+            {"names": ["a", "b"], "weights": {"a": 0}},
+            r"weights.a: found 0, expected a number above 0",
+        ),
         ({"name": "a", "weights": {"a": 2}}, "only one corpus"),
     ],
     ids=["none", "twice", "disagree", "unknown", "zero", "single"],
@@ -98,7 +101,18 @@ def test_names_and_weights_are_checked(section: dict[str, object], message: str)
 def test_a_resolved_section_is_read_back() -> None:
     section = Corpus.model_validate({"names": ["a", "b"], "weights": {"b": 0.5}})
     assert section.name == "a+b"
+    assert section.model_dump(mode="json")["weights"] == {"b": 0.5}
     assert Corpus.model_validate(section.model_dump(mode="json")) == section
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_a_recipe_can_be_a_key(name: str) -> None:
+    recipe = load_recipe(name)
+    assert {recipe: name}[load_recipe(name)] == name
+    joined = recipe.model_copy(
+        update={"corpus": Corpus.model_validate({"names": ["a", "b"], "weights": {"a": 2}})}
+    )
+    assert hash(joined) != hash(recipe)
 
 
 def _examples(*numbers: int) -> list[Example]:
