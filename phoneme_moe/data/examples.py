@@ -8,7 +8,7 @@ Legend: T frames, F features of a frame.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,21 +20,14 @@ from phoneme_moe.audio.waveform import Waveform, add_noise
 from phoneme_moe.corpora import PreparedCorpus
 from phoneme_moe.corpora.alternatives import KEY
 from phoneme_moe.corpora.cut_audio import load_cut
-from phoneme_moe.corpora.prepared import data_root
 from phoneme_moe.corpora.splits import limit_utterances
 from phoneme_moe.data.embeddings import Embeddings
+from phoneme_moe.data.example_features import compute_features, stored_features
 from phoneme_moe.decoding.phonemes import PhonemeSet
 from phoneme_moe.errors import InputError, suggest
-from phoneme_moe.features.feature_store import FeatureStore, sound_key
-from phoneme_moe.features.pretrained import PretrainedFrontEnd
 from phoneme_moe.model.front_end import build_teacher
 from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.recipe import Recipe, Teacher
-from phoneme_moe.system.progress import track
-
-SAMPLES_AT_ONCE = 1 << 21
-"""Maximum samples, including padding, in a batch of feature extraction: spectra take 20 times as
-much memory, and larger batches are not faster."""
 
 
 @dataclass(frozen=True)
@@ -154,12 +147,17 @@ def load_examples(
             for example, sound in sounds
         ]
     if teacher is not None and teacher.model is not None:
-        states = _stored_features(sounds, build_teacher(teacher))
+        states = stored_features([sound for _, sound in sounds], build_teacher(teacher))
         sounds = [
             (replace(example, teacher=state), sound)
             for (example, sound), state in zip(sounds, states, strict=True)
         ]
-    examples = [e for e in _with_features(sounds, recognizer) if len(e.features)]
+    features = compute_features([sound for _, sound in sounds], recognizer)
+    examples = [
+        replace(example, features=of_example)
+        for (example, _), of_example in zip(sounds, features, strict=True)
+        if len(of_example)
+    ]
     if not examples:
         raise InputError(
             f"corpus {corpus.name}: the {split} split has no usable utterance of the speakers "
@@ -249,70 +247,3 @@ def _cut_examples(
         )
         tokens.append((example, waveform[first : first + recognizer.token_samples]))
     return tokens
-
-
-def _batches_of_similar_length(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """Indices of recordings of similar length, with at most ``SAMPLES_AT_ONCE`` samples."""
-    chosen: list[int] = []
-    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
-        if chosen and (len(chosen) + 1) * lengths[index] > SAMPLES_AT_ONCE:
-            yield chosen
-            chosen = []
-        chosen.append(index)
-    if chosen:
-        yield chosen
-
-
-def _with_features(sounds: list[tuple[Example, Waveform]], recognizer: Recognizer) -> list[Example]:
-    if isinstance(recognizer.front_end, PretrainedFrontEnd):
-        return _with_stored_features(sounds, recognizer.front_end)
-    return _with_log_mel(sounds, recognizer)
-
-
-def _with_stored_features(
-    sounds: list[tuple[Example, Waveform]], front_end: PretrainedFrontEnd
-) -> list[Example]:
-    features = _stored_features(sounds, front_end)
-    return [replace(e, features=f) for (e, _), f in zip(sounds, features, strict=True)]
-
-
-def _stored_features(
-    sounds: list[tuple[Example, Waveform]], front_end: PretrainedFrontEnd
-) -> list[Tensor]:
-    """Features from disk, after those that are missing were computed."""
-    folder = data_root() / ".features"
-    keys = [sound_key(sound) for _, sound in sounds]
-    mix = front_end.of_all_layers()
-    if mix is not None:
-        # A layer is a part of the mix, if that is known.
-        every = FeatureStore(folder / mix.name, mix.num_features)
-        if all(key in every for key in keys):
-            return [front_end.select(every.features(key)) for key in keys]
-    store = FeatureStore(folder / front_end.name, front_end.num_features)
-    missing = [
-        (key, sound) for key, (_, sound) in zip(keys, sounds, strict=True) if key not in store
-    ]
-    if missing:
-        shown = track(missing, "Encoding recordings", True, total=len(missing))
-        store.compute_missing(shown, front_end.encode)
-    return [store.features(key) for key in keys]
-
-
-@torch.no_grad()
-def _with_log_mel(sounds: list[tuple[Example, Waveform]], recognizer: Recognizer) -> list[Example]:
-    lengths = [len(sound) for _, sound in sounds]
-    examples: list[Example] = [example for example, _ in sounds]
-    for chosen in _batches_of_similar_length(lengths):
-        num_samples = torch.tensor([len(sounds[i][1]) for i in chosen])
-        waveforms = torch.zeros(len(chosen), int(num_samples.max()))
-        for row, i in enumerate(chosen):
-            waveforms[row, : len(sounds[i][1])] = torch.from_numpy(sounds[i][1])
-        device = recognizer.device
-        features, mask = recognizer.front_end(waveforms.to(device), num_samples.to(device))
-        num_frames = mask.sum(dim=1).tolist()
-        features = features.cpu()
-        for row, i in enumerate(chosen):
-            old = examples[i]
-            # Copied, since a view would keep the whole padded batch in memory.
-            examples[i] = replace(old, features=features[row, : num_frames[row]].clone())
-    return examples
