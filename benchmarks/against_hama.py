@@ -187,8 +187,9 @@ def section(figures: dict[str, Any]) -> str:
     speed = ", ".join(f"{name} {it['times_real_time']:.0f}" for name, it in speeds)
     return (
         f"## Against hama\n\nThe phoneme recogniser of PyPI `hama` {theirs['version']} (4.7 MB) "
-        f"and ours on the same sentences: {counts},\nof speakers that ours has never heard (what "
-        "hama has heard its authors do not say). 39 phonemes; its IPA is mapped to them\nso that "
+        f"and ours on the same sentences: {counts},\nof speakers who are in no training data of "
+        "ours (what hama was trained on its authors do not say). 39 phonemes; its IPA is mapped to "
+        "them\nso that "
         "a difference in notation is no error (`benchmarks/hama_symbols.py`). References: first "
         "pronunciations of CMUdict, and those of\nspeechocean762. Its dictionary pronounces "
         "common words otherwise than CMUdict (to: `toʊ`, I: `i`, as: `ɑz`), and its model\n"
@@ -221,7 +222,7 @@ def _verdict(
 
 
 def main() -> None:
-    """Recognises what is asked for, prints the table, writes the page."""
+    """Runs the requested recognisers, prints the table, writes the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--theirs", action="store_true", help="recognise with hama")
     parser.add_argument("--run", help="recognise with this run")

@@ -212,6 +212,7 @@ class AdaptedEncoder(nn.Module):
 
     def _apply(self, function: Any, recurse: bool = True) -> AdaptedEncoder:
         """Moves the encoder along with the adapters."""
+        # torch gives the method no types.
         super()._apply(function, recurse)  # type: ignore[no-untyped-call]
         for states in self._loaded:
             states.encoder._apply(function)

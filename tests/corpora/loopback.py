@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass
 class Loopback:
-    """What is served, and what has been asked for.
+    """What is served, and the requests so far.
 
     ``cuts`` are bytes after which an answer ends and the connection with it, one for each request;
     ``stall`` holds an answer back after its first cut until it is set.
@@ -46,9 +46,9 @@ def serve() -> Iterator[Loopback]:
                 self.end_headers()
                 return
             start = 0
-            asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range") or "")
-            if asked and served.has_ranges:
-                start = int(asked[1])
+            requested = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range") or "")
+            if requested and served.has_ranges:
+                start = int(requested[1])
                 if start >= len(content):
                     self.send_response(416)
                     self.send_header("Content-Range", f"bytes */{len(content)}")

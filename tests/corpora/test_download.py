@@ -120,9 +120,9 @@ def test_a_corpus_arrives_as_it_is_published_and_nothing_else(served: Served) ->
 
 def test_a_second_call_asks_nobody(served: Served) -> None:
     (first,) = download_corpus("tiny", to=served.to)
-    asked = list(served.server.requests)
+    before = list(served.server.requests)
     (second,) = download_corpus("tiny", to=served.to)
-    assert served.server.requests == asked
+    assert served.server.requests == before
     assert second == replace(first, existed=True)
 
 
@@ -158,7 +158,7 @@ def test_a_zip_file_is_unpacked(
 def test_a_connection_that_breaks_is_taken_up_again(served: Served) -> None:
     served.server.cuts = [1000, 5000]
     download_corpus("tiny", to=served.to)
-    assert [asked for _, asked in served.server.requests] == [None, "bytes=1000-", "bytes=6000-"]
+    assert [range_ for _, range_ in served.server.requests] == [None, "bytes=1000-", "bytes=6000-"]
     assert contents(served.to) == FILES
 
 

@@ -68,9 +68,9 @@ def test_what_is_few_or_counted_keeps_its_bits(bits: int) -> None:
         "steps": torch.tensor(70_001),
         "paths": torch.arange(12).reshape(3, 4),
     }
-    stored = compact(weights, bits)  # type: ignore[arg-type]
+    stored = compact(weights, bits)
     assert stored == weights
-    assert restore(stored, weights, bits, FILE) == weights  # type: ignore[arg-type]
+    assert restore(stored, weights, bits, FILE) == weights
 
 
 def test_a_weight_too_large_for_sixteen_bits_is_named() -> None:
@@ -81,11 +81,11 @@ def test_a_weight_too_large_for_sixteen_bits_is_named() -> None:
 @pytest.mark.parametrize("bits", [8, 16])
 def test_files_have_the_form_that_is_read(tmp_path: Path, bits: int) -> None:
     weights = {"w": torch.randn(5, 40), "kernel": torch.randn(4, 3, 5), "bias": torch.randn(5)}
-    stored = compact(weights, bits)  # type: ignore[arg-type]
-    form = stored_form(weights, bits)  # type: ignore[arg-type]
+    stored = compact(weights, bits)
+    form = stored_form(weights, bits)
     assert {n: w.shape for n, w in stored.items()} == {n: w.shape for n, w in form.items()}
     save_file(stored, tmp_path / "m")
-    found = read_weights(tmp_path / "m", weights, bits)  # type: ignore[arg-type]
+    found = read_weights(tmp_path / "m", weights, bits)
     assert list(found) == list(weights)
     for name, weight in weights.items():
         torch.testing.assert_close(found[name], weight, atol=0.02, rtol=1e-3)

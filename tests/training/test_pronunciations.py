@@ -82,7 +82,7 @@ def test_a_corpus_with_a_lexicon_is_scored_against_any_pronunciation(
     assert "any_pronunciation" not in plain.to_json()
 
     def loaded(*arguments: object) -> list[Example]:
-        return [_with_wrong_first(e) for e in load_examples(*arguments)]  # type: ignore[arg-type]
+        return [_with_wrong_first(e) for e in load_examples(*arguments)]
 
     monkeypatch.setattr(module, "load_examples", loaded)
     scored = evaluate(recognized.run)
