@@ -294,6 +294,11 @@ FIXED = {"kind": "fixed", "weights": [1, 1, 1]}
         (RECOGNIZE, stage(0, objective="mse"), "objective: found mse, which is for task.kind clas"),
         (RECOGNIZE, stage(0, objective="crf"), "objective: crf is for an encoder (model.encoder)"),
         (RECOGNIZE, stage(0, objective="speaker"), "objective: speaker is for the gate alone: fo"),
+        (
+            RECOGNIZE,
+            stage(1, **SID, blend="frame", consistency=0.2),
+            "consistency compares posteriors: found objective: speaker, expected cross_entropy",
+        ),
         (RECOGNIZE, stage(1, **SID), "blend: utterance blends probabilities: found objective: sp"),
         (
             RECOGNIZE,

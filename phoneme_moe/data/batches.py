@@ -6,7 +6,7 @@ Legend: B batch, T frames, F features of a frame.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -62,6 +62,23 @@ class Batch:
             None if posteriors is None else posteriors.to(device),
             None if embedding is None else embedding.to(device),
             None if teacher is None else teacher.to(device),
+        )
+
+    def repeated(self, times: int) -> Batch:
+        """The batch several times in a row; without features, which are augmented each time."""
+
+        def repeat(values: Tensor) -> Tensor:
+            return values.repeat(times, *[1] * (values.dim() - 1))
+
+        posteriors, embedding = self.expert_log_posteriors, self.embedding
+        return replace(
+            self,
+            speaker=repeat(self.speaker),
+            targets=repeat(self.targets),
+            target_lengths=repeat(self.target_lengths),
+            examples=self.examples * times,
+            expert_log_posteriors=None if posteriors is None else repeat(posteriors),
+            embedding=None if embedding is None else repeat(embedding),
         )
 
 

@@ -36,20 +36,25 @@ class Augment:
     band_masks: int = 0
     band_mask_bands: int = 6
 
-    def __call__(self, features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(self, features: Tensor, mask: Tensor, views: int = 1) -> tuple[Tensor, Tensor]:
         """Augments a batch.
 
         Args:
             features: Shape (batch, frames, mel bands), zero where masked.
             mask: Real frames, shape (batch, frames).
+            views: Number of augmentations of each utterance. They have the same speed and length,
+                so that their frames correspond; vocal tract length and masks differ.
 
         Returns:
-            Features and mask; the number of frames changes with speed and trimming.
+            Features and mask, shape (views * batch, ...), the first view of all utterances before
+            the second; the number of frames changes with speed and trimming.
         """
         if self.quiet_ends:
             features, mask = cut_quiet_ends(features, mask, self.quiet_ends)
         if self.speed:
             features, mask = change_speed(features, mask, self.speed)
+        if views > 1:
+            features, mask = features.repeat(views, 1, 1), mask.repeat(views, 1)
         return self._change_values(features, mask)
 
     def with_targets(

@@ -119,6 +119,8 @@ def _problem(recipe: Recipe, stage: Stage) -> str | None:
         return _problem_of_encoder(model.encoder, stage)
     if "encoder" in stage.train:
         return "there is no model.encoder to train"
+    if stage.optimizer == "muon":
+        return "optimizer: muon is for an encoder (model.encoder); expected adamw"
     by_speaker = model.num_experts == "speakers"
     if stage.route == "speaker" and not by_speaker:
         return "route: speaker needs model.num_experts: speakers"
@@ -177,11 +179,9 @@ def _problem_of_adapters(adapters: Adapters, stage: Stage) -> str | None:
 def _problem_of_encoder(encoder: EncoderSection, stage: Stage) -> str | None:
     if stage.train != ("encoder",):
         return f"train: found [{', '.join(stage.train)}], expected [encoder]"
-    for key, value, expected in (
-        ("optimizer", stage.optimizer, "adamw"),
-        ("blend", stage.blend, "frame"),
-        ("balance", stage.balance, 0.0),
-    ):
+    if stage.optimizer == "em":
+        return "optimizer: found em, but an encoder (model.encoder) has only adamw and muon"
+    for key, value, expected in (("blend", stage.blend, "frame"), ("balance", stage.balance, 0.0)):
         if value != expected:
             return f"{key}: found {value}, but an encoder (model.encoder) has only {expected}"
     if stage.objective not in {"cross_entropy", "crf"}:

@@ -50,13 +50,15 @@ class Stage(Section):
             search. For tokens also ``mse``, mean squared error of the posteriors, and ``cfm``, the
             classification figure of merit (Hampshire & Waibel 1990). ``speaker`` trains the gate to
             identify the speaker (SID).
-        optimizer: ``adamw``; or ``em``, expectation maximisation on the whole training set in each
-            epoch, for linear experts behind a linear gate (Jordan & Jacobs 1994).
+        optimizer: ``adamw``; ``muon``, for an encoder: the matrices of its blocks by Muon (Jordan
+            et al. 2024), everything else by AdamW, with one learning rate; or ``em``, expectation
+            maximisation on the whole training set in each epoch, for linear experts behind a linear
+            gate (Jordan & Jacobs 1994).
         epochs: Passes over the training data.
-        learning_rate: Peak learning rate of AdamW; EM has none.
-        weight_decay: Weight decay of AdamW. For ``em``: the precision of a zero-mean Gaussian
-            prior, in nats over the whole training set.
-        schedule: Learning rate schedule of AdamW: ``constant``, or ``cosine`` decay to 0 after a
+        learning_rate: Peak learning rate of AdamW and Muon; EM has none.
+        weight_decay: Weight decay of AdamW and Muon. For ``em``: the precision of a zero-mean
+            Gaussian prior, in nats over the whole training set.
+        schedule: Learning rate schedule: ``constant``, or ``cosine`` decay to 0 after a
             short warm-up.
         keep: Weights to keep: those of the last epoch, or the best on dev by phoneme errors
             (speaker errors for ``objective: speaker``).
@@ -70,6 +72,10 @@ class Stage(Section):
         balance: Weight of a penalty on unequal load of the experts (``mixture.routing.imbalance``),
             which prevents the gate from dropping an expert early. Sparse layers have
             ``model.encoder.sparse.balance`` instead.
+        consistency: Weight of the divergence between the posteriors of two random augmentations of
+            each utterance (CR-CTC, Yao et al. 2024, who take 0.2;
+            ``training.objectives.inconsistency``); a step then takes twice as long. 0 for one
+            augmentation.
         average: Decay of an exponential moving average of the weights, which is then evaluated on
             dev and saved (Polyak & Juditsky 1992); 0 for none.
     """
@@ -78,7 +84,7 @@ class Stage(Section):
     train: tuple[Part, ...] = ("experts",)
     route: Route = "gate"
     objective: Objective = "cross_entropy"
-    optimizer: Literal["adamw", "em"] = "adamw"
+    optimizer: Literal["adamw", "muon", "em"] = "adamw"
     epochs: Epochs
     learning_rate: Annotated[float, Field(gt=0)] | None = None
     weight_decay: Amount = 0.0
@@ -88,6 +94,7 @@ class Stage(Section):
     blend: Literal["frame", "utterance"] = "frame"
     pronunciations: Literal["first", "likeliest"] = "first"
     balance: Amount = 0.0
+    consistency: Amount = 0.0
     average: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
     @property
@@ -115,6 +122,11 @@ class Stage(Section):
                 f"route: {self.route} and train: [{', '.join(self.train)}], "
                 "expected route: gate and train: [gate]"
             )
+        if self.consistency and self.objective not in {"cross_entropy", "crf"}:
+            raise ValueError(
+                f"consistency compares posteriors: found objective: {self.objective}, expected "
+                "cross_entropy or crf"
+            )
         if self.blend == "utterance" and self.objective != "cross_entropy":
             raise ValueError(
                 f"blend: utterance blends probabilities: found objective: {self.objective}, "
@@ -124,7 +136,7 @@ class Stage(Section):
 
     @model_validator(mode="after")
     def _optimizer_fits(self) -> Stage:
-        if self.optimizer == "adamw":
+        if self.optimizer != "em":
             if self.learning_rate is None:
                 raise ValueError("learning_rate is missing")
             return self
@@ -138,10 +150,11 @@ class Stage(Section):
                 f"route: {self.route} and train: [{', '.join(self.train)}], "
                 "expected route: gate and train: [experts, gate]"
             )
-        if self.objective != "cross_entropy" or self.blend != "frame" or self.balance:
+        others = self.balance or self.consistency
+        if self.objective != "cross_entropy" or self.blend != "frame" or others:
             raise ValueError(
                 "optimizer: em maximises the likelihood only: expected "
-                "objective: cross_entropy, blend: frame and no balance"
+                "objective: cross_entropy, blend: frame, no balance and no consistency"
             )
         return self
 
@@ -238,6 +251,16 @@ class Training(Section):
             raise ValueError(
                 "teacher: its targets do not follow augmentation.quiet_ends: expected 0"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _one_view_with_a_teacher(self) -> Training:
+        for stage in self.stages:
+            if self.teacher is not None and stage.consistency:
+                raise ValueError(
+                    f"stages.{stage.name}.consistency: found {stage.consistency:g} with a teacher, "
+                    "whose targets are of one augmentation; expected 0"
+                )
         return self
 
     @model_validator(mode="after")

@@ -18,7 +18,8 @@ from phoneme_moe.mixture.routing import imbalance
 from phoneme_moe.model.recognizer import Recognition, Recognizer
 from phoneme_moe.recipe import Recipe, Stage
 from phoneme_moe.training.minibatch import warmup_fraction
-from phoneme_moe.training.objectives import stage_loss
+from phoneme_moe.training.objectives import VIEWS, inconsistency, stage_loss
+from phoneme_moe.training.optimizers import build_optimizer
 from phoneme_moe.training.router_metrics import RouterMetrics
 from phoneme_moe.training.teacher import HiddenStateTeacher, PosteriorTeacher
 
@@ -149,6 +150,8 @@ class StageModule(pl.LightningModule):
     def loss(self, recognition: Recognition, batch: Batch) -> Tensor:
         """The loss that the stage minimises."""
         loss = stage_loss(recognition, batch, self.task.kind, self.stage, self.trigram)
+        if self.stage.consistency:
+            loss = loss + self.stage.consistency * inconsistency(recognition, batch)
         if self.stage.balance:
             loss = loss + self.stage.balance * imbalance(recognition.routing)
         for layer in recognition.layers:
@@ -159,7 +162,10 @@ class StageModule(pl.LightningModule):
         """Loss of a batch."""
         features = self.recognizer.mix_layers(batch.features, batch.mask)
         if self.teacher is None or batch.teacher is None:
-            recognition = self.recognize(batch, *self.augment(features, batch.mask))
+            views = VIEWS if self.stage.consistency else 1
+            features, mask = self.augment(features, batch.mask, views)
+            batch = batch.repeated(views) if views > 1 else batch
+            recognition = self.recognize(batch, features, mask)
             loss = self.loss(recognition, batch)
         else:
             features, mask, targets = self.augment.with_targets(features, batch.mask, batch.teacher)
@@ -231,16 +237,10 @@ class StageModule(pl.LightningModule):
         return self._load / max(self.num_steps, 1)
 
     def configure_optimizers(self) -> Any:
-        """AdamW over the trained parts, with the stage's schedule."""
+        """The stage's optimiser over the trained parts, with its schedule."""
         stage = self.stage
         assert stage.learning_rate is not None
-        optimizer = torch.optim.AdamW(
-            [p for p in self.parameters() if p.requires_grad],
-            lr=stage.learning_rate,
-            weight_decay=stage.weight_decay,
-            # Experts share their tensors, so one fused step updates all of them.
-            fused=True,
-        )
+        optimizer = build_optimizer(self, stage)
         if stage.schedule == "constant":
             return optimizer
         num_steps = int(self.trainer.estimated_stepping_batches)

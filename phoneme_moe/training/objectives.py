@@ -120,6 +120,33 @@ def crf_loss(recognition: Recognition, batch: Batch, trigram: Trigram) -> Tensor
     return -(log_probability / batch.target_lengths.clamp(min=1)).mean()
 
 
+VIEWS = 2
+"""Augmentations of an utterance in a step of a stage with ``consistency``."""
+
+
+def inconsistency(recognition: Recognition, batch: Batch) -> Tensor:
+    """Divergence between the posteriors of two augmentations of each utterance, nats per phoneme.
+
+    Consistency regularisation (CR-CTC: Yao et al. 2024, sec. 3): the mean of both Kullback-Leibler
+    divergences, each with respect to the posteriors of one view while those of the other are
+    constant, summed over frames. What is masked in one view is learned from the other.
+
+    Args:
+        recognition: Output of the model for the first views, then for the second.
+        batch: The utterances, twice.
+    """
+    first, second = recognition.log_posteriors.float().chunk(VIEWS)
+    mask = recognition.routing.mask.chunk(VIEWS)[0]
+    by_frame = _divergence(second.detach(), first) + _divergence(first.detach(), second)  # (B, T)
+    lengths = batch.target_lengths.chunk(VIEWS)[0].clamp(min=1)
+    return ((by_frame / VIEWS).masked_fill(~mask, 0).sum(dim=1) / lengths).mean()
+
+
+def _divergence(of: Tensor, from_: Tensor) -> Tensor:
+    """``KL(of || from_)`` of log probabilities along the last axis."""
+    return functional.kl_div(from_, of, reduction="none", log_target=True).sum(dim=-1)
+
+
 def speaker_loss(routing: Routing, speaker: Tensor) -> Tensor:
     """Mean negative log weight of the speaker's own expert, without padding, in nats.
 

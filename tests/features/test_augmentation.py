@@ -40,6 +40,23 @@ def test_without_options_nothing_changes() -> None:
     assert torch.equal(changed_mask, mask)
 
 
+def test_views_have_one_length_and_masks_of_their_own() -> None:
+    torch.manual_seed(0)
+    features, mask = padded_batch()
+    changed, changed_mask = FULL(features, mask, views=2)
+    first, second = changed.chunk(2)
+    assert len(changed) == 2 * len(features)
+    assert torch.equal(*changed_mask.chunk(2))
+    assert not torch.equal(first, second)
+    assert not changed[~changed_mask].any()
+
+
+def test_views_have_the_same_speed_and_trimming() -> None:
+    features, mask = padded_batch()
+    first, second = Augment(quiet_ends=0.5, speed=0.2)(features, mask, views=2)[0].chunk(2)
+    assert torch.equal(first, second)
+
+
 def word(before: int, loud: int, after: int, padding: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     """Quiet, loud with a quiet frame in it, quiet; each frame is identified by its size."""
     level = [-1.0] * before + [2.0] * loud + [-1.0] * after

@@ -35,6 +35,7 @@ from phoneme_moe.pipeline import Trained, train
 from phoneme_moe.recipe import load_recipe
 from phoneme_moe.run_folder import load_run
 from phoneme_moe.training.module import DEV_BEAM, StageModule
+from phoneme_moe.training.objectives import VIEWS, inconsistency
 from phoneme_moe.training.stages import build_recognizer
 from phoneme_moe.transcription import windowing
 from phoneme_moe.transcription.export import export_onnx
@@ -226,6 +227,39 @@ def test_a_step_makes_what_was_said_likelier_among_all(tones: PreparedCorpus) ->
         optimizer.step()
         losses.append(loss.item())
     assert losses == sorted(losses, reverse=True)
+
+
+def test_a_step_with_two_views_decreases_the_loss_and_their_divergence(
+    tones: PreparedCorpus,
+) -> None:
+    """The same two views in every step."""
+    recipe = load_recipe(SPARSE, [CRF, "training.stages.joint.consistency=0.5"])
+    recognizer = build_recognizer(recipe, tones)
+    examples = load_examples(recipe, tones, "train", recognizer)[:8]
+    ngram = PhonemeNgram.estimate([e.phonemes for e in examples], recognizer.phonemes.symbols, 3)
+    module = StageModule(recognizer, recipe, 0, ngram)
+    module.recognizer.eval()
+    batch = collate(examples, recognizer, {"encoder": 0})
+    features, mask = module.augment(batch.features, batch.mask, VIEWS)
+    twice = batch.repeated(VIEWS)
+    optimizer = torch.optim.SGD(recognizer.parameters(), lr=0.01)
+    losses = []
+    for _ in range(6):
+        recognition = module.recognize(twice, features, mask)
+        loss = module.loss(recognition, twice)
+        assert loss - 0.5 * inconsistency(recognition, twice) < loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses == sorted(losses, reverse=True)
+
+
+@pytest.mark.slow
+def test_a_run_with_two_views_learns(tones: PreparedCorpus, tmp_path: Path) -> None:
+    changes = [CRF, "training.stages.joint.consistency=0.2"]
+    trained = train(SPARSE, tmp_path / "run", changes=changes, device="cpu")
+    assert trained.evaluation.total.error_rate < 0.2
 
 
 def test_commands_read_it_with_its_beam(

@@ -17,6 +17,7 @@ from phoneme_moe.model.recognizer import Recognition
 from phoneme_moe.training.objectives import (
     CTC_WEIGHT,
     crf_loss,
+    inconsistency,
     phoneme_loss,
     speaker_loss,
     token_error,
@@ -216,3 +217,38 @@ def test_crf_learns_nothing_from_what_does_not_fit_into_its_frames() -> None:
     assert loss.item() == 0
     assert log_posteriors.grad is not None
     assert not log_posteriors.grad.any()
+
+
+def two_views(log_posteriors: Tensor, mask: Tensor) -> Recognition:
+    """Output of a model for the first views and for the second."""
+    nothing = log_posteriors.new_zeros(0)
+    return Recognition(log_posteriors, Routing(nothing, nothing, mask.repeat(2, 1)))
+
+
+def test_inconsistency_is_the_mean_divergence_over_real_frames() -> None:
+    first, second = torch.tensor([[0.5, 0.5], [0.9, 0.1]]), torch.tensor([[0.25, 0.75], [0.2, 0.8]])
+    log_posteriors = torch.stack([first, second]).log()
+    mask = torch.tensor([[True, False]])
+    answer = inconsistency(two_views(log_posteriors, mask), batch_of([[1, 1], [1, 1]]))
+    one = 0.5 * np.log(0.5 / 0.25) + 0.5 * np.log(0.5 / 0.75)
+    other = 0.25 * np.log(0.25 / 0.5) + 0.75 * np.log(0.75 / 0.5)
+    assert answer.item() == pytest.approx((one + other) / 2 / 2, abs=1e-6)
+
+
+def test_equal_views_are_consistent_and_have_no_gradient() -> None:
+    scores = torch.randn(2, 5, 4).repeat(2, 1, 1).requires_grad_()
+    mask = torch.tensor([[True] * 5, [True] * 3 + [False] * 2])
+    answer = inconsistency(two_views(scores.log_softmax(-1), mask), batch_of([[1], [2]] * 2))
+    answer.backward()
+    assert answer.item() == pytest.approx(0, abs=1e-6)
+    assert scores.grad is not None
+    assert scores.grad.abs().max() < 1e-6
+
+
+def test_each_view_approaches_the_other_which_is_constant() -> None:
+    scores = torch.randn(2, 3, 4).requires_grad_()
+    mask = torch.ones(1, 3, dtype=torch.bool)
+    inconsistency(two_views(scores.log_softmax(-1), mask), batch_of([[1, 2]] * 2)).backward()
+    assert scores.grad is not None
+    first, second = scores.detach().softmax(-1)
+    torch.testing.assert_close(scores.grad, torch.stack([first - second, second - first]) / 4)
