@@ -15,9 +15,12 @@ import pytest
 import tiny
 import torch
 
+import phoneme_moe.evaluation.stored_card as stored_card_module
 import phoneme_moe.models as models
 from phoneme_moe import load
 from phoneme_moe.corpora import PreparedCorpus, load_corpus
+from phoneme_moe.corpora.joined import join_corpora
+from phoneme_moe.corpora.registry import CORPORA
 from phoneme_moe.errors import InputError
 from phoneme_moe.evaluation.errors import evaluate
 from phoneme_moe.evaluation.export_run import _without_folders, export_run
@@ -301,3 +304,39 @@ def test_joined_corpora_are_counted_apart(
         assert corpus.error_rate == pytest.approx(score.error_rate)
     assert licence_of("an4+mine").endswith("; mine: yours")
     assert licence_of("mine") == "yours"
+
+
+def _part_of_librispeech(corpus: PreparedCorpus) -> PreparedCorpus:
+    """The corpus, as if it had been prepared from a part of LibriSpeech."""
+    settings = {**corpus.description["settings"], "corpus": "librispeech"}
+    return replace(corpus, description={**corpus.description, "settings": settings})
+
+
+@pytest.mark.slow
+def test_parts_of_one_publication_are_counted_apart_with_its_licence(
+    recognized: Trained, tones: PreparedCorpus, foreign: PreparedCorpus, tmp_path: Path
+) -> None:
+    parts = _part_of_librispeech(tones), _part_of_librispeech(foreign)
+    joined = join_corpora(parts)
+    recipe = recognized.run.recipe
+    section = recipe.corpus.model_copy(update={"speakers": None, "name": joined.name})
+    run = replace(
+        recognized.run, folder=tmp_path, recipe=recipe.model_copy(update={"corpus": section})
+    )
+    evaluation = evaluate(run, corpus=joined)
+    evaluation.save(tmp_path / "evaluation.json")
+    card = stored_card(run, joined)
+    assert {name.partition("/")[0] for name in joined.speakers} == {"librispeech"}
+    for part, corpus in zip(parts, card.corpora, strict=True):
+        cuts = list(part.cuts("train"))
+        assert corpus.train.speakers == len({cut.supervisions[0].speaker for cut in cuts})
+        assert corpus.train.utterances == len(cuts)
+        assert corpus.error_rate == pytest.approx(evaluation.by_corpus[part.name].error_rate)
+        assert corpus.licence == licence_of("librispeech") != "yours"
+
+
+def test_a_part_has_the_licence_of_its_publication(
+    tones: PreparedCorpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stored_card_module, "load_corpus", lambda _: _part_of_librispeech(tones))
+    assert licence_of("dev-clean") == CORPORA["librispeech"].licence

@@ -5,18 +5,19 @@ It is stored with the model, since who uses the model need not have its corpora.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from pydantic import ConfigDict, Field
 
-from phoneme_moe.corpora import PreparedCorpus
+from phoneme_moe.corpora import PreparedCorpus, load_corpus
+from phoneme_moe.corpora.joined import PLUS, JoinedCorpus
 from phoneme_moe.corpora.registry import CORPORA
 from phoneme_moe.data.examples import corpus_speakers
 from phoneme_moe.data.speakers import split_speakers
-from phoneme_moe.evaluation.errors import EvaluationDocument, SpeakerScores
+from phoneme_moe.errors import InputError
+from phoneme_moe.evaluation.errors import EvaluationDocument, Scores, SpeakerScores
 from phoneme_moe.files.documents import Document
 from phoneme_moe.run_folder import LoadedRun
 
@@ -91,58 +92,71 @@ def stored_card(run: LoadedRun, corpus: PreparedCorpus, notes: Sequence[str] = (
     Raises:
         InputError: ``evaluation.json`` is not valid.
     """
-    names = corpus.name.split("+")
+    parts = corpus.parts if isinstance(corpus, JoinedCorpus) else (corpus,)
     speakers = {
         "train": set(corpus_speakers(run.recipe, corpus)),
         "test": set(split_speakers(run.recipe, corpus)),
     }
-    amounts = {name: {split: _Amount() for split in speakers} for name in names}
+    amounts = {part.name: {split: _Amount() for split in speakers} for part in parts}
     for split, used in speakers.items():
         for cut in corpus.cuts(split):
             speaker = cut.supervisions[0].speaker
             if speaker in used:
-                amount = amounts[_corpus_of(speaker, names)][split]
+                name = corpus.corpus_of(cut.id) if isinstance(corpus, JoinedCorpus) else corpus.name
+                amount = amounts[name][split]
                 amount.speakers.add(speaker)
                 amount.utterances += 1
                 amount.seconds += cut.duration
     evaluation = EvaluationDocument.read_if_present(run.folder / EVALUATION)
-    by_speaker = {} if evaluation is None else evaluation.by_speaker
-    errors, phonemes = Counter[str](), Counter[str]()
-    for speaker, scores in by_speaker.items():
-        name = _corpus_of(speaker, names)
-        errors[name] += scores.errors
-        phonemes[name] += scores.phonemes
+    scores = _scores_by_corpus(evaluation, corpus)
     return StoredCard(
         version=1,
         corpora=[
             CorpusCard(
-                name=name,
-                licence=licence_of(name),
-                train=amounts[name]["train"].to_document(),
-                test=amounts[name]["test"].to_document(),
-                errors=errors.get(name),
-                phonemes=phonemes.get(name),
+                name=part.name,
+                licence=_licence(part),
+                train=amounts[part.name]["train"].to_document(),
+                test=amounts[part.name]["test"].to_document(),
+                errors=None if score is None else score.errors,
+                phonemes=None if score is None else score.phonemes,
             )
-            for name in names
+            for part in parts
+            for score in [scores.get(part.name)]
         ],
         limits=[*_limits(evaluation), *notes],
     )
 
 
+def _scores_by_corpus(
+    evaluation: EvaluationDocument | None, corpus: PreparedCorpus
+) -> Mapping[str, Scores]:
+    """Errors on a corpus, or on each of joined ones, as far as they were evaluated."""
+    if evaluation is None:
+        return {}
+    if isinstance(corpus, JoinedCorpus):
+        return evaluation.by_corpus or {}
+    return {corpus.name: evaluation}
+
+
 def licence_of(corpus: str) -> str:
     """Licence and attribution of a corpus, or of each of several joined ones."""
-    licences = {
-        name: CORPORA[name].licence if name in CORPORA else "yours" for name in corpus.split("+")
-    }
+    licences = {name: _licence_of_one(name) for name in corpus.split(PLUS)}
     if len(licences) == 1:
         return licences[corpus]
     return "; ".join(f"{name}: {licence}" for name, licence in licences.items())
 
 
-def _corpus_of(speaker: str, names: Sequence[str]) -> str:
-    """The corpus of a speaker, whose name begins with it if there are several."""
-    prefix = speaker.partition("/")[0]
-    return prefix if len(names) > 1 and prefix in names else names[0]
+def _licence_of_one(name: str) -> str:
+    try:
+        return _licence(load_corpus(name))
+    except InputError:  # who uses a model need not have its corpus
+        return CORPORA[name].licence if name in CORPORA else "yours"
+
+
+def _licence(corpus: PreparedCorpus) -> str:
+    """Licence of what a corpus was prepared from, whatever it is called."""
+    kind = corpus.description["settings"].get("corpus")
+    return CORPORA[kind].licence if kind in CORPORA else "yours"
 
 
 def _limits(evaluation: EvaluationDocument | None) -> list[str]:
