@@ -20,9 +20,9 @@ from phoneme_moe.audio.waveform import Waveform, load_waveform, read_info
 from phoneme_moe.errors import InputError
 from phoneme_moe.files.documents import Document
 from phoneme_moe.system.cores import usable_cores
-from phoneme_moe.transcription.model_spec import Engine
+from phoneme_moe.transcription.model_spec import Engine, Floats
 from phoneme_moe.transcription.pieces import decode
-from phoneme_moe.transcription.recording import Recording, record
+from phoneme_moe.transcription.recording import EncodingFrontEnd, Recording, record
 from phoneme_moe.transcription.segment_times import build_transcript
 from phoneme_moe.transcription.transcribe import Failure, Options, transcribe_files
 from phoneme_moe.transcription.windowing import BATCH_FRAMES, infer
@@ -73,6 +73,7 @@ def bench(
             "recognises utterances (task.kind: recognize)"
         )
     front_end = engine.spec.front_end()
+    encoding = _Encoding(front_end) if isinstance(front_end, EncodingFrontEnd) else None
     waveforms: list[Waveform] = []
     used: list[Path] = []
     with suppress(InputError):  # starts a worker, once for all files
@@ -104,6 +105,10 @@ def bench(
         for parts in zip(batch, model_outputs, hypotheses, strict=True):
             build_transcript(*parts, engine.spec)
         decode_seconds += time.perf_counter() - began
+    if encoding is not None:
+        # Hidden states are computed when the network needs them.
+        feature_seconds += encoding.seconds
+        network_seconds -= encoding.seconds
     began = time.perf_counter()
     results = list(transcribe_files(engine, used, Options(beam=beam)))
     all_seconds = time.perf_counter() - began
@@ -128,6 +133,22 @@ def bench(
             else None
         ),
     )
+
+
+class _Encoding:
+    """Counts the seconds that a pretrained encoder takes, without those of loading it."""
+
+    def __init__(self, front_end: EncodingFrontEnd) -> None:
+        self.seconds = 0.0
+        self._encode = front_end.encode
+        self._encode(np.zeros(front_end.sample_rate, np.float32))  # loads it
+        front_end.encode = self
+
+    def __call__(self, waveform: Waveform) -> Floats:
+        began = time.perf_counter()
+        features = self._encode(waveform)
+        self.seconds += time.perf_counter() - began
+        return features
 
 
 def _peak_memory_mb() -> float | None:

@@ -28,7 +28,9 @@ from phoneme_moe.recipe import load_recipe
 from phoneme_moe.run import load
 from phoneme_moe.training.stages import build_recognizer
 from phoneme_moe.training.teacher import HiddenStateTeacher, PosteriorTeacher
+from phoneme_moe.transcription import bench
 from phoneme_moe.transcription.recording import EncodingFrontEnd, read_recording, record
+from phoneme_moe.transcription.run_engine import RunEngine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -150,6 +152,25 @@ def test_report_evaluate_and_align_work_on_top(
     ):
         result = phoneme_moe(*arguments)
         assert result.code == 0, result.err
+
+
+@pytest.mark.slow
+def test_the_encoder_counts_as_features_and_loading_it_not_at_all(
+    pretrained_run: Trained, tones: PreparedCorpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    encode = PretrainedFrontEnd.encode
+
+    def slow(self: PretrainedFrontEnd, waveform: np.ndarray) -> torch.Tensor:
+        clock[0] += 1.0 if clock[0] else 100.0
+        return encode(self, waveform)
+
+    monkeypatch.setattr(PretrainedFrontEnd, "encode", slow)
+    monkeypatch.setattr(bench.time, "perf_counter", lambda: clock[0])
+    files = [Path(cut.recording.sources[0].source) for cut in tones.cuts("test")][:3]
+    speed = bench.bench(RunEngine(pretrained_run.run), files, cold=False)
+    assert speed.stages == {"read audio": 0.0, "features": 3.0, "network": 0.0, "decode": 0.0}
+    assert speed.all_seconds == 3.0
 
 
 @pytest.mark.slow
