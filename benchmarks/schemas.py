@@ -25,7 +25,7 @@ from phoneme_moe.report.compare.document import ComparisonDocument
 from phoneme_moe.report.document import RoutingDocument
 from phoneme_moe.run_folder import ModelDocument
 from phoneme_moe.transcription.bench import Speed
-from phoneme_moe.transcription.onnx_engine import OnnxMetadata
+from phoneme_moe.transcription.onnx_metadata import OnnxMetadata
 from phoneme_moe.transcription.writers.documents import AlignmentDocument, TranscriptDocument
 from phoneme_moe_reproductions.results import ReproductionDocument
 

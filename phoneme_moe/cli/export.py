@@ -60,8 +60,8 @@ def export(
 
         if onnx.suffix != ".onnx":
             raise InputError(f"--onnx: found {onnx}, expected a name that ends in .onnx")
-        export_onnx(load_run(run), onnx, int8)
-        print_line(onnx)
+        for path in export_onnx(load_run(run), onnx, int8):
+            print_line(path)
     if run_out is not None:
         from phoneme_moe.evaluation.export_run import export_run
 

@@ -7,7 +7,6 @@ random without a word.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -19,8 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from phoneme_moe.errors import InputError, suggest
-
-SAMPLE_RATE = 16_000
+from phoneme_moe.features.encoder_windows import SAMPLE_RATE
+from phoneme_moe.files.hashes import hash_file
 
 WEIGHTS = "model.safetensors"
 
@@ -179,12 +178,6 @@ def open_encoder_folder(model: str, sha256: str | None = None) -> EncoderFolder:
             "trained with another encoder"
         )
     return EncoderFolder(path, config, preprocessing, found)
-
-
-def hash_file(file: Path) -> str:
-    """SHA-256 of a file in hexadecimal digits."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _folder_from_hub(model: str) -> Path:

@@ -18,21 +18,14 @@ from torch.nn import functional
 
 from phoneme_moe.audio.waveform import Waveform
 from phoneme_moe.features.encoder_folder import (
-    SAMPLE_RATE,
     EncoderFolder,
     import_extra,
     load_encoder,
     open_encoder_folder,
 )
+from phoneme_moe.features.encoder_windows import HOP, SAMPLE_RATE, encoder_windows
 from phoneme_moe.features.log_mel import LogMel
-
-HOP = 320
-"""Samples of a frame: 20 ms."""
-
-WINDOW_SECONDS = 20.0
-CONTEXT_SECONDS = 5.0
-"""Longer recordings are encoded in windows with context on either side: Whisper's positions end at
-30 s, and attention costs the square of the length."""
+from phoneme_moe.features.whisper_log_mel import WhisperLogMel
 
 
 class PretrainedFrontEnd(nn.Module):
@@ -119,19 +112,26 @@ class PretrainedFrontEnd(nn.Module):
         Returns:
             Shape (frames, features), in float32; the hidden states of a ``mix`` side by side.
         """
-        size = round(WINDOW_SECONDS * SAMPLE_RATE)
-        margin = round(CONTEXT_SECONDS * SAMPLE_RATE)
         total = self.num_frames(len(waveform))
         if self.layers == "inputs":
             return self.encode_window.inputs(waveform)[:total]
-        if len(waveform) <= size + 2 * margin:
-            return self._select(self.encode_window(waveform))[:total]
-        parts = []
-        for first in range(0, total * HOP, size):
-            begin = max(0, first - margin)
-            states = self._select(self.encode_window(waveform[begin : first + size + margin]))
-            parts.append(states[(first - begin) // HOP :][: size // HOP])
+        parts = [
+            self._select(self.encode_window(waveform[window.samples]))[window.frames]
+            for window in encoder_windows(len(waveform))
+        ]
         return torch.cat(parts)[:total]
+
+    def encode_frames(self, samples: Tensor) -> Tensor:
+        """Computes the features of whole frames, up to 30 s, so that ONNX can express it.
+
+        Args:
+            samples: Samples at 16 kHz, shape (frames * 320,).
+
+        Returns:
+            Shape (frames, features).
+        """
+        encoder = self.encode_window
+        return self._select(encoder.states(encoder.inputs_of_frames(samples)[None])[0])
 
     def _select(self, states: Tensor) -> Tensor:
         """The hidden states that the recipe names, shape (frames, features)."""
@@ -172,7 +172,7 @@ class HiddenStates:
         self.kind: str = folder.config["model_type"]
         self.normalized = bool(folder.preprocessing.get("do_normalize", False))
         if self.kind == "whisper":
-            self.mel = _whisper_filters(int(folder.config.get("num_mel_bins", 80)))
+            self.log_mel = WhisperLogMel.of(int(folder.config.get("num_mel_bins", 80)))
         elif self.kind == "wav2vec2-bert":
             module = "transformers.models.seamless_m4t.feature_extraction_seamless_m4t"
             self.extractor = import_extra(module).SeamlessM4TFeatureExtractor()
@@ -200,18 +200,29 @@ class HiddenStates:
         frames = max(1, len(waveform) // HOP)
         samples = torch.from_numpy(waveform[: frames * HOP].astype("float32"))
         samples = functional.pad(samples, (0, frames * HOP - len(samples)))
+        return self.inputs_of_frames(samples)
+
+    def inputs_of_frames(self, samples: Tensor) -> Tensor:
+        """Computes what the encoder takes, from whole frames.
+
+        Args:
+            samples: Samples at 16 kHz, shape (frames * 320,).
+
+        Returns:
+            Shape (frames, inputs of a frame).
+        """
         if self.kind == "whisper":
             # Two frames of 10 ms in one of 20.
-            return self._whisper_log_mel(samples).T.reshape(frames, -1)
+            return self.log_mel(samples).T.reshape(-1, 2 * self.log_mel.filters.shape[1])
         if self.kind == "wav2vec2-bert":
             # The analysis window of 400 samples and two shifts of 160, centred on the frame.
             padded = functional.pad(samples, (120, 120)).numpy()
             inputs = self.extractor(padded, sampling_rate=SAMPLE_RATE, return_tensors="pt")
-            features: Tensor = inputs["input_features"][0, :frames]
+            features: Tensor = inputs["input_features"][0, : len(samples) // HOP]
             return features
         if self.normalized:
             samples = (samples - samples.mean()) / (samples.var(correction=0) + 1e-7).sqrt()
-        return samples.reshape(frames, HOP)
+        return samples.reshape(-1, HOP)
 
     def states(self, inputs: Tensor) -> Tensor:
         """Computes the hidden states of recordings of equal length.
@@ -243,21 +254,3 @@ class HiddenStates:
             states.append(output[0] if isinstance(output, tuple) else output)
         states[-1] = encoder.layer_norm(states[-1])
         return states
-
-    def _whisper_log_mel(self, samples: Tensor) -> Tensor:
-        """Whisper's log mel spectrogram (Radford et al. 2022), shape (bands, frames of 10 ms)."""
-        # An even frame is centred on its 20 ms.
-        padded = functional.pad(samples, (40, 360))
-        spectrum = torch.stft(
-            padded, 400, 160, window=torch.hann_window(400), center=False, return_complex=True
-        )
-        power = spectrum[:, : len(samples) // 160].abs().square()
-        log_mel = (self.mel.T @ power).clamp_min(1e-10).log10()
-        return (torch.maximum(log_mel, log_mel.max() - 8.0) + 4.0) / 4.0
-
-
-def _whisper_filters(num_bands: int) -> Tensor:
-    """Whisper's mel filters, shape (frequencies, bands)."""
-    extraction = import_extra("transformers.models.whisper.feature_extraction_whisper")
-    filters = extraction.WhisperFeatureExtractor(feature_size=num_bands).mel_filters
-    return torch.tensor(filters, dtype=torch.float32)

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from phoneme_moe.features.encoder_folder import open_encoder_folder
-from phoneme_moe.features.pretrained import CONTEXT_SECONDS, WINDOW_SECONDS, HiddenStates
+from phoneme_moe.features.encoder_windows import CONTEXT_SECONDS, WINDOW_SECONDS
+from phoneme_moe.features.pretrained import HiddenStates
 from phoneme_moe.mixture.networks.low_rank import AdaptedLinear, LowRankExperts, Selection
 from phoneme_moe.mixture.override import RoutingOverride
 from phoneme_moe.mixture.routing import Routing, all_real

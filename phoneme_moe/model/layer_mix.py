@@ -33,8 +33,9 @@ class LayerMix(nn.Module):
         Returns:
             Shape (batch, frames, hidden), zero where masked.
         """
-        states = features.reshape(*features.shape[:2], len(self.scores), -1)
-        normed = functional.layer_norm(states, states.shape[-1:])
+        hidden = int(features.shape[-1]) // len(self.scores)  # a constant to ONNX
+        states = features.reshape(*features.shape[:2], len(self.scores), hidden)
+        normed = functional.layer_norm(states, [hidden])
         mixed = torch.einsum("s,btsh->bth", self.scores.softmax(0), normed)
         # Not in the lower precision of products, which is too coarse to interpolate.
         return mixed.float() * mask[..., None]

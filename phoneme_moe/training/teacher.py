@@ -18,7 +18,7 @@ from phoneme_moe.corpora import PreparedCorpus
 from phoneme_moe.data.batches import TEACHER_SECONDS
 from phoneme_moe.data.examples import Example, load_examples
 from phoneme_moe.errors import InputError
-from phoneme_moe.features.encoder_folder import hash_file
+from phoneme_moe.files.hashes import hash_file
 from phoneme_moe.inference import recognize_examples
 from phoneme_moe.model.recognizer import Recognition, Recognizer
 from phoneme_moe.recipe import Recipe

@@ -17,11 +17,9 @@ from safetensors.torch import load_file, save_file
 
 from phoneme_moe.errors import InputError
 from phoneme_moe.features.encoder_folder import load_encoder, open_encoder_folder
-from phoneme_moe.features.pretrained import (
-    HOP,
-    HiddenStates,
-    PretrainedFrontEnd,
-)
+from phoneme_moe.features.encoder_windows import HOP
+from phoneme_moe.features.pretrained import HiddenStates, PretrainedFrontEnd
+from phoneme_moe.features.whisper_log_mel import WhisperLogMel
 
 pytest.importorskip("transformers", reason="needs transformers (extra pretrained)")
 
@@ -73,7 +71,7 @@ def test_whisper_of_30_seconds_is_that_of_transformers(folders: dict[str, Path])
     model = transformers.WhisperModel.from_pretrained(folders["whisper"]).eval()
     sound = noise(480_000)
     states = HiddenStates(open_encoder_folder(str(folders["whisper"])))
-    log_mel = states._whisper_log_mel(torch.from_numpy(sound))
+    log_mel = states.log_mel(torch.from_numpy(sound))
     with torch.no_grad():
         expected = model.encoder(log_mel[None]).last_hidden_state[0]
         found = states(sound)[:, -1]
@@ -88,7 +86,7 @@ def test_log_mel_of_whisper_is_its_own_apart_from_10_ms(folders: dict[str, Path]
     sound = noise(480_000)
     # Ours is centred on the frame, a frame of 10 ms later than theirs.
     theirs = extractor(sound, sampling_rate=16_000, return_tensors="pt")["input_features"][0]
-    ours = states._whisper_log_mel(torch.from_numpy(sound))
+    ours = states.log_mel(torch.from_numpy(sound))
     torch.testing.assert_close(ours[:, 1:-4], theirs[:, 2:-3], rtol=1e-3, atol=1e-3)
 
 
@@ -146,11 +144,10 @@ def test_long_recordings_are_encoded_in_windows_with_context(folders: dict[str, 
 @settings(max_examples=20, deadline=None)
 @given(frame=st.integers(2, 40))
 def test_frames_are_centred_on_their_samples(frame: int) -> None:
-    states = HiddenStates.__new__(HiddenStates)
-    states.mel = torch.eye(201)
+    log_mel = WhisperLogMel(torch.eye(201))
     sound = torch.zeros(48 * HOP)
     sound[frame * HOP + HOP // 2] = 1.0
-    power = states._whisper_log_mel(sound).sum(dim=0)
+    power = log_mel(sound).sum(dim=0)
     assert int(power.argmax()) == 2 * frame
 
 

@@ -174,13 +174,31 @@ def test_the_encoder_counts_as_features_and_loading_it_not_at_all(
 
 
 @pytest.mark.slow
-def test_streams_and_onnx_files_are_refused_in_one_line(
-    pretrained_run: Trained, phoneme_moe: Callable[..., Outcome], tmp_path: Path
+def test_commands_take_its_onnx_files(
+    pretrained_run: Trained,
+    tones: PreparedCorpus,
+    phoneme_moe: Callable[..., Outcome],
+    tmp_path: Path,
 ) -> None:
-    folder = str(pretrained_run.run.folder)
-    result = phoneme_moe("export", folder, "--onnx", str(tmp_path / "model.onnx"))
-    assert result.code == 1
-    assert "features.kind: found pretrained" in result.err
+    folder, model = str(pretrained_run.run.folder), str(tmp_path / "model.onnx")
+    result = phoneme_moe("export", folder, "--onnx", model)
+    assert result.out.splitlines() == [model, str(tmp_path / "model.encoder.onnx")]
+    cuts = tones.cuts("test")
+    files = [str(cut.recording.sources[0].source) for cut in cuts]
+    phonemes = " ".join(cuts[0].supervisions[0].custom["phonemes"])
+    for command in (
+        ["transcribe", *files],
+        ["transcribe", "--beam", "4", *files],
+        ["align", files[0], "--phonemes", phonemes],
+    ):
+        name, *arguments = command
+        expected = phoneme_moe(name, folder, *arguments)
+        found = phoneme_moe(name, model, *arguments)
+        assert (found.code, found.out) == (0, expected.out)
+    assert phoneme_moe("bench", model, files[0]).code == 0
+    streamed = phoneme_moe("listen", model, "-")
+    assert streamed.code == 1
+    assert "features.kind: found pretrained" in streamed.err
 
 
 @pytest.mark.slow

@@ -25,7 +25,8 @@ from phoneme_moe.pipeline import Trained
 from phoneme_moe.recipe import load_recipe, shipped_recipes
 from phoneme_moe.run_folder import LoadedRun, load_run
 from phoneme_moe.transcription.export import export_onnx
-from phoneme_moe.transcription.onnx_engine import OnnxEngine, OnnxSpec
+from phoneme_moe.transcription.onnx_engine import OnnxEngine
+from phoneme_moe.transcription.onnx_metadata import OnnxSpec
 from phoneme_moe.transcription.run_engine import RunEngine
 from phoneme_moe.transcription.transcribe import Options, transcribe_file
 
@@ -82,7 +83,9 @@ def test_a_token_classifier_is_exported_too(classified: Trained, tmp_path: Path)
 ENCODERS = [
     name
     for name in shipped_recipes()
-    if load_recipe(name).model.encoder is not None and name not in {"upcycled", "collapse_cured"}
+    if (recipe := load_recipe(name)).model.encoder is not None
+    and recipe.features.kind == "log_mel"  # the others are in test_onnx_encoder
+    and name not in {"upcycled", "collapse_cured"}
 ]
 
 
@@ -103,11 +106,6 @@ def test_every_router_is_exported_or_refused(name: str, tmp_path: Path) -> None:
     run, path = fresh_run(name, tmp_path), tmp_path / f"{name}.onnx"
     if name == "expert_choice":
         with pytest.raises(InputError, match="expert_choice, which ONNX cannot express"):
-            export_onnx(run, path)
-        assert not path.exists()
-        return
-    if run.recipe.features.kind == "pretrained":
-        with pytest.raises(InputError, match=r"features\.kind: found pretrained"):
             export_onnx(run, path)
         assert not path.exists()
         return
