@@ -28,7 +28,14 @@ from phoneme_moe.files.weight_files import read_weights
 from phoneme_moe.files.writing import write_bytes, write_json, write_text
 from phoneme_moe.files.yaml_files import read_yaml
 from phoneme_moe.models import locate_run, output_folder, shipped_name
-from phoneme_moe.recipe import AnyFeatures, Model, Recipe, Task, validate_recipe
+from phoneme_moe.recipe import (
+    AnyFeatures,
+    Model,
+    PretrainedFeatures,
+    Recipe,
+    Task,
+    validate_recipe,
+)
 from phoneme_moe.system.cores import limit_torch_threads
 
 if TYPE_CHECKING:
@@ -42,6 +49,10 @@ MODEL_VERSION: Final = 2
 bits."""
 
 MODEL, WEIGHTS, DECODING = "model.json", "model.safetensors", "decoding.json"
+
+ENCODER = "encoder"
+"""Folder of the pretrained encoder in a run that was exported for use alone, and its name there in
+``features.model``."""
 
 
 def save_recipe(folder: Path, recipe: Recipe) -> None:
@@ -248,6 +259,9 @@ def load_run(folder: str | Path, device: str = "cpu", calibrated: bool = True) -
         expected = _weights(_build(document, path))
     weights = read_weights(weights_path, expected, document.weight_bits or 32)
     _check_same_model(document, recipe, path)
+    features = _with_encoder_inside(recipe.features, folder)
+    recipe = recipe.model_copy(update={"features": features})
+    document = document.model_copy(update={"features": features})
     recognizer = _build(document, path)
     recognizer.load_state_dict(weights, strict=False)
     recognizer.decoding = decoding = read_decoding(folder)
@@ -258,6 +272,16 @@ def load_run(folder: str | Path, device: str = "cpu", calibrated: bool = True) -
             f"expected the phonemes of {path}"
         )
     return LoadedRun(folder, recipe, recognizer.to(choose_device(device)).eval(), decoding)
+
+
+def _with_encoder_inside(features: AnyFeatures, folder: Path) -> AnyFeatures:
+    """The section with the path of the encoder, if it lies in the run folder."""
+    if not isinstance(features, PretrainedFeatures) or features.model != ENCODER:
+        return features
+    inside = folder / ENCODER
+    if not inside.is_dir() and not Path(ENCODER).is_dir():
+        raise InputError(f"{inside}: no such folder; expected the pretrained encoder of the run")
+    return features.model_copy(update={"model": str(inside)}) if inside.is_dir() else features
 
 
 def _check_same_model(document: ModelDocument, recipe: Recipe, path: Path) -> None:

@@ -17,8 +17,15 @@ from phoneme_moe.evaluation.stored_card import CARD, EVALUATION, stored_card
 from phoneme_moe.files.atomic import atomic_folder, is_empty
 from phoneme_moe.files.compact_weights import WeightBits
 from phoneme_moe.files.writing import write_bytes, write_json, write_text
-from phoneme_moe.recipe import Recipe, validate_recipe
-from phoneme_moe.run_folder import LoadedRun, load_run, save_decoding, save_model, save_recipe
+from phoneme_moe.recipe import PretrainedFeatures, Recipe, validate_recipe
+from phoneme_moe.run_folder import (
+    ENCODER,
+    LoadedRun,
+    load_run,
+    save_decoding,
+    save_model,
+    save_recipe,
+)
 
 MODEL_CARD = "MODEL_CARD.md"
 
@@ -39,6 +46,8 @@ def export_run(
 ) -> LoadedRun:
     """Writes a run folder for use alone, atomically: with ``speech.json`` and ``MODEL_CARD.md``.
 
+    A pretrained encoder comes with it, in as many bits.
+
     Args:
         run: The run.
         folder: The new folder, which must be missing or empty.
@@ -56,8 +65,9 @@ def export_run(
     card = stored_card(run, load_corpus(run.recipe.corpus.name), notes)
     recipe = _without_folders(run.recipe)
     with atomic_folder(folder, _check_empty) as new:
-        save_recipe(new, recipe)
         try:
+            recipe = _with_encoder(recipe, new, bits)
+            save_recipe(new, recipe)
             save_model(new, recipe, run.recognizer, bits)
         except InputError as error:
             raise InputError(f"{run.name}: {error}") from error
@@ -70,6 +80,21 @@ def export_run(
         text = model_card(load_run(new)).markdown(folder.resolve().name)
         write_text(new / MODEL_CARD, text)
     return load_run(folder)
+
+
+def _with_encoder(recipe: Recipe, folder: Path, bits: WeightBits) -> Recipe:
+    """Writes the pretrained encoder of a recipe, if there is one, into a run folder."""
+    features = recipe.features
+    if not isinstance(features, PretrainedFeatures):
+        return recipe
+    # torch is imported by what has weights.
+    from phoneme_moe.features.encoder_folder import open_encoder_folder
+    from phoneme_moe.features.encoder_weights import save_encoder
+
+    encoder = open_encoder_folder(features.model, features.sha256)
+    sha256 = save_encoder(encoder, folder / ENCODER, bits)
+    inside = features.model_copy(update={"model": ENCODER, "sha256": sha256})
+    return recipe.model_copy(update={"features": inside})
 
 
 def _check_empty(folder: Path) -> None:

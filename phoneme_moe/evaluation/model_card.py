@@ -9,9 +9,11 @@ from pydantic import ConfigDict, Field
 from phoneme_moe.corpora import load_corpus
 from phoneme_moe.evaluation.quality import Quality, TimeErrors, read_quality
 from phoneme_moe.evaluation.stored_card import CARD, StoredCard, licence_of
+from phoneme_moe.features.encoder_folder import open_encoder_folder
 from phoneme_moe.files.documents import Document
 from phoneme_moe.files.writing import path_text
 from phoneme_moe.model.cost import cost_of
+from phoneme_moe.recipe import AnyFeatures, PretrainedFeatures
 from phoneme_moe.run_folder import LoadedRun
 from phoneme_moe.transcription.bench import Speed
 from phoneme_moe.transcription.run_engine import spec_of
@@ -57,6 +59,9 @@ class ModelCard(Document):
     timing: bool = Field(description="Whether the model has a timing net.")
     decoding: DecodingCard
     quality: Quality | None
+    encoder: str | None = Field(
+        default=None, description="Pretrained encoder below the model; its weights do not count."
+    )
     speed: Speed | None
     speech: StoredCard | None = Field(
         default=None, description="Speech of each corpus, and limits; of exported runs."
@@ -70,6 +75,7 @@ class ModelCard(Document):
             ("task", "token classification" if self.task == "classify" else "utterances (CTC)"),
             ("phonemes", f"{len(self.phonemes)}: {' '.join(self.phonemes)}"),
             ("experts", f"{len(self.experts)}"),
+            *([] if self.encoder is None else [("encoder", self.encoder)]),
             ("size", self._size()),
             ("frames", f"{self.frame_ms:.0f} ms, from {self.sample_rate / 1000:g} kHz audio"),
         ]
@@ -171,6 +177,20 @@ def _times(times: TimeErrors | None) -> str:
     )
 
 
+def _encoder(features: AnyFeatures) -> str | None:
+    """What the card says of a pretrained encoder: what it is, and of what it was copied."""
+    if not isinstance(features, PretrainedFeatures):
+        return None
+    source, sha256 = features.model, features.sha256 or "unknown"
+    if Path(source).is_dir():
+        folder = open_encoder_folder(source, features.sha256)
+        source, sha256 = folder.source, folder.source_sha256
+    return (
+        f"{source}, frozen, below all of this and not counted in its size ({features.family}, "
+        f"{features.num_layers} layers of {features.hidden} channels; SHA-256 {sha256[:16]})"
+    )
+
+
 def model_card(run: LoadedRun) -> ModelCard:
     """The model card of a run.
 
@@ -200,6 +220,7 @@ def model_card(run: LoadedRun) -> ModelCard:
         sample_rate=spec.features["sample_rate"],
         context_seconds=None if spec.context is None else spec.context * frame_seconds,
         timing=recognizer.timing is not None,
+        encoder=_encoder(run.recipe.features),
         decoding=DecodingCard(
             temperature=decoding.temperature,
             ngram_order=None if ngram is None else ngram.order,

@@ -1,4 +1,4 @@
-"""Folders of pretrained encoders in the Hugging Face layout: checking, loading.
+"""Folders of pretrained encoders in the Hugging Face layout: finding and checking them.
 
 Only the encoder's weights are read, so that a folder without a decoder suffices. Weights come from
 safetensors alone, no code comes from a hub, and a weight that is missing is an error: it would stay
@@ -14,14 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-
 from phoneme_moe.errors import InputError, suggest
 from phoneme_moe.features.encoder_windows import SAMPLE_RATE
 from phoneme_moe.files.hashes import hash_file
 
 WEIGHTS = "model.safetensors"
+CONFIG, PREPROCESSING = "config.json", "preprocessor_config.json"
 
 
 @dataclass(frozen=True)
@@ -43,11 +41,6 @@ class Architecture:
     hidden: str = "hidden_size"
     layers: str = "num_hidden_layers"
     feed_forward: str = "intermediate_size"
-
-    def build(self, config: Any) -> nn.Module:
-        """Builds the encoder with random weights."""
-        encoder: nn.Module = getattr(import_extra(self.module), self.model)(config)
-        return encoder
 
 
 ARCHITECTURES = {
@@ -74,15 +67,6 @@ ARCHITECTURES = {
 }
 """By ``model_type`` of ``config.json``."""
 
-_RENAMED = (
-    (".weight_g", ".parametrizations.weight.original0"),
-    (".weight_v", ".parametrizations.weight.original1"),
-)
-"""Names of weight normalisation in older and newer checkpoints."""
-
-_UNUSED = ("masked_spec_embed",)
-"""Weights that only training of the encoder uses."""
-
 
 @dataclass(frozen=True)
 class EncoderFolder:
@@ -90,12 +74,14 @@ class EncoderFolder:
 
     Attributes:
         path: The folder.
+        name: Name of the encoder: that on the hub, or of the folder.
         config: Content of ``config.json``.
         preprocessing: Content of ``preprocessor_config.json``; empty without one.
         sha256: Hash of the weights.
     """
 
     path: Path
+    name: str
     config: Mapping[str, Any]
     preprocessing: Mapping[str, Any]
     sha256: str
@@ -104,6 +90,16 @@ class EncoderFolder:
     def architecture(self) -> Architecture:
         """The family of the encoder."""
         return ARCHITECTURES[self.config["model_type"]]
+
+    @property
+    def source(self) -> str:
+        """Name of the encoder, also of one that was copied in fewer bits."""
+        return str(self.config.get("source", self.name))
+
+    @property
+    def source_sha256(self) -> str:
+        """Hash of the weights, also of those from which fewer bits were made."""
+        return str(self.config.get("source_sha256", self.sha256))
 
     @property
     def hidden(self) -> int:
@@ -143,11 +139,11 @@ def open_encoder_folder(model: str, sha256: str | None = None) -> EncoderFolder:
             sample rate, or has other weights than expected.
     """
     path = Path(model) if Path(model).is_dir() else _folder_from_hub(model)
-    config = _read_json(path / "config.json")
+    config = _read_json(path / CONFIG)
     kind = config.get("model_type")
     if kind not in ARCHITECTURES:
         raise InputError(
-            f"{path / 'config.json'}: model_type: found {kind!r}{suggest(str(kind), ARCHITECTURES)}"
+            f"{path / CONFIG}: model_type: found {kind!r}{suggest(str(kind), ARCHITECTURES)}"
             f", expected one of {', '.join(ARCHITECTURES)}"
         )
     family = ARCHITECTURES[kind]
@@ -155,10 +151,9 @@ def open_encoder_folder(model: str, sha256: str | None = None) -> EncoderFolder:
         value = config.get(key)
         if not isinstance(value, int) or not 1 <= value <= 100_000:
             raise InputError(
-                f"{path / 'config.json'}: {key}: found {value!r}, expected a whole number, 1 or "
-                "more"
+                f"{path / CONFIG}: {key}: found {value!r}, expected a whole number, 1 or more"
             )
-    file = path / "preprocessor_config.json"
+    file = path / PREPROCESSING
     preprocessing = _read_json(file) if file.is_file() else {}
     rate = preprocessing.get("sampling_rate", SAMPLE_RATE)
     if rate != SAMPLE_RATE:
@@ -177,7 +172,8 @@ def open_encoder_folder(model: str, sha256: str | None = None) -> EncoderFolder:
             f"{weights}: SHA-256: found {found}, expected {sha256} (features.sha256): the run was "
             "trained with another encoder"
         )
-    return EncoderFolder(path, config, preprocessing, found)
+    name = path.resolve().name if Path(model).is_dir() else model
+    return EncoderFolder(path, name, config, preprocessing, found)
 
 
 def _folder_from_hub(model: str) -> Path:
@@ -185,7 +181,7 @@ def _folder_from_hub(model: str) -> Path:
     if model.count("/") != 1 or model.startswith((".", "/", "~")):
         raise InputError(f"features.model: {model}: no such folder")
     hub = import_extra("huggingface_hub")
-    names = ["config.json", "preprocessor_config.json", WEIGHTS]
+    names = [CONFIG, PREPROCESSING, WEIGHTS]
     try:
         return Path(hub.snapshot_download(model, allow_patterns=names, local_files_only=True))
     except (OSError, ValueError):  # not in the cache; errors of the hub are of both kinds
@@ -228,71 +224,3 @@ def import_extra(module: str) -> Any:
         raise InputError(
             "features.kind: pretrained needs transformers: pip install 'phoneme-moe[pretrained]'"
         ) from error
-
-
-def load_encoder(folder: EncoderFolder) -> nn.Module:
-    """Builds an encoder and loads its weights, in evaluation mode and without gradients.
-
-    Raises:
-        InputError: A weight is missing, or has another shape; the message names it.
-    """
-    from safetensors.torch import load_file
-
-    auto = import_extra("transformers.models.auto.configuration_auto")
-    architecture = folder.architecture
-    settings = {k: v for k, v in folder.config.items() if k not in {"auto_map", "torch_dtype"}}
-    # Masks are for training the encoder: without them it has no weights that only masking uses.
-    settings |= {"mask_time_prob": 0.0, "mask_feature_prob": 0.0, "layerdrop": 0.0}
-    settings |= {"encoder_layerdrop": 0.0, "add_adapter": False}
-    try:
-        config = auto.CONFIG_MAPPING[folder.config["model_type"]](**settings)
-        with torch.device("meta"):
-            encoder: nn.Module = getattr(import_extra(architecture.module), architecture.model)(
-                config
-            )
-    except (TypeError, ValueError, KeyError, RuntimeError) as error:
-        problem = str(error).splitlines()[0] if str(error) else repr(error)
-        raise InputError(
-            f"{folder.path / 'config.json'}: no encoder can be built from it: {problem}"
-        ) from error
-    # Shapes first: a configuration of absurd sizes is refused before memory is allocated.
-    expected = encoder.state_dict()
-    try:
-        stored = load_file(folder.path / WEIGHTS)
-    except Exception as error:  # safetensors has its own errors, of several kinds
-        raise InputError(f"{folder.path / WEIGHTS}: found no safetensors weights") from error
-    weights = _matching(stored, architecture.prefixes, expected)
-    for name, shape in ((name, tensor.shape) for name, tensor in expected.items()):
-        if name not in weights:
-            raise InputError(
-                f"{folder.path / WEIGHTS}: {name} is missing; expected all weights of a "
-                f"{folder.config['model_type']} encoder"
-            )
-        if weights[name].shape != shape:
-            raise InputError(
-                f"{folder.path / WEIGHTS}: {name}: found shape {tuple(weights[name].shape)}, "
-                f"expected {tuple(shape)} as in config.json"
-            )
-    encoder = architecture.build(config)
-    encoder.load_state_dict({name: weights[name].float() for name in expected})
-    return encoder.eval().requires_grad_(False)
-
-
-def _matching(
-    stored: Mapping[str, Tensor], prefixes: tuple[str, ...], expected: Mapping[str, Tensor]
-) -> dict[str, Tensor]:
-    """The weights of the encoder by their names in this version of transformers."""
-    prefix = next((p for p in prefixes if any(name.startswith(p) for name in stored)), "")
-    weights = {}
-    for name, tensor in stored.items():
-        if prefix and not name.startswith(prefix):
-            continue
-        short = name.removeprefix(prefix)
-        for older, newer in _RENAMED:
-            for one, other in ((older, newer), (newer, older)):
-                if short.endswith(one) and short not in expected:
-                    renamed = short.removesuffix(one) + other
-                    short = renamed if renamed in expected else short
-        if short not in _UNUSED:
-            weights[short] = tensor
-    return weights

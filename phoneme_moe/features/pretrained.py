@@ -1,9 +1,9 @@
 """Features from a frozen pretrained encoder: wav2vec 2.0, HuBERT, WavLM, w2v-BERT 2.0, Whisper.
 
-The encoder is run by ``transformers`` (``features.encoder_folder``). Every recording is encoded by
-itself, since padding changes the answer of some encoders (the group norm of the BASE models sees
-it). Frame ``t`` covers the samples ``t * 320 .. (t + 1) * 320``, as the frames of log mel features
-do.
+Whisper's encoder is ``features.whisper``, the others are run by ``transformers``. Every recording
+is encoded by itself, since padding changes the answer of some encoders (the group norm of the BASE
+models sees it). Frame ``t`` covers the samples ``t * 320 .. (t + 1) * 320``, as the frames of log
+mel features do.
 
 Legend: B batch, T frames of 20 ms, I inputs of a frame, L hidden states, H size of a hidden state.
 """
@@ -20,9 +20,9 @@ from phoneme_moe.audio.waveform import Waveform
 from phoneme_moe.features.encoder_folder import (
     EncoderFolder,
     import_extra,
-    load_encoder,
     open_encoder_folder,
 )
+from phoneme_moe.features.encoder_weights import load_encoder
 from phoneme_moe.features.encoder_windows import HOP, SAMPLE_RATE, encoder_windows
 from phoneme_moe.features.log_mel import LogMel
 from phoneme_moe.features.whisper_log_mel import WhisperLogMel
@@ -236,21 +236,8 @@ class HiddenStates:
         if self.kind == "whisper":
             batch, frames, _ = inputs.shape
             mel = inputs.reshape(batch, 2 * frames, -1).transpose(1, 2)
-            return torch.stack(self._whisper(mel), dim=-2)
+            return torch.stack(self.encoder(mel), dim=-2)
         if self.kind != "wav2vec2-bert":
             inputs = functional.pad(inputs.flatten(1), (40, 40))
         states = self.encoder(inputs, output_hidden_states=True).hidden_states
         return torch.stack(tuple(states), dim=-2)
-
-    def _whisper(self, log_mel: Tensor) -> list[Tensor]:
-        """As ``WhisperEncoder.forward``, which takes 30 s only, for any length up to that."""
-        encoder = self.encoder
-        frames = functional.gelu(encoder.conv1(log_mel))
-        frames = functional.gelu(encoder.conv2(frames)).transpose(1, 2)
-        frames = frames + encoder.embed_positions.weight[: frames.shape[1]]
-        states = [frames]
-        for layer in encoder.layers:
-            output = layer(states[-1], None)
-            states.append(output[0] if isinstance(output, tuple) else output)
-        states[-1] = encoder.layer_norm(states[-1])
-        return states

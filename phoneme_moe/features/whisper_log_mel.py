@@ -7,8 +7,7 @@ import math
 import torch
 from torch import Tensor
 from torch.nn import functional
-
-from phoneme_moe.features.encoder_folder import import_extra
+from torchaudio.functional import melscale_fbanks
 
 WINDOW = 400
 STEP = 160
@@ -28,10 +27,11 @@ class WhisperLogMel:
 
     @classmethod
     def of(cls, num_bands: int) -> WhisperLogMel:
-        """Creates the front end with the filters of ``transformers``."""
-        extraction = import_extra("transformers.models.whisper.feature_extraction_whisper")
-        filters = extraction.WhisperFeatureExtractor(feature_size=num_bands).mel_filters
-        return cls(torch.tensor(filters, dtype=torch.float32))
+        """Creates the front end with Whisper's filters (Slaney's mel scale and norm)."""
+        filters = melscale_fbanks(
+            WINDOW // 2 + 1, 0.0, 8000.0, num_bands, 16_000, norm="slaney", mel_scale="slaney"
+        )
+        return cls(filters)
 
     def __call__(self, samples: Tensor) -> Tensor:
         """Computes the features.

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from phoneme_moe.errors import InputError
-from phoneme_moe.features.encoder_folder import load_encoder, open_encoder_folder
+from phoneme_moe.features.encoder_folder import open_encoder_folder
+from phoneme_moe.features.encoder_weights import load_encoder
 from phoneme_moe.features.encoder_windows import HOP
 from phoneme_moe.features.pretrained import HiddenStates, PretrainedFrontEnd
 from phoneme_moe.features.whisper_log_mel import WhisperLogMel

@@ -1,0 +1,136 @@
+"""Exported runs that hold their pretrained encoder, and Whisper's without transformers."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from encoders import write_encoder
+from safetensors.torch import load_file
+from waiting import run as run_command
+
+from phoneme_moe import load
+from phoneme_moe.corpora import PreparedCorpus
+from phoneme_moe.errors import InputError
+from phoneme_moe.evaluation.export_run import export_run
+from phoneme_moe.features.encoder_folder import open_encoder_folder
+from phoneme_moe.features.encoder_weights import load_encoder, save_encoder
+from phoneme_moe.features.pretrained import HiddenStates
+from phoneme_moe.pipeline import Trained, train
+from phoneme_moe.run_folder import load_run
+
+if TYPE_CHECKING:
+    from phoneme_moe.files.compact_weights import WeightBits
+
+pytest.importorskip("transformers", reason="needs transformers (extra pretrained)")
+
+SPARSE = tiny.RECIPES / "tiny_sparse.yaml"
+
+
+@pytest.fixture(scope="module", params=["whisper", "wavlm"])
+def encoder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = write_encoder(tmp_path_factory.mktemp("encoders") / request.param, request.param)
+    (folder / "LICENSE").write_text("free\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(
+    encoder: Path, tones: PreparedCorpus, tmp_path_factory: pytest.TempPathFactory
+) -> Trained:
+    section = {"kind": "pretrained", "model": str(encoder), "layers": "mix", "stack": 2}
+    changes = [f"features={json.dumps(section)}", "training.stages.joint.epochs=2"]
+    changes.append("training.timing=null")
+    folder = tmp_path_factory.mktemp("runs") / "pretrained"
+    return train(SPARSE, folder, changes=changes, device="cpu")
+
+
+@pytest.mark.parametrize("bits", [8, 16, 32])
+def test_an_encoder_in_fewer_bits_has_about_the_same_states(
+    encoder: Path, tmp_path: Path, bits: WeightBits
+) -> None:
+    original = open_encoder_folder(str(encoder))
+    sha256 = save_encoder(original, tmp_path / "encoder", bits)
+    copy = open_encoder_folder(str(tmp_path / "encoder"), sha256)
+    waveform = np.random.default_rng(0).normal(0, 0.1, 8000).astype(np.float32)
+    expected, states = HiddenStates(original)(waveform), HiddenStates(copy)(waveform)
+    error = float((states - expected).square().mean() / expected.square().mean())
+    assert error < {8: 1e-3, 16: 1e-6, 32: 1e-12}[bits]
+    assert (error > 0) == (bits < 32)
+    assert (copy.source, copy.source_sha256) == (encoder.name, original.sha256)
+    assert (tmp_path / "encoder" / "LICENSE").read_text() == "free\n"
+    size = (tmp_path / "encoder" / "model.safetensors").stat().st_size
+    weights = sum(tensor.numel() for tensor in load_encoder(original).state_dict().values())
+    assert size < weights * {8: 2, 16: 3, 32: 5}[bits]
+
+
+def test_a_copy_of_a_copy_names_the_first(encoder: Path, tmp_path: Path) -> None:
+    original = open_encoder_folder(str(encoder))
+    save_encoder(original, tmp_path / "one", 8)
+    save_encoder(open_encoder_folder(str(tmp_path / "one")), tmp_path / "two", 8)
+    again = open_encoder_folder(str(tmp_path / "two"))
+    assert (again.source, again.source_sha256) == (encoder.name, original.sha256)
+    one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
+    # Integers and scales are a fixed point of quantisation, up to the rounding of the scale.
+    assert one.keys() == two.keys()
+    for name, tensor in one.items():
+        torch.testing.assert_close(two[name], tensor, rtol=1e-5, atol=0)
+
+
+@pytest.mark.slow
+def test_an_exported_run_needs_neither_its_encoder_nor_its_place(
+    trained: Trained, tones: PreparedCorpus, encoder: Path, tmp_path: Path
+) -> None:
+    exported = export_run(trained.run, tmp_path / "exported", bits=8)
+    sound = tones.cuts("test")[0].recording.sources[0].source
+    # As good as deleted: any other hash is refused.
+    moved = tmp_path / "elsewhere"
+    shutil.move(exported.folder, moved)
+    recipe = (moved / "recipe.yaml").read_text()
+    assert "model: encoder\n" in recipe
+    assert str(encoder.parent) not in recipe + (moved / "model.json").read_text()
+    loaded = load(moved)
+    reference = trained.run.transcribe(sound)
+    transcript = loaded.transcribe(sound)
+    assert [s.phoneme for s in transcript.segments] == [s.phoneme for s in reference.segments]
+    assert "encoder" in (moved / "MODEL_CARD.md").read_text()
+
+
+@pytest.mark.slow
+def test_an_exported_run_without_its_encoder_says_so(trained: Trained, tmp_path: Path) -> None:
+    folder = export_run(trained.run, tmp_path / "exported", bits=16).folder
+    weights = folder / "encoder" / "model.safetensors"
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-4] + b"\0\0\0\1")
+    with pytest.raises(InputError, match=r"model.safetensors: SHA-256: found \w+, expected \w+"):
+        load_run(folder).recognizer.front_end.encode(np.zeros(8000, np.float32))
+    shutil.rmtree(folder / "encoder")
+    with pytest.raises(InputError, match=r"exported.*encoder: no such folder"):
+        load_run(folder)
+
+
+@pytest.mark.slow
+def test_whisper_needs_no_transformers(
+    tones: PreparedCorpus, trained: Trained, tmp_path: Path, encoder: Path
+) -> None:
+    if encoder.name != "whisper":
+        pytest.skip("for Whisper alone")
+    folder = export_run(trained.run, tmp_path / "exported", bits=8).folder
+    sound = tones.cuts("test")[0].recording.sources[0].source
+    program = (
+        "import sys; sys.modules['transformers'] = None; sys.modules['librosa'] = None\n"
+        "from phoneme_moe.cli import main\n"
+        f"sys.argv = ['phoneme-moe', 'transcribe', {str(folder)!r}, {sound!r}]\n"
+        "main()\n"
+    )
+    done = run_command([sys.executable, "-c", program])
+    assert done.returncode == 0, done.stderr
+    expected = " ".join(s.phoneme for s in trained.run.transcribe(sound).segments)
+    assert expected in done.stdout
