@@ -50,10 +50,6 @@ bits."""
 
 MODEL, WEIGHTS, DECODING = "model.json", "model.safetensors", "decoding.json"
 
-ENCODER = "encoder"
-"""Folder of the pretrained encoder in a run that was exported for use alone, and its name there in
-``features.model``."""
-
 
 def save_recipe(folder: Path, recipe: Recipe) -> None:
     """Writes ``recipe.yaml`` with every setting resolved."""
@@ -259,10 +255,9 @@ def load_run(folder: str | Path, device: str = "cpu", calibrated: bool = True) -
         expected = _weights(_build(document, path))
     weights = read_weights(weights_path, expected, document.weight_bits or 32)
     _check_same_model(document, recipe, path)
-    features = _with_encoder_inside(recipe.features, folder)
+    features = _with_encoder_of(folder, recipe.features)
     recipe = recipe.model_copy(update={"features": features})
-    document = document.model_copy(update={"features": features})
-    recognizer = _build(document, path)
+    recognizer = _build(document.model_copy(update={"features": features}), path)
     recognizer.load_state_dict(weights, strict=False)
     recognizer.decoding = decoding = read_decoding(folder)
     ngram = decoding.language_model
@@ -274,14 +269,13 @@ def load_run(folder: str | Path, device: str = "cpu", calibrated: bool = True) -
     return LoadedRun(folder, recipe, recognizer.to(choose_device(device)).eval(), decoding)
 
 
-def _with_encoder_inside(features: AnyFeatures, folder: Path) -> AnyFeatures:
-    """The section with the path of the encoder, if it lies in the run folder."""
-    if not isinstance(features, PretrainedFeatures) or features.model != ENCODER:
+def _with_encoder_of(folder: Path, features: AnyFeatures) -> AnyFeatures:
+    """The features, with the encoder inside the run folder if there is one."""
+    from phoneme_moe.features.encoder_folder import ENCODER
+
+    if not isinstance(features, PretrainedFeatures) or not (folder / ENCODER).is_dir():
         return features
-    inside = folder / ENCODER
-    if not inside.is_dir() and not Path(ENCODER).is_dir():
-        raise InputError(f"{inside}: no such folder; expected the pretrained encoder of the run")
-    return features.model_copy(update={"model": str(inside)}) if inside.is_dir() else features
+    return features.model_copy(update={"model": str((folder / ENCODER).absolute())})
 
 
 def _check_same_model(document: ModelDocument, recipe: Recipe, path: Path) -> None:

@@ -14,14 +14,16 @@ from phoneme_moe.errors import ArgumentError, InputError
 from phoneme_moe.evaluation.model_card import SPEED, model_card
 from phoneme_moe.evaluation.quality import QUALITY
 from phoneme_moe.evaluation.stored_card import CARD, EVALUATION, stored_card
+from phoneme_moe.features.encoder_folder import ENCODER, open_encoder_folder
+from phoneme_moe.features.encoder_weights import save_encoder
 from phoneme_moe.files.atomic import atomic_folder, is_empty
 from phoneme_moe.files.compact_weights import WeightBits
 from phoneme_moe.files.writing import write_bytes, write_json, write_text
 from phoneme_moe.recipe import PretrainedFeatures, Recipe, validate_recipe
 from phoneme_moe.run_folder import (
-    ENCODER,
     LoadedRun,
     load_run,
+    read_recipe,
     save_decoding,
     save_model,
     save_recipe,
@@ -58,15 +60,15 @@ def export_run(
         The new run.
 
     Raises:
-        InputError: The folder is not empty, the run's corpus is not prepared, or a weight is too
-            large for 16 bits.
+        InputError: The folder is not empty, the run's corpus is not prepared, its encoder is gone,
+            or a weight is too large for 16 bits.
     """
     _check_empty(folder)
     card = stored_card(run, load_corpus(run.recipe.corpus.name), notes)
-    recipe = _without_folders(run.recipe)
+    recipe = _without_folders(read_recipe(run.folder))
     with atomic_folder(folder, _check_empty) as new:
         try:
-            recipe = _with_encoder(recipe, new, bits)
+            recipe = _with_encoder(run, recipe, new, bits)
             save_recipe(new, recipe)
             save_model(new, recipe, run.recognizer, bits)
         except InputError as error:
@@ -82,19 +84,15 @@ def export_run(
     return load_run(folder)
 
 
-def _with_encoder(recipe: Recipe, folder: Path, bits: WeightBits) -> Recipe:
-    """Writes the pretrained encoder of a recipe, if there is one, into a run folder."""
-    features = recipe.features
+def _with_encoder(run: LoadedRun, recipe: Recipe, folder: Path, bits: WeightBits) -> Recipe:
+    """Writes the pretrained encoder of a run, if it has one, into the new folder."""
+    features, named = run.recipe.features, recipe.features
     if not isinstance(features, PretrainedFeatures):
         return recipe
-    # torch is imported by what has weights.
-    from phoneme_moe.features.encoder_folder import open_encoder_folder
-    from phoneme_moe.features.encoder_weights import save_encoder
-
+    assert isinstance(named, PretrainedFeatures)
     encoder = open_encoder_folder(features.model, features.sha256)
     sha256 = save_encoder(encoder, folder / ENCODER, bits)
-    inside = features.model_copy(update={"model": ENCODER, "sha256": sha256})
-    return recipe.model_copy(update={"features": inside})
+    return recipe.model_copy(update={"features": named.model_copy(update={"sha256": sha256})})
 
 
 def _check_empty(folder: Path) -> None:
@@ -113,4 +111,5 @@ def _without_folders(recipe: Recipe) -> Recipe:
         return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
 
     data = recipe.model_dump(mode="json")
-    return validate_recipe({**data, "training": strip(data["training"])}, "recipe")
+    used = {name: strip(data[name]) for name in ("features", "training")}
+    return validate_recipe({**data, **used}, "recipe")

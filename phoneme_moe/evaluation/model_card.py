@@ -9,12 +9,11 @@ from pydantic import ConfigDict, Field
 from phoneme_moe.corpora import load_corpus
 from phoneme_moe.evaluation.quality import Quality, TimeErrors, read_quality
 from phoneme_moe.evaluation.stored_card import CARD, StoredCard, licence_of
-from phoneme_moe.features.encoder_folder import open_encoder_folder
 from phoneme_moe.files.documents import Document
 from phoneme_moe.files.writing import path_text
 from phoneme_moe.model.cost import cost_of
-from phoneme_moe.recipe import AnyFeatures, PretrainedFeatures
-from phoneme_moe.run_folder import LoadedRun
+from phoneme_moe.recipe import PretrainedFeatures
+from phoneme_moe.run_folder import LoadedRun, read_recipe
 from phoneme_moe.transcription.bench import Speed
 from phoneme_moe.transcription.run_engine import spec_of
 
@@ -32,6 +31,20 @@ class DecodingCard(Document):
     beam: int | None = Field(description="Beam width; null for greedy decoding.")
     minimum_bayes_risk: bool
     num_shifts: int = Field(description="Passes of test-time augmentation.")
+
+
+class EncoderCard(Document):
+    """The pretrained encoder of a model, which is not among its parameters."""
+
+    model: str = Field(description="Name on the hub, or of its folder.")
+    sha256: str | None = Field(description="Hash of its weights.")
+    layers: str | int = Field(description="Hidden states that are used: mix, last or a number.")
+
+    def line(self) -> str:
+        """The encoder in words."""
+        states = {"mix": "a mix of all its layers", "last": "its last layer"}
+        used = states.get(str(self.layers), f"its layer {self.layers}")
+        return f"{self.model}, frozen, {used}; SHA-256 {self.sha256}"
 
 
 class ModelCard(Document):
@@ -59,10 +72,10 @@ class ModelCard(Document):
     timing: bool = Field(description="Whether the model has a timing net.")
     decoding: DecodingCard
     quality: Quality | None
-    encoder: str | None = Field(
-        default=None, description="Pretrained encoder below the model; its weights do not count."
-    )
     speed: Speed | None
+    encoder: EncoderCard | None = Field(
+        default=None, description="Pretrained encoder; null without one."
+    )
     speech: StoredCard | None = Field(
         default=None, description="Speech of each corpus, and limits; of exported runs."
     )
@@ -75,7 +88,7 @@ class ModelCard(Document):
             ("task", "token classification" if self.task == "classify" else "utterances (CTC)"),
             ("phonemes", f"{len(self.phonemes)}: {' '.join(self.phonemes)}"),
             ("experts", f"{len(self.experts)}"),
-            *([] if self.encoder is None else [("encoder", self.encoder)]),
+            *([] if self.encoder is None else [("encoder", self.encoder.line())]),
             ("size", self._size()),
             ("frames", f"{self.frame_ms:.0f} ms, from {self.sample_rate / 1000:g} kHz audio"),
         ]
@@ -124,7 +137,7 @@ class ModelCard(Document):
         if self.multiply_adds_per_second is not None:
             millions = self.multiply_adds_per_second / 1e6
             text += f"; {millions:.0f} M multiply-adds per second of sound"
-        return text
+        return text if self.encoder is None else f"{text}; all without the encoder"
 
     def _quality_lines(self, quality: Quality) -> list[tuple[str, str]]:
         test = quality.test
@@ -177,20 +190,6 @@ def _times(times: TimeErrors | None) -> str:
     )
 
 
-def _encoder(features: AnyFeatures) -> str | None:
-    """What the card says of a pretrained encoder: what it is, and of what it was copied."""
-    if not isinstance(features, PretrainedFeatures):
-        return None
-    source, sha256 = features.model, features.sha256 or "unknown"
-    if Path(source).is_dir():
-        folder = open_encoder_folder(source, features.sha256)
-        source, sha256 = folder.source, folder.source_sha256
-    return (
-        f"{source}, frozen, below all of this and not counted in its size ({features.family}, "
-        f"{features.num_layers} layers of {features.hidden} channels; SHA-256 {sha256[:16]})"
-    )
-
-
 def model_card(run: LoadedRun) -> ModelCard:
     """The model card of a run.
 
@@ -220,7 +219,6 @@ def model_card(run: LoadedRun) -> ModelCard:
         sample_rate=spec.features["sample_rate"],
         context_seconds=None if spec.context is None else spec.context * frame_seconds,
         timing=recognizer.timing is not None,
-        encoder=_encoder(run.recipe.features),
         decoding=DecodingCard(
             temperature=decoding.temperature,
             ngram_order=None if ngram is None else ngram.order,
@@ -232,7 +230,20 @@ def model_card(run: LoadedRun) -> ModelCard:
         ),
         quality=read_quality(run.folder),
         speed=Speed.read_if_present(run.folder / SPEED),
+        encoder=_encoder_card(run),
         speech=StoredCard.read_if_present(run.folder / CARD),
+    )
+
+
+def _encoder_card(run: LoadedRun) -> EncoderCard | None:
+    features = read_recipe(run.folder).features
+    if not isinstance(features, PretrainedFeatures):
+        return None
+    local = Path(features.model).is_absolute()
+    return EncoderCard(
+        model=Path(features.model).name if local else features.model,
+        sha256=features.sha256,
+        layers=features.layers,
     )
 
 

@@ -21,6 +21,9 @@ from phoneme_moe.files.hashes import hash_file
 WEIGHTS = "model.safetensors"
 CONFIG, PREPROCESSING = "config.json", "preprocessor_config.json"
 
+ENCODER = "encoder"
+"""Folder of the encoder inside a run; it comes before the one that the recipe names."""
+
 
 @dataclass(frozen=True)
 class Architecture:
@@ -74,14 +77,12 @@ class EncoderFolder:
 
     Attributes:
         path: The folder.
-        name: Name of the encoder: that on the hub, or of the folder.
         config: Content of ``config.json``.
         preprocessing: Content of ``preprocessor_config.json``; empty without one.
         sha256: Hash of the weights.
     """
 
     path: Path
-    name: str
     config: Mapping[str, Any]
     preprocessing: Mapping[str, Any]
     sha256: str
@@ -90,11 +91,6 @@ class EncoderFolder:
     def architecture(self) -> Architecture:
         """The family of the encoder."""
         return ARCHITECTURES[self.config["model_type"]]
-
-    @property
-    def source(self) -> str:
-        """Name of the encoder, also of one that was copied in fewer bits."""
-        return str(self.config.get("source", self.name))
 
     @property
     def source_sha256(self) -> str:
@@ -138,7 +134,7 @@ def open_encoder_folder(model: str, sha256: str | None = None) -> EncoderFolder:
         InputError: The folder is missing, incomplete, of an unknown architecture, takes another
             sample rate, or has other weights than expected.
     """
-    path = Path(model) if Path(model).is_dir() else _folder_from_hub(model)
+    path = Path(model) if Path(model).is_dir() else _folder_from_hub(model, sha256 is not None)
     config = _read_json(path / CONFIG)
     kind = config.get("model_type")
     if kind not in ARCHITECTURES:
@@ -172,14 +168,14 @@ def open_encoder_folder(model: str, sha256: str | None = None) -> EncoderFolder:
             f"{weights}: SHA-256: found {found}, expected {sha256} (features.sha256): the run was "
             "trained with another encoder"
         )
-    name = path.resolve().name if Path(model).is_dir() else model
-    return EncoderFolder(path, name, config, preprocessing, found)
+    return EncoderFolder(path, config, preprocessing, found)
 
 
-def _folder_from_hub(model: str) -> Path:
+def _folder_from_hub(model: str, of_a_run: bool) -> Path:
     """The files of an encoder from the cache of the hub, or from the hub."""
+    remedy = f"; its new place can be RUN/{ENCODER}" if of_a_run else ""
     if model.count("/") != 1 or model.startswith((".", "/", "~")):
-        raise InputError(f"features.model: {model}: no such folder")
+        raise InputError(f"features.model: {model}: no such folder{remedy}")
     hub = import_extra("huggingface_hub")
     names = [CONFIG, PREPROCESSING, WEIGHTS]
     try:
@@ -192,7 +188,7 @@ def _folder_from_hub(model: str) -> Path:
         problem = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
         raise InputError(
             f"features.model: {model}: no such folder, and it cannot be fetched from the hub: "
-            f"{problem}"
+            f"{problem}{remedy}"
         ) from error
 
 

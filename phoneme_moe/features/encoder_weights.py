@@ -124,7 +124,7 @@ def save_encoder(folder: EncoderFolder, new: Path, bits: WeightBits) -> str:
 
     weights = compact(load_encoder(folder).state_dict(), bits)
     new.mkdir()
-    source = {"source": folder.source, "source_sha256": folder.source_sha256}
+    source = {"source_sha256": folder.source_sha256}
     write_json(new / CONFIG, {**folder.config, **source, WEIGHT_BITS: bits})
     if folder.preprocessing:
         write_json(new / PREPROCESSING, dict(folder.preprocessing))

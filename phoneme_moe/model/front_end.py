@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from phoneme_moe.errors import InputError
 from phoneme_moe.features.encoder_folder import EncoderFolder, open_encoder_folder
 from phoneme_moe.features.log_mel import LogMel
@@ -75,7 +77,7 @@ def build_teacher(teacher: Teacher) -> PretrainedFrontEnd:
 
 
 def pin_encoders(recipe: Recipe) -> Recipe:
-    """Stores hash and sizes of the pretrained encoders in a recipe that uses some.
+    """Stores hash, sizes and full paths of the pretrained encoders in a recipe that uses some.
 
     Raises:
         InputError: An encoder cannot be used, or is not the one whose hash the recipe has.
@@ -84,6 +86,7 @@ def pin_encoders(recipe: Recipe) -> Recipe:
     if isinstance(features, PretrainedFeatures):
         folder = _open(features.model, features.sha256, features.layers, "features.layers")
         found = {
+            "model": _from_anywhere(features.model),
             "sha256": folder.sha256,
             "hidden": folder.hidden,
             "num_layers": folder.num_layers,
@@ -96,6 +99,7 @@ def pin_encoders(recipe: Recipe) -> Recipe:
     if teacher is not None and teacher.model is not None:
         folder = _open(teacher.model, teacher.sha256, teacher.layer, "training.teacher.layer")
         found = {
+            "model": _from_anywhere(teacher.model),
             "sha256": folder.sha256,
             "hidden": folder.hidden,
             "num_layers": folder.num_layers,
@@ -103,6 +107,11 @@ def pin_encoders(recipe: Recipe) -> Recipe:
         training = recipe.training.model_copy(update={"teacher": teacher.model_copy(update=found)})
         recipe = recipe.model_copy(update={"training": training})
     return recipe
+
+
+def _from_anywhere(model: str) -> str:
+    """The encoder by a name that does not depend on the current folder, as a run is used in any."""
+    return str(Path(model).absolute()) if Path(model).is_dir() else model
 
 
 def _open(model: str, sha256: str | None, layer: str | int, key: str) -> EncoderFolder:

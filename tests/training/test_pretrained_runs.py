@@ -17,6 +17,8 @@ from phoneme_moe.corpora import PreparedCorpus
 from phoneme_moe.data.batches import build_augment, collate
 from phoneme_moe.data.examples import load_examples
 from phoneme_moe.errors import InputError
+from phoneme_moe.evaluation.export_run import export_run
+from phoneme_moe.evaluation.model_card import model_card
 from phoneme_moe.features.pretrained import PretrainedFrontEnd
 from phoneme_moe.files.metrics_file import read_rows
 from phoneme_moe.mixture.routing import fixed_routing
@@ -24,8 +26,9 @@ from phoneme_moe.model.front_end import build_teacher, pin_encoders
 from phoneme_moe.model.layer_mix import LayerMix
 from phoneme_moe.model.recognizer import Recognition
 from phoneme_moe.pipeline import Trained, train
-from phoneme_moe.recipe import load_recipe
+from phoneme_moe.recipe import PretrainedFeatures, load_recipe
 from phoneme_moe.run import load
+from phoneme_moe.run_folder import load_run
 from phoneme_moe.training.stages import build_recognizer
 from phoneme_moe.training.teacher import HiddenStateTeacher, PosteriorTeacher
 from phoneme_moe.transcription import bench
@@ -152,6 +155,55 @@ def test_report_evaluate_and_align_work_on_top(
     ):
         result = phoneme_moe(*arguments)
         assert result.code == 0, result.err
+
+
+@pytest.mark.slow
+def test_an_exported_run_has_its_encoder_and_nothing_of_this_machine(
+    pretrained_run: Trained, encoder: Path, tones: PreparedCorpus, tmp_path: Path
+) -> None:
+    sound = tones.cuts("test")[0].recording.sources[0].source
+    expected = pretrained_run.run.transcribe(sound).to_dict()
+    export_run(pretrained_run.run, tmp_path / "exported", bits=32)
+    exported = (tmp_path / "exported").rename(tmp_path / "moved")
+    for path in exported.rglob("*"):
+        if path.is_file():
+            assert str(encoder.parent).encode() not in path.read_bytes()
+    card = model_card(load_run(exported))
+    assert card.encoder is not None
+    assert card.encoder.model == encoder.name
+    moved = encoder.rename(tmp_path / "elsewhere")
+    try:
+        found = load(exported).transcribe(sound).to_dict()
+        assert {**found, "run": None} == {**expected, "run": None}
+        again = export_run(load_run(exported), tmp_path / "again", bits=32)
+        assert (again.folder / "encoder" / "model.safetensors").is_file()
+    finally:
+        moved.rename(encoder)
+
+
+@pytest.mark.slow
+def test_a_moved_encoder_is_found_inside_the_run(
+    pretrained_run: Trained, encoder: Path, tmp_path: Path
+) -> None:
+    sound = np.zeros(16_000, np.float32)
+    run = shutil.copytree(pretrained_run.run.folder, tmp_path / "run")
+    moved = encoder.rename(tmp_path / "elsewhere")
+    try:
+        with pytest.raises(InputError, match=r"no such folder; its new place can be RUN/encoder"):
+            load(run).transcribe(sound, sample_rate=16_000)
+        (run / "encoder").symlink_to(moved)
+        load(run).transcribe(sound, sample_rate=16_000)
+    finally:
+        moved.rename(encoder)
+
+
+def test_a_folder_is_found_from_anywhere(encoder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(encoder.parent)
+    front = pin_encoders(load_recipe(SPARSE, on(Path(encoder.name)))).features
+    teacher = pin_encoders(load_recipe(SPARSE, taught(Path(encoder.name)))).training.teacher
+    assert isinstance(front, PretrainedFeatures)
+    assert teacher is not None
+    assert front.model == teacher.model == str(encoder)
 
 
 @pytest.mark.slow
