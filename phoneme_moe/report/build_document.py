@@ -107,3 +107,31 @@ def build_document(
 def _null_where_nan(weights: Floats) -> list[list[float] | None]:
     """Rows of weights to six decimals; None for a row of NaN."""
     return [None if np.isnan(row[0]) else row.tolist() for row in np.round(weights, 6)]
+
+
+def report_of(document: RoutingDocument) -> RoutingReport:
+    """Mean weights and counts of a document: what ``build_document`` was given."""
+    missing = [np.nan] * len(document.experts)
+    by_phoneme = [
+        [missing if row is None else row for row in speaker]
+        for speaker in document.speaker_phoneme_weights
+    ]
+    shape = len(document.speakers), len(document.phonemes), len(document.experts)
+    return RoutingReport(
+        unit=document.unit,
+        experts=tuple(document.experts),
+        speakers=tuple(document.speakers),
+        phonemes=tuple(document.phonemes),
+        num_utterances=document.num_utterances,
+        weights=np.array(document.weights),
+        rows=np.array(document.counts.rows),
+        utterances=np.array(document.counts.utterances),
+        effective_experts=np.array(document.effective_experts),
+        effective_per_row=np.array(document.effective_per_row),
+        load=np.array(document.load),
+        phoneme_weights=np.array(document.phoneme_weights).reshape(shape[1:]),
+        phoneme_rows=np.array(document.phoneme_counts.rows),
+        phoneme_utterances=np.array(document.phoneme_counts.utterances),
+        speaker_phoneme_weights=np.array(by_phoneme).reshape(shape),
+        speaker_phoneme_rows=np.array(document.speaker_phoneme_rows).reshape(shape[:2]),
+    )

@@ -17,7 +17,7 @@ from phoneme_moe.files.atomic import atomic_path
 from phoneme_moe.files.locks import lock_folder
 from phoneme_moe.model.cost import model_cost
 from phoneme_moe.recipe.router import numbered_experts
-from phoneme_moe.report.build_document import build_document
+from phoneme_moe.report.build_document import build_document, report_of
 from phoneme_moe.report.caveats import caveats
 from phoneme_moe.report.collect.observe import Observation, observe, phoneme_names
 from phoneme_moe.report.document import RoutingDocument, SparseLayers, UtteranceView
@@ -27,6 +27,7 @@ from phoneme_moe.report.layers import LayerAccumulator
 from phoneme_moe.report.routing_sums import RoutingAccumulator, RoutingSums
 from phoneme_moe.report.specialisation import specialise
 from phoneme_moe.report.statistics import RoutingReport, summarize
+from phoneme_moe.report.stored import stored_document
 from phoneme_moe.report.utterance_views import (
     Reason,
     audio_file,
@@ -76,6 +77,8 @@ def report_run(
 ) -> RunReport:
     """Collects the routing of a split and writes the report.
 
+    If the corpora of an exported run are not prepared, its stored report is written instead.
+
     Args:
         run: The run.
         split: ``train``, ``dev`` or ``test``.
@@ -92,13 +95,19 @@ def report_run(
     """
     from phoneme_moe.report.files import write_report
 
+    folder = out or run.output_folder / "report"
+    if (split, corpus_name, layer, *utterances) == ("test", None, None):
+        stored = stored_document(run)
+        if stored is not None:
+            report = report_of(stored)
+            with lock_folder(folder):
+                return RunReport(report, stored, tuple(write_report(report, stored, folder)))
     corpus = load_corpus(corpus_name or run.recipe.corpus.name)
     recognizer = run.recognizer
     layer, _ = recognizer.routed_layer(layer)
     progress("reading recordings")
     speakers = split_speakers(run.recipe, corpus, recognizer)
     examples = load_examples(run.recipe, corpus, split, recognizer, speakers)
-    folder = out or run.output_folder / "report"
     table = folder / "routing.parquet"
     with lock_folder(folder), atomic_path(table) as written_table:
         # Renamed at the end, so that the table never belongs to another report than the page.
