@@ -206,7 +206,7 @@ class Recognizer(nn.Module):
 
         Args:
             features: Output of ``front_end`` or of ``mix_layers``, shape (batch, frames,
-                features).
+                features), in float16 if it comes from disk.
             mask: True for real frames, shape (batch, frames).
             expert: Index of the expert of each utterance, shape (batch,), in place of the gate;
                 only that expert is computed.
@@ -220,6 +220,8 @@ class Recognizer(nn.Module):
             InputError: The gate is the speaker's identity and no speaker is given, or the routers
                 need an embedding, which is missing or of a wrong size.
         """
+        if features.dtype == torch.float16:  # hidden states as they lie on disk
+            features = features.float()
         log_weights = None
         if self.adapted is not None:
             features, log_weights = self.adapted(features, mask, expert, override)

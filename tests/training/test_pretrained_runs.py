@@ -255,7 +255,7 @@ def test_commands_take_its_onnx_files(
 
 @pytest.mark.slow
 def test_speaker_experts_work_on_top(tones: PreparedCorpus, encoder: Path, tmp_path: Path) -> None:
-    trained = train(EXPERTS, tmp_path / "run", changes=on(encoder, "last"), device="cpu")
+    trained = train(EXPERTS, tmp_path / "run", changes=on(encoder), device="cpu")
     assert trained.run.recognizer.gate is not None
     assert set(trained.run.recognizer.expert_names) <= set(tones.speakers)
 
@@ -281,6 +281,19 @@ def test_a_long_recording_is_encoded_from_the_spooled_samples(tmp_path: Path) ->
     np.testing.assert_array_equal(calls[0], sound[10 * 320 : 20 * 320])
     np.testing.assert_allclose(calls[2], calls[0], atol=1e-6)
     np.testing.assert_allclose(calls[3], sound, atol=1e-6)
+
+
+@pytest.mark.parametrize("layers", ["mix", "last"])
+def test_features_as_they_lie_on_disk_are_taken(
+    encoder: Path, tones: PreparedCorpus, layers: str
+) -> None:
+    recipe = pin_encoders(load_recipe(EXPERTS, on(encoder, layers)))
+    recognizer = build_recognizer(recipe, tones).eval()
+    features = torch.randn(1, 6, recognizer.front_end.num_features).half()
+    mask = torch.ones(1, 6, dtype=torch.bool)
+    with torch.no_grad():
+        stored, computed = recognizer(features, mask), recognizer(features.float(), mask)
+    assert torch.equal(stored.log_posteriors, computed.log_posteriors)
 
 
 def test_a_mix_is_the_weighted_sum_of_normalised_states() -> None:
