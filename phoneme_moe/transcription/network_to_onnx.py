@@ -21,6 +21,10 @@ MAX_BYTES = 2_000_000_000
 """Most bytes of weights: a protocol buffer holds 2 GB."""
 
 
+PRODUCTS = ("MatMul", "Gemm")
+"""Operators whose weights are quantised."""
+
+
 def import_onnx() -> Any:
     """Imports ``onnx``.
 
@@ -110,8 +114,22 @@ def _quantize(path: Path) -> None:
             model = Path(folder, "model.onnx")
             shutil.copyfile(path, model)
             quantize_dynamic(
-                model, model, weight_type=QuantType.QInt8, op_types_to_quantize=["MatMul", "Gemm"]
+                model,
+                model,
+                weight_type=QuantType.QInt8,
+                op_types_to_quantize=list(PRODUCTS),
+                per_channel=_weights_are_matrices(model),
             )
             shutil.copyfile(model, path)
     finally:
         root.setLevel(level)
+
+
+def _weights_are_matrices(path: Path) -> bool:
+    """Whether all weights of products can have a scale for each column, which is more precise.
+
+    onnxruntime does not run products of several matrices at once with such scales.
+    """
+    graph = import_onnx().load(path).graph
+    factors = {name for node in graph.node if node.op_type in PRODUCTS for name in node.input}
+    return all(len(tensor.dims) <= 2 for tensor in graph.initializer if tensor.name in factors)
