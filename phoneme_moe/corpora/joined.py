@@ -98,7 +98,7 @@ def join_corpora(parts: tuple[PreparedCorpus, ...]) -> JoinedCorpus:
     speakers: dict[str, Any] = {}
     for part in parts:
         for name, sex in part.description["speakers"].items():
-            joined = _speaker(part, name)
+            joined = joined_speaker(part, name)
             speakers[joined] = speakers.get(joined) or sex
     phonemes = sorted({phoneme for part in parts for phoneme in part.phonemes})
     counts = [part.description["splits"] for part in parts]
@@ -119,10 +119,16 @@ def join_corpora(parts: tuple[PreparedCorpus, ...]) -> JoinedCorpus:
 def _speakers(part: PreparedCorpus, split: str) -> list[str]:
     """The speakers of a split, sorted."""
     cuts = part.cuts(split, checked=False)
-    return sorted({_speaker(part, cut.supervisions[0].speaker) for cut in cuts})
+    return sorted({joined_speaker(part, cut.supervisions[0].speaker) for cut in cuts})
 
 
-def _speaker(part: PreparedCorpus, name: str) -> str:
+def joined_speaker(part: PreparedCorpus, name: str) -> str:
+    """The name of a speaker of one corpus among those of several.
+
+    Args:
+        part: The corpus.
+        name: The speaker's name in it.
+    """
     kind = part.description["settings"].get("corpus")
     source = CORPORA.get(str(kind))
     # Names in recordings of users say nothing about other recordings.
@@ -134,7 +140,7 @@ def _renamed(part: PreparedCorpus, cut: Any) -> Any:
     from lhotse.utils import fastcopy
 
     supervision = cut.supervisions[0]
-    renamed = fastcopy(supervision, speaker=_speaker(part, supervision.speaker))
+    renamed = fastcopy(supervision, speaker=joined_speaker(part, supervision.speaker))
     return fastcopy(cut, id=f"{part.name}/{cut.id}", supervisions=[renamed])
 
 

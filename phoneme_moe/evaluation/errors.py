@@ -11,8 +11,8 @@ from pydantic import ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
 from phoneme_moe.corpora import PreparedCorpus, load_corpus
-from phoneme_moe.corpora.joined import JoinedCorpus
-from phoneme_moe.data.examples import Example, corpus_speakers, load_examples
+from phoneme_moe.corpora.joined import PLUS, JoinedCorpus, joined_speaker
+from phoneme_moe.data.examples import Example, load_examples
 from phoneme_moe.data.speakers import split_speakers
 from phoneme_moe.decoding.closest_reference import closest_reference
 from phoneme_moe.decoding.scoring import (
@@ -28,6 +28,7 @@ from phoneme_moe.files.documents import Document
 from phoneme_moe.files.writing import write_json
 from phoneme_moe.inference import recognize_split
 from phoneme_moe.mixture.override import RoutingOverride
+from phoneme_moe.recipe import Recipe
 from phoneme_moe.run_folder import LoadedRun
 
 
@@ -287,11 +288,7 @@ def evaluate(
             "all": total_score(list(closest.values())),
             **_scores_by_corpus(corpus, closest),
         }
-    is_own_corpus = corpus.name == recipe.corpus.name
-    trained: set[str] = set()
-    if is_own_corpus:
-        spoke = {cut.supervisions[0].speaker for cut in corpus.cuts("train", checked=False)}
-        trained = spoke.intersection(corpus_speakers(recipe, corpus))
+    trained = _trained_speakers(recipe, corpus)
     return Evaluation(
         recipe=recipe.name,
         corpus=corpus.name,
@@ -306,6 +303,23 @@ def evaluate(
         by_corpus=by_corpus,
         any_pronunciation=any_pronunciation,
     )
+
+
+def _trained_speakers(recipe: Recipe, corpus: PreparedCorpus) -> set[str]:
+    """Speakers of a corpus with whose speech a run was trained, be it one of several corpora."""
+    own, section = recipe.corpus.name.split(PLUS), recipe.corpus
+    several = isinstance(corpus, JoinedCorpus)
+    trained = set()
+    for part in corpus.parts if isinstance(corpus, JoinedCorpus) else (corpus,):
+        if part.name not in own:
+            continue
+        for speaker in {cut.supervisions[0].speaker for cut in part.cuts("train", checked=False)}:
+            joined = joined_speaker(part, speaker)
+            name = joined if len(own) > 1 else speaker
+            chosen = section.speakers is None or name in section.speakers
+            if chosen and name not in section.held_out_speakers:
+                trained.add(joined if several else speaker)
+    return trained
 
 
 def _scores_by_corpus(

@@ -17,6 +17,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from phoneme_moe.corpora import PreparedCorpus
 from phoneme_moe.corpora.cut_audio import load_cut
+from phoneme_moe.corpora.splits import limit_utterances
 from phoneme_moe.data.speakers import split_speakers
 from phoneme_moe.decoding.scoring import align_phonemes
 from phoneme_moe.evaluation.split_outputs import SplitOutputs
@@ -164,11 +165,10 @@ def time_errors(
     recognizer = run.recognizer
     if speakers is None:
         speakers = split_speakers(run.recipe, corpus)
-    cuts = [
-        cut
-        for cut in corpus.cuts(split)
-        if cut.supervisions[0].alignment and cut.supervisions[0].speaker in speakers
-    ]
+    cuts = [cut for cut in corpus.cuts(split) if cut.supervisions[0].speaker in speakers]
+    if run.recipe.corpus.max_utterances:
+        cuts = limit_utterances(cuts, run.recipe.corpus.max_utterances)
+    cuts = [cut for cut in cuts if cut.supervisions[0].alignment]
     needs_more = recognizer.gate_is_speaker or recognizer.embedding_size is not None
     if recognizer.task.kind == "classify" or needs_more or not cuts:
         return None

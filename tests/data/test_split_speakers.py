@@ -49,7 +49,7 @@ def test_every_command_looks_at_the_same_utterances(
     assert {example.utterance for example in outputs.examples} == meant.keys()
 
 
-def test_times_are_measured_on_the_same_speakers(
+def test_times_are_measured_on_the_same_utterances(
     recognized: Trained, tones: PreparedCorpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measured = []
@@ -63,6 +63,12 @@ def test_times_are_measured_on_the_same_speakers(
     monkeypatch.setattr(quality, "matched_errors", noting)
     assert quality.time_errors(recognized.run, tones, "test") is not None
     assert len(measured) == len(evaluate(recognized.run).utterances)
+    measured.clear()
+    few = recognized.run.recipe.corpus.model_copy(update={"max_utterances": 2})
+    recipe = recognized.run.recipe.model_copy(update={"corpus": few})
+    run = replace(recognized.run, recipe=recipe)
+    quality.time_errors(run, tones, "test")
+    assert len(measured) == len(evaluate(run).utterances) == 2 * len(split_speakers(recipe, tones))
 
 
 def test_held_out_speakers_are_tested_and_other_corpora_whole(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
@@ -145,6 +146,23 @@ def test_another_corpus_may_have_phonemes_and_speakers_that_the_model_does_not_k
     )
     assert unknown > 0
     assert evaluation.total.substitutions + evaluation.total.deletions >= unknown
+
+
+def test_speakers_are_known_in_one_of_several_corpora_and_among_more(
+    recognized: Trained, tones: PreparedCorpus, foreign: PreparedCorpus
+) -> None:
+    both = f"{tones.name}+{foreign.name}"
+    evaluation = evaluate(recognized.run, corpus=both)
+    known = {f"{tones.name}/{name}" for name in ("ann", "bob", "carol")}
+    assert set(evaluation.by_speaker) - set(evaluation.unseen) == known
+    section = recognized.run.recipe.corpus.model_copy(
+        update={"name": both, "speakers": None, "held_out_speakers": (f"{tones.name}/bob",)}
+    )
+    run = replace(
+        recognized.run, recipe=recognized.run.recipe.model_copy(update={"corpus": section})
+    )
+    assert evaluate(run, corpus=tones.name).unseen == ("bob",)
+    assert evaluate(run, corpus=both).unseen == (f"{tones.name}/bob",)
 
 
 def test_a_corpus_without_any_phoneme_of_the_model_is_refused(
