@@ -16,14 +16,14 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from phoneme_moe.corpora.unknown_words import UnknownWords
 from phoneme_moe.decoding.document import DecodingDocument
-from phoneme_moe.evaluation.errors import EvaluationDocument
+from phoneme_moe.evaluation.evaluation_document import EvaluationDocument
 from phoneme_moe.evaluation.model_card import ModelCard
 from phoneme_moe.evaluation.quality import Quality
 from phoneme_moe.evaluation.stored_card import StoredCard
 from phoneme_moe.files.writing import write_text
+from phoneme_moe.model.document import ModelDocument
 from phoneme_moe.report.compare.document import ComparisonDocument
 from phoneme_moe.report.document import RoutingDocument
-from phoneme_moe.run_folder import ModelDocument
 from phoneme_moe.transcription.bench import Speed
 from phoneme_moe.transcription.onnx_metadata import OnnxMetadata
 from phoneme_moe.transcription.writers.documents import AlignmentDocument, TranscriptDocument

@@ -13,27 +13,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Any
 
 import yaml
-from pydantic import Field, field_validator
-from pydantic.json_schema import SkipJsonSchema
 
 from phoneme_moe.decoding.decoder import Decoding
 from phoneme_moe.decoding.document import DecodingDocument
 from phoneme_moe.errors import ArgumentError, InputError
 from phoneme_moe.files.compact_weights import WeightBits, compact
-from phoneme_moe.files.documents import Document, require_regular, shorten
+from phoneme_moe.files.documents import require_regular, shorten
 from phoneme_moe.files.weight_files import read_weights
 from phoneme_moe.files.writing import write_bytes, write_json, write_text
 from phoneme_moe.files.yaml_files import read_yaml
+from phoneme_moe.model.document import MODEL_FORMAT, ModelDocument, TimingDocument
 from phoneme_moe.models import locate_run, output_folder, shipped_name
 from phoneme_moe.recipe import (
     AnyFeatures,
-    Model,
     PretrainedFeatures,
     Recipe,
-    Task,
     validate_recipe,
 )
 from phoneme_moe.system.cores import limit_torch_threads
@@ -42,11 +39,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from phoneme_moe.model.recognizer import Recognizer
-
-MODEL_FORMAT: Final = "phoneme_moe.model"
-MODEL_VERSION: Final = 2
-"""Format version of ``model.json``; newer versions are rejected. Version 2 has weights in fewer
-bits."""
 
 MODEL, WEIGHTS, DECODING = "model.json", "model.safetensors", "decoding.json"
 
@@ -71,48 +63,6 @@ def read_recipe(folder: Path) -> Recipe:
         raise InputError(f"{folder}: not a run folder: it has no recipe.yaml")
     require_regular(path, "YAML")
     return validate_recipe(read_yaml(path), str(path))
-
-
-class TimingDocument(Document):
-    """Settings of the timing net."""
-
-    width: Annotated[int, Field(ge=1)]
-    prior_scale: Annotated[float, Field(ge=0)]
-
-
-class ModelDocument(Document):
-    """``model.json``, which together with ``model.safetensors`` describes a model completely."""
-
-    format: Literal["phoneme_moe.model"]
-    version: Literal[1, 2]
-    package_version: str
-    recipe: str
-    corpus: str = ""
-    features: AnyFeatures
-    """Section of the recipe with every setting resolved, like ``task`` and ``model``."""
-    task: Task
-    model: Model
-    phonemes: Annotated[list[str], Field(min_length=1)]
-    """Phonemes in the order of the outputs; output 0 is the CTC blank if ``task.kind`` is
-    recognize."""
-    experts: Annotated[list[str], Field(min_length=1)]
-    timing: TimingDocument | None = None
-    """Settings of the timing net, which determines phoneme times; null without one."""
-    num_parameters: Annotated[int, Field(ge=1)] | None = None
-    """Number of weights, without the timing net."""
-    weight_bits: WeightBits | SkipJsonSchema[None] = None
-    """Bits of a weight in ``model.safetensors``: 16 (float16), or 8 (integers with a scale for each
-    row, stored as NAME.scale); absent for 32. Tensors of one dimension always have 32."""
-
-    @field_validator("version", mode="before")
-    @classmethod
-    def _is_not_newer(cls, version: object) -> object:
-        if isinstance(version, int) and version > MODEL_VERSION:
-            raise ValueError(
-                f"found {version}, but this phoneme-moe reads versions up to {MODEL_VERSION}; "
-                "install a newer one"
-            )
-        return version
 
 
 def save_model(folder: Path, recipe: Recipe, recognizer: Recognizer, bits: WeightBits = 32) -> None:

@@ -17,10 +17,10 @@ from phoneme_moe.decoding.decoder import Decoding
 from phoneme_moe.errors import InputError
 from phoneme_moe.files.atomic import atomic_path
 from phoneme_moe.files.writing import write_json, write_text
+from phoneme_moe.model.document import MODEL_VERSION
 from phoneme_moe.pipeline import Trained
 from phoneme_moe.recipe import Recipe
 from phoneme_moe.run_folder import (
-    MODEL_VERSION,
     choose_device,
     is_finished,
     load_run,

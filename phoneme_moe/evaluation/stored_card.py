@@ -17,7 +17,7 @@ from phoneme_moe.corpora.registry import CORPORA
 from phoneme_moe.data.examples import corpus_speakers
 from phoneme_moe.data.speakers import split_speakers
 from phoneme_moe.errors import InputError
-from phoneme_moe.evaluation.errors import EvaluationDocument, Scores, SpeakerScores
+from phoneme_moe.evaluation.evaluation_document import EvaluationDocument, Scores, SpeakerScores
 from phoneme_moe.files.documents import Document
 from phoneme_moe.run_folder import LoadedRun
 
