@@ -84,7 +84,7 @@ def write_onnx(
 
 
 def finish_onnx(path: Path, int8: bool, metadata: Mapping[str, str]) -> None:
-    """Quantises the weights of a file if asked to, and adds its metadata.
+    """Adds the metadata of a file, and with ``int8`` quantises its weights.
 
     Args:
         path: The file.

@@ -117,11 +117,10 @@ def test_an_exported_run_without_its_encoder_says_so(trained: Trained, tmp_path:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("encoder", ["whisper"], indirect=True)
 def test_whisper_needs_no_transformers(
-    tones: PreparedCorpus, trained: Trained, tmp_path: Path, encoder: Path
+    tones: PreparedCorpus, trained: Trained, tmp_path: Path
 ) -> None:
-    if encoder.name != "whisper":
-        pytest.skip("for Whisper alone")
     folder = export_run(trained.run, tmp_path / "exported", bits=8).folder
     sound = tones.cuts("test")[0].recording.sources[0].source
     program = (

@@ -83,18 +83,18 @@ def copy(exported: Path, tmp_path: Path) -> Path:
     return path
 
 
+EXPORTED: list[tuple[str, str | int]] = [
+    ("whisper", "mix"),
+    ("whisper", 1),
+    ("wav2vec2", "mix"),
+    ("wav2vec2-large", "last"),
+    ("hubert", "last"),
+    ("wavlm", "mix"),
+]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("family", "layers"),
-    [
-        ("whisper", "mix"),
-        ("whisper", 1),
-        ("wav2vec2", "mix"),
-        ("wav2vec2-large", "last"),
-        ("hubert", "last"),
-        ("wavlm", "mix"),
-    ],
-)
+@pytest.mark.parametrize(("family", "layers"), EXPORTED)
 def test_posteriors_are_those_of_the_run(family: str, layers: str | int, tmp_path: Path) -> None:
     run = fresh_run(write_encoder(tmp_path / family, family), layers)
     path = tmp_path / "model.onnx"
@@ -113,8 +113,7 @@ def test_posteriors_are_those_of_the_run(family: str, layers: str | int, tmp_pat
 
 
 def test_every_family_that_is_exported_is_tested() -> None:
-    (mark, *_) = test_posteriors_are_those_of_the_run.pytestmark  # type: ignore[attr-defined]
-    families = {family.removesuffix("-large") for family, _ in mark.args[1]}
+    families = {family.removesuffix("-large") for family, _ in EXPORTED}
     assert families == set(ENCODERS)
 
 
