@@ -202,7 +202,7 @@ def _resampled(blocks: Iterator[Waveform], rate: int, request: Request) -> Itera
     yield convert.resample_chunk(np.empty(0, np.float32), last=True)
 
 
-def resample(waveform: Waveform, from_rate: float, sample_rate: int) -> Waveform:
+def resample(waveform: Waveform, from_rate: float, sample_rate: float) -> Waveform:
     """Converts the sample rate (soxr, high quality); returns the same array if it is the same.
 
     Args:

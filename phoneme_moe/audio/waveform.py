@@ -203,6 +203,19 @@ def _source(path: str | Path | bytes, name: str = "") -> tuple[str, str | None, 
     return str(path), file, None
 
 
+def change_sound_speed(waveform: Waveform, speed: float) -> Waveform:
+    """Plays a recording faster or slower, with its pitch and formants (Ko et al. 2015).
+
+    Args:
+        waveform: Shape (samples,).
+        speed: Number of times as fast.
+
+    Returns:
+        Shape (samples / speed,).
+    """
+    return resample(waveform, speed, 1.0)
+
+
 def add_noise(
     waveform: Waveform, snr_db: float, name: str, seed: int, padding: int = 0
 ) -> Waveform:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from phoneme_moe.audio.waveform import Waveform, add_noise
+from phoneme_moe.audio.waveform import Waveform, add_noise, change_sound_speed
 from phoneme_moe.corpora import PreparedCorpus
 from phoneme_moe.corpora.alternatives import KEY
 from phoneme_moe.corpora.cut_audio import load_cut
@@ -48,6 +48,7 @@ class Example:
             the one in ``phonemes`` first; empty if no word has several.
         teacher: Hidden states of a pretrained encoder, or posteriors of a run, to learn from, shape
             (frames of 20 ms, size), float16 (``recipe.Teacher``).
+        at_speeds: Features of the recording at other speeds (``recipe.Training.sound_speeds``).
     """
 
     utterance: str
@@ -59,6 +60,7 @@ class Example:
     embedding: Tensor | None = None
     pronunciations: tuple[tuple[tuple[str, ...], ...], ...] = ()
     teacher: Tensor | None = None
+    at_speeds: tuple[Tensor, ...] = ()
 
 
 def corpus_speakers(recipe: Recipe, corpus: PreparedCorpus) -> tuple[str, ...]:
@@ -108,6 +110,7 @@ def load_examples(
     recognizer: Recognizer,
     speakers: Sequence[str] | None = None,
     teacher: Teacher | None = None,
+    sound_speeds: Sequence[float] = (),
 ) -> list[Example]:
     """Loads the examples of a split with their features, without those shorter than a frame.
 
@@ -118,6 +121,7 @@ def load_examples(
         recognizer: Computes the features.
         speakers: Speakers to load; all speakers of the corpus by default.
         teacher: A teacher; the examples get the hidden states of a pretrained encoder.
+        sound_speeds: Speeds of the recordings for which features are computed besides.
 
     Raises:
         InputError: The split has no usable utterance, or an utterance lacks an embedding that the
@@ -151,6 +155,13 @@ def load_examples(
         sounds = [
             (replace(example, teacher=state), sound)
             for (example, sound), state in zip(sounds, states, strict=True)
+        ]
+    for speed in sound_speeds:
+        played = [change_sound_speed(sound, speed) for _, sound in sounds]
+        faster = compute_features(played, recognizer)
+        sounds = [
+            (replace(example, at_speeds=(*example.at_speeds, features)), sound)
+            for (example, sound), features in zip(sounds, faster, strict=True)
         ]
     features = compute_features([sound for _, sound in sounds], recognizer)
     examples = [

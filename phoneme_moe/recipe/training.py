@@ -214,6 +214,9 @@ class Teacher(Section):
         return self
 
 
+SoundSpeed = Annotated[float, Field(ge=0.5, le=2)]
+
+
 class Training(Section):
     """Training of the model.
 
@@ -222,6 +225,9 @@ class Training(Section):
         precision: Numerical precision of training; the mixture itself is computed in float32.
         gradient_clip: Maximum norm of the gradient.
         augmentation: Data augmentation.
+        sound_speeds: Speeds at which the recordings of the training split are played besides their
+            own, such as 0.9 and 1.1, with pitch and formants (Ko et al. 2015). In each epoch an
+            utterance has one of all its speeds. Features are computed, and kept, for each.
         stages: The training stages, in order.
         timing: The timing net; null for none. Token classifiers do not have one.
         teacher: What an encoder (``model.encoder``) learns from besides; nothing by default.
@@ -231,6 +237,7 @@ class Training(Section):
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     gradient_clip: Annotated[float, Field(gt=0)] = 5.0
     augmentation: Augmentation = Augmentation()
+    sound_speeds: tuple[SoundSpeed, ...] = ()
     stages: Annotated[tuple[Stage, ...], Field(min_length=1, max_length=99)]
     timing: Timing | None = Timing()
     teacher: Teacher | None = None
@@ -251,6 +258,23 @@ class Training(Section):
             raise ValueError(
                 "teacher: its targets do not follow augmentation.quiet_ends: expected 0"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _speeds_differ(self) -> Training:
+        speeds = (1.0, *self.sound_speeds)
+        if len(set(speeds)) < len(speeds):
+            raise ValueError(
+                f"sound_speeds: found {list(self.sound_speeds)}, expected different speeds without "
+                "1, which every recording has"
+            )
+        if self.sound_speeds and self.teacher is not None:
+            raise ValueError(
+                "sound_speeds: found some with a teacher, whose targets have the speed of the "
+                "recording; expected none"
+            )
+        if self.sound_speeds and any(stage.optimizer == "em" for stage in self.stages):
+            raise ValueError("sound_speeds: EM needs the same features in every epoch")
         return self
 
     @model_validator(mode="after")

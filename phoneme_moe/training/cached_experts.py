@@ -22,7 +22,8 @@ LARGEST_BYTES = 2 << 30
 
 def expert_posteriors_are_constant(stage: Stage, recipe: Recipe) -> bool:
     """Whether a stage's experts give an utterance the same posteriors in every epoch."""
-    augmented = recipe.training.augmentation_of(stage) != Augmentation()
+    training = recipe.training
+    augmented = training.augmentation_of(stage) != Augmentation() or bool(training.sound_speeds)
     # Adapters change what is below the posteriors, and are mixed there.
     mixes_posteriors = recipe.model.adapters is None
     return stage.train == ("gate",) and not augmented and mixes_posteriors

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,17 @@ class ExampleBatches(Dataset[Batch]):
         self.experts = {name: index for index, name in enumerate(recognizer.expert_names)}
 
     def __getitem__(self, indices: Any) -> Batch:
-        return collate([self.examples[i] for i in indices], self.recognizer, self.experts)
+        examples = [self._at_speed(i) for i in indices]
+        return collate(examples, self.recognizer, self.experts)
+
+    def _at_speed(self, index: int) -> Example:
+        """An example at its own or another speed, numbered as by ``BalancedBatches``."""
+        speed, place = divmod(index, len(self.examples))
+        example = self.examples[place]
+        if speed == 0:
+            return example
+        features = example.at_speeds[speed - 1]
+        return replace(example, features=features) if len(features) else example
 
 
 @dataclass(frozen=True)
@@ -189,6 +199,7 @@ def _fit_by_gradient(
         recipe.seed * 1000 + index,
         # Utterances of several corpora are named CORPUS/UTTERANCE.
         [weights.get(example.utterance.partition("/")[0], 1.0) for example in train],
+        num_speeds=1 + len(recipe.training.sound_speeds),
     )
     dev_order = sorted(range(len(dev)), key=lambda i: len(dev[i].features))
     dev_batches = [

@@ -25,6 +25,7 @@ class BalancedBatches(Sampler[list[int]]):
         batch_size: int,
         seed: int,
         weights: Sequence[float] | None = None,
+        num_speeds: int = 1,
     ) -> None:
         """Groups the examples.
 
@@ -35,6 +36,8 @@ class BalancedBatches(Sampler[list[int]]):
             weights: How often an epoch has each example, all alike in a group of equal weight; once
                 by default. Of a weight of 2.5, every epoch has all examples twice and another half
                 of them a third time.
+            num_speeds: Number of speeds of each recording; example ``i`` at speed ``s`` has the
+                index ``i + s * number of examples``.
         """
         self.lengths = np.array([len(e.features) for e in examples])
         speakers = sorted({e.speaker for e in examples})
@@ -46,6 +49,7 @@ class BalancedBatches(Sampler[list[int]]):
             self.by_speaker = [np.arange(len(examples))]
         self.weights = np.ones(len(examples)) if weights is None else np.array(weights)
         self.per_speaker = max(1, batch_size // len(self.by_speaker))
+        self.num_speeds = num_speeds
         self.seed = seed
         self.epoch = 0
 
@@ -88,4 +92,10 @@ class BalancedBatches(Sampler[list[int]]):
             ordered = indices[np.argsort(self.lengths[indices] * jitter, kind="stable")]
             for batch, chosen in zip(batches, np.array_split(ordered, len(batches)), strict=True):
                 batch.extend(chosen.tolist())
-        yield from (batches[i] for i in generator.permutation(len(batches)) if batches[i])
+        for i in generator.permutation(len(batches)):
+            batch = batches[i]
+            if batch and self.num_speeds > 1:
+                speeds = generator.integers(self.num_speeds, size=len(batch))
+                batch = (np.array(batch) + speeds * len(self.lengths)).tolist()
+            if batch:
+                yield batch

@@ -102,7 +102,8 @@ def train_stages(
     save_recipe(folder, recipe)
     speakers = corpus_speakers(recipe, corpus)
     teacher = recipe.training.teacher
-    train = load_examples(recipe, corpus, "train", recognizer, speakers, teacher)
+    speeds = recipe.training.sound_speeds
+    train = load_examples(recipe, corpus, "train", recognizer, speakers, teacher, speeds)
     if teacher is not None and teacher.run is not None:
         train = with_posteriors(train, recipe, corpus, recognizer, speakers)
     dev = load_examples(recipe, corpus, "dev", recognizer, speakers)
