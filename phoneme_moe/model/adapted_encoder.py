@@ -1,6 +1,6 @@
 """A pretrained encoder with experts that are adapters, chosen once per utterance.
 
-Each expert is a set of low-rank adapters in all layers of the frozen encoder. A gate weights them
+Each expert is a set of low-rank adapters in layers of the frozen encoder. A gate weights them
 by the mean of the first hidden state, which no adapter has changed yet; or the speaker is known, as
 in the stage that trains the experts (Hampshire & Waibel 1989: experts by speaker, then the gate
 through the phoneme error).
@@ -10,7 +10,7 @@ Legend: B batch, T frames of 20 ms, I inputs of a frame, E experts, L hidden sta
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,12 @@ from torch.nn import functional
 from phoneme_moe.features.encoder_folder import open_encoder_folder
 from phoneme_moe.features.encoder_windows import CONTEXT_SECONDS, WINDOW_SECONDS
 from phoneme_moe.features.pretrained import HiddenStates
-from phoneme_moe.mixture.networks.low_rank import AdaptedLinear, LowRankExperts, Selection
+from phoneme_moe.mixture.networks.low_rank import (
+    AdaptedLinear,
+    LowRankExperts,
+    MatrixExperts,
+    Selection,
+)
 from phoneme_moe.mixture.override import RoutingOverride
 from phoneme_moe.mixture.routing import Routing, all_real
 
@@ -62,7 +67,8 @@ class AdaptedEncoder(nn.Module):
         hidden: int,
         feed_forward: int,
         num_experts: int,
-        rank: int,
+        rank: int | Literal["full"],
+        adapted_layers: int | None = None,
     ) -> None:
         """Creates adapters that change nothing yet, and a gate with equal weights.
 
@@ -75,7 +81,8 @@ class AdaptedEncoder(nn.Module):
             hidden: Size of a hidden state.
             feed_forward: Size of the inner layer of its feed-forward parts.
             num_experts: Number of experts.
-            rank: Rank of the adapters.
+            rank: Rank of the adapters; ``full`` for whole matrices.
+            adapted_layers: Number of layers with adapters, the last ones; all by default.
         """
         super().__init__()
         self.model, self.sha256, self.family, self.layers = model, sha256, family, layers
@@ -88,11 +95,15 @@ class AdaptedEncoder(nn.Module):
             "fc2": (feed_forward, hidden),
         }
         self.adapters = nn.ModuleDict()
-        for layer in range(num_layers):
+        for layer in range(num_layers - (adapted_layers or num_layers), num_layers):
             for target in TARGETS[family]:
                 size = sizes.get(target.rpartition(".")[2], (hidden, hidden))
                 name = f"{layer}_{target.replace('.', '_')}"
-                self.adapters[name] = LowRankExperts(num_experts, *size, rank)
+                self.adapters[name] = (
+                    MatrixExperts(num_experts, *size)
+                    if rank == "full"
+                    else LowRankExperts(num_experts, *size, rank)
+                )
         self.gate: nn.Linear | None = None
         if num_experts > 1:
             self.gate = nn.Linear(hidden, num_experts)
@@ -117,8 +128,10 @@ class AdaptedEncoder(nn.Module):
             for target in TARGETS[self.family]:
                 path, _, name = target.rpartition(".")
                 owner = layer.get_submodule(path)
-                experts = self.adapters[f"{number}_{target.replace('.', '_')}"]
-                assert isinstance(experts, LowRankExperts)
+                key = f"{number}_{target.replace('.', '_')}"
+                if key not in self.adapters:
+                    continue
+                experts = self.adapters[key]
                 setattr(owner, name, AdaptedLinear(getattr(owner, name), experts, self.selection))
         layers[0].register_forward_pre_hook(self._choose, with_kwargs=True)
 
@@ -129,12 +142,29 @@ class AdaptedEncoder(nn.Module):
             return
         frames = args[0] if args else keywords["hidden_states"]
         assert self.gate is not None
-        mean = functional.layer_norm(frames.mean(dim=1), frames.shape[-1:])
-        log_weights = torch.log_softmax(self.gate(mean).float(), dim=-1)[:, None]  # (B, 1, E)
+        logits = self.gate(_gate_inputs(frames))
+        log_weights = torch.log_softmax(logits.float(), dim=-1)[:, None]  # (B, 1, E)
         if self._override is not None:
             routing = Routing(log_weights, log_weights, all_real(log_weights))
             log_weights = self._override.reroute(routing).log_weights
         self.selection.weights = log_weights[:, 0].exp()
+
+    def gate_inputs(self, inputs: Tensor) -> Tensor:
+        """Computes what the gate sees of utterances of equal length, of their first 30 s.
+
+        Args:
+            inputs: Inputs of the encoder, shape (batch, frames, inputs).
+
+        Returns:
+            The normalised mean of the first hidden state, shape (batch, hidden).
+        """
+        longest = round((WINDOW_SECONDS + 2 * CONTEXT_SECONDS) * FRAMES_PER_SECOND)
+        # The first hidden state does not depend on the experts.
+        self._given = inputs.new_zeros(len(inputs), self.num_experts)
+        try:
+            return _gate_inputs(self.hidden_states.states(inputs[:, :longest])[:, :, 0])
+        finally:
+            self._given = self.selection.weights = None
 
     def forward(
         self,
@@ -218,3 +248,8 @@ class AdaptedEncoder(nn.Module):
         for states in self._loaded:
             states.encoder._apply(function)
         return self
+
+
+def _gate_inputs(frames: Tensor) -> Tensor:
+    """Normalised means of the first hidden state, shape (batch, hidden)."""
+    return functional.layer_norm(frames.mean(dim=1), frames.shape[-1:])

@@ -60,6 +60,7 @@ def build_adapted_encoder(
         features.feed_forward or 1,
         num_experts,
         adapters.rank,
+        adapters.layers,
     )
 
 
@@ -94,6 +95,12 @@ def pin_encoders(recipe: Recipe) -> Recipe:
             "num_inputs": folder.num_inputs,
             "family": folder.config["model_type"],
         }
+        adapters = recipe.model.adapters
+        if adapters is not None and (adapters.layers or 0) > folder.num_layers:
+            raise InputError(
+                f"model.adapters.layers: found {adapters.layers}, but {features.model} has "
+                f"{folder.num_layers} layers"
+            )
         recipe = recipe.model_copy(update={"features": features.model_copy(update=found)})
         _check_augmentation(recipe)
     if teacher is not None and teacher.model is not None:

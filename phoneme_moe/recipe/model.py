@@ -115,13 +115,16 @@ class Adapters(Section):
     """Experts that are low-rank adapters in a pretrained encoder, weighted once per utterance.
 
     Attributes:
-        num_experts: Number of experts, each a set of adapters in all layers; or ``speakers``, one
-            for each training speaker. A single one needs no gate.
-        rank: Rank of the adapters (Hu et al. 2021).
+        num_experts: Number of experts, each a set of adapters; or ``speakers``, one for each
+            training speaker. A single one needs no gate.
+        rank: Rank of the adapters (Hu et al. 2021); ``full`` for whole matrices, which is
+            fine-tuning if there is one expert.
+        layers: Number of layers with adapters, the last ones; all by default.
     """
 
     num_experts: Count | Literal["speakers"] = 4
-    rank: Annotated[int, Field(ge=1, le=1_024)] = 8
+    rank: Annotated[int, Field(ge=1, le=1_024)] | Literal["full"] = 8
+    layers: Count | None = None
 
 
 class Model(Section):

@@ -25,6 +25,7 @@ from phoneme_moe.run_folder import choose_device, save_model, save_recipe
 from phoneme_moe.training.checkpoints import repeatable
 from phoneme_moe.training.expert_weights import copy_to_all_experts, single_expert
 from phoneme_moe.training.fit import StageFolder, fit_stage
+from phoneme_moe.training.gate_clusters import separate_copies
 from phoneme_moe.training.grow import START
 from phoneme_moe.training.minibatch import Schedule
 from phoneme_moe.training.pronunciations import with_likeliest_pronunciations
@@ -117,6 +118,8 @@ def train_stages(
         stage_folder = StageFolder.of(folder, index, stage)
         learner = single_expert(recognizer, recipe) if stage.route == "shared" else recognizer
         if not os.path.lexists(stage_folder.final):
+            if "gate" in stage.train and recognizer.adapted is not None:
+                separate_copies(recognizer.adapted, [e.features for e in train], recipe.seed)
             chosen: Sequence[Example] = train
             if stage.pronunciations == "likeliest":
                 chosen = with_likeliest_pronunciations(learner, train)

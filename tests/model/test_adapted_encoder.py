@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from phoneme_moe.corpora import PreparedCorpus
 from phoneme_moe.errors import InputError
 from phoneme_moe.features.encoder_folder import open_encoder_folder
 from phoneme_moe.features.pretrained import HiddenStates, PretrainedFrontEnd
-from phoneme_moe.mixture.networks.low_rank import LowRankExperts
+from phoneme_moe.mixture.networks.low_rank import LowRankExperts, MatrixExperts
 from phoneme_moe.mixture.override import RoutingOverride
 from phoneme_moe.model.adapted_encoder import AdaptedEncoder
 from phoneme_moe.model.front_end import pin_encoders
@@ -33,7 +34,13 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {family: write_encoder(root / family, family) for family in FAMILIES}
 
 
-def adapted(folder: Path, layers: str = "mix", num_experts: int = EXPERTS) -> AdaptedEncoder:
+def adapted(
+    folder: Path,
+    layers: str = "mix",
+    num_experts: int = EXPERTS,
+    rank: int | Literal["full"] = 4,
+    adapted_layers: int | None = None,
+) -> AdaptedEncoder:
     torch.manual_seed(0)
     opened = open_encoder_folder(str(folder))
     return AdaptedEncoder(
@@ -45,7 +52,8 @@ def adapted(folder: Path, layers: str = "mix", num_experts: int = EXPERTS) -> Ad
         HIDDEN,
         opened.feed_forward,
         num_experts,
-        rank=4,
+        rank,
+        adapted_layers,
     ).eval()
 
 
@@ -106,6 +114,42 @@ def test_adapters_at_zero_equal_the_frozen_encoder(folders: dict[str, Path], fam
     torch.testing.assert_close(log_weights.exp(), torch.full((1, EXPERTS), 1 / EXPERTS))
     changed, _ = trained(encoder)(inputs, mask)
     assert float((changed - states).abs().max()) > 1e-3
+
+
+@pytest.mark.parametrize("rank", [4, "full"])
+@torch.no_grad()
+def test_adapters_of_the_last_layer_leave_the_layers_below_alone(
+    folders: dict[str, Path], rank: int | Literal["full"]
+) -> None:
+    encoder = adapted(folders["whisper"], "mix", rank=rank, adapted_layers=1)
+    inputs, mask = inputs_of(folders["whisper"], 3_200)
+    before, _ = encoder(inputs, mask)
+    after, _ = trained(encoder)(inputs, mask)
+    lower = LAYERS * HIDDEN
+    assert torch.equal(after[..., :lower], before[..., :lower])
+    assert float((after[..., lower:] - before[..., lower:]).abs().max()) > 1e-3
+
+
+@torch.no_grad()
+def test_matrices_beside_a_map_are_a_change_of_the_map() -> None:
+    experts = MatrixExperts(2, 6, 5)
+    inputs, weights = torch.randn(3, 7, 6), torch.tensor([[1.0, 0], [0, 1], [0.25, 0.75]])
+    assert not experts(inputs, weights).any()
+    experts.matrix.normal_()
+    first, second = experts.matrix
+    expected = [first, second, 0.25 * first + 0.75 * second]
+    torch.testing.assert_close(
+        experts(inputs, weights),
+        torch.stack([row @ of.T for row, of in zip(inputs, expected, strict=True)]),
+    )
+
+
+def test_fine_tuning_has_a_gradient_for_every_map(folders: dict[str, Path]) -> None:
+    encoder = adapted(folders["whisper"], "last", num_experts=1, rank="full")
+    states, _ = encoder(*inputs_of(folders["whisper"], 3_200))
+    states.square().mean().backward()
+    for adapter in encoder.adapters.values():
+        assert float(adapter.matrix.grad.abs().max()) > 0
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -232,10 +276,11 @@ def test_the_stages_of_1989_train_adapters(
         ("features={sample_rate: 16000}", "inside a pretrained encoder"),
         ("model.encoder.sparse={every: 1, num_experts: 4, hidden: 8}", "encoder without sparse"),
         ("model.adapters.rank=0", "rank"),
+        ("model.adapters.layers=99", r"model\.adapters\.layers: found 99, but .* has \d+ layers"),
         ("training.stages.gate.objective=speaker", "only cross_entropy and crf"),
         ("training.augmentation={speed: 0.1}", None),
     ],
-    ids=["speakers", "log_mel", "sparse", "rank", "objective", "speed"],
+    ids=["speakers", "log_mel", "sparse", "rank", "layers", "objective", "speed"],
 )
 def test_adapters_that_do_not_fit_are_refused(
     folders: dict[str, Path], change: str, message: str | None

@@ -1,4 +1,4 @@
-"""Low-rank experts beside a frozen linear map (LoRA: Hu et al. 2021), mixed by weights.
+"""Experts beside a frozen linear map, mixed by weights: of low rank (LoRA: Hu et al. 2021), or not.
 
 Legend: B batch, T frames, E experts, R rank, I inputs, O outputs.
 """
@@ -49,6 +49,29 @@ class LowRankExperts(nn.Module):
         return torch.einsum("bter,eor->bto", inner, up)
 
 
+class MatrixExperts(nn.Module):
+    """Matrices, one for each expert, whose weighted sum is added to a map; zero at first.
+
+    One of them beside a frozen map is fine-tuning of the map.
+    """
+
+    def __init__(self, num_experts: int, num_inputs: int, num_outputs: int) -> None:
+        """Creates the experts.
+
+        Args:
+            num_experts: Number of experts.
+            num_inputs: Inputs of the map.
+            num_outputs: Outputs of the map.
+        """
+        super().__init__()
+        self.matrix = nn.Parameter(torch.zeros(num_experts, num_outputs, num_inputs))
+
+    def forward(self, inputs: Tensor, weights: Tensor) -> Tensor:
+        """As ``LowRankExperts.forward``."""
+        mixed = torch.einsum("be,eoi->boi", weights, self.matrix)
+        return torch.bmm(inputs, mixed.transpose(1, 2).to(inputs.dtype))
+
+
 class Selection:
     """The expert weights of the utterances that are being processed, for all maps of a network."""
 
@@ -63,7 +86,7 @@ class AdaptedLinear(nn.Module):
     The experts are parameters of whoever created them, not of the network with the map.
     """
 
-    def __init__(self, linear: nn.Linear, experts: LowRankExperts, selection: Selection) -> None:
+    def __init__(self, linear: nn.Linear, experts: nn.Module, selection: Selection) -> None:
         super().__init__()
         self.linear = linear
         self._experts = (experts,)
