@@ -231,6 +231,8 @@ class Training(Section):
         stages: The training stages, in order.
         timing: The timing net; null for none. Token classifiers do not have one.
         teacher: What an encoder (``model.encoder``) learns from besides; nothing by default.
+        initial_weights: A run whose weights the model begins with, those that have the same name
+            in both, such as the layers above a pretrained encoder; by default they are random.
     """
 
     batch_size: Count = 48
@@ -241,6 +243,7 @@ class Training(Section):
     stages: Annotated[tuple[Stage, ...], Field(min_length=1, max_length=99)]
     timing: Timing | None = Timing()
     teacher: Teacher | None = None
+    initial_weights: Annotated[str, Field(min_length=1, max_length=1_000)] | None = None
 
     def augmentation_of(self, stage: Stage) -> Augmentation:
         """Augmentation in effect in a stage."""

@@ -27,6 +27,7 @@ from phoneme_moe.training.expert_weights import copy_to_all_experts, single_expe
 from phoneme_moe.training.fit import StageFolder, fit_stage
 from phoneme_moe.training.gate_clusters import separate_copies
 from phoneme_moe.training.grow import START
+from phoneme_moe.training.initial_weights import copy_initial_weights
 from phoneme_moe.training.minibatch import Schedule
 from phoneme_moe.training.pronunciations import with_likeliest_pronunciations
 from phoneme_moe.training.teacher import with_posteriors
@@ -114,6 +115,10 @@ def train_stages(
     start = folder / START
     if os.path.lexists(start):
         recognizer.load_state_dict(read_weights(start, recognizer.state_dict()))
+    elif recipe.training.initial_weights is not None:
+        first = StageFolder.of(folder, 0, recipe.training.stages[0])
+        if not os.path.lexists(first.final):  # else they are not needed, and may be gone
+            copy_initial_weights(recipe.training.initial_weights, recognizer)
     for index, stage in enumerate(recipe.training.stages):
         stage_folder = StageFolder.of(folder, index, stage)
         learner = single_expert(recognizer, recipe) if stage.route == "shared" else recognizer
