@@ -35,8 +35,8 @@ def reproduce(
 
     if name == "list":
         width = max(map(len, EXPERIMENTS))
-        for known, line in EXPERIMENTS.items():
-            typer.echo(f"{known:<{width}}  {line}")
+        for known, experiment in EXPERIMENTS.items():
+            typer.echo(f"{known:<{width}}  {experiment.description}")
         return
     load_experiment(name)
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from phoneme_moe.corpora.notes import Notes
+from phoneme_moe.extensions import Registry
 
 if TYPE_CHECKING:
     from phoneme_moe.corpora.manifest import Splits
@@ -150,4 +151,7 @@ _SOURCES = (
     ),
 )
 
-CORPORA: dict[str, CorpusSource] = {source.name: source for source in _SOURCES}
+CORPORA = Registry(
+    "phoneme_moe.corpora", CorpusSource, {source.name: source for source in _SOURCES}
+)
+"""Corpora by name; other packages add to them."""

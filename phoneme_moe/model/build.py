@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
 
 from torch import nn
 
@@ -20,8 +21,6 @@ from phoneme_moe.mixture.sparse.routers import ExpertChoice, Router, TokenChoice
 from phoneme_moe.mixture.sparse.scores import (
     ContextWindow,
     GivenScores,
-    HashScores,
-    LinearScores,
     Scores,
 )
 from phoneme_moe.mixture.sparse.soft import SoftFeedForward
@@ -29,6 +28,7 @@ from phoneme_moe.mixture.sparse.tree_choice import TreeChoice
 from phoneme_moe.model.encoder import DenseFeedForward, Encoder, FeedForwardPart
 from phoneme_moe.recipe import Gating, Model, Network
 from phoneme_moe.recipe.encoder import EncoderSection, Sparse
+from phoneme_moe.recipe.router_kinds import ROUTERS
 
 JITTER = 0.01
 """Default width of jitter (Switch: Fedus et al. 2021)."""
@@ -187,8 +187,7 @@ def _sparse_part(
     elif router.sees == "embedding":
         assert router.embedding_size is not None
         num_features = router.embedding_size
-    elif router.kind == "rule":
-        assert router.function is not None
+    elif router.function is not None:
         key = "model.encoder.sparse.router.function"
         function = registered("gate", router.function, key)
         beside = FunctionNetwork(function, sparse.num_routed, name=router.function)
@@ -196,7 +195,7 @@ def _sparse_part(
     return SparseFeedForward(
         experts,
         _build_router(sparse, num_features, seed),
-        sees="rule" if router.kind == "rule" else router.sees,
+        sees=router.sees if router.function is None else "rule",
         beside=beside,
         balance=BalanceWeights(balance.switch, balance.importance, balance.load, balance.z),
         capacity=sparse.capacity,
@@ -210,10 +209,10 @@ def _build_router(sparse: Sparse, num_features: int, seed: int) -> Router:
     if router.levels is not None:
         return TreeChoice(num_features, router.levels, sparse.routed_top_k, router.weigh)
     scores: Scores = GivenScores(sparse.num_routed)
-    if router.kind == "linear":
-        scores = LinearScores(num_features, sparse.num_routed)
-    elif router.kind == "hash":
-        scores = HashScores(num_features, sparse.num_routed, seed)
+    place = ROUTERS[router.kind].scores
+    if place is not None:
+        module, _, name = place.partition(":")
+        scores = getattr(import_module(module), name)(num_features, sparse.num_routed, seed)
     balance = sparse.balancing
     bias = None
     if balance.bias_rate:

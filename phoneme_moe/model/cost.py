@@ -10,7 +10,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from phoneme_moe.mixture.sparse.layer import SparseFeedForward
 from phoneme_moe.mixture.sparse.routers import TokenChoice
-from phoneme_moe.mixture.sparse.scores import LinearScores
 from phoneme_moe.mixture.sparse.soft import SoftFeedForward
 from phoneme_moe.mixture.sparse.tree_choice import TreeChoice
 from phoneme_moe.model.encoder import Encoder
@@ -73,9 +72,7 @@ def _routing(layer: SparseFeedForward) -> int:
         return sum(number * weight.shape[1] * weight.shape[2] for number, weight in sizes)
     assert isinstance(router, TokenChoice)
     products = 0 if router.spread is None else router.spread.numel()
-    if isinstance(router.scores, LinearScores):
-        return products + router.scores.weight.numel()
-    return products + sum(b.numel() for b in router.scores.buffers())
+    return products + router.scores.multiply_adds
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from phoneme_moe.recipe.router import NO_BALANCE, Balance, Router
+from phoneme_moe.recipe.router_kinds import ROUTERS
 from phoneme_moe.recipe.section import MAX_LAYERS, Count, Frames, Section
 
 
@@ -64,7 +65,7 @@ class Sparse(Section):
             return self.balance
         if not self.router.learns or self.router.selection != "top_k":
             return NO_BALANCE
-        return Balance() if self.router.kind == "tree" else Balance(z=0.001)
+        return Balance() if self.router.levels is not None else Balance(z=0.001)
 
     @model_validator(mode="after")
     def _numbers_fit(self) -> Sparse:
@@ -139,14 +140,16 @@ class Sparse(Section):
             )
         if balance.load and self.routed_top_k == self.num_routed:
             raise ValueError("balance.load: all experts are selected; there is no load to balance")
-        if router.kind == "tree" and (balance.z or balance.importance):
+        if router.levels is not None and (balance.z or balance.importance):
             raise ValueError(
                 f"balance.z and balance.importance: found {balance.z:g} and "
                 f"{balance.importance:g}, but a tree is balanced by switch; expected 0"
             )
-        if balance.bias_rate and (router.kind != "linear" or router.selection != "top_k"):
+        kinds = sorted(name for name, kind in ROUTERS.items() if "bias_rate" in kind.settings)
+        if balance.bias_rate and (router.kind not in kinds or router.selection != "top_k"):
             raise ValueError(
-                "balance.bias_rate needs a router of kind: linear with selection: top_k"
+                f"balance.bias_rate needs a router of kind: {' or '.join(kinds)} with selection: "
+                "top_k"
             )
         return self
 

@@ -4,9 +4,25 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
+from phoneme_moe.errors import suggest
+from phoneme_moe.recipe.router_kinds import ROUTERS
 from phoneme_moe.recipe.section import Amount, Count, Frames, Section
+
+
+def _check_kind(kind: str) -> str:
+    if kind not in ROUTERS:
+        raise ValueError(f"found {kind!r}, which is no kind of router{suggest(kind, ROUTERS)}")
+    return kind
+
+
+Kind = Annotated[
+    str,
+    AfterValidator(_check_kind),
+    # Installed packages may have others.
+    WithJsonSchema({"type": "string", "examples": list(ROUTERS.items_here)}),
+]
 
 Branches = Annotated[int, Field(ge=2, le=1_000_000)]
 
@@ -15,9 +31,10 @@ class Router(Section):
     """The router of a sparse layer (``mixture.sparse``: routers, selection, soft).
 
     Attributes:
-        kind: Source of the scores. ``linear``: a learned map; ``tree``: first a group, then an
-            expert within it; ``hash``: fixed random directions; ``rule``: a registered function of
-            the model input; ``soft``: no selection, slots mix the frames of a window (Soft MoE).
+        kind: Source of the scores (``router_kinds``). ``linear``: a learned map; ``tree``: first a
+            group, then an expert within it; ``hash``: fixed random directions; ``rule``: a
+            registered function of the model input; ``soft``: no selection, slots mix the frames of
+            a window (Soft MoE); or a kind of another installed package.
         sees: Input of the router: each ``frame``; a frame with its ``context``; the ``utterance``,
             for one decision about all of its frames; or an external ``embedding`` of it.
         context_frames: Length of the context in frames: 5, 9, 13, ...
@@ -40,7 +57,7 @@ class Router(Section):
         window: Frames of a window, for ``soft``.
     """
 
-    kind: Literal["linear", "tree", "hash", "rule", "soft"] = "linear"
+    kind: Kind = "linear"
     sees: Literal["frame", "context", "utterance", "embedding"] = "frame"
     context_frames: Frames = 9
     context_width: Count = 64
@@ -60,7 +77,7 @@ class Router(Section):
     @property
     def learns(self) -> bool:
         """Whether the router is learned."""
-        return self.kind in {"linear", "tree"}
+        return ROUTERS[self.kind].learns
 
     @model_validator(mode="after")
     def _kind_has_what_it_needs(self) -> Router:
@@ -80,17 +97,18 @@ class Router(Section):
 
     @model_validator(mode="after")
     def _settings_go_together(self) -> Router:
-        for key, alone, kinds in (
-            ("score", "softmax", {"linear", "rule"}),
-            ("selection", "top_k", {"linear"}),
-            ("noise", "none", {"linear"}),
-            ("straight_through", False, {"linear"}),
-            ("sees", "frame", {"linear", "tree", "hash"}),
+        for key, alone in (
+            ("score", "softmax"),
+            ("selection", "top_k"),
+            ("noise", "none"),
+            ("straight_through", False),
+            ("sees", "frame"),
         ):
             value = getattr(self, key)
-            if value != alone and self.kind not in kinds:
+            if value != alone and key not in ROUTERS[self.kind].settings:
+                kinds = sorted(name for name, kind in ROUTERS.items() if key in kind.settings)
                 raise ValueError(
-                    f"{key}: found {value}, which is for kind: {' or '.join(sorted(kinds))}; "
+                    f"{key}: found {value}, which is for kind: {' or '.join(kinds)}; "
                     f"found kind: {self.kind}"
                 )
         if self.kind == "soft" and (self.top_k, self.weigh) != (2, "after"):

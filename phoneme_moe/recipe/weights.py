@@ -114,4 +114,4 @@ def _sparse(sparse: Sparse, width: int) -> int:
         number += width * scored + (router.context_frames + 1) * scored * scored
     elif router.sees == "embedding":
         scored = router.embedding_size or 0
-    return number if router.kind == "rule" else number + scored * sparse.num_routed
+    return number if router.function is not None else number + scored * sparse.num_routed

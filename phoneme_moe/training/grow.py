@@ -23,6 +23,7 @@ from phoneme_moe.inference import recognize_examples
 from phoneme_moe.mixture.sparse.soft import SoftFeedForward
 from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.recipe import Recipe
+from phoneme_moe.recipe.router_kinds import ROUTERS
 from phoneme_moe.run_folder import LoadedRun, read_recipe, save_recipe, save_weights
 
 START = "start.safetensors"
@@ -56,10 +57,11 @@ def grown_recipe(recipe: Recipe, experts: int, epochs: int, learning_rate: float
             "grow: the run has no sparse layers (model.encoder.sparse) to add experts to"
         )
     router = sparse.router
-    if router.kind in {"tree", "hash", "rule"}:
+    if not ROUTERS[router.kind].grows:
+        expected = " or ".join(name for name, kind in ROUTERS.items() if kind.grows)
         raise InputError(
             f"grow: found model.encoder.sparse.router.kind: {router.kind}, whose routing changes "
-            "when experts are added; expected linear or soft"
+            f"when experts are added; expected {expected}"
         )
     if router.selection == "expert_choice":
         raise InputError(

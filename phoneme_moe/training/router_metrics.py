@@ -146,8 +146,8 @@ def advice(sparse: Sparse, layers: Sequence[LayerMetrics]) -> str | None:
     balance, router = sparse.balancing, sparse.router
     if router.kind == "soft":
         return f"{text}; lower {key}.num_experts ({sparse.num_experts} now)"
-    if router.kind in {"hash", "rule"}:
-        what = "function" if router.kind == "rule" else "kind"
+    if not router.learns:
+        what = "kind" if router.function is None else "function"
         return f"{text}; change {key}.router.{what} ({getattr(router, what)} now)"
     if balance.bias_rate:
         return f"{text}; raise {key}.balance.bias_rate ({balance.bias_rate:g} now)"

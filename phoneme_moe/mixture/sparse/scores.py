@@ -16,24 +16,36 @@ INITIAL_SPREAD = 0.02
 
 
 class Scores(nn.Module):
-    """Maps the inputs of a router to a score for each expert.
+    """Maps the inputs of a router, (decisions, channels), to scores, (decisions, experts).
 
     Attributes:
         num_features: Channels of the inputs.
         num_experts: Number of experts.
     """
 
-    def __init__(self, num_features: int, num_experts: int) -> None:
+    def __init__(self, num_features: int, num_experts: int, seed: int = 0) -> None:
+        """Sets the sizes.
+
+        Args:
+            num_features: Channels of the inputs.
+            num_experts: Number of experts.
+            seed: Number of the block, for scores that are drawn once and not learned.
+        """
         super().__init__()
         self.num_features = num_features
         self.num_experts = num_experts
+
+    @property
+    def multiply_adds(self) -> int:
+        """Multiply-adds of a decision: one for each number that is learned or drawn."""
+        return sum(tensor.numel() for tensor in (*self.parameters(), *self.buffers()))
 
 
 class LinearScores(Scores):
     """Learned scores: a linear map without bias, in float32 (Switch: Fedus et al. 2021)."""
 
-    def __init__(self, num_features: int, num_experts: int) -> None:
-        super().__init__(num_features, num_experts)
+    def __init__(self, num_features: int, num_experts: int, seed: int = 0) -> None:
+        super().__init__(num_features, num_experts, seed)
         self.weight = nn.Parameter(torch.randn(num_experts, num_features) * INITIAL_SPREAD)
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -52,7 +64,7 @@ class HashScores(Scores):
     directions: Tensor
 
     def __init__(self, num_features: int, num_experts: int, seed: int = 0) -> None:
-        super().__init__(num_features, num_experts)
+        super().__init__(num_features, num_experts, seed)
         generator = torch.Generator().manual_seed(seed)
         directions = torch.randn(num_experts, num_features, generator=generator)
         self.register_buffer("directions", functional.normalize(directions, dim=-1))

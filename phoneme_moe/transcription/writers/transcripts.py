@@ -11,6 +11,7 @@ from typing import TextIO
 
 from phoneme_moe.decoding.decoder import Segment
 from phoneme_moe.errors import ArgumentError, InputError, suggest
+from phoneme_moe.extensions import Registry
 from phoneme_moe.files.csv_text import csv_text
 from phoneme_moe.files.writing import write_text
 from phoneme_moe.system.terminal import printable
@@ -153,17 +154,21 @@ def to_vtt(transcript: Transcript) -> str:
     )
 
 
-FORMATS = {
-    "txt": Format(".txt", to_text),
-    "json": Format(".json", to_json, file_body=partial(to_json, indent=1)),
-    "jsonl": Format(".jsonl", to_json),
-    "csv": Format(".csv", to_csv, header=CSV_HEADER),
-    "ctm": Format(".ctm", to_ctm),
-    "textgrid": Format(".TextGrid", to_textgrid),
-    "srt": Format(".srt", to_srt),
-    "vtt": Format(".vtt", to_vtt, header="WEBVTT\n\n"),
-}
-"""Formats by the names that the option ``--format`` takes."""
+FORMATS = Registry(
+    "phoneme_moe.formats",
+    Format,
+    {
+        "txt": Format(".txt", to_text),
+        "json": Format(".json", to_json, file_body=partial(to_json, indent=1)),
+        "jsonl": Format(".jsonl", to_json),
+        "csv": Format(".csv", to_csv, header=CSV_HEADER),
+        "ctm": Format(".ctm", to_ctm),
+        "textgrid": Format(".TextGrid", to_textgrid),
+        "srt": Format(".srt", to_srt),
+        "vtt": Format(".vtt", to_vtt, header="WEBVTT\n\n"),
+    },
+)
+"""Formats by the names that the option ``--format`` takes; other packages add to them."""
 
 
 def format_of(path: Path, name: str | None = None) -> Format:
