@@ -23,7 +23,7 @@ from phoneme_moe.errors import ArgumentError, InputError
 from phoneme_moe.files.compact_weights import WeightBits, compact
 from phoneme_moe.files.documents import require_regular, shorten
 from phoneme_moe.files.weight_files import read_weights
-from phoneme_moe.files.writing import write_bytes, write_json, write_text
+from phoneme_moe.files.writing import write_bytes, write_json, write_json_sections, write_text
 from phoneme_moe.files.yaml_files import read_yaml
 from phoneme_moe.model.document import MODEL_FORMAT, ModelDocument, TimingDocument
 from phoneme_moe.models import locate_run, output_folder, shipped_name
@@ -281,8 +281,9 @@ def _build(document: ModelDocument, path: Path) -> Recognizer:
 
 
 def save_decoding(folder: Path, decoding: Decoding) -> None:
-    """Writes ``decoding.json``, with which the run is finished."""
-    write_json(folder / DECODING, decoding.to_document().model_dump(mode="json"), durable=True)
+    """Writes ``decoding.json``, with which the run is finished; the n-gram is one long line."""
+    sections = decoding.to_document().model_dump(mode="json")
+    write_json_sections(folder / DECODING, sections, durable=True)
 
 
 def read_decoding(folder: Path) -> Decoding:

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import unicodedata
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +37,24 @@ def write_json(path: Path, data: Any, durable: bool = False) -> None:
     write_text(path, json_text(data, indent=1) + "\n", durable)
 
 
-def json_text(data: Any, indent: int | None = None) -> str:
-    """JSON without raw control characters, those beyond ASCII included; one line by default."""
-    text = json.dumps(data, ensure_ascii=False, indent=indent, allow_nan=False)
+def write_json_sections(path: Path, sections: Mapping[str, Any], durable: bool = False) -> None:
+    """Writes a JSON object atomically, with a line for each key: large tables stay small."""
+    lines = [f" {json_text(k)}: {json_text(v, compact=True)}" for k, v in sections.items()]
+    write_text(path, "{\n" + ",\n".join(lines) + "\n}\n", durable)
+
+
+def json_text(data: Any, indent: int | None = None, compact: bool = False) -> str:
+    """JSON without raw control characters, those beyond ASCII included.
+
+    Args:
+        data: Plain data.
+        indent: Spaces for each level; one line by default.
+        compact: Whether there are no spaces between keys and values.
+    """
+    separators = (",", ":") if compact else None
+    text = json.dumps(
+        data, ensure_ascii=False, indent=indent, separators=separators, allow_nan=False
+    )
     return _BEYOND_ASCII.sub(lambda run: "".join(map(_json_character, run[0])), text)
 
 
