@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -27,7 +27,7 @@ from phoneme_moe.cli import (
 )
 from phoneme_moe.cli.chatter import silence_libraries
 from phoneme_moe.cli.ending import end_in_order
-from phoneme_moe.system.terminal import configure_output, printable
+from phoneme_moe.system.terminal import configure_output, print_line, printable
 
 # Newer versions of Typer contain click, and export only some of its exceptions.
 _UsageError: Any = typer.BadParameter.__bases__[0]
@@ -55,6 +55,26 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _print_version(requested: bool) -> None:
+    if requested:
+        from phoneme_moe import __version__
+
+        print_line(f"phoneme-moe {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    pass
+
+
 app.command("train")(train.train)
 app.command("grow")(grow.grow)
 app.command("adapt")(adapt.adapt)

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,10 @@ def test_every_command_explains_itself(phoneme_moe: Command, command: list[str])
     assert (result.code, result.err) == (0, "")
     assert "Usage: " in result.out
     assert phoneme_moe(*command, "-h").out == result.out
+
+
+def test_the_version_is_that_of_the_package(phoneme_moe: Command) -> None:
+    assert phoneme_moe("--version") == (0, f"phoneme-moe {version('phoneme-moe')}\n", "")
 
 
 @pytest.mark.slow
