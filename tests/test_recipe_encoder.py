@@ -24,6 +24,7 @@ from phoneme_moe.recipe import (
     load_recipe,
     validate_recipe,
 )
+from phoneme_moe.recipe.router_kinds import ROUTERS as KINDS
 from phoneme_moe.recipe.section import Section
 
 RECOGNIZE = tiny.RECIPES / "tiny_recognize.yaml"
@@ -50,6 +51,10 @@ def data_of(
     data["model"] = {"encoder": encoder} | (model or {})
     data["training"]["stages"] = [STAGE | (stage or {})]
     return data
+
+
+def kinds(setting: str) -> str:
+    return " or ".join(sorted(name for name, kind in KINDS.items() if setting in kind.settings))
 
 
 def complaint(data: Settings) -> str:
@@ -215,32 +220,33 @@ SPARSE = "model.encoder.sparse"
         (
             router(kind="hash", noise="jitter"),
             f"{SPARSE}.router",
-            "noise: found jitter, which is for kind: linear; found kind: hash",
+            f"noise: found jitter, which is for kind: {kinds('noise')}; found kind: hash",
         ),
         (
             router(kind="tree", levels=[4, 2], noise="gumbel"),
             f"{SPARSE}.router",
-            "noise: found gumbel, which is for kind: linear; found kind: tree",
+            f"noise: found gumbel, which is for kind: {kinds('noise')}; found kind: tree",
         ),
         (
             router(kind="hash", score="sigmoid"),
             f"{SPARSE}.router",
-            "score: found sigmoid, which is for kind: linear or rule; found kind: hash",
+            f"score: found sigmoid, which is for kind: {kinds('score')}; found kind: hash",
         ),
         (
             router(kind="rule", function="uniform", straight_through=True),
             f"{SPARSE}.router",
-            "straight_through: found True, which is for kind: linear; found kind: rule",
+            f"straight_through: found True, which is for kind: {kinds('straight_through')}; found "
+            "kind: rule",
         ),
         (
             router(kind="rule", function="uniform", sees="context"),
             f"{SPARSE}.router",
-            "sees: found context, which is for kind: hash or linear or tree; found kind: rule",
+            f"sees: found context, which is for kind: {kinds('sees')}; found kind: rule",
         ),
         (
             router(kind="hash", selection="balanced"),
             f"{SPARSE}.router",
-            "selection: found balanced, which is for kind: linear; found kind: hash",
+            f"selection: found balanced, which is for kind: {kinds('selection')}; found kind: hash",
         ),
         (
             router(selection="expert_choice", sees="utterance"),
@@ -334,12 +340,12 @@ SPARSE = "model.encoder.sparse"
         (
             router(kind="tree", levels=[4, 2]) | balance(z=0, bias_rate=0.1),
             SPARSE,
-            "balance.bias_rate needs a router of kind: linear with selection: top_k",
+            f"balance.bias_rate needs a router of kind: {kinds('bias_rate')} with selection: top",
         ),
         (
             router(selection="balanced") | balance(bias_rate=0.1),
             SPARSE,
-            "balance.bias_rate needs a router of kind: linear with selection: top_k",
+            f"balance.bias_rate needs a router of kind: {kinds('bias_rate')} with selection: top",
         ),
         (balance(switch=-0.1), f"{SPARSE}.balance.switch", "found -0.1, "),
         ({"every": 3}, "model.encoder", "sparse.every: found 3, but there are only 2 blocks"),
