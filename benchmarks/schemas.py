@@ -24,6 +24,7 @@ from phoneme_moe.files.writing import write_text
 from phoneme_moe.model.document import ModelDocument
 from phoneme_moe.report.compare.document import ComparisonDocument
 from phoneme_moe.report.document import RoutingDocument
+from phoneme_moe.report.seeds.document import SeedsDocument
 from phoneme_moe.transcription.bench import Speed
 from phoneme_moe.transcription.onnx_metadata import OnnxMetadata
 from phoneme_moe.transcription.writers.documents import AlignmentDocument, TranscriptDocument
@@ -42,6 +43,7 @@ DOCUMENTS: Mapping[str, type[BaseModel]] = {
     "quality": Quality,
     "reproduction": ReproductionDocument,
     "routing": RoutingDocument,
+    "seeds": SeedsDocument,
     "speed": Speed,
     "stored_card": StoredCard,
     "transcript": TranscriptDocument,
