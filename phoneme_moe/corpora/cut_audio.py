@@ -5,6 +5,9 @@ Lhotse's loader would also run commands and fetch addresses; this one reads file
 
 from __future__ import annotations
 
+import time
+from dataclasses import asdict, astuple, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from phoneme_moe.audio.waveform import Waveform, load_segment
@@ -12,6 +15,11 @@ from phoneme_moe.errors import InputError
 
 if TYPE_CHECKING:
     from lhotse.cut import Cut
+
+
+SETTLED_SECONDS = 2.0
+"""Age of a file's last change from which another change has another time: some file systems keep
+times in steps of two seconds."""
 
 
 def load_cut(cut: Cut, sample_rate: int) -> Waveform:
@@ -29,20 +37,63 @@ def load_cut(cut: Cut, sample_rate: int) -> Waveform:
     Raises:
         InputError: The recording is not usable audio, or not what the manifest describes.
     """
+    return load_segment(
+        _source(cut).source,
+        sample_rate,
+        name=f"utterance {cut.id}",
+        **asdict(_segment(cut)),
+    )
+
+
+def cut_origin(cut: Cut, sample_rate: int) -> tuple[str | int | None, ...] | None:
+    """All that the result of ``load_cut`` depends on; of the file its size, times and number.
+
+    Args:
+        cut: As in ``load_cut``.
+        sample_rate: As in ``load_cut``.
+
+    Returns:
+        Different after any change of the file; None for audio in memory, and for a file that is
+        missing or was changed just now.
+
+    Raises:
+        InputError: The recording has no file with the channel.
+    """
+    source = _source(cut)
+    if source.type != "file":
+        return None
+    try:
+        file = Path(source.source).stat()
+    except OSError:
+        return None
+    if time.time() - max(file.st_mtime, file.st_ctime) < SETTLED_SECONDS:
+        return None
+    path = str(Path(source.source).absolute())
+    identity = path, file.st_size, file.st_mtime_ns, file.st_ctime_ns, file.st_ino
+    return (*identity, *astuple(_segment(cut)), sample_rate)
+
+
+@dataclass(frozen=True)
+class _Segment:
+    """Arguments of ``load_segment``."""
+
+    start: int
+    num_samples: int
+    channel: int | None
+    file_rate: int
+
+
+def _segment(cut: Cut) -> _Segment:
     from lhotse.utils import compute_num_samples
 
     recording = cut.recording
-    source = _source(cut)
     start = compute_num_samples(cut.start, recording.sampling_rate)
-    return load_segment(
-        source.source,
-        sample_rate,
+    return _Segment(
         start,
         # Times are rounded: the last sample of a cut may be one too late.
         min(cut.num_samples, recording.num_samples - start),
-        channel=None if recording.num_channels == 1 else cut.channel + 1,
-        name=f"utterance {cut.id}",
-        file_rate=recording.sampling_rate,
+        None if recording.num_channels == 1 else cut.channel + 1,
+        recording.sampling_rate,
     )
 
 

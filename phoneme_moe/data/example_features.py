@@ -12,7 +12,8 @@ from torch import Tensor
 
 from phoneme_moe.audio.waveform import Waveform
 from phoneme_moe.corpora.prepared import data_root
-from phoneme_moe.features.feature_store import FeatureStore, sound_key
+from phoneme_moe.data.sounds import Sound, SoundIndex
+from phoneme_moe.features.feature_store import FeatureStore
 from phoneme_moe.features.pretrained import PretrainedFrontEnd
 from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.system.progress import track
@@ -22,33 +23,33 @@ SAMPLES_AT_ONCE = 1 << 21
 much memory, and larger batches are not faster."""
 
 
-def compute_features(waveforms: Sequence[Waveform], recognizer: Recognizer) -> list[Tensor]:
+def compute_features(sounds: Sequence[Sound], recognizer: Recognizer) -> list[Tensor]:
     """Computes the features of recordings, or finds them on disk.
 
     Args:
-        waveforms: Waveforms at the sample rate of the model, shape (samples,) each.
+        sounds: Sounds at the sample rate of the model.
         recognizer: The model, whose front end computes the features.
 
     Returns:
         Shape (frames, features) each; float16 and mapped from disk for a pretrained encoder.
     """
     if isinstance(recognizer.front_end, PretrainedFrontEnd):
-        return stored_features(waveforms, recognizer.front_end)
-    return _log_mel(waveforms, recognizer)
+        return stored_features(sounds, recognizer.front_end)
+    return _log_mel([sound.waveform for sound in sounds], recognizer)
 
 
-def stored_features(waveforms: Sequence[Waveform], front_end: PretrainedFrontEnd) -> list[Tensor]:
+def stored_features(sounds: Sequence[Sound], front_end: PretrainedFrontEnd) -> list[Tensor]:
     """Features from disk, after those that are missing were computed.
 
     Args:
-        waveforms: Waveforms at 16 kHz, shape (samples,) each.
+        sounds: Sounds at 16 kHz.
         front_end: Computes the features.
 
     Returns:
         Shape (frames, features) each, float16.
     """
     folder = data_root() / ".features"
-    keys = [sound_key(waveform) for waveform in waveforms]
+    keys = SoundIndex(folder).keys(sounds)
     mix = front_end.of_all_layers()
     if mix is not None:
         # A layer is a part of the mix, if that is known.
@@ -56,12 +57,10 @@ def stored_features(waveforms: Sequence[Waveform], front_end: PretrainedFrontEnd
         if all(key in every for key in keys):
             return [front_end.select(every.features(key)) for key in keys]
     store = FeatureStore(folder / front_end.name, front_end.num_features)
-    missing = [
-        (key, waveform) for key, waveform in zip(keys, waveforms, strict=True) if key not in store
-    ]
+    missing = [(key, sound) for key, sound in zip(keys, sounds, strict=True) if key not in store]
     if missing:
         shown = track(missing, "Encoding recordings", True, total=len(missing))
-        store.compute_missing(shown, front_end.encode)
+        store.compute_missing(((key, sound.waveform) for key, sound in shown), front_end.encode)
     return [store.features(key) for key in keys]
 
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -19,10 +21,11 @@ from torch import Tensor
 from phoneme_moe.audio.waveform import Waveform, add_noise, change_sound_speed
 from phoneme_moe.corpora import PreparedCorpus
 from phoneme_moe.corpora.alternatives import KEY
-from phoneme_moe.corpora.cut_audio import load_cut
+from phoneme_moe.corpora.cut_audio import cut_origin, load_cut
 from phoneme_moe.corpora.splits import limit_utterances
 from phoneme_moe.data.embeddings import Embeddings
 from phoneme_moe.data.example_features import compute_features, stored_features
+from phoneme_moe.data.sounds import Sound
 from phoneme_moe.decoding.phonemes import PhonemeSet
 from phoneme_moe.errors import InputError, suggest
 from phoneme_moe.model.front_end import build_teacher
@@ -139,7 +142,7 @@ def load_examples(
         chosen = limit_utterances(chosen, recipe.corpus.max_utterances)
     size, file = recognizer.embedding_size, recipe.corpus.embeddings
     embeddings = None if size is None or file is None else Embeddings(file, size)
-    sounds: list[tuple[Example, Waveform]] = []
+    sounds: list[tuple[Example, Sound]] = []
     for cut in chosen:
         sounds.extend(_cut_examples(recipe, recognizer, cut, cut.supervisions[0]))
     if embeddings is not None:
@@ -157,7 +160,8 @@ def load_examples(
             for (example, sound), state in zip(sounds, states, strict=True)
         ]
     for speed in sound_speeds:
-        played = [change_sound_speed(sound, speed) for _, sound in sounds]
+        change = partial(change_sound_speed, speed=speed)
+        played = [sound.changed(change, "speed", speed) for _, sound in sounds]
         faster = compute_features(played, recognizer)
         sounds = [
             (replace(example, at_speeds=(*example.at_speeds, features)), sound)
@@ -202,7 +206,7 @@ def load_waveforms(
         if cut.id in recordings:
             for example, sound in _cut_examples(recipe, recognizer, cut, cut.supervisions[0]):
                 if example.utterance in utterances:
-                    sounds[example.utterance] = sound
+                    sounds[example.utterance] = sound.waveform
     return sounds
 
 
@@ -213,23 +217,17 @@ def _recording_of(token: str) -> str:
 
 def _cut_examples(
     recipe: Recipe, recognizer: Recognizer, cut: Any, supervision: Any
-) -> list[tuple[Example, Waveform]]:
-    """The utterance of a cut, or the tokens in it, with waveforms."""
-    rate = recognizer.front_end.sample_rate
-    waveform = load_cut(cut, rate)
+) -> list[tuple[Example, Sound]]:
+    """The utterance of a cut, or the tokens in it, with their sounds."""
     spell = recognizer.phonemes.spell
     spans = [
         (*spell([item.symbol]), item.start, item.start + item.duration)
         for item in (supervision.alignment or {}).get("phoneme", ())
     ]
+    rate = recognizer.front_end.sample_rate
     # Tokens near the start or end of the recording extend into the added noise.
     margin = recognizer.token_samples if recipe.task.kind == "classify" else 0
-    if recipe.corpus.snr_db is not None:
-        waveform = add_noise(
-            waveform, recipe.corpus.snr_db, cut.id, recipe.corpus.noise_seed, margin
-        )
-    elif margin:
-        waveform = np.pad(waveform, margin)
+    sound = _cut_sound(recipe, cut, rate, margin)
     if recipe.task.kind == "recognize":
         phonemes = spell(supervision.custom["phonemes"])
         no_features = torch.empty(0)
@@ -243,7 +241,7 @@ def _cut_examples(
             tuple(spans),
             pronunciations=pronunciations,
         )
-        return [(example, waveform)]
+        return [(example, sound)]
     tokens = []
     for number, (symbol, start, end) in enumerate(spans):
         if symbol not in recognizer.phonemes:
@@ -256,5 +254,23 @@ def _cut_examples(
             torch.empty(0),
             ((symbol, recipe.task.onset_ms / 1000, recipe.task.onset_ms / 1000 + end - start),),
         )
-        tokens.append((example, waveform[first : first + recognizer.token_samples]))
+        excised = itemgetter(slice(first, first + recognizer.token_samples))
+        tokens.append((example, sound.changed(excised, "token", first, recognizer.token_samples)))
     return tokens
+
+
+def _cut_sound(recipe: Recipe, cut: Any, rate: int, margin: int) -> Sound:
+    """The sound of a cut with the noise of the recipe, and more samples before and after."""
+    snr_db, seed = recipe.corpus.snr_db, recipe.corpus.noise_seed
+
+    def decode() -> Waveform:
+        waveform = load_cut(cut, rate)
+        if snr_db is not None:
+            return add_noise(waveform, snr_db, cut.id, seed, margin)
+        return np.pad(waveform, margin) if margin else waveform
+
+    origin = cut_origin(cut, rate)
+    if origin is not None:
+        noise = () if snr_db is None else (snr_db, cut.id, seed)
+        origin = (*origin, margin, *noise)
+    return Sound(decode, origin)

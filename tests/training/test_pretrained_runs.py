@@ -13,7 +13,10 @@ import tiny
 import torch
 from encoders import HIDDEN, LAYERS, write_encoder
 
+import phoneme_moe.corpora.cut_audio as cut_audio
+import phoneme_moe.data.examples as examples_module
 from phoneme_moe.corpora import PreparedCorpus
+from phoneme_moe.corpora.cut_audio import load_cut
 from phoneme_moe.data.batches import build_augment, collate
 from phoneme_moe.data.examples import load_examples
 from phoneme_moe.errors import InputError
@@ -39,6 +42,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from conftest import Outcome
+    from lhotse.cut import Cut
+
+    from phoneme_moe.audio.waveform import Waveform
 
 pytest.importorskip("transformers", reason="needs transformers (extra pretrained)")
 
@@ -116,6 +122,32 @@ def test_stored_features_are_computed_once(
     parts = load_examples(recipe, tones, "dev", build_recognizer(recipe, tones))
     for mix, one in zip(stored, parts, strict=True):
         assert torch.equal(mix.features[:, -HIDDEN:], one.features)
+
+
+@pytest.mark.slow
+def test_recordings_with_stored_features_are_not_decoded(
+    pretrained_run: Trained, tones: PreparedCorpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded = []
+
+    def counted(cut: Cut, sample_rate: int) -> Waveform:
+        decoded.append(cut.id)
+        return load_cut(cut, sample_rate)
+
+    monkeypatch.setattr(examples_module, "load_cut", counted)
+    monkeypatch.setattr(cut_audio, "SETTLED_SECONDS", -1.0)
+    run = pretrained_run.run
+    speeds = [0.9]
+    first = load_examples(run.recipe, tones, "dev", run.recognizer, sound_speeds=speeds)
+    assert len(decoded) == len(first)
+    again = load_examples(run.recipe, tones, "dev", run.recognizer, sound_speeds=speeds)
+    assert len(decoded) == len(first)
+    for one, other in zip(first, again, strict=True):
+        assert torch.equal(one.features, other.features)
+        assert torch.equal(one.at_speeds[0], other.at_speeds[0])
+    Path(tones.cuts("dev")[0].recording.sources[0].source).touch()
+    load_examples(run.recipe, tones, "dev", run.recognizer, sound_speeds=speeds)
+    assert len(decoded) == len(first) + 1
 
 
 @pytest.mark.slow
