@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from phoneme_moe.cli.options import Beam, Best, Device, FiguresFile, RunOrOnnx, Threads
+from phoneme_moe.system.cores import usable_cores
 
 if TYPE_CHECKING:
     from phoneme_moe.transcription.bench import Speed
@@ -68,4 +69,4 @@ def _print(recipe: str, speed: Speed) -> None:
     console = PlainConsole()
     console.print(table)
     console.print(f"cold start with a 5 s file: {speed.cold_start_seconds:.2f} s; memory: {memory}")
-    console.print(f"machine: {speed.machine}")
+    console.print(f"machine: {speed.machine} ({usable_cores().source})")

@@ -176,8 +176,8 @@ class ModelCard(Document):
         text = f"{speed.times_real_time:.0f} times real time, "
         if speed.cold_start_seconds is not None:
             text += f"cold start {speed.cold_start_seconds:.1f} s, "
-        memory = "" if speed.memory_mb is None else f"{speed.memory_mb:.0f} MB "
-        return f"{text}{memory}({speed.machine})"
+        memory = "" if speed.memory_mb is None else f"{speed.memory_mb:.0f} MB of memory "
+        return f"{text}{memory}on {speed.machine}"
 
 
 def _times(times: TimeErrors | None) -> str:

@@ -25,15 +25,15 @@ class Cores:
     source: str
 
     def __str__(self) -> str:
-        """For people, such as ``4 cores (cgroup quota)``."""
-        return f"{self.number} {'core' if self.number == 1 else 'cores'} ({self.source})"
+        """For people, such as ``4 cores``."""
+        return f"{self.number} {'core' if self.number == 1 else 'cores'}"
 
 
 def usable_cores() -> Cores:
     """The smallest of all limits; ``OMP_NUM_THREADS``, if set, decides alone."""
     chosen = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     if chosen.isdecimal() and int(chosen) > 0:
-        return Cores(int(chosen), "OMP_NUM_THREADS")
+        return Cores(int(chosen), "set by OMP_NUM_THREADS")
     machine = os.cpu_count() or 1
     limits = [
         Cores(machine, "all of the machine"),

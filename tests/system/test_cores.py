@@ -74,6 +74,7 @@ def test_the_smallest_limit_decides(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cores, "_affinity", lambda: 16)
     monkeypatch.setattr(cores, "cgroup_quota", lambda: None)
     assert usable_cores() == Cores(16, "all of the machine")
+    assert str(usable_cores()) == "16 cores"
     monkeypatch.setattr(cores, "_affinity", lambda: 8)
     assert usable_cores() == Cores(8, "CPU affinity")
     monkeypatch.setattr(cores, "cgroup_quota", lambda: 3)
@@ -83,6 +84,9 @@ def test_the_smallest_limit_decides(monkeypatch: pytest.MonkeyPatch) -> None:
     for value, expected in {"5": 5, "6,2": 6, "": 8, "many": 8, "0": 8, "-1": 8}.items():
         monkeypatch.setenv("OMP_NUM_THREADS", value)
         assert usable_cores().number == expected
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert str(usable_cores()) == "1 core"
+    assert usable_cores().source == "set by OMP_NUM_THREADS"
 
 
 def test_torch_gets_no_more_threads_than_cores(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,7 +107,10 @@ def test_torch_gets_no_more_threads_than_cores(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.skipif(shutil.which("taskset") is None, reason="needs taskset")
 def test_a_process_bound_to_one_core_uses_one() -> None:
-    code = "from phoneme_moe.system.cores import usable_cores; print(usable_cores())"
+    code = (
+        "from phoneme_moe.system.cores import usable_cores\n"
+        "print(usable_cores(), usable_cores().source)"
+    )
     environment = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
     core = min(os.sched_getaffinity(0))
     done = subprocess.run(
@@ -111,4 +118,4 @@ def test_a_process_bound_to_one_core_uses_one() -> None:
         capture_output=True, text=True, check=True, env=environment,
     )  # fmt: skip
     expected = "CPU affinity" if (os.cpu_count() or 1) > 1 else "all of the machine"
-    assert done.stdout == f"1 core ({expected})\n"
+    assert done.stdout == f"1 core {expected}\n"
