@@ -17,7 +17,7 @@ from phoneme_moe.evaluation.quality import BEAM, measure_quality
 from phoneme_moe.evaluation.split_outputs import SplitOutputs, infer_split
 from phoneme_moe.run_folder import LoadedRun, save_decoding
 
-NGRAM_ORDER = 5
+NGRAM_ORDER = 6
 
 MAX_NGRAMS = 300_000
 """Most distinct n-grams of the highest order, some megabytes of ``decoding.json``. On much speech
