@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 #: Shown if there is no value.
 DASH = "–"
 #: Number of names listed in a sentence before "and 12 more".
 _NAMED = 6
+#: Most decimals with which two values that differ are told apart.
+_DECIMALS = 2
 
 
 def percent(share: float, places: int = 0) -> str:
@@ -27,6 +29,37 @@ def percent_range(low: float, high: float) -> str:
     if percent(low) == percent(high):
         return percent(high)
     return f"{100 * low:.0f}–{100 * high:.0f} %"
+
+
+def told_apart(
+    first: float, second: float, places: int = 0, text: Callable[[float, int], str] = percent
+) -> tuple[str, str]:
+    """Two values with as few decimals as it takes to read them apart, up to two.
+
+    Args:
+        first: The first value; a share in 0..1 unless ``text`` takes another.
+        second: The second value.
+        places: Fewest decimals.
+        text: Writes a value with a number of decimals.
+    """
+    texts = text(first, places), text(second, places)
+    while texts[0] == texts[1] and places < _DECIMALS:
+        places += 1
+        texts = text(first, places), text(second, places)
+    return texts
+
+
+def from_to(first: float, second: float, places: int = 0) -> str:
+    """A change of a share in 0..1: ``from 1.2 % to 1.4 %``, never from a text to the same."""
+    before, after = told_apart(first, second, places)
+    if before == after:
+        return f"by less than 0.01 points from {before}"
+    return f"from {before} to {after}"
+
+
+def seconds_text(seconds: float) -> str:
+    """A duration, below 10 s to hundredths: ``0.15 s``, ``12.3 s``."""
+    return f"{number(seconds, 2 if seconds < 9.995 else 1)} s"
 
 
 def number(value: float | None, places: int = 2) -> str:
@@ -55,17 +88,25 @@ def points_range(low: float, high: float, places: int = 1) -> str:
     return f"{points(low, places)} to {points(high, places)}"
 
 
-def probability(p: float | None) -> str:
-    """A probability that is never written as zero: ``0.25``, ``0.012``, ``<0.001``."""
+def probability(p: float | None, draws: int | None = None) -> str:
+    """A probability that is never written as zero: ``0.25``, ``0.012``, ``<0.001``.
+
+    Args:
+        p: The probability; None gives a dash.
+        draws: Number of permutations that it was estimated from: the least that so many can show
+            is only a bound, ``≤0.001`` for 999.
+    """
     if p is None:
         return DASH
-    return "<0.001" if p < 0.001 else f"{p:.3f}" if p < 0.0995 else f"{p:.2f}"
+    text = "<0.001" if p < 0.001 else f"{p:.3f}" if p < 0.0995 else f"{p:.2f}"
+    at_floor = draws is not None and p <= (1 + 1e-9) / (1 + draws)
+    return f"≤{text}" if at_floor and not text.startswith("<") else text
 
 
-def p_value(p: float) -> str:
-    """``p = 0.012`` or ``p < 0.001``."""
-    text = probability(p)
-    return f"p < {text[1:]}" if text.startswith("<") else f"p = {text}"
+def p_value(p: float, draws: int | None = None) -> str:
+    """``p = 0.012``, ``p < 0.001`` or ``p ≤ 0.001``; see ``probability``."""
+    text = probability(p, draws)
+    return f"p {text[0]} {text[1:]}" if text[0] in "<≤" else f"p = {text}"
 
 
 def plural(count: int, noun: str) -> str:

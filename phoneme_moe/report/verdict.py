@@ -16,6 +16,7 @@ from phoneme_moe.report.number_format import (
     percent_range,
     points,
     points_range,
+    told_apart,
 )
 from phoneme_moe.report.statistics import MAIN_SHARE, RoutingReport, effective_number
 
@@ -191,10 +192,9 @@ def _ablations(report: RoutingReport, document: RoutingDocument) -> str:
 def _uniform(contribution: Contribution, layer: str | None) -> str:
     """The error rate with uniform weights, or if not measured, as it is."""
     base, uniform = contribution.base_error_rate, contribution.uniform
-    before = percent(base, 1)
     if uniform is None:
-        return f"The error rate is {before}"
-    after = percent(base + uniform.change, 1)
+        return f"The error rate is {percent(base, 1)}"
+    before, after = told_apart(base, base + uniform.change, 1)
     low, high = uniform.interval
     if before == after:
         course = f"stay at {before}"

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phoneme_moe.report.number_format import (
+    from_to,
     in_percent,
     names,
     number,
@@ -17,7 +18,9 @@ from phoneme_moe.report.number_format import (
     points,
     points_range,
     probability,
+    seconds_text,
     signed,
+    told_apart,
 )
 
 
@@ -43,6 +46,26 @@ def test_a_range_that_rounds_to_one_value_is_one_value() -> None:
     assert in_percent(0.8319) == "83.2"
 
 
+@given(st.floats(0, 1), st.floats(0, 1), st.integers(0, 2))
+def test_a_change_never_reads_as_none(first: float, second: float, places: int) -> None:
+    before, after = told_apart(first, second, places)
+    text = from_to(first, second, places)
+    if before == after:
+        assert abs(first - second) < 1.0001e-4
+        assert text == f"by less than 0.01 points from {before}"
+    else:
+        assert text == f"from {before} to {after}"
+
+
+def test_decimals_that_tell_two_values_apart() -> None:
+    assert from_to(0.0115, 0.0141) == "from 1.1 % to 1.4 %"
+    assert from_to(0.001, 0.002) == "from 0.1 % to 0.2 %"
+    assert from_to(0.036, 0.194) == "from 4 % to 19 %"
+    assert told_apart(2.04, 2.01, 1, number) == ("2.04", "2.01")
+    assert seconds_text(0.15) == "0.15 s"
+    assert seconds_text(12.34) == "12.3 s"
+
+
 @given(st.floats(-1e6, 1e6), st.integers(0, 4))
 def test_signs_are_read_back_and_zero_has_none(value: float, places: int) -> None:
     text = signed(value, places)
@@ -66,6 +89,14 @@ def test_no_probability_is_written_as_zero(p: float) -> None:
     assert text == "<0.001" or float(text) == pytest.approx(p, abs=0.0050001)
     assert text.strip("0.")
     assert p_value(p).replace(" = ", "").replace(" < ", "<") == f"p{text}"
+
+
+def test_the_least_p_of_so_many_permutations_is_a_bound() -> None:
+    assert p_value(0.001, 999) == "p ≤ 0.001"
+    assert p_value(0.002, 999) == "p = 0.002"
+    assert p_value(1 / 200, 199) == "p ≤ 0.005"
+    assert p_value(0.001) == "p = 0.001"
+    assert probability(1 / 10001, 10000) == "<0.001"
 
 
 def test_lists_of_names_end_in_a_count() -> None:

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 
 from phoneme_moe.report.number_format import (
+    from_to,
     in_percent,
     percent,
     plural,
     points,
     points_range,
+    told_apart,
 )
 from phoneme_moe.report.page.charts import MOST_ROWS, changes, dumbbells, most_used
 from phoneme_moe.report.page.heat_map import HeatMap
@@ -47,10 +49,11 @@ def _credit(document: Document, credit: np.ndarray, order: Sequence[int]) -> Blo
     if np.abs(gap).max() < 0.01:
         sentence = "The credit of every expert is close to its load."
     else:
+        more, less = (told_apart(total[one], load[one]) for one in (most, least))
         sentence = (
-            f"Expert {experts[most]} has more credit than load ({percent(total[most])} of the "
-            f"probability of correct phonemes for {percent(load[most])} of the weight), "
-            f"{experts[least]} less ({percent(total[least])} for {percent(load[least])})."
+            f"Expert {experts[most]} has more credit than load ({more[0]} of the "
+            f"probability of correct phonemes for {more[1]} of the weight), "
+            f"{experts[least]} less ({less[0]} for {less[1]})."
         )
     shown = most_used(load, total)
     figure = Figure(
@@ -90,8 +93,8 @@ def _ablation(document: Document, contribution: Mapping[str, Any], order: Sequen
     if needed:
         sentence = (
             f"Without {len(needed)} of {plural(len(ablations), 'expert')} the error rate rises "
-            f"significantly, most without {experts[worst['expert']]}: from {percent(base)} to "
-            f"{percent(worst['error_rate'])} ({count})."
+            f"significantly, most without {experts[worst['expert']]}: "
+            f"{from_to(base, worst['error_rate'])} ({count})."
         )
     else:
         sentence = (

@@ -12,12 +12,15 @@ from typing import Any
 import numpy as np
 
 from phoneme_moe.report.number_format import (
+    DASH,
+    from_to,
     in_percent,
     number,
     percent,
     plural,
     points,
     probability,
+    told_apart,
 )
 from phoneme_moe.report.page.charts import bits, dumbbells, most_used
 from phoneme_moe.report.page.heat_map import HeatMap
@@ -76,6 +79,7 @@ def _weights(document: Document) -> Block | None:
     distance = np.abs(weights - load).sum(axis=1) / 2
     odd = int(distance.argmax())
     favourite = int((weights[odd] - load).argmax())
+    own, overall = told_apart(weights[odd, favourite], load[favourite])
     sentence = (
         f"{phonemes[odd]} is routed most differently from the rest: "
         f"{percent(weights[odd, favourite])} of its weight is on expert {experts[favourite]}, "
@@ -200,8 +204,8 @@ def _pair(
     else:
         moves = "gains" if gap[most] > 0 else "loses"
         sentence = (
-            f"Expert {experts[most]} {moves} most in {labels[1]}: {percent(first[most])} to "
-            f"{percent(second[most])} of the weight ({counts})."
+            f"Expert {experts[most]} {moves} most in {labels[1]}: "
+            f"{from_to(first[most], second[most])} of the weight ({counts})."
         )
     shown = most_used(first, second)
     figure = Figure(
