@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, assert_never, get_args
 
 import numpy as np
 
+from phoneme_moe.report.effect_size import possible_bits
 from phoneme_moe.report.number_format import (
     is_or_are,
     names,
@@ -140,27 +141,32 @@ def _information(document: RoutingDocument) -> str:
     speaker = tests.get("speaker_information")
     if speaker is None:
         return ""
+    possible = possible_bits(
+        document.counts.rows, document.speaker_phoneme_rows, len(document.experts)
+    )
     if not speaker.significant:
         return (
-            "Routing does not depend on the speaker more than by chance: "
-            f"{_bits(speaker)} of mutual information above chance ({p_value(speaker.p)})."
+            "Routing does not depend on the speaker more than by chance: mutual information "
+            f"above chance {_bits(speaker, possible)}."
         )
     text = (
-        "Mutual information between routing and speaker: "
-        f"{_bits(speaker)} above chance ({p_value(speaker.p)})"
+        f"Mutual information between routing and speaker, above chance: {_bits(speaker, possible)}"
     )
     for test, relation in (
         (tests.get("speaker_beyond_phonemes"), "given the phoneme"),
         (tests.get("phoneme_information"), "between routing and phoneme"),
     ):
         if test is not None:
-            value = _bits(test) if test.significant else "no more than chance"
-            text += f"; {relation}: {value} ({p_value(test.p)})"
+            chance = f"no more than chance ({p_value(test.p, test.draws)})"
+            text += f"; {relation}: {_bits(test, possible) if test.significant else chance}"
     return text + "."
 
 
-def _bits(test: PermutationTest) -> str:
-    return f"{number(max(test.corrected, 0))} bits"
+def _bits(test: PermutationTest, possible: Mapping[str, float]) -> str:
+    """Information with its effect size and p: ``0.60 of 2.58 bits (23 %, p = 0.020)``."""
+    bits, most = max(test.corrected, 0.0), possible[test.name]
+    share = percent(bits / most if most else 0.0)
+    return f"{number(bits)} of {number(most)} bits ({share}, {p_value(test.p, test.draws)})"
 
 
 def _ablations(report: RoutingReport, document: RoutingDocument) -> str:

@@ -95,17 +95,24 @@ def test_information_about_speakers_and_phonemes(
     report: RoutingReport, document: RoutingDocument
 ) -> None:
     sentence = verdict(report, document)[-1]
-    assert sentence.startswith("Mutual information between routing and speaker: 0.60 bits above ")
-    assert "chance (p = 0.020); given the phoneme: 0.60 bits (p = 0.020); between" in sentence
+    assert sentence.startswith("Mutual information between routing and speaker, above chance: ")
+    assert "above chance: 0.60 of 2.58 bits (23 %, p ≤ 0.020); given the phoneme: " in sentence
     assert "; between routing and phoneme: no more than chance" in sentence
     chance = {"significant": False, "p": 0.4}
     other = changed_test(document, "speaker_beyond_phonemes", **chance)
     assert "given the phoneme: no more than chance (p = 0.40);" in verdict(report, other)[-1]
     other = changed_test(document, "speaker_information", corrected=-0.1, **chance)
     assert verdict(report, other)[-1] == (
-        "Routing does not depend on the speaker more than by chance: 0.00 bits of mutual "
-        "information above chance (p = 0.40)."
+        "Routing does not depend on the speaker more than by chance: mutual information above "
+        "chance 0.00 of 2.58 bits (0 %, p = 0.40)."
     )
+
+
+def test_a_significant_dependence_of_no_size_is_called_so(
+    report: RoutingReport, document: RoutingDocument
+) -> None:
+    tiny = changed_test(document, "speaker_information", corrected=0.01, p=0.001, draws=999)
+    assert "0.01 of 2.58 bits (<1 %, p ≤ 0.001)" in verdict(report, tiny)[-1]
 
 
 def test_ablations(report: RoutingReport, document: RoutingDocument) -> None:

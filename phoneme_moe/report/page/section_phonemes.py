@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from phoneme_moe.report.effect_size import possible_bits
 from phoneme_moe.report.number_format import (
     DASH,
     from_to,
@@ -81,9 +82,8 @@ def _weights(document: Document) -> Block | None:
     favourite = int((weights[odd] - load).argmax())
     own, overall = told_apart(weights[odd, favourite], load[favourite])
     sentence = (
-        f"{phonemes[odd]} is routed most differently from the rest: "
-        f"{percent(weights[odd, favourite])} of its weight is on expert {experts[favourite]}, "
-        f"against {percent(load[favourite])} over all {unit}s."
+        f"{phonemes[odd]} is routed most differently from the rest: {own} of its weight is on "
+        f"expert {experts[favourite]}, against {overall} over all {unit}s."
     )
     if distance.max() < 0.03:
         sentence = "All phonemes have the same weights: routing does not depend on the phoneme."
@@ -142,48 +142,72 @@ def _information(document: Document) -> Block | None:
         "Bar: beyond chance. Ring: as measured. Line: mean under permutation.",
         bits(labels, [test["value"] for test in tests], [test["chance"] for test in tests]),
     )
+    shares = _shares(document, by_name)
     rows = [
         row(
             label,
             *(number(test[key], 3) for key in ("value", "chance", "corrected")),
+            in_percent(shares[test["name"]]) if test["name"] in shares else DASH,
+            probability(test["p"], test["draws"]),
             probability(test["q"]),
         )
         for label, test in zip(labels, tests, strict=True)
     ]
-    head = ("mutual information with", "measured", "chance", "beyond chance", "q")
+    head = ("mutual information with", "measured", "chance", "beyond chance")
+    head += ("of the possible, %", "p", "q")
     return Block(
         "Information of routing, in bits",
-        _information_sentence(by_name),
+        _information_sentence(by_name, shares),
         [figure],
         [Table("Information in bits", head, rows)],
     )
 
 
-def _information_sentence(tests: Mapping[str, Mapping[str, Any]]) -> str:
+def _shares(document: Document, tests: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """Information beyond chance as a share of the possible, for tests that have a bound."""
+    possible = possible_bits(
+        document["counts"]["rows"], document["speaker_phoneme_rows"], len(document["experts"])
+    )
+    return {
+        name: max(test["corrected"], 0.0) / possible[name]
+        for name, test in tests.items()
+        if possible.get(name)
+    }
+
+
+def _information_sentence(
+    tests: Mapping[str, Mapping[str, Any]], shares: Mapping[str, float]
+) -> str:
+    about = {name: f"{name}_information" for name in ("speaker", "phoneme")}
     bits_about = {
-        name: max(tests[f"{name}_information"]["corrected"], 0.0)
-        for name in ("speaker", "phoneme")
-        if f"{name}_information" in tests
+        name: max(tests[test]["corrected"], 0.0) for name, test in about.items() if test in tests
     }
     if not bits_about:
         return "Only the information about speaker and phoneme together was measured."
+    size = {
+        name: f"{bits:.2f} bits beyond chance, {percent(shares.get(about[name], 0.0))} of the "
+        "possible"
+        for name, bits in bits_about.items()
+    }
     if not any(bits_about.values()):
         sentence = f"Routing depends on the {' or the '.join(bits_about)} no more than by chance."
     elif len(bits_about) == 1:
-        ((name, information),) = bits_about.items()
-        sentence = f"Routing has {information:.2f} bits about the {name} beyond chance."
+        ((name, _),) = bits_about.items()
+        sentence = f"Routing has information about the {name}: {size[name]}."
     else:
         less, more = sorted(bits_about, key=lambda name: bits_about[name])
         sentence = (
-            f"Routing depends on the {more} ({bits_about[more]:.2f} bits beyond chance) more than "
-            f"on the {less} ({bits_about[less]:.2f} bits)."
+            f"Routing depends on the {more} ({size[more]}) more than on the {less} ({size[less]})."
         )
     given = tests.get("speaker_beyond_phonemes")
     if given is None:
         return sentence
     sure = "" if given["significant"] else ", not significantly"
     rest = max(given["corrected"], 0.0)
-    return f"{sentence} Given the phoneme, {rest:.2f} bits about the speaker remain{sure}."
+    return (
+        f"{sentence} Given the phoneme, it has {rest:.2f} bits about the speaker beyond chance"
+        f"{sure}."
+    )
 
 
 def _pair(

@@ -33,7 +33,7 @@ def statistics_section(document: Document) -> Section | None:
                 name if test["scope"] is None else f"{name}: {test['scope']}",
                 *(number(test[key], 3) for key in ("value", "chance", "corrected")),
                 test["unit"],
-                probability(test["p"]),
+                probability(test["p"], test["draws"]),
                 probability(test["q"]),
                 Cell("significant" if test["significant"] else "not significant", tag=True),
             )
