@@ -69,6 +69,7 @@ def build_document(
             None if lender is None else report.experts[lender] for lender in report.borrowed_from
         ],
         blended=list(report.blended),
+        serving=list(report.serving),
         load=report.load.tolist(),
         users=[[report.speakers[user] for user in users] for users in report.users],
         dead=[report.experts[expert] for expert in report.dead],

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 
 from phoneme_moe.files.documents import Document
+from phoneme_moe.report.serving import Serving
 
 Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -259,6 +260,8 @@ class RoutingDocument(Part):
     """The other expert that serves a speaker who has an own expert; null otherwise."""
     blended: list[bool]
     """Whether no expert has half of the speaker's weight."""
+    serving: list[Serving] | None = None
+    """Which expert serves each speaker, one of five cases; null in older reports."""
     load: Weights
     """Mean weight of each expert over all rows."""
     users: list[list[str]]

@@ -14,14 +14,10 @@ from numpy.typing import NDArray
 from phoneme_moe.recipe.router import DEAD_PART
 from phoneme_moe.report.collect.table import RoutingTable
 from phoneme_moe.report.routing_sums import RoutingSums, sum_table
+from phoneme_moe.report.serving import BORROW_RATIO, MAIN_SHARE, Serving, serving
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
-
-#: A speaker is a blend if no expert has this share of the weight.
-MAIN_SHARE = 0.5
-#: A speaker borrows if another expert has at least this many times the weight of its own.
-BORROW_RATIO = 2.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +105,11 @@ class RoutingReport:
                 zip(self.most_used, self.own_expert, self.own_share, strict=True)
             )
         )
+
+    @property
+    def serving(self) -> tuple[Serving, ...]:
+        """Which expert serves each speaker, as one of five cases (``report.serving``)."""
+        return serving(self.weights, self.own_expert)
 
     @property
     def blended(self) -> tuple[bool, ...]:

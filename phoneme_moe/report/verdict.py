@@ -19,7 +19,8 @@ from phoneme_moe.report.number_format import (
     points_range,
     told_apart,
 )
-from phoneme_moe.report.statistics import MAIN_SHARE, RoutingReport, effective_number
+from phoneme_moe.report.serving import Serving
+from phoneme_moe.report.statistics import RoutingReport, effective_number
 
 if TYPE_CHECKING:
     from phoneme_moe.report.document import Contribution, PermutationTest, RoutingDocument
@@ -37,15 +38,12 @@ def verdict(report: RoutingReport, document: RoutingDocument | None = None) -> l
         document: The report's document, for tests and ablations.
 
     Returns:
-        One to eight sentences.
+        One to ten sentences.
     """
     if len(report.experts) == 1:
         return [f"There is one expert, {report.experts[0]}, so there is no routing."]
     sentences = [
-        _served_by_own(report),
-        _served_by_others(report),
-        _blends(report),
-        _served_by_one(report),
+        *_servings(report),
         _dead(report),
         _effective_numbers(report),
     ]
@@ -54,62 +52,62 @@ def verdict(report: RoutingReport, document: RoutingDocument | None = None) -> l
     return [sentence for sentence in sentences if sentence]
 
 
-def _served_by_own(report: RoutingReport) -> str:
-    """Speakers served mainly by their own experts."""
+def _servings(report: RoutingReport) -> list[str]:
+    """One sentence for each case of ``report.serving`` that occurs; each speaker is in one."""
+    cases: dict[Serving, list[int]] = {case: [] for case in get_args(Serving)}
+    for speaker, case in enumerate(report.serving):
+        cases[case].append(speaker)
     label = report.label_name
-    if all(share is None for share in report.own_share):
-        return f"Experts are not named after {label}s." if label == "speaker" else ""
-    served = [
-        (i, share)
-        for i, share in enumerate(report.own_share)
-        if share is not None and share >= MAIN_SHARE
+    if all(own is None for own in report.own_expert):
+        first = [f"Experts are not named after {label}s."] if label == "speaker" else []
+    else:
+        first = [] if cases["own"] else [f"No {label} is served mainly by its own expert."]
+    return first + [
+        _serving_sentence(report, case, speakers) for case, speakers in cases.items() if speakers
     ]
-    if not served:
-        return f"No {label} is served mainly by its own expert."
-    shares = [share for _, share in served]
-    subject = names([_label(report, i) for i, _ in served])
-    expert = "its own expert" if len(served) == 1 else "their own experts"
-    return (
-        f"{subject} {is_or_are(served)} served mainly by {expert} "
-        f"({percent_range(min(shares), max(shares))} of the weight)."
-    )
 
 
-def _served_by_others(report: RoutingReport) -> str:
-    """Speakers with an own expert that are served mainly by others."""
-    cases = [
-        f"{_label(report, i)} to {_parts(report, i, without=report.own_expert[i])} "
-        f"(own expert: {percent(report.own_share[i] or 0.0)})"
-        for i, lender in enumerate(report.borrowed_from)
-        if lender is not None
-    ]
-    verb = "has its own expert but is" if len(cases) == 1 else "have their own experts but are"
-    return _counted(report, f"{verb} routed mainly to others", cases)
-
-
-def _blends(report: RoutingReport) -> str:
-    """Blends, except speakers already listed as routed to others."""
-    cases = [
-        f"{_label(report, i)} ({_parts(report, i)})"
-        for i in range(len(report.speakers))
-        if report.blended[i] and report.borrowed_from[i] is None
-    ]
-    verb = "is a blend" if len(cases) == 1 else "are blends"
-    return _counted(report, f"{verb} of experts, none with half of the weight", cases)
-
-
-def _served_by_one(report: RoutingReport) -> str:
-    """Speakers without an own expert that are served mainly by one expert."""
-    cases = [
-        f"{_label(report, i)} by {report.experts[report.most_used[i]]} "
-        f"({percent(report.weights[i].max())})"
-        for i in range(len(report.speakers))
-        if report.own_expert[i] is None and not report.blended[i]
-    ]
-    pronoun, verb = ("its", "is") if len(cases) == 1 else ("their", "are each")
-    some_own = any(expert is not None for expert in report.own_expert)
-    without = f"without an expert of {pronoun} own " if some_own else ""
-    return _counted(report, f"{without}{verb} served mainly by one expert", cases)
+def _serving_sentence(report: RoutingReport, case: Serving, speakers: Sequence[int]) -> str:
+    """The sentence of the speakers of one case."""
+    alone = len(speakers) == 1
+    match case:
+        case "own":
+            shares = [report.own_share[i] or 0.0 for i in speakers]
+            expert = "its own expert" if alone else "their own experts"
+            return (
+                f"{names([_label(report, i) for i in speakers])} {is_or_are(speakers)} served "
+                f"mainly by {expert} ({percent_range(min(shares), max(shares))} of the weight)."
+            )
+        case "other":
+            verb = "has its own expert but is" if alone else "have their own experts but are"
+            claim = f"{verb} routed mainly to others"
+            described = [
+                f"{_label(report, i)} to {_parts(report, i, without=report.own_expert[i])} "
+                f"(own expert: {percent(report.own_share[i] or 0.0)})"
+                for i in speakers
+            ]
+        case "blend":
+            verb = "is a blend" if alone else "are blends"
+            claim = f"{verb} of their own and other experts, none with half of the weight"
+            if alone:
+                claim = claim.replace("their", "its")
+            described = [f"{_label(report, i)} ({_parts(report, i)})" for i in speakers]
+        case "shared":
+            pronoun, verb = ("its", "is") if alone else ("their", "are each")
+            some_own = any(expert is not None for expert in report.own_expert)
+            without = f"without an expert of {pronoun} own " if some_own else ""
+            claim = f"{without}{verb} served mainly by one expert"
+            described = [
+                f"{_label(report, i)} by {report.experts[report.most_used[i]]} "
+                f"({percent(report.weights[i].max())})"
+                for i in speakers
+            ]
+        case "none":
+            claim = f"{'has' if alone else 'have'} no main expert (none has half of the weight)"
+            described = [f"{_label(report, i)} ({_parts(report, i)})" for i in speakers]
+        case _:
+            assert_never(case)
+    return _counted(report, claim, described)
 
 
 def _dead(report: RoutingReport) -> str:
@@ -216,9 +214,7 @@ def _uniform(contribution: Contribution, layer: str | None) -> str:
 
 
 def _counted(report: RoutingReport, claim: str, cases: Sequence[str]) -> str:
-    """A claim about a number of speakers, naming the first few; empty without cases."""
-    if not cases:
-        return ""
+    """A claim about a number of speakers, naming the first few."""
     limit = 4 if len(cases) <= 4 else 2
     more = f"; and {len(cases) - limit} more" if len(cases) > limit else ""
     count = _WORDS[len(cases) - 1] if len(cases) <= len(_WORDS) else f"{len(cases):,}"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
 import pytest
 from conftest import planted_table, typed_document
+from hypothesis import given
+from hypothesis import strategies as st
 
 from phoneme_moe.report.collect.table import RoutingTable
 from phoneme_moe.report.document import Contribution, Removal, RoutingDocument, Uniform
@@ -68,10 +71,39 @@ def test_many_speakers_and_experts_that_bear_no_name(large: RoutingReport) -> No
     sentences = verdict(large)
     assert sentences[0] == "Experts are not named after speakers."
     blends = sum(large.blended)
-    assert sentences[1].startswith(f"{blends} speakers are blends of experts, none with half of")
-    assert sentences[1].endswith(f"; and {blends - 2} more.")
-    assert sentences[2].startswith(f"{125 - blends} speakers are each served mainly by one expert")
+    assert sentences[1].startswith(f"{125 - blends} speakers are each served mainly by one expert")
+    assert sentences[2].startswith(f"{blends} speakers have no main expert (none has half of the ")
+    assert sentences[2].endswith(f"; and {blends - 2} more.")
     assert sentences[3] == "Expert expert_15 is dead: load below a tenth of an equal share."
+
+
+def test_the_expert_of_another_leads_with_less_than_twice_the_own_weight() -> None:
+    weights = np.array([[0.9, 0.1], [0.55, 0.45]])
+    report = summarize(planted_table(weights, ["george", "jackson"]))
+    assert report.borrowed_from == (None, None)
+    assert verdict(report)[:2] == [
+        "george is served mainly by its own expert (90 % of the weight).",
+        "One speaker has its own expert but is routed mainly to others: jackson to george 55 % "
+        "(own expert: 45 %).",
+    ]
+
+
+@given(st.data())
+def test_every_speaker_is_in_exactly_one_sentence(data: st.DataObject) -> None:
+    speakers = [f"s{i}" for i in range(data.draw(st.integers(2, 4)))]
+    own = data.draw(st.lists(st.sampled_from(speakers), unique=True))
+    experts = [*own, "x", "y"]
+    # Small integers give ties and weights exactly at the limits.
+    parts = st.lists(st.integers(0, 6), min_size=len(experts), max_size=len(experts)).filter(any)
+    drawn = np.array([data.draw(parts) for _ in speakers], dtype=float)
+    report = summarize(
+        planted_table(drawn / drawn.sum(axis=1, keepdims=True), speakers, experts, rows=2)
+    )
+    sentences = " ".join(verdict(report)).split("Effective number")[0]
+    listed = re.findall(r"(?:: |; )(s\d) (?:to|by|\()", sentences)
+    served = re.search(r"([^.]*) (?:is|are) served mainly by (?:its|their) own", sentences)
+    listed += re.findall(r"s\d", served[1]) if served else []
+    assert sorted(listed) == speakers
 
 
 def test_one_expert() -> None:

@@ -14,7 +14,7 @@ from phoneme_moe.report.page.section_statistics import cost_section, statistics_
 from phoneme_moe.report.page.section_time import time_section
 from phoneme_moe.report.page.section_training import training_section
 from phoneme_moe.report.page.template import read, render
-from phoneme_moe.report.statistics import BORROW_RATIO, MAIN_SHARE
+from phoneme_moe.report.serving import BORROW_RATIO, MAIN_SHARE
 
 #: Files beside the page, with their content.
 _FILES = {

@@ -24,7 +24,7 @@ from phoneme_moe.report.page.heat_map import HeatMap
 from phoneme_moe.report.page.heat_plot import heat_figure
 from phoneme_moe.report.page.parts import Block, Cell, Figure, Section, Table, row
 from phoneme_moe.report.page.section_contribution import contribution_blocks
-from phoneme_moe.report.statistics import MAIN_SHARE
+from phoneme_moe.report.serving import MAIN_SHARE, serving
 
 #: Maximum number of speakers and of cells, to limit the size of the page.
 MOST_SPEAKERS, _MOST_CELLS = 250, 8_000
@@ -151,15 +151,22 @@ def _sentence(document: Document) -> str:
 def _numbers(document: Document, order: Sequence[int]) -> Table:
     """Table of all values of each speaker."""
     mixing = document.get("mixing") or [None] * len(document["speakers"])
+    place = {expert: index for index, expert in enumerate(document["experts"])}
+    cases = serving(
+        np.asarray(document["weights"], dtype=float), [*map(place.get, document["speakers"])]
+    )
     tests = {
         test["scope"]: test for test in document.get("tests") or [] if test["name"] == "own_share"
     }
     rows = []
     for i in order:
         name, share = document["speakers"][i], document["own_share"][i]
-        test, lender = tests.get(name), document["borrowed_from"][i]
-        remarks = [f"routed to {lender}"] if lender else []
-        remarks += ["blend"] if document["blended"][i] else []
+        test = tests.get(name)
+        remark = {
+            "other": f"routed to {document['most_used'][i]}",
+            "blend": "blend",
+            "none": "no main expert",
+        }.get(cases[i], "")
         rows.append(
             row(
                 name,
@@ -172,7 +179,7 @@ def _numbers(document: Document, order: Sequence[int]) -> Table:
                 number(document["effective_experts"][i]),
                 number(document["effective_per_row"][i]),
                 _share(mixing[i]),
-                Cell(", ".join(remarks), tag=bool(remarks)),
+                Cell(remark, tag=bool(remark)),
             )
         )
     unit = document["unit"]
