@@ -75,12 +75,17 @@ def _layer(name: str, rows: Sequence[Row]) -> LayerHistory | None:
     nats = [_number(row, f"{name}/entropy", MAX_NATS) for row in rows]
     return LayerHistory(
         layer=name,
-        experts=[column.removeprefix(start) for column in columns],
+        experts=[_expert(column.removeprefix(start), name) for column in columns],
         load=[row.tolist() if real else None for row, real in zip(load, known, strict=True)],
         variation=[_none_if_nan(value) for value in variation],
         dead=[int(count) if real else None for count, real in zip(dead, known, strict=True)],
         entropy=None if np.isnan(nats).all() else [_none_if_nan(value) for value in np.exp(nats)],
     )
+
+
+def _expert(name: str, layer: str) -> str:
+    """Name of an expert; a sparse layer's columns have its number."""
+    return name if layer == "gate" else f"expert_{name}"
 
 
 def _number(row: Row, column: str, greatest: float) -> float:

@@ -10,17 +10,25 @@ from typing import Any
 
 import numpy as np
 
-from phoneme_moe.report.number_format import DASH, in_percent, names, number, percent, plural
+from phoneme_moe.report.number_format import (
+    DASH,
+    in_percent,
+    names,
+    number,
+    percent,
+    plural,
+)
 from phoneme_moe.report.page.charts import curves, stack
 from phoneme_moe.report.page.heat_map import HeatMap
 from phoneme_moe.report.page.heat_plot import heat_figure
 from phoneme_moe.report.page.palette import expert_colours
 from phoneme_moe.report.page.parts import Block, Figure, Section, Table, row
+from phoneme_moe.report.page.training_sentence import training_sentence
 
 Document = Mapping[str, Any]
 #: Key of a series, label of its axis, title of its figure, number of decimals.
 _SERIES = (
-    ("entropy", "experts", "Effective number of experts within a frame", 2),
+    ("entropy", "experts", "Effective number of experts within a {unit}", 2),
     ("variation", "coefficient of variation", "Unevenness of the load", 2),
     ("dead", "experts", "Dead experts", 0),
 )
@@ -29,15 +37,17 @@ _SERIES = (
 def training_section(document: Document) -> Section | None:
     """The section: load, entropy and dead experts over epochs; comparison of layers."""
     blocks: list[Block] = []
-    training = document.get("training") or {}
+    training, unit = document.get("training") or {}, document.get("unit") or "frame"
     if training.get("layers"):
-        blocks += _training(training["epochs"], training["layers"])
+        blocks += _training(training["epochs"], training["layers"], unit)
     if document.get("layers"):
-        blocks += _layers(document["layers"])
+        blocks += _layers(document["layers"], unit)
     return Section("training", "Training and layers", blocks) if blocks else None
 
 
-def _training(epochs: Sequence[object], layers: Sequence[Mapping[str, Any]]) -> list[Block]:
+def _training(
+    epochs: Sequence[object], layers: Sequence[Mapping[str, Any]], unit: str
+) -> list[Block]:
     colours = expert_colours(len(layers))
     figures = []
     for key, label, title, _ in _SERIES:
@@ -52,9 +62,11 @@ def _training(epochs: Sequence[object], layers: Sequence[Mapping[str, Any]]) -> 
         values = [layer[key] for _, layer in known]
         chart = curves(labels, epochs, values, label, [colour for colour, _ in known], 1.0)
         legend = [(colour, layer["layer"]) for colour, layer in known] if len(layers) > 1 else ()
-        name = f"training-{key}"
+        name, title = f"training-{key}", title.format(unit=unit)
         figures.append(Figure(name, f"{title} over the epochs", f"{title}.", chart, legend))
-    blocks = [Block("", _sentence(epochs, layers), figures, [_table(epochs, layers)])]
+    blocks = [
+        Block("", training_sentence(epochs, layers, unit), figures, [_table(epochs, layers, unit)])
+    ]
     loads = [
         (layer["layer"], _load(epochs, layer, i))
         for i, layer in enumerate(layers)
@@ -67,29 +79,6 @@ def _training(epochs: Sequence[object], layers: Sequence[Mapping[str, Any]]) -> 
         data = {"label": "Layer"}
         blocks.append(Block(title, sentence, choices=loads, id="load-layer", data=data))
     return blocks
-
-
-def _sentence(epochs: Sequence[object], layers: Sequence[Mapping[str, Any]]) -> str:
-    """Sentence on how routing changed during training."""
-    series = [[v for v in layer.get("entropy") or () if v is not None] for layer in layers]
-    series = [values for values in series if values]
-    loads = [[r for r in layer.get("load") or () if r is not None] for layer in layers]
-    loads = [rows for rows in loads if rows]
-    start = f"Over {plural(len(epochs), 'epoch')}"
-    if series:
-        first, last = (float(np.mean([values[end] for values in series])) for end in (0, -1))
-        verb = "fell" if last < first else "rose"
-        change = (
-            f"the effective number of experts within a frame {verb} from {first:.1f} to {last:.1f}"
-        )
-    elif loads:
-        moved = max(float(np.abs(np.subtract(rows[-1], rows[0])).max()) for rows in loads)
-        change = f"no expert's load changed by more than {100 * moved:.0f} points"
-    else:
-        return f"{start} the run recorded no load."
-    dead = sum(int((layer.get("dead") or [0])[-1] or 0) for layer in layers)
-    end = plural(dead, "expert") if dead else "no expert"
-    return f"{start} {change}; {end} {'was' if dead <= 1 else 'were'} dead at the end."
 
 
 def _load(epochs: Sequence[object], layer: Mapping[str, Any], index: int) -> Block:
@@ -123,7 +112,7 @@ def _load(epochs: Sequence[object], layer: Mapping[str, Any], index: int) -> Blo
     return Block(title, sentence, [figure], [table])
 
 
-def _table(epochs: Sequence[object], layers: Sequence[Mapping[str, Any]]) -> Table:
+def _table(epochs: Sequence[object], layers: Sequence[Mapping[str, Any]], unit: str) -> Table:
     rows = [
         row(
             str(epoch) if len(layers) == 1 else f"{layer['layer']}, {epoch}",
@@ -132,11 +121,16 @@ def _table(epochs: Sequence[object], layers: Sequence[Mapping[str, Any]]) -> Tab
         for layer in layers
         for i, epoch in enumerate(epochs)
     ]
-    head = ("epoch", "effective experts within a frame", "unevenness of the load", "dead experts")
+    head = (
+        "epoch",
+        f"effective experts within a {unit}",
+        "unevenness of the load",
+        "dead experts",
+    )
     return Table("Over the epochs", head, rows)
 
 
-def _layers(layers: Mapping[str, Any]) -> list[Block]:
+def _layers(layers: Mapping[str, Any], unit: str) -> list[Block]:
     layer_names, load, dead = layers["names"], layers["load"], layers["dead"]
     width = max(len(row) for row in load)
     effective = np.asarray(layers["effective"], dtype=float)
@@ -155,7 +149,7 @@ def _layers(layers: Mapping[str, Any]) -> list[Block]:
     )
     heat = HeatMap(
         layer_names,
-        [str(i + 1) for i in range(width)],
+        [str(i) for i in range(width)],
         np.array([[*row, *([np.nan] * (width - len(row)))] for row in load], dtype=float),
         effective=effective,
         kinds=("layer", "expert"),
@@ -169,11 +163,11 @@ def _layers(layers: Mapping[str, Any]) -> list[Block]:
     figure = heat_figure(heat, "layers", "load", caption)
     blocks = [Block("Layers", sentence, [figure], [heat.table("Load in %", more=more)])]
     if layers.get("agreement") and len(layer_names) > 1:
-        blocks.append(_agreement(layer_names, np.asarray(layers["agreement"], dtype=float)))
+        blocks.append(_agreement(layer_names, np.asarray(layers["agreement"], dtype=float), unit))
     return blocks
 
 
-def _agreement(layer_names: Sequence[str], agreement: np.ndarray) -> Block:
+def _agreement(layer_names: Sequence[str], agreement: np.ndarray, unit: str) -> Block:
     first, second = np.triu_indices(len(layer_names), 1)
     pairs = agreement[first, second]
     best = int(pairs.argmax())
@@ -184,6 +178,6 @@ def _agreement(layer_names: Sequence[str], agreement: np.ndarray) -> Block:
     )
     kinds = ("layer", "layer")
     heat = HeatMap(layer_names, layer_names, agreement, kinds=kinds, measure="agreement")
-    caption = "Normalised mutual information of the frames’ first experts, in %."
+    caption = f"Normalised mutual information of the {unit}s’ first experts, in %."
     figure = heat_figure(heat, "agreement", "the agreement of each pair of layers", caption)
     return Block("Agreement between layers", sentence, [figure], [heat.table("Agreement in %")])
