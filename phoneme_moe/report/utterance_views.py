@@ -80,8 +80,9 @@ def choose_utterances(
 ) -> list[tuple[str, Reason]]:
     """Selects utterances to show, with the reason.
 
-    Typical utterances are nearest to their speaker's mean weights, uncertain ones have the greatest
-    entropy, the worst the greatest error rate; different speakers are preferred.
+    Typical utterances have no more errors than the median of their speaker, and of these are
+    nearest to the speaker's mean weights; uncertain ones have the greatest entropy, the worst the
+    greatest error rate; different speakers are preferred.
 
     Args:
         utterances: Utterances of a split, at least one.
@@ -118,14 +119,18 @@ def _rankings(
         by_speaker.setdefault(summary.speaker, []).append(summary.weights)
     mean = {speaker: np.mean(weights, axis=0) for speaker, weights in by_speaker.items()}
     scored = [summary for summary in utterances if summary.error_rate is not None]
+    rates: dict[str, list[float]] = {}
+    for summary in scored:
+        rates.setdefault(summary.speaker, []).append(summary.error_rate or 0.0)
+    median = {speaker: float(np.median(of_speaker)) for speaker, of_speaker in rates.items()}
+
+    def untypical(summary: UtteranceSummary) -> tuple[bool, float]:
+        """More errors than the speaker's median, then distance from the speaker's weights."""
+        more = (summary.error_rate or 0.0) > median.get(summary.speaker, 0.0)
+        return more, float(np.abs(summary.weights - mean[summary.speaker]).sum())
+
     return [
-        (
-            "typical",
-            sorted(
-                scored or utterances,
-                key=lambda summary: float(np.abs(summary.weights - mean[summary.speaker]).sum()),
-            ),
-        ),
+        ("typical", sorted(scored or utterances, key=untypical)),
         ("uncertain", sorted(utterances, key=lambda summary: -summary.entropy)),
         (
             "worst",

@@ -252,6 +252,22 @@ def test_an_utterance_without_phonemes_or_sound_is_shown(six: dict[str, Any]) ->
     assert "No audio in this file" in Page(render_page(six | {"utterances": [bare]})).text
 
 
+def test_a_page_of_tokens_speaks_of_tokens() -> None:
+    document = make_document(4) | {"unit": "token"}
+    right, wrong = document["utterances"][0], document["utterances"][-1]
+    right["error_rate"], wrong["error_rate"] = 0.0, 1.0
+    right["seconds"] = 0.15
+    wrong["hypothesis"] = wrong["hypothesis"][:1]
+    page = Page(render_page(document))
+    shown = page.text + " ".join(page.values("aria-label"))
+    assert re.findall(r".{20}frame.{20}", shown, re.IGNORECASE) == []
+    assert "Tokens over time" in page.text
+    assert ", 0.15 s: " in page.text
+    assert "recognised correctly" in page.text
+    assert f"misrecognised as {wrong['hypothesis'][0]['phoneme']}" in page.text
+    assert "error rate 100" not in page.text
+
+
 def rename(value: Any, new: Callable[[str], str]) -> Any:
     """A document in which every speaker, expert and phoneme bears another name."""
     if isinstance(value, dict):

@@ -59,6 +59,16 @@ def test_the_chosen_are_typical_uncertain_and_worst() -> None:
     )
 
 
+def test_what_is_misrecognised_is_not_typical() -> None:
+    # Tokens: the one nearest to the speaker's weights is the only wrong one.
+    summaries = [
+        planted("a1", "a", [0.5, 0.5], 0, 1.0),
+        planted("a2", "a", [0.4, 0.6], 0, 0.0),
+        planted("a3", "a", [0.6, 0.4], 0, 0.0),
+    ]
+    assert ("a1", "typical") not in choose_utterances(summaries)
+
+
 def test_an_utterance_that_is_not_there_is_named() -> None:
     with pytest.raises(ArgumentError, match=r"^utterance: no utterance 'a2'.*a1"):
         choose_utterances([planted("a1", "a", [1.0], 0, 0)], ["a2"])

@@ -65,6 +65,7 @@ def _facts(document: Mapping[str, Any]) -> dict[str, str]:
     facts = {str(name): str(value) for name, value in (document.get("facts") or {}).items()}
     for key in ("speakers", "experts"):
         facts[key] = f"{len(document.get(key) or []):,}"
-    facts["utterances"] = f"{document.get('num_utterances', 0):,}"
+    if document.get("unit") != "token":
+        facts["utterances"] = f"{document.get('num_utterances', 0):,}"
     facts[f"{document.get('unit') or 'frame'}s"] = f"{document.get('num_rows', 0):,}"
     return facts

@@ -207,7 +207,7 @@ def _mixing(document: Document, order: Sequence[int]) -> Block | None:
         )
     figure = Figure(
         "blend",
-        "Scatter plot of speakers: effective number of experts (x), mixing within a frame (y)",
+        f"Scatter plot of speakers: effective number of experts (x), mixing within a {unit} (y)",
         f"Right: many experts. Top: mixed within every {unit}; bottom: one at a time.",
         mixing_scatter(
             [document["speakers"][i] for i in order],

@@ -57,8 +57,8 @@ def statistics_section(document: Document) -> Section | None:
 
 
 def cost_section(document: Document) -> Section | None:
-    """The section: parameters, operations per frame, memory."""
-    cost = document.get("cost")
+    """The section: parameters, operations per frame or token, memory."""
+    cost, unit = document.get("cost"), document.get("unit") or "frame"
     if not cost:
         return None
     total, active = cost.get("parameters"), cost.get("active_parameters")
@@ -67,17 +67,19 @@ def cost_section(document: Document) -> Section | None:
     if total and active:
         share = 100 * active / total
         clauses.append(
-            f"All {_short(total)} parameters are active in every frame"
+            f"All {_short(total)} parameters are active in every {unit}"
             if active == total
             else f"{_short(active)} of {_short(total)} parameters ({share:.0f} %) are active"
         )
-    if work and step:
+    if work and unit == "token":
+        clauses.append(f"a token takes {_short(work)} multiply-adds")
+    elif work and step:
         clauses.append(f"a second of speech takes {_short(work * 1000 / step)} multiply-adds")
     values = {
         "parameters": _count(total),
         "active parameters": _count(active),
-        "multiply-adds per frame": _count(work),
-        "frame, ms": "" if step is None else f"{step:g}",
+        f"multiply-adds per {unit}": _count(work),
+        f"{unit}, ms": "" if step is None else f"{step:g}",
         "weights, bytes": _count(cost.get("weight_bytes")),
     }
     rows = [row(name, value) for name, value in values.items() if value]
