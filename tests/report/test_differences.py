@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from phoneme_moe.decoding.scoring import score_utterance
 from phoneme_moe.report.compare.differences import (
+    Differences,
     controlled,
     most_different,
     routing_change,
@@ -72,15 +73,45 @@ def test_of_many_findings_only_those_beyond_false_discovery_are_significant() ->
     np.testing.assert_allclose([test["q"] for test in tests], [0.004, 0.08, 2 / 3, 0.9])
 
 
+def of_one_speaker(words: np.ndarray, routing: np.ndarray | None) -> Differences:
+    zeros = np.zeros(len(words), dtype=np.int64)
+    return Differences(words, routing, zeros, zeros, np.zeros(1))
+
+
 def test_half_of_the_utterances_differ_by_words_and_half_by_routing() -> None:
     words, routing = np.linspace(1, 0, 50), np.linspace(0, 1, 50)
-    result = most_different(words, routing, 20)
+    result = most_different(of_one_speaker(words, routing), 20)
     assert result[:10] == [(i, "transcription") for i in range(10)]
     assert result[10:] == [(i, "routing") for i in range(49, 39, -1)]
-    assert most_different(words, None, 20) == [(i, "transcription") for i in range(20)]
+    alone = most_different(of_one_speaker(words, None), 20)
+    assert alone == [(i, "transcription") for i in range(20)]
     # Where words hardly differ, routing fills the rest, and the other way round.
     few = np.zeros(50)
     few[7] = 0.5
-    assert len(most_different(few, routing, 20)) == 20
-    assert len(most_different(words, few, 20)) == 20
-    assert most_different(np.zeros(50), np.zeros(50)) == []
+    assert len(most_different(of_one_speaker(few, routing), 20)) == 20
+    assert len(most_different(of_one_speaker(words, few), 20)) == 20
+    assert most_different(of_one_speaker(np.zeros(50), np.zeros(50))) == []
+
+
+def test_of_tokens_that_differ_as_much_the_speakers_take_turns() -> None:
+    # Three speakers with 30 tokens each: all hypotheses differ, those of the first get better,
+    # those of the last worse; some of the second differ without a change of errors.
+    speaker = np.repeat([0, 1, 2], 30)
+    errors = np.repeat([-1, 0, 1], 30)
+    differences = Differences(np.ones(90), None, errors, speaker, np.array([-0.02, 0, 0.05]))
+    chosen = [speaker[i] for i, _ in most_different(differences, 20)]
+    assert chosen == [2, 0] * 10
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 30))
+def test_ties_never_come_before_a_greater_difference(seed: int, limit: int) -> None:
+    random = np.random.default_rng(seed)
+    words = random.integers(0, 3, 40) / 2
+    errors, speaker = random.integers(-2, 3, 40), random.integers(0, 4, 40)
+    differences = Differences(words, None, errors, speaker, random.normal(size=4))
+    chosen = [i for i, _ in most_different(differences, limit)]
+    assert len(chosen) == len(set(chosen)) == min(limit, int((words > 0).sum()))
+    ranks = [(words[i], abs(errors[i])) for i in chosen]
+    assert ranks == sorted(ranks, reverse=True)
+    left = set(range(40)) - set(chosen)
+    assert all((words[i], abs(errors[i])) <= ranks[-1] for i in left if chosen)

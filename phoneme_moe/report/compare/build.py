@@ -18,6 +18,7 @@ from phoneme_moe.decoding.scoring import (
 from phoneme_moe.files.writing import path_text
 from phoneme_moe.report.compare.agreement import agreements
 from phoneme_moe.report.compare.differences import (
+    Differences,
     controlled,
     hypothesis_distance,
     most_different,
@@ -99,7 +100,7 @@ def compare_outputs(
         num_utterances=len(examples),
         missing=list(_missing(a, b, scored)),
         error_rate=_error_rates(a, b, examples, speakers, speaker) if scored else None,
-        utterances=list(_utterances(a, b, examples, routing, scored)),
+        utterances=list(_utterances(a, b, examples, routing, scored, speaker)),
         **{**empty, **parts},
     )
     return document.model_copy(update={"verdict": verdict(document)})
@@ -305,23 +306,36 @@ def _utterances(
     examples: Sequence[Example],
     routing: _MatchedRouting | None,
     scored: bool,
+    speaker: Counts,
 ) -> Iterator[ComparedUtterance]:
     """The utterances that differ most."""
     pairs = [(a.hypotheses[e.utterance], b.hypotheses[e.utterance]) for e in examples]
     words = np.array([hypothesis_distance(*pair) if scored else 0.0 for pair in pairs])
-    distances = None if routing is None else routing.distances
-    for i, why in most_different(words, distances):
+    errors = [
+        tuple(score_utterance(e.phonemes, one).errors if scored else None for one in pair)
+        for e, pair in zip(examples, pairs, strict=True)
+    ]
+    change = np.array([(after or 0) - (before or 0) for before, after in errors])
+    lengths = np.bincount(speaker, [len(e.phonemes) for e in examples])
+    differences = Differences(
+        transcription=words,
+        routing=None if routing is None else routing.distances,
+        errors=change,
+        speaker=speaker,
+        speaker_change=np.bincount(speaker, change) / np.maximum(lengths, 1),
+    )
+    for i, why in most_different(differences):
         example, pair = examples[i], pairs[i]
-        errors = [score_utterance(example.phonemes, one).errors if scored else None for one in pair]
         first_a, first_b = (None, None) if routing is None else routing.first_experts(i)
+        distances = differences.routing
         yield ComparedUtterance(
             utterance=example.utterance,
             speaker=example.speaker,
             why=why,
             transcription_distance=float(words[i]) if scored else None,
             routing_distance=None if distances is None else float(distances[i]),
-            errors_a=errors[0],
-            errors_b=errors[1],
+            errors_a=errors[i][0],
+            errors_b=errors[i][1],
             columns=side_by_side(example.phonemes, *pair) if scored else None,
             first_a=first_a,
             first_b=first_b,

@@ -30,7 +30,7 @@ class RoutingChange:
         before: Mean weight of each slot in the first run, shape (slots,), sums to 1.
         after: Likewise in the second run.
         distance: Total variation distance between the two, 0..1.
-        interval: 95 % interval of the distance, bootstrap over utterances.
+        interval: 95 % interval of the distance, bootstrap over utterances; 0 to 1 for a single one.
         p: Probability of a distance at least as great when the runs are exchanged at random in each
             utterance.
     """
@@ -57,7 +57,7 @@ def routing_change(before: Floats, after: Floats, rows: Counts) -> RoutingChange
     drawn = generator.multinomial(count, np.full(count, 1 / count), size=DRAWS).astype(np.float64)
     lengths = np.maximum(drawn @ rows, 1)
     distances = np.abs(drawn @ change).sum(axis=1) / lengths / 2
-    low, high = np.quantile(distances, [0.025, 0.975])
+    low, high = np.quantile(distances, [0.025, 0.975]) if count > 1 else (0.0, 1.0)
     signs = generator.choice([-1.0, 1.0], size=(DRAWS, count))
     swapped = np.abs(signs @ change).sum(axis=1) / total / 2
     p = (1 + int((swapped >= distance - 1e-9).sum())) / (1 + DRAWS)
@@ -139,22 +139,60 @@ def turns(choices: NDArray[np.int64]) -> list[tuple[int, int]]:
     return list(zip(choices[starts].tolist(), lengths.tolist(), strict=True))
 
 
+@dataclass(frozen=True, eq=False)
+class Differences:
+    """How much each utterance differs between two runs, and what breaks ties.
+
+    Attributes:
+        transcription: Distance of the hypotheses, 0..1, shape (utterances,).
+        routing: Weight that is not shared, 0..1, shape (utterances,); None without routing.
+        errors: Change of the number of errors, shape (utterances,).
+        speaker: Index of the speaker, shape (utterances,).
+        speaker_change: Change of each speaker's error rate, shape (speakers,).
+    """
+
+    transcription: Floats
+    routing: Floats | None
+    errors: Counts
+    speaker: Counts
+    speaker_change: Floats
+
+    def ranked(self, values: Floats) -> list[int]:
+        """Utterances with a value above 0, greatest first.
+
+        Of equal ones those whose number of errors changes most come first, then the speakers take
+        turns, those whose error rate changes most first: most tokens differ by as much, and would
+        otherwise all be of the speaker who is first in the alphabet.
+        """
+        changed = np.abs(self.errors)
+        own = np.zeros_like(values) if self.routing is None else self.routing
+        by_speaker = np.lexsort((-own, -changed, -values.round(6), self.speaker))
+        turn = np.empty(len(values), dtype=np.int64)
+        keys = np.column_stack([self.speaker, values.round(6), changed])[by_speaker]
+        first = np.r_[True, (keys[1:] != keys[:-1]).any(axis=1)]
+        places = np.arange(len(values))
+        turn[by_speaker] = places - np.maximum.accumulate(np.where(first, places, 0))
+        largest = np.abs(self.speaker_change)[self.speaker]
+        order = np.lexsort((places, -largest, turn, -changed, -values.round(6)))
+        return [int(i) for i in order if values[i] > 1e-6]
+
+
 def most_different(
-    transcription: Floats, routing: Floats | None, limit: int = 20
+    differences: Differences, limit: int = 20
 ) -> list[tuple[int, Literal["transcription", "routing"]]]:
     """Selects the utterances that differ most, half by each measure.
 
     Args:
-        transcription: Distance of the hypotheses, shape (utterances,).
-        routing: Weight that is not shared, shape (utterances,); None without routing.
+        differences: Differences of all utterances.
         limit: Maximum number; utterances without a difference are never selected.
 
     Returns:
         Index and measure (``transcription`` or ``routing``) of each, those by transcription first,
         in descending order of difference.
     """
-    ordered = _greatest(transcription)
-    ordered_by_routing = [] if routing is None else _greatest(routing)
+    ordered = differences.ranked(differences.transcription)
+    routing = differences.routing
+    ordered_by_routing = [] if routing is None else differences.ranked(routing)
     by_words = ordered[: max(limit // 2, limit - len(ordered_by_routing))]
     by_routing = [i for i in ordered_by_routing if i not in set(by_words)]
     by_routing = by_routing[: limit - len(by_words)]
@@ -162,9 +200,3 @@ def most_different(
     rest = [i for i in ordered[len(by_words) :] if i not in set(by_routing)]
     by_words += rest[: limit - len(by_words) - len(by_routing)]
     return [*((i, "transcription") for i in by_words), *((i, "routing") for i in by_routing)]
-
-
-def _greatest(values: Floats) -> list[int]:
-    """Indices of values above 0, greatest first."""
-    order = np.argsort(-values, kind="stable")
-    return [int(i) for i in order if values[i] > 1e-6]

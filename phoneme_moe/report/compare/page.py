@@ -27,6 +27,7 @@ from phoneme_moe.report.number_format import (
     number,
     percent,
     percent_range,
+    plural,
     points,
     points_range,
     probability,
@@ -284,9 +285,11 @@ def _utterances(document: ComparisonDocument, slots: Sequence[Slot]) -> Section:
     by = ""
     if document.error_rate and document.matching:
         by = ", some by their transcription, some by their routing"
+    noun = "utterance" if document.unit == "frame" else "token"
     hint = (
-        f"The {len(document.utterances)} utterances that differ most{by}. Errors are marked; a dot "
-        "is a gap."
+        f"The {plural(len(document.utterances), noun)} that differ most{by}. Of those that differ "
+        "as much, the speakers take turns, first those whose error rate changes most. Errors are "
+        "marked; a dot is a gap."
     )
     if in_time:
         hint += (
@@ -300,7 +303,7 @@ def _utterances(document: ComparisonDocument, slots: Sequence[Slot]) -> Section:
         slots=[slot.name for slot in slots],
     )
     block = Block("", "", hint=hint, content=content)
-    return Section("utterances", "Utterances that differ most", [block])
+    return Section("utterances", f"{noun.capitalize()}s that differ most", [block])
 
 
 def _utterance(
