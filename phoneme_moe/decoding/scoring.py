@@ -177,21 +177,29 @@ def paired_difference(
     """
     more = np.array([b.errors - a.errors for a, b in zip(before, after, strict=True)])
     lengths = np.array([score.num_reference for score in before])
+    difference = float(more.sum() / max(lengths.sum(), 1))
     generator = np.random.default_rng(0)
     size = 10 * BOOTSTRAP_DRAWS
     counts = generator.multinomial(len(more), np.full(len(more), 1 / len(more)), size=size)
     rates = (counts @ more) / np.maximum(counts @ lengths, 1)
     low, high = np.quantile(rates, [0.025, 0.975])
+    if low == high:
+        # All utterances change alike, or there is one: a sign test over those that change.
+        p = min(1.0, 2.0 * 0.5 ** int((more != 0).sum()))
+        return PairedDifference(difference, exact_difference(more, lengths), p)
     # Samples without a difference count half for either side.
     below = (rates < 0).mean() + (rates == 0).mean() / 2
     p = min(1.0, 2 * float(min(below, 1 - below)) + 1 / size)
-    return PairedDifference(float(more.sum() / max(lengths.sum(), 1)), (float(low), float(high)), p)
+    return PairedDifference(difference, (float(low), float(high)), p)
 
 
 def bootstrap_interval(
     numerators: NDArray[np.int64], denominators: NDArray[np.int64]
 ) -> tuple[float, float]:
     """95 % percentile bootstrap interval of a ratio of sums over utterances.
+
+    Where all utterances have the same ratio (no error at all, errors only, a single utterance),
+    resampling shows no variation, and the interval is ``exact_interval``.
 
     Args:
         numerators: One for each utterance, shape (utterances,).
@@ -203,4 +211,46 @@ def bootstrap_interval(
     )
     rates = (counts @ numerators) / np.maximum(counts @ denominators, 1)
     low, high = np.quantile(rates, [0.025, 0.975])
+    if low == high:
+        return exact_interval(int(numerators.sum()), int(denominators.sum()))
     return float(low), float(high)
+
+
+def exact_interval(count: int, total: int) -> tuple[float, float]:
+    """95 % interval of a rate from the counts alone, as if phonemes were independent.
+
+    Clopper and Pearson, "The use of confidence or fiducial limits" (1934); beyond one error per
+    phoneme, which insertions allow, that of a Poisson count (Garwood 1936).
+
+    Args:
+        count: Number of errors.
+        total: Number of phonemes; without any, the interval is 0 to 1.
+    """
+    # Imported here, since it is rarely needed.
+    from scipy.special import betaincinv, gammaincinv
+
+    if total == 0:
+        return 0.0, max(1.0, float(count))
+    if count > total:
+        return (
+            float(gammaincinv(count, 0.025)) / total,
+            float(gammaincinv(count + 1, 0.975)) / total,
+        )
+    low = float(betaincinv(count, total - count + 1, 0.025)) if count else 0.0
+    high = float(betaincinv(count + 1, total - count, 0.975)) if count < total else 1.0
+    return low, high
+
+
+def exact_difference(more: NDArray[np.int64], lengths: NDArray[np.int64]) -> tuple[float, float]:
+    """95 % interval of a difference of rates from the counts alone.
+
+    The interval of the rate of added errors minus that of the errors removed, each exact.
+
+    Args:
+        more: Change of the number of errors of each utterance, shape (utterances,).
+        lengths: Number of phonemes of each utterance, shape (utterances,).
+    """
+    total = int(lengths.sum())
+    added = exact_interval(int(more.clip(min=0).sum()), total)
+    removed = exact_interval(int((-more).clip(min=0).sum()), total)
+    return added[0] - removed[1], added[1] - removed[0]

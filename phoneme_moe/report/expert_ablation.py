@@ -13,6 +13,7 @@ from phoneme_moe.data.examples import Example
 from phoneme_moe.decoding.scoring import (
     BOOTSTRAP_DRAWS,
     UtteranceScore,
+    exact_difference,
     paired_difference,
     score_utterance,
     total_score,
@@ -186,7 +187,12 @@ def _intervals(added: NDArray[np.int64], phonemes: NDArray[np.int64]) -> list[tu
     counts = generator.multinomial(len(added), equal, size=BOOTSTRAP_DRAWS)
     rates = (counts @ added) / np.maximum(counts @ phonemes, 1)[:, None]
     low, high = np.quantile(rates, [0.025, 0.975], axis=0)
-    return list(zip(low.tolist(), high.tolist(), strict=True))
+    return [
+        exact_difference(added[:, expert], phonemes)
+        if low[expert] == high[expert]
+        else (float(low[expert]), float(high[expert]))
+        for expert in range(added.shape[1])
+    ]
 
 
 def _scores_with(

@@ -4,11 +4,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binom, poisson
 
 from phoneme_moe.decoding.scoring import (
     UtteranceScore,
     align_phonemes,
     bootstrap_interval,
+    exact_interval,
+    paired_difference,
     score_utterance,
     total_score,
 )
@@ -89,7 +92,11 @@ def test_the_interval_is_ordered_within_what_utterances_show_and_reproducible(
 ) -> None:
     numerators, denominators = np.array(errors), np.full(len(errors), 10)
     low, high = bootstrap_interval(numerators, denominators)
-    assert min(errors) / 10 <= low <= high <= max(errors) / 10
+    assert low < high
+    if len(set(errors)) > 1:
+        assert min(errors) / 10 <= low <= high <= max(errors) / 10
+    else:
+        assert low <= errors[0] / 10 <= high
     assert bootstrap_interval(numerators, denominators) == (low, high)
 
 
@@ -113,6 +120,49 @@ def test_the_interval_has_its_nominal_coverage() -> None:
         low, high = bootstrap_interval(errors, np.full(60, 10))
         covered += low <= 0.25 <= high
     assert 180 <= covered <= 199
+
+
+def test_no_error_is_not_proof_of_none() -> None:
+    # Clopper and Pearson's limits for 0 of 32, with their closed form; and 5 of 6 in one utterance.
+    perfect = total_score([UtteranceScore(0, 0, 0, 8)] * 4)
+    assert perfect.interval == (0, pytest.approx(1 - 0.025 ** (1 / 32)))
+    wrong = total_score([UtteranceScore(8, 0, 0, 8)] * 4)
+    assert wrong.interval == (pytest.approx(0.025 ** (1 / 32)), 1)
+    one = total_score([UtteranceScore(5, 0, 0, 6)])
+    assert one.interval == (pytest.approx(0.3588, abs=1e-4), pytest.approx(0.9958, abs=1e-4))
+
+
+@given(st.integers(1, 200), st.data())
+def test_exact_limits_are_those_at_which_the_count_is_one_in_forty(
+    total: int, data: st.DataObject
+) -> None:
+    count = data.draw(st.integers(0, total))
+    low, high = exact_interval(count, total)
+    assert 0 <= low <= count / total <= high <= 1
+    if count:
+        assert binom.sf(count - 1, total, low) == pytest.approx(0.025, rel=1e-6)
+    if count < total:
+        assert binom.cdf(count, total, high) == pytest.approx(0.025, rel=1e-6)
+
+
+def test_more_errors_than_phonemes_have_an_interval() -> None:
+    low, high = exact_interval(15, 10)
+    assert poisson.sf(14, 10 * low) == pytest.approx(0.025)
+    assert poisson.cdf(15, 10 * high) == pytest.approx(0.025)
+
+
+def test_one_utterance_proves_no_difference() -> None:
+    before, after = [UtteranceScore(0, 0, 0, 10)], [UtteranceScore(4, 0, 0, 10)]
+    changed = paired_difference(before, after)
+    assert changed.difference == 0.4
+    assert changed.interval[0] < 0.4 < changed.interval[1]
+    assert changed.p == 1
+    same = paired_difference(before * 5, before * 5)
+    assert (same.difference, same.p) == (0, 1)
+    assert same.interval[0] == -same.interval[1] < 0
+    # Ten tokens that all become wrong: a sign test.
+    token, wrong = UtteranceScore(0, 0, 0, 1), UtteranceScore(1, 0, 0, 1)
+    assert paired_difference([token] * 10, [wrong] * 10).p == pytest.approx(2 / 1024)
 
 
 def test_empty_utterances_do_not_divide_by_zero() -> None:

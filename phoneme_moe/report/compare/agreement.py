@@ -59,6 +59,8 @@ def agreements(
         firsts.sum(axis=0),
     )
     intervals = np.quantile(_bootstrap(matching, shared, firsts), [0.025, 0.975], axis=0)
+    if len(speaker) == 1:
+        intervals = np.array([[0.0], [1.0]]).repeat(len(values), axis=1)  # resampling shows nothing
     chance = _shuffled(paired, np.zeros_like(speaker)) if len(speaker) > 1 else None
     within = _shuffled(paired, speaker) if (np.bincount(speaker) > 1).any() else None
     measures = []
