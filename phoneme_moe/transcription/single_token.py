@@ -8,10 +8,14 @@ import numpy as np
 
 from phoneme_moe.audio.waveform import Samples, Waveform, load_waveform
 from phoneme_moe.decoding.decoder import Segment
+from phoneme_moe.errors import InputError
 from phoneme_moe.features.log_mel_numpy import FrontEnd
 from phoneme_moe.transcription.model_spec import Engine, ModelSpec
 from phoneme_moe.transcription.recording import record, source_path
 from phoneme_moe.transcription.transcript import Transcript
+
+LONGEST_SECONDS = 2.0
+"""Longest recording of one token: a syllable with silence around it."""
 
 
 def transcribe_token(
@@ -25,10 +29,18 @@ def transcribe_token(
         channel: As in ``audio.waveform.load_waveform``.
 
     Raises:
-        InputError: The file is not usable audio.
+        InputError: The file is not usable audio, or longer than ``LONGEST_SECONDS``: its one token
+            would be no transcript of it.
     """
     spec, front_end = engine.spec, engine.spec.front_end()
     waveform = load_waveform(path, front_end.sample_rate, channel)
+    seconds = len(waveform) / front_end.sample_rate
+    if seconds > LONGEST_SECONDS:
+        raise InputError(
+            f"{source_path(path)}: lasts {seconds:.1f} s, but {spec.source} classifies single "
+            f"tokens: expected a recording of one, of at most {LONGEST_SECONDS:g} s, or a run that "
+            "recognises utterances (task.kind: recognize)"
+        )
     recording = record(waveform, source_path(path), front_end)
     token, start = _excise(spec, front_end, waveform, recording.energies[:].sum(axis=1))
     features = front_end(token)

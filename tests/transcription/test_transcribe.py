@@ -9,6 +9,7 @@ import pytest
 import soundfile
 import tiny
 
+from phoneme_moe.audio.waveform import Samples
 from phoneme_moe.corpora import PreparedCorpus
 from phoneme_moe.errors import InputError
 from phoneme_moe.pipeline import Trained
@@ -82,8 +83,13 @@ def test_the_answer_does_not_depend_on_container_rate_or_level(
             assert segment.start == pytest.approx(reference.start, abs=0.021)
 
 
-@pytest.mark.parametrize("seconds", [0.05, 0.06, 0.15, 20.0])
-@pytest.mark.parametrize("fixture", ["recognized", "classified"])
+@pytest.mark.parametrize(
+    ("fixture", "seconds"),
+    [
+        *(("recognized", seconds) for seconds in (0.05, 0.06, 0.15, 20.0)),
+        *(("classified", seconds) for seconds in (0.05, 0.06, 0.15, 2.0)),
+    ],
+)
 def test_recordings_of_any_length_are_transcribed(
     fixture: str, seconds: float, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -122,6 +128,12 @@ def test_a_classifier_finds_the_token_and_names_it_once(
     assert segment.end - segment.start <= 0.151
 
 
+def test_a_classifier_of_tokens_does_not_transcribe_sentences(classified: Trained) -> None:
+    speech = np.random.default_rng(0).uniform(-0.1, 0.1, 3 * tiny.RATE)
+    with pytest.raises(InputError, match=r"^array: lasts 3\.0 s, but .* classifies single tokens"):
+        transcribe_file(RunEngine(classified.run), Samples(speech, tiny.RATE))
+
+
 def test_a_loaded_run_transcribes_as_the_trained_one(recognized: Trained, spoken: Path) -> None:
     found = transcribe_file(RunEngine(load_run(recognized.run.folder)), spoken)
     assert found == transcribe_file(RunEngine(recognized.run), spoken)
@@ -145,17 +157,19 @@ def test_real_recordings_are_all_transcribed_but_the_headerless_one(
 
 
 def test_a_transcript_as_json_fits_its_schema(
-    recognized: Trained, classified: Trained, spoken: Path
+    recognized: Trained, classified: Trained, spoken: Path, tmp_path: Path
 ) -> None:
     schema = json.loads(SCHEMA.read_text())
-    for trained in (recognized, classified):
-        transcript = transcribe_file(RunEngine(trained.run), spoken)
+    token = tmp_path / "token.wav"
+    soundfile.write(token, tiny.sound_of("a", "ann", 0.3, np.random.default_rng(3)), tiny.RATE)
+    for trained, file in ((recognized, spoken), (classified, token)):
+        transcript = transcribe_file(RunEngine(trained.run), file)
         line = to_json(transcript)
         assert line.count("\n") == 1
         data = json.loads(line)
         assert data == to_dict(transcript)
         jsonschema.validate(data, schema, jsonschema.Draft202012Validator)
-        assert data["file"] == str(spoken)
+        assert data["file"] == str(file)
         assert data["recipe"] == trained.run.recipe.name
         assert data["phonemes"] == [segment["phoneme"] for segment in data["segments"]]
         assert sum(data["routing"].values()) == pytest.approx(1, abs=1e-3)
