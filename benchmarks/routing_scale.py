@@ -61,6 +61,7 @@ def make_utterance(random: np.random.Generator) -> UtteranceRouting:
         weights=weights,
         phoneme=phoneme,
         edge=edge & (phoneme >= 0),
+        judged=phoneme >= 0,
         right=(random.random(FRAMES) < 0.8) & (phoneme >= 0),
     )
 

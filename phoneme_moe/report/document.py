@@ -91,10 +91,13 @@ class Edges(Part):
 
 
 class Correctness(Part):
-    """Rows in which the spoken phoneme has the highest posterior (right), or not (wrong)."""
+    """Tokens classified right or wrong, or frames that emit a correct or a wrong phoneme."""
 
     wrong: MeanWeights
     right: MeanWeights
+    unjudged: Count | None = None
+    """Number of frames that emit no phoneme (CTC blank), which are neither; null in older reports,
+    which count frames of the blank as wrong."""
 
 
 class Removal(Part):

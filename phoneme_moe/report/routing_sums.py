@@ -44,8 +44,8 @@ class RoutingSums:
         edge_rows: Number of steady rows (0) and of first or last rows of a phoneme (1), shape
             (utterances, 2). Only rows with a phoneme; all 0 if unknown.
         edge_mass: Mass of each expert in these rows, shape (utterances, 2, experts).
-        right_rows: Number of rows whose phoneme does not have the highest posterior (0) and does
-            (1), shape (utterances, 2). Only rows with a phoneme; all 0 if unknown.
+        right_rows: Number of wrong (0) and right (1) rows, shape (utterances, 2). Only judged rows
+            (``UtteranceRouting.judged``); all 0 if unknown.
         right_mass: Mass of each expert in these rows, shape (utterances, 2, experts).
         credit: Summed credit, shape (utterances, experts); None if experts have no posteriors.
         label_name: Noun for the labels if they are not speakers.
@@ -170,8 +170,8 @@ class RoutingAccumulator:
             [
                 spoken & ~utterance.edge,
                 spoken & utterance.edge,
-                spoken & ~utterance.right,
-                spoken & utterance.right,
+                utterance.judged & ~utterance.right,
+                utterance.judged & utterance.right,
             ]
         )
         rows = marks.sum(axis=1)

@@ -49,8 +49,7 @@ class Specialisation:
         tests: Permutation tests.
         edges: Mean weights of steady rows and of first or last rows of a phoneme; None unless there
             are both.
-        correctness: Mean weights of rows whose phoneme has the highest posterior, and of the
-            others; None unless there are both.
+        correctness: Mean weights of right and of wrong rows; None unless there are both.
     """
 
     weight_intervals: Floats
@@ -85,7 +84,13 @@ def specialise(sums: RoutingSums, *, draws: int = 999, seed: int = 0) -> Special
         credit=_credit(sums),
         tests=significance_tests(sums, draws=draws, seed=seed),
         edges=None if edges is None else Edges(steady=edges[0], edge=edges[1]),
-        correctness=None if right is None else Correctness(wrong=right[0], right=right[1]),
+        correctness=None
+        if right is None
+        else Correctness(
+            wrong=right[0],
+            right=right[1],
+            unjudged=int(sums.rows.sum()) - int(sums.right_rows.sum()),
+        ),
     )
 
 

@@ -124,7 +124,7 @@ def make_document(
         "contribution": make_contribution(weights, random),
         "tests": make_tests(speaker_names if owned else [], random),
         "edges": make_pair("steady", "edge", load, random),
-        "correctness": make_pair("right", "wrong", load, random),
+        "correctness": make_pair("right", "wrong", load, random) | {"unjudged": 52_000},
         "utterances": utterance_list,
         "training": make_training(num_experts, layers, random),
         "layers": make_layers(layers, num_experts, random),

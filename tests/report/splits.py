@@ -75,11 +75,11 @@ def utterance(
     phoneme: np.ndarray,
     random: np.random.Generator | None = None,
 ) -> UtteranceRouting:
-    """One utterance; edges and right rows by chance where there is one, else none."""
+    """One utterance; edges, judged and right rows by chance where there is one, else none."""
     spoken = phoneme >= 0
-    marks = np.zeros((2, len(phoneme)), dtype=bool)
+    marks = np.zeros((3, len(phoneme)), dtype=bool)
     if random is not None:
-        marks = (random.random((2, len(phoneme))) < 0.5) & spoken
+        marks = random.random((3, len(phoneme))) < 0.5
     shares = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
     return UtteranceRouting(
         utterance=name,
@@ -87,7 +87,8 @@ def utterance(
         frame_seconds=0.01,
         weights=shares,
         phoneme=phoneme,
-        edge=marks[0],
-        right=marks[1],
+        edge=marks[0] & spoken,
+        judged=marks[1],
+        right=marks[1] & marks[2],
         credit=np.where(spoken[:, None], shares[:, ::-1], 0).astype(np.float32),
     )

@@ -44,6 +44,7 @@ def routed(
         weights=weights,
         phoneme=random.integers(-1, len(PHONEMES), rows),
         edge=np.zeros(rows, dtype=np.bool_),
+        judged=np.zeros(rows, dtype=np.bool_),
         right=np.zeros(rows, dtype=np.bool_),
     )
 

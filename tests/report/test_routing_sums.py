@@ -78,11 +78,11 @@ def test_sums_equal_those_of_the_rows(split: list[UtteranceRouting]) -> None:
         logs = np.log(np.where(weights > 0, weights, 1))
         assert sums.entropy[i] == pytest.approx(-(weights * logs).sum(), abs=1e-6)
         spoken = one.phoneme >= 0
-        for rows, mass, mark in (
-            (sums.edge_rows, sums.edge_mass, one.edge),
-            (sums.right_rows, sums.right_mass, one.right),
+        for rows, mass, among, mark in (
+            (sums.edge_rows, sums.edge_mass, spoken, one.edge),
+            (sums.right_rows, sums.right_mass, one.judged, one.right),
         ):
-            for side, chosen in enumerate((spoken & ~mark, spoken & mark)):
+            for side, chosen in enumerate((among & ~mark, among & mark)):
                 assert rows[i, side] == chosen.sum()
                 np.testing.assert_allclose(mass[i, side], weights[chosen].sum(axis=0), atol=1e-5)
         assert sums.credit is not None
@@ -158,6 +158,7 @@ def test_an_utterance_without_rows_leaves_no_trace_and_no_rows_at_all_are_refuse
         weights=np.zeros((0, 4), np.float32),
         phoneme=np.zeros(0, np.int64),
         edge=np.zeros(0, bool),
+        judged=np.zeros(0, bool),
         right=np.zeros(0, bool),
     )
     sums = accumulated([nothing, *split], "wxyz", PHONEMES)

@@ -159,17 +159,19 @@ def test_parts_and_credit_are_means_over_rows() -> None:
     weights = np.concatenate([one.weights for one in split])
     spoken = np.concatenate([one.phoneme for one in split]) >= 0
     edge = np.concatenate([one.edge for one in split])
+    judged = np.concatenate([one.judged for one in split])
     right = np.concatenate([one.right for one in split])
     assert result.edges is not None
     assert result.correctness is not None
     for part, chosen in (
         (result.edges.steady, spoken & ~edge),
         (result.edges.edge, edge),
-        (result.correctness.wrong, spoken & ~right),
+        (result.correctness.wrong, judged & ~right),
         (result.correctness.right, right),
     ):
         assert part.rows == chosen.sum()
         np.testing.assert_allclose(part.weights, weights[chosen].mean(axis=0), atol=1e-6)
+    assert result.correctness.unjudged == (~judged).sum()
     assert result.credit is not None
     speaker = np.concatenate([[one.speaker] * len(one.weights) for one in split])
     credit = np.concatenate([one.credit for one in split])
@@ -252,6 +254,7 @@ def test_what_there_is_not_is_null_and_nothing_is_nan() -> None:
     certain = [
         dataclasses.replace(
             one,
+            judged=one.phoneme >= 0,
             right=one.phoneme >= 0,
             weights=np.eye(4, dtype=np.float32)[np.zeros(len(one.weights), int)],
         )

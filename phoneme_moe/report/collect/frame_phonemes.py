@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from phoneme_moe.data.examples import Example
-from phoneme_moe.decoding.scoring import align_phonemes
+from phoneme_moe.decoding.phonemes import BLANK
+from phoneme_moe.decoding.scoring import align_phonemes, correct_phonemes
 from phoneme_moe.decoding.viterbi import force_align, min_num_frames, share_gaps
 from phoneme_moe.model.recognizer import Recognizer
 
@@ -53,6 +54,40 @@ def phoneme_rows(
     for number, (start, end) in enumerate(share_gaps(spans).tolist()):
         numbers[start:end] = number
     return numbers
+
+
+def judged_rows(
+    recognizer: Recognizer, example: Example, log_posteriors: Tensor
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which rows of an utterance are right or wrong, and which are right.
+
+    A CTC model leaves most frames to the blank, also in a perfect transcript, and emits phonemes
+    neither at their boundaries nor for all of their duration. So only frames that emit a phoneme
+    are judged, by whether that phoneme is correct in the alignment with the reference, as in
+    scoring. A token is always judged.
+
+    Args:
+        recognizer: The model that gave the posteriors.
+        example: The utterance or token; without a reference no row is judged.
+        log_posteriors: Log posteriors, shape (rows, outputs).
+
+    Returns:
+        Two masks of shape (rows,).
+    """
+    best = log_posteriors.argmax(dim=-1).numpy()
+    symbols = recognizer.phonemes
+    judged = np.full(len(best), bool(example.phonemes))
+    if recognizer.task.kind == "classify":
+        correct = [symbols.decode([int(one)]) == list(example.phonemes) for one in best]
+        return judged, judged & np.array(correct, dtype=np.bool_)
+    judged &= best != BLANK
+    # Runs of the same output, of which each that is no blank is one emitted phoneme.
+    run = np.cumsum(np.diff(best, prepend=-1) != 0) - 1
+    first = np.flatnonzero(np.diff(best, prepend=-1))
+    emits = best[first] != BLANK
+    right = np.zeros(len(first), dtype=np.bool_)
+    right[emits] = correct_phonemes(example.phonemes, symbols.decode(best[first][emits].tolist()))
+    return judged, judged & right[run]
 
 
 def decoded_phonemes(reference: Sequence[str], hypothesis: Sequence[str]) -> list[str | None]:

@@ -12,7 +12,7 @@ from phoneme_moe.data.examples import Example
 from phoneme_moe.decoding.scoring import UtteranceScore, score_utterance
 from phoneme_moe.inference import recognize_split
 from phoneme_moe.model.recognizer import Recognizer
-from phoneme_moe.report.collect.frame_phonemes import phoneme_rows
+from phoneme_moe.report.collect.frame_phonemes import judged_rows, phoneme_rows
 from phoneme_moe.report.collect.table import RoutingTable, UtteranceRouting
 
 
@@ -74,6 +74,7 @@ def observe(
         reference = np.array([*(index[p] for p in example.phonemes), -1], dtype=np.int64)
         phoneme = reference[spoken]
         targets = outputs[phoneme]
+        judged, right = judged_rows(recognizer, example, log_posteriors)
         by_expert = recognized.expert_log_posteriors
         routing = UtteranceRouting(
             utterance=example.utterance,
@@ -82,7 +83,8 @@ def observe(
             weights=weights[layer],
             phoneme=phoneme,
             edge=_edges(spoken),
-            right=(log_posteriors.argmax(dim=-1).numpy() == targets) & (targets >= 0),
+            judged=judged,
+            right=right,
             credit=None
             if by_expert is None
             else _credit(weights[layer], by_expert.cpu().numpy(), targets),

@@ -28,8 +28,10 @@ class UtteranceRouting:
             blank, unknown).
         edge: Whether the row is the first or last of its phoneme, shape (rows,); False without a
             phoneme.
-        right: Whether the spoken phoneme has the highest posterior, shape (rows,); False without a
-            phoneme.
+        judged: Whether the row is right or wrong, shape (rows,): a token, or a frame in which the
+            model emits a phoneme (greedy decoding). Other frames, with the CTC blank, are neither.
+        right: Whether the phoneme of a judged row is correct, in the alignment of the hypothesis of
+            greedy decoding with the reference; shape (rows,); False elsewhere.
         credit: Each expert's share of the probability of the spoken phoneme (its weight times its
             posterior over the sum of these), shape (rows, experts); rows sum to 1, or are 0 without
             a phoneme. None if experts have no posteriors (sparse layers of an encoder).
@@ -41,6 +43,7 @@ class UtteranceRouting:
     weights: NDArray[np.float32]
     phoneme: NDArray[np.int64]
     edge: NDArray[np.bool_]
+    judged: NDArray[np.bool_]
     right: NDArray[np.bool_]
     credit: NDArray[np.float32] | None = None
 
@@ -139,5 +142,6 @@ class RoutingTable:
                 weights=self.weights[rows],
                 phoneme=self.phoneme[rows],
                 edge=unknown,
+                judged=unknown,
                 right=unknown,
             )

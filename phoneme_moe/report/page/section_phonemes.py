@@ -48,9 +48,18 @@ def phonemes_section(document: Document) -> Section | None:
     if document.get("edges"):
         title, labels = f"Boundary and steady {unit}s", (f"steady {unit}s", f"boundary {unit}s")
         blocks.append(_pair(document, "edges", title, ("steady", "edge"), labels))
-    if document.get("correctness"):
+    correctness = document.get("correctness")
+    # Older reports count frames of the CTC blank as wrong, whatever the error rate.
+    if correctness and (unit == "token" or correctness.get("unjudged") is not None):
         title, labels = f"Correct and wrong {unit}s", (f"correct {unit}s", f"wrong {unit}s")
-        blocks.append(_pair(document, "correctness", title, ("right", "wrong"), labels))
+        hint = ""
+        if correctness.get("unjudged"):
+            hint = (
+                "Correct and wrong are frames that emit a correct or a wrong phoneme; "
+                f"{plural(correctness['unjudged'], 'frame')} with the CTC blank "
+                f"{'is' if correctness['unjudged'] == 1 else 'are'} neither."
+            )
+        blocks.append(_pair(document, "correctness", title, ("right", "wrong"), labels, hint))
     shown = [block for block in blocks if block is not None]
     return Section("phonemes", "Gate weights by phoneme", shown) if shown else None
 
@@ -211,7 +220,12 @@ def _information_sentence(
 
 
 def _pair(
-    document: Document, key: str, title: str, kinds: tuple[str, str], labels: tuple[str, str]
+    document: Document,
+    key: str,
+    title: str,
+    kinds: tuple[str, str],
+    labels: tuple[str, str],
+    hint: str = "",
 ) -> Block:
     """Comparison of the mean weights of two kinds of rows."""
     experts, pair = document["experts"], document[key]
@@ -244,4 +258,5 @@ def _pair(
         for e, name in enumerate(experts)
     ]
     head = ("expert", *labels, "difference")
-    return Block(title, sentence, [figure], [Table("Mean weight, %", head, rows)])
+    table = Table("Mean weight, %", head, rows)
+    return Block(title, sentence, [figure], [table], hint=hint)
