@@ -77,9 +77,10 @@ def utterance(
 ) -> UtteranceRouting:
     """One utterance; edges, judged and right rows by chance where there is one, else none."""
     spoken = phoneme >= 0
-    marks = np.zeros((3, len(phoneme)), dtype=bool)
+    marks, judged = np.zeros((2, len(phoneme)), dtype=bool), np.zeros(len(phoneme), dtype=bool)
     if random is not None:
-        marks = random.random((3, len(phoneme))) < 0.5
+        marks = random.random((2, len(phoneme))) < 0.5
+        judged = marks[0] | ~marks[1]
     shares = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
     return UtteranceRouting(
         utterance=name,
@@ -88,7 +89,7 @@ def utterance(
         weights=shares,
         phoneme=phoneme,
         edge=marks[0] & spoken,
-        judged=marks[1],
-        right=marks[1] & marks[2],
+        judged=judged,
+        right=judged & marks[1],
         credit=np.where(spoken[:, None], shares[:, ::-1], 0).astype(np.float32),
     )

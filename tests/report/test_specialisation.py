@@ -218,7 +218,15 @@ def test_what_there_is_not_is_null_and_nothing_is_nan() -> None:
     assert alone["clustering"] is None
     assert alone["adjusted_weights"] is not None
 
-    silent = [dataclasses.replace(one, phoneme=np.full(len(one.phoneme), -1)) for one in split]
+    silent = [
+        dataclasses.replace(
+            one,
+            phoneme=np.full(len(one.phoneme), -1),
+            judged=np.zeros(len(one.phoneme), dtype=bool),
+            right=np.zeros(len(one.phoneme), dtype=bool),
+        )
+        for one in split
+    ]
     for phonemes in (PHONEMES, ()):
         none = checked(accumulated(silent, EXPERTS, phonemes))
         assert {key for key, value in none.items() if value is None} == {

@@ -162,8 +162,8 @@ def _information(document: Document) -> Block | None:
         )
         for label, test in zip(labels, tests, strict=True)
     ]
-    head = ("mutual information with", "measured", "chance", "beyond chance")
-    head += ("of the possible, %", "p", "q")
+    head = ["mutual information with", "measured", "chance", "beyond chance"]
+    head += ["of the possible, %", "p", "q"]
     return Block(
         "Information of routing, in bits",
         _information_sentence(by_name, shares),
