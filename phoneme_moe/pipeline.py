@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from phoneme_moe.corpora import ensure_corpus
+from phoneme_moe.corpora import PreparedCorpus, ensure_corpus
+from phoneme_moe.data.examples import corpus_phonemes
+from phoneme_moe.decoding.phonemes import PhonemeSet
 from phoneme_moe.errors import ArgumentError
 from phoneme_moe.evaluation.calibrate import calibrate
 from phoneme_moe.evaluation.errors import Evaluation, evaluate
+from phoneme_moe.evaluation.language_model import read_text
 from phoneme_moe.files.atomic import is_empty
 from phoneme_moe.files.locks import lock_folder
 from phoneme_moe.model.front_end import pin_encoders
@@ -70,6 +73,7 @@ def train(
         _check_folder(folder, recipe, resume)  # another process may have trained in the meantime
         if not is_finished(folder):
             # Lightning takes seconds to import; wrong input is reported before that.
+            _check_text(recipe, corpus)
             from phoneme_moe.training.stages import train_stages
 
             train_stages(recipe, corpus, folder, device)
@@ -78,6 +82,13 @@ def train(
         evaluation = evaluate(run)
         evaluation.save(folder / "evaluation.json")
         return Trained(run, evaluation, report_run(run))
+
+
+def _check_text(recipe: Recipe, corpus: PreparedCorpus) -> None:
+    """Reads the text of the language model, which is used after training, so that it can be."""
+    section = recipe.task.language_model
+    if section is not None:
+        read_text(section, PhonemeSet(corpus_phonemes(recipe, corpus), has_blank=True))
 
 
 def _check_folder(folder: Path, recipe: Recipe, resume: bool) -> None:

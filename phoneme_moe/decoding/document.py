@@ -9,7 +9,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from phoneme_moe.files.documents import Document
 
-MOST_ORDER = 5
+MOST_ORDER = 6
 MOST_SYMBOLS = 1000  # so that n-grams of the highest order, as numbers, stay below 2^63
 MOST_TIMES = 10**9
 MAX_SHIFTS = 8
@@ -28,6 +28,26 @@ class NgramDocument(Document):
     counts: dict[str, dict[str, Annotated[int, Field(ge=1, le=MOST_TIMES)]]]
     """Counts of the phonemes that follow each context. Contexts are phonemes separated by spaces,
     with ``<s>`` for the start of the utterance; ``</s>`` is its end."""
+    text: TextDocument | SkipJsonSchema[None] = None
+    """Another n-gram, of text, with which it is interpolated; absent without one."""
+
+    @model_serializer(mode="wrap")
+    def _without_absent_text(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        data: dict[str, Any] = serialize(self)
+        if data.get("text") is None:
+            data.pop("text", None)
+        return data
+
+
+class TextDocument(Document):
+    """Counts of an n-gram of text, over the same phonemes."""
+
+    weight: Annotated[float, Field(gt=0, lt=1)]
+    """Share of its probabilities in the interpolation."""
+    order: Annotated[int, Field(ge=1, le=MOST_ORDER)]
+    """Number of phonemes in the longest n-gram."""
+    counts: dict[str, dict[str, Annotated[int, Field(ge=1, le=MOST_TIMES)]]]
+    """As in the n-gram of the training phonemes."""
 
 
 class BestSearchDocument(Document):

@@ -1,32 +1,50 @@
 """Phoneme n-gram with interpolated modified Kneser-Ney smoothing.
 
-Chen & Goodman 1998, section 3. An n-gram is stored as a number in base S + 1 with one digit per
-phoneme: 0 is the start or end of the utterance, 1 the first symbol. N-grams of all lengths can thus
-be sorted and searched as numbers, and the first phoneme is dropped by a remainder.
+Chen & Goodman 1998, section 3. N-grams are numbers (``ngram_counts``). That of the training
+utterances may be interpolated with one of text.
 
 Legend: S symbols, N states.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from phoneme_moe.decoding.document import NgramDocument
+from phoneme_moe.decoding.document import NgramDocument, TextDocument
+from phoneme_moe.decoding.ngram_counts import (
+    BEGIN,
+    END,
+    count_ngrams,
+    counts_from_document,
+    counts_to_document,
+    require,
+)
 from phoneme_moe.decoding.phonemes import PhonemeSet
 from phoneme_moe.errors import InputError
-from phoneme_moe.files.documents import shorten
-
-BEGIN, END = "<s>", "</s>"
 
 MAX_TABLE = 25_000_000
 """Most entries of the tables, states times symbols: 500 MB while they are computed."""
 
 _DEFAULT_DISCOUNTS = (0.0, 0.5, 1.0, 1.5)  # as in KenLM, if there are too few counts
+
+
+@dataclass(frozen=True)
+class TextNgram:
+    """Counts of an n-gram of text, with which that of training utterances is interpolated.
+
+    Attributes:
+        order: Length of the longest n-gram, 1 to ``MOST_ORDER``.
+        counts: Count of each n-gram, by its number.
+        weight: Share of its probabilities, between 0 and 1.
+    """
+
+    order: int
+    counts: Mapping[int, int] = field(repr=False)
+    weight: float
 
 
 @dataclass(frozen=True)
@@ -41,6 +59,7 @@ class PhonemeNgram:
         symbols: The phonemes in order.
         order: Length of the longest n-gram, 1 to ``MOST_ORDER``.
         counts: Count of each n-gram, by its number.
+        text: N-gram of text with which it is interpolated linearly (Jelinek & Mercer 1980), if any.
         log_probabilities: Log probability of each next symbol, shape (states, symbols + 1); the
             last column is the end of the utterance.
         next_states: State after each symbol, shape (states, symbols).
@@ -50,21 +69,34 @@ class PhonemeNgram:
     symbols: tuple[str, ...]
     order: int
     counts: Mapping[int, int] = field(repr=False)
+    text: TextNgram | None = None
     log_probabilities: NDArray[np.float32] = field(init=False, repr=False, compare=False)
     next_states: NDArray[np.int64] = field(init=False, repr=False, compare=False)
     start_state: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         base = len(self.symbols) + 1
-        levels = _levels(self.counts, self.order, base)
-        contexts = [np.union1d(grams // base, [0]) for grams, _ in levels]
+        parts = [_levels(self.counts, self.order, base)]
+        if self.text is not None:
+            parts.append(_levels(self.text.counts, self.text.order, base))
+            nothing = np.empty(0, np.int64), np.empty(0, np.int64)
+            longest = max(map(len, parts))
+            parts = [[*levels, *[nothing] * (longest - len(levels))] for levels in parts]
+        # The contexts of both are states of both, so that their tables can be added.
+        contexts = [
+            np.union1d(np.concatenate([grams // base for grams, _ in level]), [0])
+            for level in zip(*parts, strict=True)
+        ]
         num_states = sum(map(len, contexts))
         if num_states * base > MAX_TABLE:
             raise InputError(
                 f"found an n-gram of {num_states:,} contexts and {base - 1} phonemes, expected at "
                 f"most {MAX_TABLE // base:,} contexts"
             )
-        probabilities, next_states = _tables(levels, contexts, base)
+        probabilities, next_states = _tables(parts[0], contexts, base)
+        if self.text is not None:
+            of_text, _ = _tables(parts[1], contexts, base)
+            probabilities += self.text.weight * (of_text - probabilities)
         object.__setattr__(self, "log_probabilities", np.log(probabilities).astype(np.float32))
         object.__setattr__(self, "next_states", next_states)
         # The first of the longest contexts, which consists of start symbols only.
@@ -81,15 +113,7 @@ class PhonemeNgram:
             symbols: The phoneme set.
             order: Length of the longest n-gram, 1 to ``MOST_ORDER``.
         """
-        phonemes = PhonemeSet(tuple(symbols), has_blank=True)  # its outputs are the digits
-        base = phonemes.num_outputs
-        counts: Counter[int] = Counter()
-        for utterance in utterances:
-            gram = 0
-            for digit in [*phonemes.encode(p for p in utterance if p in phonemes), 0]:
-                gram = (gram * base + digit) % base**order
-                counts[gram] += 1
-        return cls(phonemes.symbols, order, dict(counts))
+        return cls(tuple(symbols), order, count_ngrams(utterances, symbols, order))
 
     def next_state(
         self, states: NDArray[np.int64], symbols: NDArray[np.int64]
@@ -129,14 +153,17 @@ class PhonemeNgram:
 
     def to_document(self) -> NgramDocument:
         """Converts the counts to a document."""
-        base = len(self.symbols) + 1
-        before, after = (BEGIN, *self.symbols), (END, *self.symbols)
-        counts: dict[str, dict[str, int]] = {}
-        for gram, count in sorted(self.counts.items()):
-            digits = [gram // base**place % base for place in reversed(range(self.order))]
-            key = " ".join(before[digit] for digit in digits[:-1])
-            counts.setdefault(key, {})[after[digits[-1]]] = count
-        return NgramDocument(version=1, order=self.order, symbols=list(self.symbols), counts=counts)
+        text = None
+        if self.text is not None:
+            counts = counts_to_document(self.text.counts, self.symbols, self.text.order)
+            text = TextDocument(weight=self.text.weight, order=self.text.order, counts=counts)
+        return NgramDocument(
+            version=1,
+            order=self.order,
+            symbols=list(self.symbols),
+            counts=counts_to_document(self.counts, self.symbols, self.order),
+            text=text,
+        )
 
     @classmethod
     def from_document(cls, document: NgramDocument, where: str) -> PhonemeNgram:
@@ -152,34 +179,17 @@ class PhonemeNgram:
         symbols = document.symbols
         for place, symbol in enumerate(symbols):
             holds = symbol.split() == [symbol] and symbol not in (BEGIN, END, *symbols[:place])
-            _require(holds, f"{where}.symbols.{place}", symbol, "a phoneme without spaces, once")
-        before = {symbol: digit for digit, symbol in enumerate((BEGIN, *symbols))}
-        after = {symbol: digit for digit, symbol in enumerate((END, *symbols))}
-        base, order = len(symbols) + 1, document.order
-        counts: dict[int, int] = {}
-        for key, followers in document.counts.items():
-            context = key.split()
-            first = next((n for n, symbol in enumerate(context) if symbol != BEGIN), order)
-            holds = len(context) == order - 1 and all(symbol in before for symbol in context)
-            holds = holds and BEGIN not in context[first:]
-            expected = f"{order - 1} known phonemes, {BEGIN} only in front"
-            _require(holds, f"{where}.counts", key, expected)
-            gram = 0
-            for symbol in context:
-                gram = gram * base + before[symbol]
-            for symbol, count in followers.items():
-                expected = f"a known phoneme or {END}"
-                _require(symbol in after, f"{where}.counts.{key}", symbol, expected)
-                counts[gram * base + after[symbol]] = count
+            require(holds, f"{where}.symbols.{place}", symbol, "a phoneme without spaces, once")
+        counts = counts_from_document(document.counts, symbols, document.order, f"{where}.counts")
+        text, of_text = None, document.text
+        if of_text is not None:
+            key = f"{where}.text.counts"
+            counts_of_text = counts_from_document(of_text.counts, symbols, of_text.order, key)
+            text = TextNgram(of_text.order, counts_of_text, of_text.weight)
         try:
-            return cls(tuple(symbols), order, counts)
+            return cls(tuple(symbols), document.order, counts, text)
         except InputError as error:
             raise InputError(f"{where}.counts: {error}") from error
-
-
-def _require(holds: bool, where: str, value: str, expected: str) -> None:
-    if not holds:
-        raise InputError(f"{where}: found {shorten(value)}, expected {expected}")
 
 
 _Level = tuple[NDArray[np.int64], NDArray[np.int64]]

@@ -13,15 +13,10 @@ from phoneme_moe.corpora import PreparedCorpus, load_corpus
 from phoneme_moe.data.examples import corpus_speakers
 from phoneme_moe.decoding.decoder import BestSearch, Decoding
 from phoneme_moe.decoding.ngram import PhonemeNgram
+from phoneme_moe.evaluation.language_model import estimate_ngram, interpolate_text, read_text
 from phoneme_moe.evaluation.quality import BEAM, measure_quality
 from phoneme_moe.evaluation.split_outputs import SplitOutputs, infer_split
 from phoneme_moe.run_folder import LoadedRun, save_decoding
-
-NGRAM_ORDER = 6
-
-MAX_NGRAMS = 300_000
-"""Most distinct n-grams of the highest order, some megabytes of ``decoding.json``. On much speech
-the order is lower instead: reading the longer ones would take seconds (0.2 s for 100,000)."""
 
 LM_WEIGHTS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 INSERTION_BONUSES = (-0.5, 0.0, 0.5, 1.0, 1.5, 2.0)
@@ -61,13 +56,8 @@ def calibrate(run: AnyRun, corpus: PreparedCorpus | None = None) -> AnyRun:
     test = infer_split(run, corpus, "test", num_shifts=num_shifts)
     decoding = Decoding()
     if run.recognizer.task.kind != "classify":
-        references = [
-            cut.supervisions[0].custom["phonemes"]
-            for cut in corpus.cuts("train")
-            if cut.supervisions[0].speaker in speakers
-        ]
-        symbols = run.recognizer.phonemes.symbols
-        decoding = _weigh_ngram(dev, Decoding(language_model=_estimate_ngram(references, symbols)))
+        language_model = _language_model(run, corpus, speakers)
+        decoding = _weigh_ngram(dev, Decoding(language_model=language_model))
     decoding = replace(decoding, temperature=_calibrate_temperature(dev))
     decoding = replace(decoding, beam=run.recipe.task.beam)
     if trained_with_ngram:
@@ -82,13 +72,24 @@ def calibrate(run: AnyRun, corpus: PreparedCorpus | None = None) -> AnyRun:
     return run
 
 
-def _estimate_ngram(references: Sequence[Sequence[str]], symbols: tuple[str, ...]) -> PhonemeNgram:
-    """The longest n-gram of the references that is not too large."""
-    for order in range(NGRAM_ORDER, 1, -1):
-        ngram = PhonemeNgram.estimate(references, symbols, order)
-        if len(ngram.counts) <= MAX_NGRAMS:
-            return ngram
-    return ngram
+def _language_model(
+    run: LoadedRun, corpus: PreparedCorpus, speakers: Sequence[str]
+) -> PhonemeNgram:
+    """The n-gram of the training utterances, with that of text if the recipe has some."""
+
+    def references(split: str) -> list[Sequence[str]]:
+        return [
+            cut.supervisions[0].custom["phonemes"]
+            for cut in corpus.cuts(split)
+            if cut.supervisions[0].speaker in speakers
+        ]
+
+    phonemes, section = run.recognizer.phonemes, run.recipe.task.language_model
+    ngram = estimate_ngram(references("train"), phonemes.symbols)
+    if section is None:
+        return ngram
+    dev = [phonemes.spell(reference) for reference in references("dev")]
+    return interpolate_text(ngram, read_text(section, phonemes), dev)
 
 
 def _weigh_ngram(dev: SplitOutputs, decoding: Decoding) -> Decoding:

@@ -4,7 +4,7 @@ A recipe is one self-contained YAML file without code; an unknown key is an erro
 key. ``load_recipe`` takes the name of a shipped recipe or a path.
 """
 
-from phoneme_moe.recipe.data import Corpus, Recipe, Task
+from phoneme_moe.recipe.data import Corpus, LanguageModel, Recipe, Task
 from phoneme_moe.recipe.encoder import EncoderSection, Sparse
 from phoneme_moe.recipe.features import AnyFeatures, Features, PretrainedFeatures
 from phoneme_moe.recipe.load import load_recipe, shipped_recipes, validate_recipe
@@ -21,6 +21,7 @@ __all__ = [
     "EncoderSection",
     "Features",
     "Gating",
+    "LanguageModel",
     "Model",
     "Network",
     "Part",

@@ -96,6 +96,25 @@ class Corpus(Section):
         return self
 
 
+class LanguageModel(Section):
+    """Text from which the phoneme n-gram of beam search learns besides the training utterances.
+
+    The n-grams of both are interpolated, at a weight that gives dev the least perplexity. Training
+    itself (``objective: crf``) does not see the text.
+
+    Attributes:
+        text: A file with a sentence in each line, in phonemes, or in words with a ``lexicon``; or
+            ``english``, a text of the package in the 39 phonemes of speechocean762.
+        lexicon: File with the pronunciations of the words of the text.
+        unknown_words: Words outside the lexicon: ``skip`` leaves out their sentences, ``g2p``
+            guesses their pronunciations, ``refuse`` ends with an error.
+    """
+
+    text: Annotated[str, Field(min_length=1, max_length=1_000)]
+    lexicon: Annotated[str, Field(min_length=1, max_length=1_000)] | None = None
+    unknown_words: Literal["refuse", "skip", "g2p"] = "skip"
+
+
 class Task(Section):
     """The task of the model.
 
@@ -106,6 +125,7 @@ class Task(Section):
         beam: Default beam width for decoding with the phoneme n-gram of the training data
             (``recognize`` only). By default decoding is greedy, except after training with
             ``objective: crf``, where a beam is chosen on dev.
+        language_model: Text for that n-gram (``recognize`` only); none by default.
         token_ms: Length of a token in milliseconds.
         onset_ms: Start of the phoneme within the token in milliseconds.
     """
@@ -113,6 +133,7 @@ class Task(Section):
     kind: Literal["classify", "recognize"]
     phonemes: tuple[str, ...] | None = None
     beam: Annotated[int, Field(ge=1, le=4_096)] | None = None
+    language_model: LanguageModel | None = None
     token_ms: Annotated[float, Field(gt=0, le=60_000)] = 150.0
     onset_ms: Milliseconds = 60.0
 
@@ -130,6 +151,11 @@ class Task(Section):
             raise ValueError(
                 f"task.beam: found {self.beam}, but tokens (task.kind: classify) have no beam "
                 "search; expected none"
+            )
+        if self.kind == "classify" and self.language_model is not None:
+            raise ValueError(
+                "task.language_model: tokens (task.kind: classify) have no beam search; expected "
+                "none"
             )
         return self
 

@@ -11,9 +11,6 @@ import jsonschema
 import numpy as np
 import pytest
 
-from phoneme_moe.decoding.ngram import PhonemeNgram
-from phoneme_moe.evaluation import calibrate
-from phoneme_moe.evaluation.calibrate import NGRAM_ORDER, _estimate_ngram
 from phoneme_moe.evaluation.quality import (
     calibration_error,
     matched_errors,
@@ -114,15 +111,3 @@ def test_bench_times_every_stage(
     assert all(seconds > 0 for seconds in found["stages"].values())
     assert found["times_real_time"] == pytest.approx(found["sound_seconds"] / found["all_seconds"])
     assert "times real time" in phoneme_moe("model", recognized.run.folder).out
-
-
-def test_the_ngram_of_much_speech_is_shorter(monkeypatch: pytest.MonkeyPatch) -> None:
-    rng = np.random.default_rng(0)
-    symbols = tuple("abcdefgh")
-    references = [[symbols[i] for i in rng.integers(8, size=9)] for _ in range(400)]
-    assert _estimate_ngram(references, symbols).order == NGRAM_ORDER
-    limit = len(PhonemeNgram.estimate(references, symbols, 3).counts)
-    monkeypatch.setattr(calibrate, "MAX_NGRAMS", limit)
-    assert _estimate_ngram(references, symbols).order == 3
-    monkeypatch.setattr(calibrate, "MAX_NGRAMS", 1)  # a bigram in any case
-    assert _estimate_ngram(references, symbols).order == 2
