@@ -21,10 +21,10 @@ from phoneme_moe.decoding.ngram_counts import (
     count_ngrams,
     counts_from_document,
     counts_to_document,
-    require,
 )
 from phoneme_moe.decoding.phonemes import PhonemeSet
 from phoneme_moe.errors import InputError
+from phoneme_moe.files.documents import shorten
 
 MAX_TABLE = 25_000_000
 """Most entries of the tables, states times symbols: 500 MB while they are computed."""
@@ -93,11 +93,13 @@ class PhonemeNgram:
                 f"found an n-gram of {num_states:,} contexts and {base - 1} phonemes, expected at "
                 f"most {MAX_TABLE // base:,} contexts"
             )
-        probabilities, next_states = _tables(parts[0], contexts, base)
+        probabilities = _probabilities(parts[0], contexts, base)
         if self.text is not None:
-            of_text, _ = _tables(parts[1], contexts, base)
-            probabilities += self.text.weight * (of_text - probabilities)
-        object.__setattr__(self, "log_probabilities", np.log(probabilities).astype(np.float32))
+            probabilities *= 1 - self.text.weight
+            probabilities += self.text.weight * _probabilities(parts[1], contexts, base)
+        np.log(probabilities, out=probabilities)
+        next_states = _next_states(contexts, base)
+        object.__setattr__(self, "log_probabilities", probabilities)
         object.__setattr__(self, "next_states", next_states)
         # The first of the longest contexts, which consists of start symbols only.
         object.__setattr__(self, "start_state", len(next_states) - len(contexts[-1]))
@@ -179,7 +181,11 @@ class PhonemeNgram:
         symbols = document.symbols
         for place, symbol in enumerate(symbols):
             holds = symbol.split() == [symbol] and symbol not in (BEGIN, END, *symbols[:place])
-            require(holds, f"{where}.symbols.{place}", symbol, "a phoneme without spaces, once")
+            if not holds:
+                raise InputError(
+                    f"{where}.symbols.{place}: found {shorten(symbol)}, expected a phoneme without "
+                    "spaces, once"
+                )
         counts = counts_from_document(document.counts, symbols, document.order, f"{where}.counts")
         text, of_text = None, document.text
         if of_text is not None:
@@ -217,10 +223,10 @@ def _levels(counts: Mapping[int, int], order: int, base: int) -> list[_Level]:
     return levels[::-1]
 
 
-def _tables(
+def _probabilities(
     levels: list[_Level], contexts: list[NDArray[np.int64]], base: int
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Computes the tables of next-symbol probabilities and next states.
+) -> NDArray[np.float32]:
+    """Probabilities of the next symbol in every state.
 
     Args:
         levels: N-grams by length.
@@ -228,31 +234,50 @@ def _tables(
         base: Number of symbols + 1.
 
     Returns:
-        Shapes (states, symbols + 1) and (states, symbols).
+        Shape (states, symbols + 1).
     """
-    rows, follow = [np.full((1, base), 1 / base)], [np.zeros((1, base - 1), np.int64)]
-    shorter, first = contexts[0], 0
+    table = np.empty((sum(map(len, contexts)), base), np.float32)
+    before = np.full((1, base), 1 / base, np.float32)
+    first, shorter = 0, contexts[0]
     for size, ((grams, times), current) in enumerate(zip(levels, contexts, strict=True), 1):
-        # Without its first phoneme, a context belongs to the previous level.
-        back = np.searchsorted(shorter, current % base ** max(size - 2, 0))
         context, following = np.searchsorted(current, grams // base), grams % base - 1
         discount = _discounts(times)[np.minimum(times, 3)]
         total = np.bincount(context, times, len(current))
         freed = np.bincount(context, discount, len(current))
         share = np.divide(freed, total, out=np.ones(len(current)), where=total > 0)
-        row = share[:, None] * rows[-1][back]
-        row[context, following] += (times - discount) / total[context]
-        rows.append(row)
-        first += len(current)
-        then = follow[-1][back]
-        if size < len(levels):
-            wanted = current[:, None] * base + np.arange(1, base)
+        rows = table[first : first + len(current)]
+        np.take(before, _without_first(current, shorter, base, size), axis=0, out=rows)
+        rows *= share[:, None].astype(np.float32)
+        rows[context, following] += (times - discount) / total[context]
+        before, shorter, first = rows, current, first + len(current)
+    return table
+
+
+def _next_states(contexts: list[NDArray[np.int64]], base: int) -> NDArray[np.int64]:
+    """The state after each symbol, shape (states, symbols); arguments as in ``_probabilities``."""
+    table = np.empty((sum(map(len, contexts)), base - 1), np.int64)
+    before = np.zeros((1, base - 1), np.int64)
+    first, shorter = 0, contexts[0]
+    for size, current in enumerate(contexts, 1):
+        rows = table[first : first + len(current)]
+        np.take(before, _without_first(current, shorter, base, size), axis=0, out=rows)
+        before, shorter, first = rows, current, first + len(current)
+        if size < len(contexts):
+            # A longer context is the state after its last phoneme, from the one without it.
             longer = contexts[size]
-            states = first + np.searchsorted(longer, wanted)
-            then = np.where(np.isin(wanted, longer), states, then)
-        follow.append(then)
-        shorter = current
-    return np.concatenate(rows[1:]), np.concatenate(follow[1:])
+            start = np.minimum(np.searchsorted(current, longer // base), len(current) - 1)
+            symbol = longer % base
+            reached = np.flatnonzero((current[start] == longer // base) & (symbol > 0))
+            rows[start[reached], symbol[reached] - 1] = first + reached
+    return table
+
+
+def _without_first(
+    contexts: NDArray[np.int64], shorter: NDArray[np.int64], base: int, size: int
+) -> NDArray[np.int64]:
+    """Indices of contexts without their first phoneme among those of the previous level."""
+    places: NDArray[np.int64] = np.searchsorted(shorter, contexts % base ** max(size - 2, 0))
+    return places
 
 
 def _discounts(times: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -99,25 +99,18 @@ def counts_from_document(
     base = len(symbols) + 1
     counts: dict[int, int] = {}
     for key, followers in by_context.items():
-        context = key.split()
-        first = next((n for n, symbol in enumerate(context) if symbol != BEGIN), order)
-        holds = len(context) == order - 1 and all(symbol in before for symbol in context)
-        holds = holds and BEGIN not in context[first:]
-        require(holds, where, key, f"{order - 1} known phonemes, {BEGIN} only in front")
+        context = [before.get(symbol, -1) for symbol in key.split()]
+        begins = context.count(0)
+        holds = len(context) == order - 1 and -1 not in context and not any(context[:begins])
+        if not holds:
+            expected = f"{order - 1} known phonemes, {BEGIN} only in front"
+            raise InputError(f"{where}: found {shorten(key)}, expected {expected}")
         gram = 0
-        for symbol in context:
-            gram = gram * base + before[symbol]
+        for digit in context:
+            gram = (gram + digit) * base
         for symbol, count in followers.items():
-            require(symbol in after, f"{where}.{key}", symbol, f"a known phoneme or {END}")
-            counts[gram * base + after[symbol]] = count
+            if symbol not in after:
+                expected = f"a known phoneme or {END}"
+                raise InputError(f"{where}.{key}: found {shorten(symbol)}, expected {expected}")
+            counts[gram + after[symbol]] = count
     return counts
-
-
-def require(holds: bool, where: str, value: str, expected: str) -> None:
-    """Checks a value of a document.
-
-    Raises:
-        InputError: The condition does not hold; the message has place, value and expectation.
-    """
-    if not holds:
-        raise InputError(f"{where}: found {shorten(value)}, expected {expected}")
