@@ -111,7 +111,7 @@ class Settings:
 
 def load_sounds(recipe: Recipe, corpus: PreparedCorpus, split: str) -> list[Sound]:
     """The utterances that ``load_examples`` gives our recipe, as waveforms."""
-    from phoneme_moe.data.examples import corpus_speakers
+    from phoneme_moe.data.speakers import corpus_speakers
 
     speakers = corpus.speakers if split == "test" else corpus_speakers(recipe, corpus)
     cuts = [cut for cut in corpus.cuts(split) if cut.supervisions[0].speaker in speakers]

@@ -18,7 +18,8 @@ from torch.profiler import ProfilerActivity, profile
 from benchmarks import page, results
 from benchmarks.results import table
 from phoneme_moe.corpora import load_corpus
-from phoneme_moe.data.examples import corpus_speakers, load_examples
+from phoneme_moe.data.examples import load_examples
+from phoneme_moe.data.speakers import corpus_speakers
 from phoneme_moe.decoding.ctc_crf import ORDER
 from phoneme_moe.decoding.ngram import PhonemeNgram
 from phoneme_moe.recipe import Recipe, load_recipe

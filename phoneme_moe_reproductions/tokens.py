@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from phoneme_moe.corpora import ensure_corpus
-from phoneme_moe.data.examples import corpus_phonemes, corpus_speakers, load_examples
+from phoneme_moe.data.examples import corpus_phonemes, load_examples
+from phoneme_moe.data.speakers import corpus_speakers
 from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.recipe import Recipe, load_recipe
 

@@ -66,26 +66,6 @@ class Example:
     at_speeds: tuple[Tensor, ...] = ()
 
 
-def corpus_speakers(recipe: Recipe, corpus: PreparedCorpus) -> tuple[str, ...]:
-    """Returns the training speakers of a recipe, in the order of the corpus.
-
-    Raises:
-        InputError: A speaker of the recipe is not in the corpus.
-    """
-    wanted = recipe.corpus.speakers
-    for name in (*(wanted or ()), *recipe.corpus.held_out_speakers):
-        if name not in corpus.speakers:
-            raise InputError(
-                f"corpus.speakers: {corpus.name} has no speaker {name!r}"
-                f"{suggest(name, corpus.speakers)}"
-            )
-    chosen = corpus.speakers if wanted is None else wanted
-    speakers = tuple(s for s in chosen if s not in recipe.corpus.held_out_speakers)
-    if not speakers:
-        raise InputError("corpus.held_out_speakers: no speaker remains for training")
-    return speakers
-
-
 def corpus_phonemes(recipe: Recipe, corpus: PreparedCorpus) -> tuple[str, ...]:
     """Returns the phoneme set of a recipe's model.
 

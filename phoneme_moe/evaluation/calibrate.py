@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 
 from phoneme_moe.corpora import PreparedCorpus, load_corpus
-from phoneme_moe.data.examples import corpus_speakers
+from phoneme_moe.data.speakers import corpus_speakers
 from phoneme_moe.decoding.decoder import BestSearch, Decoding
 from phoneme_moe.decoding.ngram import PhonemeNgram
 from phoneme_moe.evaluation.language_model import estimate_ngram, interpolate_text, read_text

@@ -14,8 +14,7 @@ from pydantic import ConfigDict, Field
 from phoneme_moe.corpora import PreparedCorpus, load_corpus
 from phoneme_moe.corpora.joined import PLUS, JoinedCorpus
 from phoneme_moe.corpora.registry import CORPORA
-from phoneme_moe.data.examples import corpus_speakers
-from phoneme_moe.data.speakers import split_speakers
+from phoneme_moe.data.speakers import corpus_speakers, split_speakers
 from phoneme_moe.errors import InputError
 from phoneme_moe.evaluation.evaluation_document import EvaluationDocument, Scores, SpeakerScores
 from phoneme_moe.files.documents import Document

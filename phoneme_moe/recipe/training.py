@@ -42,7 +42,8 @@ class Stage(Section):
     Attributes:
         name: Name of the stage in logs.
         train: Parts to train; the others are frozen.
-        route: ``speaker`` routes each utterance to the expert of its speaker, ``gate`` by the gate;
+        route: ``speaker`` routes each utterance to the expert of its speaker, ``gate`` by the gate,
+            which also routes speakers of dev who are not in training;
             ``shared`` trains one expert on all data, and all experts start as copies of it.
         objective: Loss function. ``cross_entropy``: negative log-likelihood of the reference (CTC
             for utterances). ``crf``: CTC-CRF, the likelihood with a phoneme trigram, normalised

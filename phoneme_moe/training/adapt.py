@@ -17,7 +17,8 @@ from typing import Any, Generic, Literal, TypeVar
 import numpy as np
 
 from phoneme_moe.corpora import load_corpus
-from phoneme_moe.data.examples import Example, corpus_speakers, load_examples
+from phoneme_moe.data.examples import Example, load_examples
+from phoneme_moe.data.speakers import corpus_speakers
 from phoneme_moe.decoding.scoring import (
     UtteranceScore,
     paired_difference,

@@ -201,10 +201,6 @@ def _fit_by_gradient(
         [weights.get(example.utterance.partition("/")[0], 1.0) for example in train],
         num_speeds=1 + len(recipe.training.sound_speeds),
     )
-    dev_order = sorted(range(len(dev)), key=lambda i: len(dev[i].features))
-    dev_batches = [
-        dev_order[i : i + EVALUATION_BATCH] for i in range(0, len(dev), EVALUATION_BATCH)
-    ]
     ngram = None
     if stage.objective == "crf":
         sequences = [example.phonemes for example in train]
@@ -249,7 +245,11 @@ def _fit_by_gradient(
                 # epoch after resuming it starts before the epoch is seeded, otherwise after.
                 generator=torch.Generator(),
             ),
-            DataLoader(ExampleBatches(dev, recognizer), sampler=dev_batches, batch_size=None),
+            DataLoader(
+                ExampleBatches(dev, recognizer),
+                sampler=_dev_batches(dev, recognizer),
+                batch_size=None,
+            ),
             ckpt_path=check.file if check.exists else None,
             weights_only=True,
         )
@@ -259,6 +259,22 @@ def _fit_by_gradient(
         with repeatable(stage_folder.path):
             return read_checkpoint_weights(stage_folder.best, recognizer.state_dict())
     return {name: w.detach().cpu() for name, w in recognizer.state_dict().items()}
+
+
+def _dev_batches(dev: Sequence[Example], recognizer: Recognizer) -> list[list[int]]:
+    """Indices of examples of similar length, apart for speakers with and without an expert."""
+    batches = []
+    for has_expert in (True, False):
+        chosen = [
+            index
+            for index, example in enumerate(dev)
+            if (example.speaker in recognizer.expert_names) == has_expert
+        ]
+        chosen.sort(key=lambda index: len(dev[index].features))
+        batches += [
+            chosen[i : i + EVALUATION_BATCH] for i in range(0, len(chosen), EVALUATION_BATCH)
+        ]
+    return batches
 
 
 def _teacher(

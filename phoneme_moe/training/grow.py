@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from phoneme_moe.corpora import load_corpus
-from phoneme_moe.data.examples import corpus_speakers, load_examples
+from phoneme_moe.data.examples import load_examples
+from phoneme_moe.data.speakers import corpus_speakers
 from phoneme_moe.errors import ArgumentError, InputError
 from phoneme_moe.files.atomic import is_temporary
 from phoneme_moe.files.locks import lock_folder

@@ -139,9 +139,18 @@ class StageModule(pl.LightningModule):
                 part.eval()
 
     def recognize(self, batch: Batch, features: Tensor, mask: Tensor) -> Recognition:
-        """Recognises a batch with the routing of the stage."""
+        """Recognises a batch with the routing of the stage.
+
+        Speakers of dev who are not in training have no expert, and the gate routes.
+
+        Args:
+            batch: Utterances of speakers with an expert, or of speakers without one.
+            features: Their features, shape (batch, frames, features).
+            mask: True for real frames, shape (batch, frames).
+        """
         by_speaker = self.stage.route == "speaker" or self.recognizer.gate_is_speaker
-        expert = batch.speaker if by_speaker else None
+        has_expert = batch.examples[0].speaker in self.recognizer.expert_names
+        expert = batch.speaker if by_speaker and has_expert else None
         recognition: Recognition = self.recognizer(
             features, mask, expert, batch.expert_log_posteriors, batch.embedding
         )
@@ -208,8 +217,10 @@ class StageModule(pl.LightningModule):
             self._errors += score.errors
             self._phonemes += score.num_reference
         loads = recognition.routing.loads()
-        self._wrong_speakers += int((loads.argmax(dim=-1) != batch.speaker).sum())
-        self._utterances += len(loads)
+        with_expert = batch.speaker >= 0
+        wrong = loads.argmax(dim=-1) != batch.speaker
+        self._wrong_speakers += int((wrong & with_expert).sum())
+        self._utterances += int(with_expert.sum())
 
     def on_validation_epoch_end(self) -> None:
         """Logs metrics of the epoch: error rate on dev, mean loss, load of every expert.

@@ -13,7 +13,8 @@ from pathlib import Path
 import torch
 
 from phoneme_moe.corpora import PreparedCorpus
-from phoneme_moe.data.examples import Example, corpus_phonemes, corpus_speakers, load_examples
+from phoneme_moe.data.examples import Example, corpus_phonemes, load_examples
+from phoneme_moe.data.speakers import corpus_speakers, expert_speakers, require_dev_speakers
 from phoneme_moe.errors import InputError
 from phoneme_moe.files.atomic import remove_temporaries
 from phoneme_moe.files.weight_files import read_weights
@@ -52,11 +53,14 @@ def build_recognizer(recipe: Recipe, corpus: PreparedCorpus) -> Recognizer:
     if model.encoder is not None:
         torch.manual_seed(recipe.seed)
         phonemes = corpus_phonemes(recipe, corpus)
-        names = _adapter_names(model.adapters, speakers) if model.adapters else (ENCODER,)
+        names = _adapter_names(model.adapters, recipe, corpus) if model.adapters else (ENCODER,)
         return Recognizer(recipe.features, recipe.task, model, phonemes, names)
     if model.expert.function is not None:
         experts = (model.expert.function,)
-    elif model.num_experts == "speakers" or (model.num_experts == 1 and len(speakers) == 1):
+    elif model.num_experts == "speakers":
+        experts = expert_speakers(recipe, corpus)
+        require_dev_speakers(recipe, corpus)
+    elif model.num_experts == 1 and len(speakers) == 1:
         experts = speakers
     else:
         experts = numbered_experts(model.num_experts)
@@ -73,10 +77,10 @@ def build_recognizer(recipe: Recipe, corpus: PreparedCorpus) -> Recognizer:
     )
 
 
-def _adapter_names(adapters: Adapters, speakers: tuple[str, ...]) -> tuple[str, ...]:
+def _adapter_names(adapters: Adapters, recipe: Recipe, corpus: PreparedCorpus) -> tuple[str, ...]:
     """Names of the experts inside a pretrained encoder."""
     if adapters.num_experts == "speakers":
-        return speakers
+        return expert_speakers(recipe, corpus)
     return numbered_experts(adapters.num_experts) if adapters.num_experts > 1 else (ENCODER,)
 
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from phoneme_moe.corpora import PreparedCorpus
 from phoneme_moe.corpora.splits import rank
 from phoneme_moe.data.batches import collate
-from phoneme_moe.data.examples import Example, corpus_phonemes, corpus_speakers, load_examples
+from phoneme_moe.data.examples import Example, corpus_phonemes, load_examples
+from phoneme_moe.data.speakers import corpus_speakers
 from phoneme_moe.errors import InputError
 from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.recipe import Recipe, load_recipe
