@@ -1,4 +1,4 @@
-"""JSON Schemas of the files that phoneme_moe writes, from their pydantic models.
+"""JSON Schemas of recipes and of the files that phoneme_moe writes, from their pydantic models.
 
 ``python -m benchmarks.schemas`` writes ``docs/schemas``; a test holds the committed files against
 the models.
@@ -22,6 +22,7 @@ from phoneme_moe.evaluation.quality import Quality
 from phoneme_moe.evaluation.stored_card import StoredCard
 from phoneme_moe.files.writing import write_text
 from phoneme_moe.model.document import ModelDocument
+from phoneme_moe.recipe import Recipe
 from phoneme_moe.report.compare.document import ComparisonDocument
 from phoneme_moe.report.document import RoutingDocument
 from phoneme_moe.report.seeds.document import SeedsDocument
@@ -41,6 +42,7 @@ DOCUMENTS: Mapping[str, type[BaseModel]] = {
     "model_card": ModelCard,
     "onnx": OnnxMetadata,
     "quality": Quality,
+    "recipe": Recipe,
     "reproduction": ReproductionDocument,
     "routing": RoutingDocument,
     "seeds": SeedsDocument,

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 
 from phoneme_moe.cli import (
     adapt,
@@ -20,6 +19,7 @@ from phoneme_moe.cli import (
     grow,
     listen,
     model,
+    recipes,
     report,
     reproduce,
     train,
@@ -27,29 +27,12 @@ from phoneme_moe.cli import (
 )
 from phoneme_moe.cli.chatter import silence_libraries
 from phoneme_moe.cli.ending import end_in_order
-from phoneme_moe.system.terminal import configure_output, print_line, printable
-
-# Newer versions of Typer contain click, and export only some of its exceptions.
-_UsageError: Any = typer.BadParameter.__bases__[0]
-
-
-class _Commands(TyperGroup):
-    """The group of all commands."""
-
-    def invoke(self, ctx: Any) -> Any:
-        """Runs a command; a message about its arguments is printable text."""
-        try:
-            return super().invoke(ctx)
-        except _UsageError as error:
-            error.message = printable(error.message)
-            if error.message.startswith("No such option"):
-                error.message += "; a file name that begins with a dash is written ./-NAME"
-            raise
-
+from phoneme_moe.cli.plain_help import Command, Group
+from phoneme_moe.system.terminal import configure_output, print_line
 
 app = typer.Typer(
     name="phoneme-moe",
-    cls=_Commands,
+    cls=Group,
     help="Phoneme recognition with speaker experts behind a learned gate.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -75,20 +58,21 @@ def _options(
     pass
 
 
-app.command("train")(train.train)
-app.command("grow")(grow.grow)
-app.command("adapt")(adapt.adapt)
-app.command("evaluate")(evaluate.evaluate)
-app.command("transcribe")(transcribe.transcribe)
-app.command("align")(align.align)
-app.command("listen")(listen.listen)
-app.command("bench")(bench.bench)
-app.command("export")(export.export)
-app.command("model")(model.model)
-app.command("report")(report.report)
-app.command("compare")(compare.compare)
-app.command("clips")(clips.clips)
-app.command("reproduce")(reproduce.reproduce)
+app.command("train", cls=Command)(train.train)
+app.command("recipes", cls=Command)(recipes.recipes)
+app.command("grow", cls=Command)(grow.grow)
+app.command("adapt", cls=Command)(adapt.adapt)
+app.command("evaluate", cls=Command)(evaluate.evaluate)
+app.command("transcribe", cls=Command)(transcribe.transcribe)
+app.command("align", cls=Command)(align.align)
+app.command("listen", cls=Command)(listen.listen)
+app.command("bench", cls=Command)(bench.bench)
+app.command("export", cls=Command)(export.export)
+app.command("model", cls=Command)(model.model)
+app.command("report", cls=Command)(report.report)
+app.command("compare", cls=Command)(compare.compare)
+app.command("clips", cls=Command)(clips.clips)
+app.command("reproduce", cls=Command)(reproduce.reproduce)
 app.add_typer(corpora.app, name="corpora")
 
 

@@ -7,9 +7,14 @@ from typing import Annotated
 
 import typer
 
+from phoneme_moe.cli.completion import run_names
+
 
 def adapt(
-    run: Annotated[Path, typer.Argument(help="Run folder or shipped model with a gate.")],
+    run: Annotated[
+        Path,
+        typer.Argument(help="Run folder or shipped model with a gate.", autocompletion=run_names),
+    ],
     folder: Annotated[
         Path, typer.Argument(help="Folder of recordings, each with a TextGrid, .lab or .txt.")
     ],

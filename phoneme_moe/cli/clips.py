@@ -7,15 +7,22 @@ from typing import Annotated
 
 import typer
 
+from phoneme_moe.cli.completion import expert_name, speaker_names
 from phoneme_moe.cli.options import Device, Layer, OtherCorpus, RunFolder, Split
 
 
 def clips(
     run: RunFolder,
-    speaker: Annotated[str | None, typer.Option(help="Only phonemes of this speaker.")] = None,
+    speaker: Annotated[
+        str | None,
+        typer.Option(help="Only phonemes of this speaker.", autocompletion=speaker_names),
+    ] = None,
     expert: Annotated[
         str | None,
-        typer.Option(help="Only phonemes where this expert has the greatest mean weight."),
+        typer.Option(
+            help="Only phonemes where this expert has the greatest mean weight.",
+            autocompletion=expert_name,
+        ),
     ] = None,
     phoneme: Annotated[str | None, typer.Option(help="Only this phoneme.")] = None,
     wrong: Annotated[bool, typer.Option("--wrong", help="Only misrecognised phonemes.")] = False,

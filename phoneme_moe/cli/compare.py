@@ -7,12 +7,17 @@ from typing import Annotated
 
 import typer
 
+from phoneme_moe.cli.completion import run_names
 from phoneme_moe.cli.options import Device, OtherCorpus, Split
 
 
 def compare(
-    run_a: Annotated[Path, typer.Argument(help="First run folder or shipped model.")],
-    run_b: Annotated[Path, typer.Argument(help="Second run folder or shipped model.")],
+    run_a: Annotated[
+        Path, typer.Argument(help="First run folder or shipped model.", autocompletion=run_names)
+    ],
+    run_b: Annotated[
+        Path, typer.Argument(help="Second run folder or shipped model.", autocompletion=run_names)
+    ],
     split: Split = "test",
     corpus: OtherCorpus = None,
     layer: Annotated[

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from phoneme_moe.cli.completion import corpus_names, prepared_corpus_names
 from phoneme_moe.cli.download import download
 from phoneme_moe.cli.options import FiguresFile
+from phoneme_moe.cli.plain_help import Command, Group
 from phoneme_moe.errors import InputError
 from phoneme_moe.system.terminal import print_error, print_line
 
@@ -25,15 +27,16 @@ Tier = Annotated[
 
 app = typer.Typer(
     name="corpora",
+    cls=Group,
     help="List, download, prepare and check speech corpora (under $PHONEME_MOE_DATA, else ./data).",
     no_args_is_help=True,
 )
 
 
-app.command("download")(download)
+app.command("download", cls=Command)(download)
 
 
-@app.command("list")
+@app.command("list", cls=Command)
 def list_corpora() -> None:
     """List corpora, with the folder of each or the command that prepares it."""
     from phoneme_moe.corpora import CORPORA, data_root, prepared_names
@@ -55,9 +58,14 @@ def list_corpora() -> None:
         print_line(f"  phoneme-moe corpora prepare {source.name}{option}")
 
 
-@app.command("prepare")
+@app.command("prepare", cls=Command)
 def prepare(
-    name: Annotated[str, typer.Argument(help="Name of a corpus (phoneme-moe corpora list).")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="Name of a corpus (phoneme-moe corpora list).", autocompletion=corpus_names
+        ),
+    ],
     source: Annotated[
         Path | None,
         typer.Option("--from", metavar="DIR", help="Source folder of the corpus; not changed."),
@@ -124,7 +132,7 @@ def prepare(
         print_line(note)
 
 
-@app.command("unknown-words")
+@app.command("unknown-words", cls=Command)
 def unknown_words(
     source: Annotated[
         Path,
@@ -163,9 +171,11 @@ def unknown_words(
         write_json(json, found.model_dump())
 
 
-@app.command("check")
+@app.command("check", cls=Command)
 def check(
-    name: Annotated[str, typer.Argument(help="A prepared corpus.")],
+    name: Annotated[
+        str, typer.Argument(help="A prepared corpus.", autocompletion=prepared_corpus_names)
+    ],
 ) -> None:
     """Read every audio file and label and list all problems (exit status 1 if any).
 

@@ -8,13 +8,17 @@ from typing import Annotated
 
 import typer
 
+from phoneme_moe.cli.completion import download_names
 from phoneme_moe.system.terminal import print_line
 
 
 def download(
     name: Annotated[
         str,
-        typer.Argument(help="mini_librispeech, librispeech, an4, fsdd or speechocean762."),
+        typer.Argument(
+            help="mini_librispeech, librispeech, an4, fsdd or speechocean762.",
+            autocompletion=download_names,
+        ),
     ],
     part: Annotated[
         list[str] | None,

@@ -7,11 +7,17 @@ from typing import Annotated
 
 import typer
 
+from phoneme_moe.cli.completion import run_names
 from phoneme_moe.cli.options import Device
 
 
 def grow(
-    run: Annotated[Path, typer.Argument(help="Run folder or shipped model with sparse layers.")],
+    run: Annotated[
+        Path,
+        typer.Argument(
+            help="Run folder or shipped model with sparse layers.", autocompletion=run_names
+        ),
+    ],
     experts: Annotated[int, typer.Option(help="Number of experts to add to each sparse layer.")],
     out: Annotated[
         Path | None,

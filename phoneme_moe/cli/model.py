@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from phoneme_moe.cli.completion import run_names
 from phoneme_moe.errors import InputError
 from phoneme_moe.system.terminal import print_line
 
@@ -14,7 +15,11 @@ from phoneme_moe.system.terminal import print_line
 def model(
     run: Annotated[
         Path | None,
-        typer.Argument(help="Run folder or shipped model.", show_default="list the shipped models"),
+        typer.Argument(
+            help="Run folder or shipped model.",
+            show_default="list the shipped models",
+            autocompletion=run_names,
+        ),
     ] = None,
     json: Annotated[Path | None, typer.Option(help="Also write the card to this file.")] = None,
 ) -> None:

@@ -8,21 +8,38 @@ from typing import Annotated
 
 import typer
 
+from phoneme_moe.cli.completion import (
+    device_names,
+    expert_list,
+    gate_sources,
+    prepared_corpus_names,
+    run_names,
+    split_names,
+)
 from phoneme_moe.errors import ArgumentError, InputError
 
-RunFolder = Annotated[Path, typer.Argument(help="Run folder or shipped model.")]
-RunOrOnnx = Annotated[
-    Path, typer.Argument(help="Run folder, shipped model, or a model exported as .onnx.")
+RunFolder = Annotated[
+    Path, typer.Argument(help="Run folder or shipped model.", autocompletion=run_names)
 ]
-Split = Annotated[str, typer.Option(help="train, dev or test.")]
+RunOrOnnx = Annotated[
+    Path,
+    typer.Argument(
+        help="Run folder, shipped model, or a model exported as .onnx.", autocompletion=run_names
+    ),
+]
+Split = Annotated[str, typer.Option(help="train, dev or test.", autocompletion=split_names)]
 OtherCorpus = Annotated[
     str | None,
-    typer.Option(help="A prepared corpus.", show_default="the run's own"),
+    typer.Option(
+        help="A prepared corpus.",
+        show_default="the run's own",
+        autocompletion=prepared_corpus_names,
+    ),
 ]
 Layer = Annotated[
     str | None, typer.Option(help="A sparse layer, such as block_2.", show_default="the last one")
 ]
-Device = Annotated[str, typer.Option(help="cpu, cuda or auto.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda or auto.", autocompletion=device_names)]
 Threads = Annotated[
     int | None, typer.Option(min=1, help="Number of threads.", show_default="one per usable core")
 ]
@@ -44,14 +61,23 @@ Best = Annotated[
     typer.Option("--best", help="Slow search with the fewest errors: wide beam, several passes."),
 ]
 OnlyExpert = Annotated[
-    str | None, typer.Option(help="Route to these experts only (names separated by commas).")
+    str | None,
+    typer.Option(
+        help="Route to these experts only (names separated by commas).", autocompletion=expert_list
+    ),
 ]
 WithoutExpert = Annotated[
-    str | None, typer.Option(help="Exclude these experts (names separated by commas).")
+    str | None,
+    typer.Option(
+        help="Exclude these experts (names separated by commas).", autocompletion=expert_list
+    ),
 ]
 GateFrom = Annotated[
     str | None,
-    typer.Option(help="Fix expert weights to this speaker's mean, or to uniform."),
+    typer.Option(
+        help="Fix expert weights to this speaker's mean, or to uniform.",
+        autocompletion=gate_sources,
+    ),
 ]
 OverrideLayer = Annotated[
     str | None,

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from phoneme_moe.cli.completion import run_names
 from phoneme_moe.cli.options import Device, Layer, OtherCorpus, Split
 
 
@@ -14,7 +15,8 @@ def report(
     runs: Annotated[
         list[Path],
         typer.Argument(
-            help="Run folder or shipped model; several runs of one recipe give means over seeds."
+            help="Run folder or shipped model; several runs of one recipe give means over seeds.",
+            autocompletion=run_names,
         ),
     ],
     split: Split = "test",

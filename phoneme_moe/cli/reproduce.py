@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from phoneme_moe.cli.completion import Names, beginning
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -14,8 +16,20 @@ if TYPE_CHECKING:
     from phoneme_moe_reproductions.runner import Reproduction
 
 
+def _experiment_names(incomplete: str) -> Names:
+    from phoneme_moe_reproductions import EXPERIMENTS
+
+    lines = {name: experiment.description for name, experiment in EXPERIMENTS.items()}
+    yield from beginning(incomplete, {"list": "show all", **lines})
+
+
 def reproduce(
-    name: Annotated[str, typer.Argument(help="Name of an experiment, or list to show all.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="Name of an experiment, or list to show all.", autocompletion=_experiment_names
+        ),
+    ],
     seeds: Annotated[
         int | None,
         typer.Option(help="Number of runs of each system.", show_default="the experiment's"),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from phoneme_moe.cli.completion import recipe_names
 from phoneme_moe.cli.options import Device
 
 if TYPE_CHECKING:
@@ -15,7 +16,12 @@ if TYPE_CHECKING:
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(help="Name of a built-in recipe, or a YAML file.")],
+    recipe: Annotated[
+        str,
+        typer.Argument(
+            help="Name of a built-in recipe, or a YAML file.", autocompletion=recipe_names
+        ),
+    ],
     out: Annotated[Path | None, typer.Option(help="Run folder.", show_default="runs/NAME")] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue an interrupted training.")

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    WithJsonSchema,
+    model_validator,
+)
 
 from phoneme_moe.errors import suggest
 from phoneme_moe.recipe.cross_checks import check_networks, check_stage, check_teacher
@@ -26,6 +33,7 @@ Weights = Annotated[
     tuple[tuple[str, float], ...],
     BeforeValidator(_pairs),
     PlainSerializer(dict, return_type=dict[str, float]),
+    WithJsonSchema({"type": "object", "additionalProperties": {"type": "number"}}),
 ]
 """Numbers by name, a mapping in files; pairs here, since recipes are hashable."""
 
@@ -48,6 +56,14 @@ class Corpus(Section):
         embeddings: A safetensors file with an embedding of each utterance or speaker, for routers
             that use them (``sees: embedding``).
     """
+
+    # One of the two is required.
+    model_config = ConfigDict(
+        json_schema_extra={
+            "required": [],
+            "anyOf": [{"required": ["name"]}, {"required": ["names"]}],
+        }
+    )
 
     name: str
     names: tuple[str, ...] = ()
@@ -161,7 +177,18 @@ class Task(Section):
 
 
 class Recipe(Section):
-    """The configuration of a run."""
+    """The configuration of a run.
+
+    Attributes:
+        name: Name of the recipe, and of the run folder by default (``runs/NAME``).
+        description: What it is, in one line.
+        seed: Random seed of weights, batches and augmentation.
+        corpus: Training and test data.
+        features: The input of the model: log mel features, or those of a pretrained encoder.
+        task: The task of the model.
+        model: Experts and a gate, or an encoder with sparse layers.
+        training: Stages, batches, augmentation.
+    """
 
     name: FolderName
     description: str = ""

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import inspect
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -20,6 +22,7 @@ from waiting import communicate, run
 from phoneme_moe.cli import app
 from phoneme_moe.corpora import PreparedCorpus
 from phoneme_moe.pipeline import Trained
+from phoneme_moe.recipe import load_recipe, shipped_recipes
 
 Command = Callable[..., Any]
 
@@ -56,11 +59,33 @@ def test_every_command_explains_itself(phoneme_moe: Command, command: list[str])
     result = phoneme_moe(*command, "--help")
     assert (result.code, result.err) == (0, "")
     assert "Usage: " in result.out
+    assert not re.search("<bool>|<int range>", result.out)
+    assert max(map(len, result.out.splitlines())) <= 80
     assert phoneme_moe(*command, "-h").out == result.out
 
 
 def test_the_version_is_that_of_the_package(phoneme_moe: Command) -> None:
     assert phoneme_moe("--version") == (0, f"phoneme-moe {version('phoneme-moe')}\n", "")
+
+
+def test_recipes_are_listed_and_printed_to_be_copied(phoneme_moe: Command, tmp_path: Path) -> None:
+    listed = phoneme_moe("recipes")
+    assert listed.code == 0
+    for name in shipped_recipes():
+        assert f" {name} " in listed.out
+        printed = phoneme_moe("recipes", name)
+        assert (printed.code, printed.err) == (0, "")
+        (tmp_path / "mine.yaml").write_text(printed.out)
+        assert load_recipe(tmp_path / "mine.yaml") == load_recipe(name)
+    assert_one_line(phoneme_moe("recipes", "quik"), "did you mean 'quick'?")
+
+
+def test_help_is_not_broken_twice() -> None:
+    for command in app.registered_commands:
+        assert command.callback is not None
+        # The first paragraph is wrapped by Typer, the others keep their lines.
+        _, *lines = inspect.cleandoc(command.callback.__doc__ or "").split("\n\n", 1)
+        assert max(map(len, "".join(lines).splitlines()), default=0) <= 78, command.name
 
 
 @pytest.mark.slow
