@@ -34,7 +34,7 @@ class TranscriptionOptions(TypedDict, total=False):
     beam: int | None
     best: bool
     nbest: int
-    symbols: Notation | None
+    symbols: Notation | str | Path | None
     fold: str | None
     channel: int | None
     embeddings: str | Path | None
@@ -63,7 +63,7 @@ class Run(LoadedRun):
         beam: int | None = None,
         best: bool = False,
         nbest: int = 1,
-        symbols: Notation | None = None,
+        symbols: Notation | str | Path | None = None,
         fold: str | None = None,
         channel: int | None = None,
         embeddings: str | Path | None = None,
@@ -81,7 +81,8 @@ class Run(LoadedRun):
             beam: Beam width, 0 for greedy decoding; the run's default if None.
             best: Whether to use the run's slow search with the fewest errors.
             nbest: Length of the n-best list; more than 1 requires a beam.
-            symbols: Notation of the phonemes; that of the run's corpus by default.
+            symbols: Notation of the phonemes, or a file with a table of symbols; the notation of
+                the run's corpus by default.
             fold: Smaller phoneme set to map onto: ``timit39``, ``timit48`` or ``classes``.
             channel: Channel number, from 1; the mean of all channels by default.
             embeddings: A safetensors file with an embedding for each recording, for runs whose
@@ -134,6 +135,7 @@ class Run(LoadedRun):
         lexicon: str | Path | None = None,
         textgrid: str | Path | None = None,
         tier: str | None = None,
+        symbols: Notation | str | Path | None = None,
         channel: int | None = None,
     ) -> Alignment:
         """Aligns a recording with its phonemes, or with a text and a pronunciation dictionary.
@@ -146,6 +148,8 @@ class Run(LoadedRun):
             lexicon: Pronunciation dictionary in the format of CMUdict or MFA, required for a text.
             textgrid: A TextGrid or label file with the phonemes; its times are ``labelled``.
             tier: Tier of the TextGrid; by default one with a usual name (phonemes, phones, MAU).
+            symbols: Notation of the phonemes that are given and returned, or a file with a table
+                of symbols; by default that of the run's corpus.
             channel: Channel number, from 1; the mean of all channels by default.
 
         Raises:
@@ -160,15 +164,17 @@ class Run(LoadedRun):
         if textgrid is not None:
             from phoneme_moe.labels.recordings import read_phonemes
 
-            return align_labels(engine, source, read_phonemes(Path(textgrid), tier), channel)
+            return align_labels(
+                engine, source, read_phonemes(Path(textgrid), tier), channel, symbols
+            )
         if text is not None:
             from phoneme_moe.corpora.lexicon import read_lexicon
 
             if lexicon is None:
                 raise ArgumentError("lexicon", "found none; a text needs a dictionary")
-            return align_text(engine, source, text, read_lexicon(Path(lexicon)), channel)
+            return align_text(engine, source, text, read_lexicon(Path(lexicon)), channel, symbols)
         sequence = phonemes.split() if isinstance(phonemes, str) else list(phonemes or ())
-        return align_phonemes(engine, source, sequence, channel)
+        return align_phonemes(engine, source, sequence, channel, symbols)
 
     def evaluate(
         self,

@@ -33,6 +33,10 @@ _SYSTEM_NAMES = frozenset(
 """Files and folders of operating systems and network storage, besides hidden ones."""
 
 
+RAW_SUFFIXES = frozenset({".raw", ".pcm"})
+"""Suffixes of samples without a header."""
+
+
 def find_audio(inputs: Iterable[Path], on_error: OnError | None = None) -> list[Path]:
     """Expands files, folders and patterns to audio files, each listed once.
 
@@ -98,6 +102,18 @@ def audio_files(folder: Path, on_error: OnError | None = None) -> list[Path]:
         for entry in entries
         if _is_audio(entry)
     )
+
+
+def raw_files(inputs: Iterable[Path]) -> list[Path]:
+    """Files below the given folders that are left out because raw samples have no header."""
+    return [
+        Path(entry)
+        for path in inputs
+        if path.is_dir()
+        for _, entries in _walk(path, lambda _: None)
+        for entry in entries
+        if Path(entry.name).suffix.lower() in RAW_SUFFIXES
+    ]
 
 
 def _raise(error: InputError) -> None:

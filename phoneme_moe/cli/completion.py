@@ -26,7 +26,8 @@ def recipe_names(incomplete: str) -> Names:
 
     for name, path in shipped_recipes().items():
         if name.startswith(incomplete):
-            yield name, read_yaml(path).get("description", "")
+            recipe = read_yaml(path)
+            yield name, str(recipe.get("description", "")) if isinstance(recipe, dict) else ""
 
 
 def corpus_names(incomplete: str) -> Names:
@@ -72,6 +73,13 @@ def split_names(incomplete: str) -> Names:
 def device_names(incomplete: str) -> Names:
     """Devices."""
     yield from beginning(incomplete, dict.fromkeys(("auto", "cpu", "cuda"), ""))
+
+
+def notation_names(incomplete: str) -> Names:
+    """Notations of phonemes."""
+    from phoneme_moe.notation.convert import NOTATIONS
+
+    yield from beginning(incomplete, dict.fromkeys(NOTATIONS, ""))
 
 
 def expert_name(ctx: typer.Context, incomplete: str) -> Names:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -12,11 +13,13 @@ from phoneme_moe.cli.completion import (
     device_names,
     expert_list,
     gate_sources,
+    notation_names,
     prepared_corpus_names,
     run_names,
     split_names,
 )
 from phoneme_moe.errors import ArgumentError, InputError
+from phoneme_moe.system.terminal import print_error
 
 RunFolder = Annotated[
     Path, typer.Argument(help="Run folder or shipped model.", autocompletion=run_names)
@@ -60,6 +63,16 @@ Best = Annotated[
     bool,
     typer.Option("--best", help="Slow search with the fewest errors: wide beam, several passes."),
 ]
+Symbols = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NOTATION|FILE",
+        help="Phonemes in arpabet, ipa, xsampa, or by your own table: a phoneme and its symbol "
+        "per line.",
+        show_default="as in the corpus",
+        autocompletion=notation_names,
+    ),
+]
 OnlyExpert = Annotated[
     str | None,
     typer.Option(
@@ -98,6 +111,22 @@ def named_path(text: str) -> Path:
             "found an empty name, expected an audio file, a folder, a pattern or -"
         )
     return Path(text)
+
+
+def found_audio(audio: Sequence[Path], on_error: Callable[[InputError], None]) -> list[Path]:
+    """The recordings that the user means; says which files of folders are left out.
+
+    Args:
+        audio: Files, folders and patterns.
+        on_error: As for ``find_audio``.
+    """
+    from phoneme_moe.audio.finding import find_audio, raw_files
+
+    raw = raw_files(audio)
+    if raw:
+        more = f" (and {len(raw) - 1} more)" if len(raw) > 1 else ""
+        print_error(f"phoneme-moe: {raw[0]}{more}: left out, raw samples have no header")
+    return find_audio(audio, on_error)
 
 
 def error_line(error: InputError) -> str:

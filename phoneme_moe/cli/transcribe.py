@@ -21,9 +21,11 @@ from phoneme_moe.cli.options import (
     OnlyExpert,
     OverrideLayer,
     RunOrOnnx,
+    Symbols,
     Threads,
     WithoutExpert,
     error_line,
+    found_audio,
     named_path,
 )
 from phoneme_moe.errors import InputError
@@ -50,14 +52,6 @@ class TranscriptFormat(StrEnum):
     ALL = "all"
 
 
-class Symbols(StrEnum):
-    """Notations of phonemes."""
-
-    ARPABET = "arpabet"
-    IPA = "ipa"
-    XSAMPA = "xsampa"
-
-
 def transcribe(
     run: RunOrOnnx,
     audio: Annotated[
@@ -76,10 +70,7 @@ def transcribe(
         Path | None,
         typer.Option(help="Write one file per recording to this folder.", show_default="stdout"),
     ] = None,
-    symbols: Annotated[
-        Symbols | None,
-        typer.Option(help="Notation of the phonemes.", show_default="that of the corpus"),
-    ] = None,
+    symbols: Symbols = None,
     fold: Annotated[
         str | None, typer.Option(help="Map onto a smaller phoneme set, such as timit39.")
     ] = None,
@@ -109,17 +100,21 @@ def transcribe(
 
     Unusable files are reported on stderr and skipped; the exit status is then 1.
     """
-    from phoneme_moe.audio.finding import find_audio, name_below
+    from phoneme_moe.audio.finding import name_below
     from phoneme_moe.audio.worker_pool import start_worker
     from phoneme_moe.transcription.transcribe import Options
     from phoneme_moe.transcription.writers import FORMATS, OutputFolder
 
     if format == "all" and out is None:
         raise InputError("--format all: writes one file per format, expected --out FOLDER")
+    if nbest > 1 and format not in {"json", "jsonl", "all"}:
+        raise InputError(
+            f"--nbest {nbest}: the n-best list is in json and jsonl, found --format {format.value}"
+        )
     if skip_done and out is None:
         raise InputError("--skip-done: looks for earlier output, expected --out FOLDER")
     not_usable: list[InputError] = []
-    files = find_audio(audio, not_usable.append)
+    files = found_audio(audio, not_usable.append)
     for error in not_usable:
         print_error(error_line(error))
     writer: _Writer = _StreamWriter(format.value)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -16,17 +17,18 @@ from torch.nn import functional
 from phoneme_moe.audio.waveform import Samples
 from phoneme_moe.corpora.lexicon import Lexicon
 from phoneme_moe.decoding.phonemes import BLANK
+from phoneme_moe.decoding.symbols import symbol_encoder, symbol_map
 from phoneme_moe.decoding.viterbi import Spans, force_align, min_num_frames, share_gaps
 from phoneme_moe.errors import ArgumentError, InputError
 from phoneme_moe.labels.recordings import Labels
-from phoneme_moe.transcription.model_spec import Engine, ModelOutput
+from phoneme_moe.transcription.model_spec import Engine, ModelOutput, ModelSpec
 from phoneme_moe.transcription.recording import Recording, read_recording
 from phoneme_moe.transcription.segment_times import (
     TimedHypothesis,
     build_transcript,
     find_times,
 )
-from phoneme_moe.transcription.transcript import Transcript
+from phoneme_moe.transcription.transcript import Transcript, with_symbols
 from phoneme_moe.transcription.windowing import infer
 
 NEIGHBOURS = 4
@@ -82,6 +84,7 @@ def align_phonemes(
     path: str | Path | Samples,
     phonemes: Sequence[str],
     channel: int | None = None,
+    symbols: str | Path | None = None,
 ) -> Alignment:
     """Aligns a recording with phonemes.
 
@@ -90,6 +93,8 @@ def align_phonemes(
         path: The audio file, or samples in memory.
         phonemes: The phonemes spoken, in order; at least one.
         channel: As in ``audio.waveform.load_waveform``.
+        symbols: Notation or table of the phonemes that are given and returned
+            (``decoding.symbols.symbol_map``); by default the model's own.
 
     Raises:
         InputError: The file cannot be used, a phoneme is not in the model's set, the recording is
@@ -97,8 +102,10 @@ def align_phonemes(
     """
     if not phonemes:
         raise ArgumentError("phonemes", "found none, expected at least one")
+    encode = symbol_encoder(engine.spec.phonemes, symbols)
     model_output, recording = _infer_file(engine, path, channel)
-    return _align(engine, model_output, recording, engine.spec.phonemes.encode(phonemes))
+    alignment = _align(engine, model_output, recording, encode(phonemes))
+    return _with_symbols(alignment, engine, symbols)
 
 
 def align_labels(
@@ -106,6 +113,7 @@ def align_labels(
     path: str | Path | Samples,
     labels: Labels,
     channel: int | None = None,
+    symbols: str | Path | None = None,
 ) -> Alignment:
     """Aligns a recording with the phonemes of a label file, whose times are kept beside the new.
 
@@ -114,6 +122,7 @@ def align_labels(
         path: The audio file, or samples in memory.
         labels: The phonemes, at least one.
         channel: As in ``audio.waveform.load_waveform``.
+        symbols: As for ``align_phonemes``.
 
     Raises:
         InputError: As for ``align_phonemes``; or the labels end after the recording.
@@ -121,10 +130,10 @@ def align_labels(
     if not labels.symbols:
         raise InputError(f"{labels.file}: found no phonemes, expected at least one")
     try:
-        engine.spec.phonemes.encode(labels.symbols)
+        symbol_encoder(engine.spec.phonemes, symbols)(labels.symbols)
     except InputError as error:
         raise InputError(f"{labels.file}: {error}") from error
-    alignment = align_phonemes(engine, path, labels.symbols, channel)
+    alignment = align_phonemes(engine, path, labels.symbols, channel, symbols)
     return replace(alignment, labelled=labels.within(alignment.transcript.duration).times)
 
 
@@ -134,6 +143,7 @@ def align_text(
     text: str,
     lexicon: Lexicon,
     channel: int | None = None,
+    symbols: str | Path | None = None,
 ) -> Alignment:
     """Aligns a recording with a text; each word gets its most likely pronunciation.
 
@@ -143,6 +153,7 @@ def align_text(
         text: Words separated by spaces; case and punctuation around words are ignored.
         lexicon: The pronunciation lexicon.
         channel: As in ``audio.waveform.load_waveform``.
+        symbols: As for ``align_phonemes``, of the lexicon, too.
 
     Raises:
         InputError: As for ``align_phonemes``; or a word is not in the lexicon.
@@ -154,9 +165,10 @@ def align_text(
         if not spoken.pronunciations:
             raise ArgumentError("text", f"{spoken.word!r} is not in the lexicon")
     model_output, recording = _infer_file(engine, path, channel)
-    encode = engine.spec.phonemes.encode
+    encode = symbol_encoder(engine.spec.phonemes, symbols)
     log_posteriors = torch.from_numpy(model_output.log_posteriors[0])
-    variants = [[encode(phonemes) for phonemes in spoken.pronunciations] for spoken in words]
+    outputs = iter(encode(p for spoken in words for one in spoken.pronunciations for p in one))
+    variants = [[list(islice(outputs, len(one))) for one in w.pronunciations] for w in words]
     chosen = [pronunciations[0] for pronunciations in variants]
     for index, pronunciations in enumerate(variants):
         if len(pronunciations) > 1:
@@ -172,24 +184,44 @@ def align_text(
         last = first + len(pronunciation) - 1
         timed_words.append(Word(spoken.word, segments[first].start, segments[last].end))
         first = last + 1
-    return replace(alignment, words=tuple(timed_words))
+    return _with_symbols(replace(alignment, words=tuple(timed_words)), engine, symbols)
+
+
+def _with_symbols(alignment: Alignment, engine: Engine, symbols: str | Path | None) -> Alignment:
+    """The same alignment in another notation."""
+    if symbols is None:
+        return alignment
+    names = symbol_map(engine.spec.phonemes.symbols, symbols)
+    return replace(
+        alignment,
+        transcript=with_symbols(alignment.transcript, names, symbols=str(symbols)),
+        best=tuple(names.get(phoneme, "") for phoneme in alignment.best),
+    )
 
 
 def _flatten(pronunciations: Sequence[Sequence[int]]) -> list[int]:
     return [output for pronunciation in pronunciations for output in pronunciation]
 
 
-def _infer_file(
-    engine: Engine, path: str | Path | Samples, channel: int | None
-) -> tuple[ModelOutput, Recording]:
-    spec = engine.spec
+def require_utterances(spec: ModelSpec) -> None:
+    """Checks that a model recognises whole utterances.
+
+    Raises:
+        InputError: It classifies tokens.
+    """
     if spec.tokens:
         raise InputError(
             f"{spec.source}: the model classifies single tokens (one token per recording); "
             "expected a run that recognises utterances (task.kind: recognize)"
         )
+
+
+def _infer_file(
+    engine: Engine, path: str | Path | Samples, channel: int | None
+) -> tuple[ModelOutput, Recording]:
+    require_utterances(engine.spec)
     audio = path if isinstance(path, Samples) else Path(path)
-    recording = read_recording(audio, spec.front_end(), channel)
+    recording = read_recording(audio, engine.spec.front_end(), channel)
     if recording.is_silent:
         raise InputError(f"{recording.path}: silent, expected speech to align")
     (model_output,) = infer(engine, [recording])

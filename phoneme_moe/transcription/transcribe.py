@@ -53,7 +53,8 @@ class Options:
     Attributes:
         beam: Beam width, 0 for greedy decoding; by default the run's own setting.
         nbest: Number of hypotheses in ``Transcript.alternatives``; more than one needs a beam.
-        symbols: ``arpabet``, ``ipa`` or ``xsampa``; by default the run's own notation.
+        symbols: ``arpabet``, ``ipa``, ``xsampa`` or the file of a table of symbols; by default the
+            run's own notation.
         fold: Smaller phoneme set to map onto (``decoding.symbols``).
         channel: Channel to use, from 1; by default the mean of all channels.
         embeddings: A safetensors file with an embedding for each recording, named by its file name
@@ -62,7 +63,7 @@ class Options:
 
     beam: int | None = None
     nbest: int = 1
-    symbols: str | None = None
+    symbols: str | Path | None = None
     fold: str | None = None
     channel: int | None = None
     embeddings: str | Path | None = None
@@ -106,6 +107,7 @@ def transcribe_files(
             "nbest", f"found {options.nbest} with greedy decoding; expected a beam search"
         )
     names = symbol_map(spec.phonemes.symbols, options.symbols, options.fold)
+    symbols = None if options.symbols is None else str(options.symbols)
     embeddings = _open_embeddings(spec, options)
     front_end = spec.front_end()
 
@@ -132,7 +134,7 @@ def transcribe_files(
         for group in _read_in_groups(readers, read, files):
             for result in _transcribe_group(engine, group, options, embeddings):
                 if isinstance(result, Transcript):
-                    yield with_symbols(result, names, fold=options.fold, symbols=options.symbols)
+                    yield with_symbols(result, names, fold=options.fold, symbols=symbols)
                 else:
                     yield result
 

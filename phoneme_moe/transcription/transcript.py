@@ -40,7 +40,8 @@ class Transcript:
         run: The run folder or the ONNX file of the model.
         recipe: Name of its recipe.
         fold: Phoneme set that the symbols were mapped onto; None for the run's own.
-        symbols: ``arpabet``, ``ipa`` or ``xsampa``; None for the notation of the run's corpus.
+        symbols: ``arpabet``, ``ipa``, ``xsampa`` or the file of a table; None for the notation of
+            the run's corpus.
         alternatives: The n-best list, best first; empty unless more than one was requested.
     """
 

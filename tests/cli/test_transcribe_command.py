@@ -141,6 +141,7 @@ def test_routing_is_overridden(phoneme_moe: Command, recognized: Trained, voices
         (["--fold", "timit93"], "did you mean 'timit39'"),
         (["--format", "all"], "expected --out"),
         (["--skip-done"], "expected --out"),
+        (["--nbest", "3"], "--nbest 3: the n-best list is in json and jsonl, found --format txt"),
     ],
 )
 def test_options_that_do_not_fit_are_refused_in_one_line(
@@ -153,6 +154,19 @@ def test_options_that_do_not_fit_are_refused_in_one_line(
     assert problem in result.err
     assert result.err.count("\n") == 1
     assert result.out == ""
+
+
+def test_raw_samples_in_a_folder_are_left_out_with_a_line(
+    phoneme_moe: Command, recognized: Trained, voices: Path
+) -> None:
+    without = phoneme_moe("transcribe", recognized.run.folder, voices)
+    for name in ("a.raw", "b.PCM"):
+        (voices / name).write_bytes(bytes(1600))
+    result = phoneme_moe("transcribe", recognized.run.folder, voices)
+    assert (result.code, result.out) == (0, without.out)
+    assert result.err == (
+        f"phoneme-moe: {voices / 'a.raw'} (and 1 more): left out, raw samples have no header\n"
+    )
 
 
 def bad_files(folder: Path) -> dict[str, str]:

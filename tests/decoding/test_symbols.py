@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import unicodedata
 from importlib.resources import files
+from pathlib import Path
 
 import pytest
 
 from phoneme_moe.corpora.lexicon import ARPABET
-from phoneme_moe.decoding.symbols import fold_names, symbol_map
+from phoneme_moe.decoding.phonemes import PhonemeSet
+from phoneme_moe.decoding.symbols import fold_names, symbol_encoder, symbol_map
 from phoneme_moe.errors import InputError
 from phoneme_moe.notation.convert import NOTATIONS
 
@@ -155,3 +157,63 @@ def test_what_is_in_no_table_is_named_with_what_was_meant(
     with pytest.raises(InputError, match=message) as caught:
         symbol_map(["AH", "ZHH"], symbols, fold)
     assert "\n" not in str(caught.value)
+
+
+MODEL = PhonemeSet(tuple(sorted(ARPABET)), has_blank=True)
+
+
+@pytest.mark.parametrize("symbols", [None, *NOTATIONS])
+def test_what_is_written_is_understood(symbols: str | None) -> None:
+    names = symbol_map(MODEL.symbols, symbols)
+    encode = symbol_encoder(MODEL, symbols)
+    assert encode(names.values()) == MODEL.encode(MODEL.symbols)
+    # D and S are in X-SAMPA, too, and something else.
+    assert encode(MODEL.symbols) == MODEL.encode(MODEL.symbols)
+    assert encode(["DH", "D"]) == MODEL.encode(["DH", "D"])
+
+
+def test_ipa_that_the_set_writes_otherwise_is_understood() -> None:
+    # Unstressed vowels, both letters for g, and a tie bar.
+    encode = symbol_encoder(MODEL, "ipa")
+    assert encode(["ə", "ɚ", "g", "ɡ", "t͡ʃ"]) == MODEL.encode(["AH", "ER", "G", "G", "CH"])
+    with pytest.raises(InputError, match="phoneme 'ø' is not in the phoneme set"):
+        encode(["ø"])
+
+
+def test_a_table_of_the_user_names_every_phoneme(tmp_path: Path) -> None:
+    table = tmp_path / "table.txt"
+    table.write_text("# mine\na  ɑ\n\nb\tb\nt͡ʃ c\nz z\n", encoding="utf-8")
+    assert symbol_map(["a", "b", "tʃ"], table) == {"a": "ɑ", "b": "b", "tʃ": "c"}
+    assert symbol_map(["a", "b"], str(table)) == {"a": "ɑ", "b": "b"}
+    with pytest.raises(InputError, match=r"table\.txt: no symbol for d e, which the run"):
+        symbol_map(["e", "a", "d"], table)
+
+
+def test_a_table_of_the_user_follows_a_fold(tmp_path: Path) -> None:
+    table = tmp_path / "table.txt"
+    classes = symbol_map(["AA", "T"], fold="classes")
+    table.write_text("".join(f"{name} <{name}>\n" for name in classes.values()))
+    folded = symbol_map(["AA", "T"], table, "classes")
+    assert folded == {phoneme: f"<{name}>" for phoneme, name in classes.items()}
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("a\n", "line 1: found 1 columns, expected a phoneme and its symbol"),
+        ("a b\na b c\n", "line 2: found 3 columns"),
+        ("a b\na c\n", "line 2: found 'c' for 'a', which is 'b' above"),
+    ],
+)
+def test_a_damaged_table_is_refused(tmp_path: Path, content: str, problem: str) -> None:
+    table = tmp_path / "table.txt"
+    table.write_text(content)
+    with pytest.raises(InputError, match=problem):
+        symbol_map(["a"], table)
+
+
+def test_what_is_neither_notation_nor_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"symbols: found 'ipaa' \(did you mean 'ipa'\?\)"):
+        symbol_map(["a"], "ipaa")
+    with pytest.raises(InputError, match=r"no_such\.tsv: cannot be read"):
+        symbol_map(["a"], tmp_path / "no_such.tsv")

@@ -282,7 +282,8 @@ def test_commands_read_it_with_its_beam(
     several = phoneme_moe("transcribe", folder, sound, "--nbest", "3", "--format", "json")
     assert several.code == 0
     assert "alternatives" in several.out
-    refused = phoneme_moe("transcribe", folder, sound, "--nbest", "3", "--beam", "0")
+    greedy = ("--nbest", "3", "--beam", "0", "--format", "json")
+    refused = phoneme_moe("transcribe", folder, sound, *greedy)
     assert (refused.code, refused.err.count("\n")) == (1, 1)
     assert "--beam 0" in phoneme_moe("model", folder).out
     outcome = phoneme_moe("evaluate", folder, "--beam", "0", "--json", tmp_path / "plain.json")

@@ -133,7 +133,7 @@ def test_the_command_writes_what_other_tools_read(
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        ([], "one of --phonemes, --textgrid"),
+        ([], "found no labels beside it"),
         (["--phonemes", "a", "--text", "x", "--lexicon", "y"], "one of --phonemes, --textgrid"),
         (["--text", "ass"], "expected both"),
         (["--phonemes", " "], "found none"),

@@ -9,7 +9,6 @@ from pydantic import ConfigDict, Field
 
 from phoneme_moe.files.documents import Document
 from phoneme_moe.files.writing import json_text, path_text
-from phoneme_moe.notation.convert import Notation
 from phoneme_moe.transcription.transcript import Transcript, whole_millisecond_edges
 
 if TYPE_CHECKING:
@@ -66,8 +65,9 @@ class TranscriptDocument(Document):
     fold: str | None = Field(
         description="Phoneme set that the symbols were mapped onto; null for the run's own."
     )
-    symbols: Notation | None = Field(
-        description="Notation of the phonemes; null for that of the run's corpus."
+    symbols: str | None = Field(
+        description="Notation of the phonemes: arpabet, ipa, xsampa, or the file of a table that "
+        "the user gave; null for that of the run's corpus."
     )
     duration: float = Field(gt=0, description="Seconds.")
     phonemes: list[Symbol] = Field(description="Phonemes of the segments.")
