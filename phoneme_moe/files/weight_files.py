@@ -25,6 +25,10 @@ _TYPES = {"F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "BOOL"}
 _PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 """First bytes of a pickle, and of the archive of pickles that ``torch.save`` writes."""
 
+_PICKLE_FOUND = (
+    "found a pickle (such as a PyTorch checkpoint), which can run code and is never opened"
+)
+
 
 def read_tensors(file: Path, check: Callable[[dict[str, Shape]], None]) -> dict[str, Tensor]:
     """Reads the tensors of a safetensors file.
@@ -43,12 +47,8 @@ def read_tensors(file: Path, check: Callable[[dict[str, Shape]], None]) -> dict[
     require_regular(file, "safetensors")
     try:
         with file.open("rb") as stream:
-            start = stream.read(4)
-        if start.startswith(_PICKLES):
-            raise InputError(
-                f"{file}: not readable as safetensors: found a pickle (such as a PyTorch "
-                "checkpoint), which can run code and is never opened"
-            )
+            # Not yet a pickle: the length of a header, in the first bytes, may look the same.
+            begins_as_pickle = stream.read(4).startswith(_PICKLES)
         with safe_open(file, framework="pt") as tensors:
             names = tensors.keys()  # the file itself cannot be iterated
             header = {name: tensors.get_slice(name) for name in names}
@@ -62,7 +62,7 @@ def read_tensors(file: Path, check: Callable[[dict[str, Shape]], None]) -> dict[
     except OSError as error:
         raise InputError(f"{file}: cannot be read ({error.strerror or error})") from error
     except (SafetensorError, RuntimeError) as error:  # RuntimeError: a file too large to be mapped
-        problem = " ".join(str(error).split())
+        problem = _PICKLE_FOUND if begins_as_pickle else " ".join(str(error).split())
         raise InputError(f"{file}: not readable as safetensors: {problem}") from error
     for name, tensor in read.items():
         if not bool(tensor.isfinite().all()):

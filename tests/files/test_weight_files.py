@@ -58,6 +58,15 @@ def test_tensors_are_read_as_they_were_written(tmp_path: Path) -> None:
     assert all(torch.equal(found[name], tensors[name]) for name in tensors)
 
 
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_a_header_as_long_as_a_pickle_begins_is_read(tmp_path: Path, protocol: int) -> None:
+    begin = pickle.dumps({}, protocol)[:2]
+    file = tmp_path / "a.safetensors"
+    file.write_bytes(written(json.dumps(GOOD).encode().ljust(int.from_bytes(begin, "little"))))
+    assert file.read_bytes().startswith(begin)
+    assert read_tensors(file, lambda shapes: None).keys() == {"a"}
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -109,6 +118,10 @@ def test_a_pickle_is_named_and_never_unpickled(tmp_path: Path) -> None:
     ):
         save()
         with pytest.raises(InputError, match="not readable as safetensors"):
+            read_tensors(file, lambda shapes: None)
+    for protocol in (2, 3, 4, 5):
+        file.write_bytes(pickle.dumps(value, protocol))
+        with pytest.raises(InputError, match="found a pickle"):
             read_tensors(file, lambda shapes: None)
     assert not canary.exists()
 

@@ -24,7 +24,8 @@ from phoneme_moe.features.encoder_folder import open_encoder_folder
 from phoneme_moe.features.encoder_weights import load_encoder, save_encoder
 from phoneme_moe.features.pretrained import HiddenStates
 from phoneme_moe.pipeline import Trained, train
-from phoneme_moe.run_folder import load_run
+from phoneme_moe.run_folder import load_run, read_recipe, save_model, save_recipe
+from phoneme_moe.training.grow import prepare_grown
 
 if TYPE_CHECKING:
     from phoneme_moe.files.compact_weights import WeightBits
@@ -114,6 +115,28 @@ def test_an_exported_run_without_its_encoder_says_so(trained: Trained, tmp_path:
     shutil.rmtree(folder / "encoder")
     with pytest.raises(InputError, match=r"no such folder; its new place can be RUN/encoder"):
         load_run(folder).recognizer.front_end.encode(np.zeros(8000, np.float32))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("encoder", ["whisper"], indirect=True)
+def test_an_exported_run_grows_and_grows_on(trained: Trained, tmp_path: Path) -> None:
+    run = export_run(trained.run, tmp_path / "exported", bits=8)
+    # As written by versions that stored less about the encoder.
+    recipe = read_recipe(run.folder)
+    sizes = dict.fromkeys(("feed_forward", "num_inputs", "family"))
+    older = recipe.model_copy(update={"features": recipe.features.model_copy(update=sizes)})
+    save_recipe(run.folder, older)
+    save_model(run.folder, older, run.recognizer, 8)
+    grown = tmp_path / "grown"
+    for _ in range(2):
+        prepared = prepare_grown(load_run(run.folder), grown, 1, epochs=1)
+        result = train(prepared, grown, resume=True, device="cpu")
+    assert result.run.recipe.model.encoder is not None
+    assert result.run.recipe.model.encoder.sparse is not None
+    assert trained.run.recipe.model.encoder is not None
+    assert trained.run.recipe.model.encoder.sparse is not None
+    before = trained.run.recipe.model.encoder.sparse.num_experts
+    assert result.run.recipe.model.encoder.sparse.num_experts == before + 1
 
 
 @pytest.mark.slow
