@@ -10,14 +10,16 @@ from typing import Any
 
 import pytest
 import tiny
+from typer import BadParameter
 
+from phoneme_moe.cli.options import transcript_format
 from phoneme_moe.corpora import CORPORA
 from phoneme_moe.corpora.registry import CorpusSource
 from phoneme_moe.errors import InputError
 from phoneme_moe.extensions import Registry
 from phoneme_moe.recipe import load_recipe
 from phoneme_moe.recipe.router_kinds import ROUTERS, RouterKind
-from phoneme_moe.transcription.writers import FORMATS
+from phoneme_moe.transcription.formats import FORMATS, alignment_formats
 
 MODULE = """
 import torch
@@ -27,7 +29,7 @@ from torch.nn import functional
 from phoneme_moe.corpora.registry import CorpusSource
 from phoneme_moe.mixture.sparse.scores import Scores
 from phoneme_moe.recipe.router_kinds import RouterKind
-from phoneme_moe.transcription.writers import Format
+from phoneme_moe.transcription.formats import Format
 from phoneme_moe_reproductions import Reproduction
 
 
@@ -89,6 +91,10 @@ def test_names_of_other_packages_come_after_those_of_this_one(acme: Path) -> Non
     assert isinstance(ROUTERS["cosine"], RouterKind)
     assert isinstance(CORPORA["acme"], CorpusSource)
     assert FORMATS["count"].suffix == ".count"
+    assert "count" in alignment_formats()
+    assert transcript_format("count") == "count"
+    with pytest.raises(BadParameter, match=r"found 'cuont', expected one of txt, .*count, all"):
+        transcript_format("cuont")
     assert "nothing" not in ROUTERS
     with pytest.raises(KeyError):
         ROUTERS["nothing"]

@@ -22,7 +22,7 @@ import torch
 import phoneme_moe
 from phoneme_moe.pipeline import Trained
 from phoneme_moe.run import Run
-from phoneme_moe.transcription.writers.transcripts import FORMATS
+from phoneme_moe.transcription.formats import FORMATS
 
 PACKAGE = Path(phoneme_moe.__file__).parent
 SCHEMAS = Path(__file__).parents[1] / "docs" / "schemas"

@@ -14,7 +14,7 @@ from phoneme_moe.model.cost import cost_of
 from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.recipe import load_recipe
 from phoneme_moe.recipe.router_kinds import ROUTERS
-from phoneme_moe.transcription.writers import FORMATS
+from phoneme_moe.transcription.formats import FORMATS
 from phoneme_moe_reproductions import EXPERIMENTS
 
 ROOT = Path(__file__).parents[1]

@@ -4,40 +4,30 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
+from phoneme_moe.cli.completion import alignment_format_names
 from phoneme_moe.cli.options import (
     Channel,
     Device,
     RunOrOnnx,
     Symbols,
+    alignment_format,
     error_line,
     found_audio,
     named_path,
 )
 from phoneme_moe.errors import InputError
 from phoneme_moe.system.terminal import print_error, print_line
+from phoneme_moe.transcription.formats import FORMATS, alignment_formats, alignment_text
 
 if TYPE_CHECKING:
     from phoneme_moe.corpora.lexicon import Lexicon
     from phoneme_moe.transcription.align import Alignment
     from phoneme_moe.transcription.model_spec import Engine
-
-
-class AlignmentFormat(StrEnum):
-    """Output formats of an alignment."""
-
-    TABLE = "table"
-    JSON = "json"
-    CSV = "csv"
-    CTM = "ctm"
-    TEXTGRID = "textgrid"
-    SRT = "srt"
-    VTT = "vtt"
 
 
 STREAMED = {"table", "csv", "ctm"}
@@ -74,8 +64,14 @@ def align(
     ] = None,
     symbols: Symbols = None,
     format: Annotated[
-        AlignmentFormat, typer.Option(help="Output format; table is for the terminal.")
-    ] = AlignmentFormat.TABLE,
+        str,
+        typer.Option(
+            help="Output format; table is for the terminal.",
+            metavar=f"[{'|'.join(alignment_formats(all_packages=False))}]",
+            parser=alignment_format,
+            autocompletion=alignment_format_names,
+        ),
+    ] = "table",
     out: Annotated[
         Path | None,
         typer.Option(
@@ -105,18 +101,17 @@ def align(
     if given and (text is None) != (lexicon is None):
         raise InputError("align: expected both --text and --lexicon, found only one of them")
     if not given and out is None and format not in STREAMED:
-        raise InputError(f"--format {format.value}: one file per recording, expected --out FOLDER")
+        raise InputError(f"--format {format}: one file per recording, expected --out FOLDER")
     from phoneme_moe.cli.transcribe import open_engine
     from phoneme_moe.corpora.lexicon import read_lexicon
     from phoneme_moe.files.writing import write_text
     from phoneme_moe.labels.recordings import read_phonemes
     from phoneme_moe.transcription.align import align_labels, align_phonemes, align_text
-    from phoneme_moe.transcription.writers import ALIGNMENT_FORMATS
 
     pronunciations = None if lexicon is None else read_lexicon(lexicon)
     if not given:
         beside = _Beside(pronunciations, tier, symbols, channel)
-        _align_all(open_engine(run, device), audio, beside, format.value, out)
+        _align_all(open_engine(run, device), audio, beside, format, out)
         return
     recording = _only_one(audio)
     engine = open_engine(run, device)
@@ -127,7 +122,7 @@ def align(
         alignment = align_labels(engine, recording, labels, channel, symbols)
     else:
         alignment = align_phonemes(engine, recording, (phonemes or "").split(), channel, symbols)
-    written = ALIGNMENT_FORMATS[format.value](alignment)
+    written = alignment_text(alignment, format)
     if out is None:
         sys.stdout.write(written)
     else:
@@ -189,13 +184,11 @@ def _align_all(
 
 def _to_stream(format: str) -> Callable[[Alignment], None]:
     """Writes alignments one after the other: tables under the names of their recordings."""
-    from phoneme_moe.transcription.writers import ALIGNMENT_FORMATS
-
     is_first = True
 
     def write(alignment: Alignment) -> None:
         nonlocal is_first
-        written = ALIGNMENT_FORMATS[format](alignment)
+        written = alignment_text(alignment, format)
         if format == "table":
             if not is_first:
                 print_line()
@@ -215,7 +208,7 @@ def _to_folder(
     """Writes a file per alignment, named as by ``transcribe --out``."""
     from phoneme_moe.audio.finding import name_below
     from phoneme_moe.files.writing import write_text
-    from phoneme_moe.transcription.writers import ALIGNMENT_FORMATS, FORMATS, OutputFolder
+    from phoneme_moe.transcription.writers.output_folder import OutputFolder
 
     folder, given = OutputFolder(out), set(audio)
     names = {file: name_below(file, given) for file in files}
@@ -224,7 +217,7 @@ def _to_folder(
     def write(alignment: Alignment) -> None:
         recording = alignment.transcript.path
         (path,) = folder.claim(recording, names[recording], [suffix])
-        write_text(path, ALIGNMENT_FORMATS[format](alignment))
+        write_text(path, alignment_text(alignment, format))
         print_line(path)
 
     return write

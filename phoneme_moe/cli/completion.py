@@ -147,3 +147,17 @@ def _read(ctx: typer.Context, file: str) -> dict[str, Any]:
         content = json.loads((locate_run(run) / file).read_bytes())
         return content if isinstance(content, dict) else {}
     return {}
+
+
+def transcript_format_names(incomplete: str) -> Names:
+    """Formats of transcripts."""
+    from phoneme_moe.transcription.formats import FORMATS
+
+    yield from beginning(incomplete, dict.fromkeys([*FORMATS, "all"], ""))
+
+
+def alignment_format_names(incomplete: str) -> Names:
+    """Formats of alignments."""
+    from phoneme_moe.transcription.formats import alignment_formats
+
+    yield from beginning(incomplete, dict.fromkeys(alignment_formats(), ""))

@@ -32,8 +32,8 @@ def evaluate(
 ) -> None:
     """Evaluate a run: phoneme error rate (for tokens, accuracy), overall and by speaker.
 
-    With --beam, --best or options that override the routing, also prints the change
-    from the run without them, with its 95 % interval.
+    With --beam, --best or options that override the routing, also prints the
+    change from the run without them, with its 95 % interval.
     """
     from phoneme_moe.cli.tables import print_change, print_evaluation
     from phoneme_moe.evaluation.errors import evaluate as evaluate_run

@@ -113,6 +113,34 @@ def named_path(text: str) -> Path:
     return Path(text)
 
 
+def transcript_format(name: str) -> str:
+    """The name of a format of transcripts, or ``all``.
+
+    Raises:
+        typer.BadParameter: There is no such format.
+    """
+    from phoneme_moe.transcription.formats import FORMATS
+
+    return _known_format(name, [*FORMATS, "all"])
+
+
+def alignment_format(name: str) -> str:
+    """The name of a format of alignments.
+
+    Raises:
+        typer.BadParameter: There is no such format.
+    """
+    from phoneme_moe.transcription.formats import alignment_formats
+
+    return _known_format(name, alignment_formats())
+
+
+def _known_format(name: str, known: Sequence[str]) -> str:
+    if name not in known:
+        raise typer.BadParameter(f"found {name!r}, expected one of {', '.join(known)}")
+    return name
+
+
 def found_audio(audio: Sequence[Path], on_error: Callable[[InputError], None]) -> list[Path]:
     """The recordings that the user means; says which files of folders are left out.
 

@@ -6,12 +6,12 @@ import errno
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 
+from phoneme_moe.cli.completion import transcript_format_names
 from phoneme_moe.cli.options import (
     Beam,
     Best,
@@ -27,29 +27,18 @@ from phoneme_moe.cli.options import (
     error_line,
     found_audio,
     named_path,
+    transcript_format,
 )
 from phoneme_moe.errors import InputError
 from phoneme_moe.system.terminal import print_error, print_line
+from phoneme_moe.transcription.formats import FORMATS
 
 if TYPE_CHECKING:
+    from phoneme_moe.transcription.formats import Format
     from phoneme_moe.transcription.model_spec import Engine
     from phoneme_moe.transcription.transcribe import Options
     from phoneme_moe.transcription.transcript import Transcript
-    from phoneme_moe.transcription.writers import Format, OutputFolder
-
-
-class TranscriptFormat(StrEnum):
-    """Output formats of a transcript."""
-
-    TXT = "txt"
-    JSON = "json"
-    JSONL = "jsonl"
-    CSV = "csv"
-    CTM = "ctm"
-    TEXTGRID = "textgrid"
-    SRT = "srt"
-    VTT = "vtt"
-    ALL = "all"
+    from phoneme_moe.transcription.writers.output_folder import OutputFolder
 
 
 def transcribe(
@@ -64,8 +53,14 @@ def transcribe(
         ),
     ],
     format: Annotated[
-        TranscriptFormat, typer.Option(help="Output format; all writes every format (needs --out).")
-    ] = TranscriptFormat.TXT,
+        str,
+        typer.Option(
+            help="Output format; all writes every format (needs --out).",
+            metavar=f"[{'|'.join([*FORMATS.items_here, 'all'])}]",
+            parser=transcript_format,
+            autocompletion=transcript_format_names,
+        ),
+    ] = "txt",
     out: Annotated[
         Path | None,
         typer.Option(help="Write one file per recording to this folder.", show_default="stdout"),
@@ -103,13 +98,13 @@ def transcribe(
     from phoneme_moe.audio.finding import name_below
     from phoneme_moe.audio.worker_pool import start_worker
     from phoneme_moe.transcription.transcribe import Options
-    from phoneme_moe.transcription.writers import FORMATS, OutputFolder
+    from phoneme_moe.transcription.writers.output_folder import OutputFolder
 
     if format == "all" and out is None:
         raise InputError("--format all: writes one file per format, expected --out FOLDER")
     if nbest > 1 and format not in {"json", "jsonl", "all"}:
         raise InputError(
-            f"--nbest {nbest}: the n-best list is in json and jsonl, found --format {format.value}"
+            f"--nbest {nbest}: the n-best list is in json and jsonl, found --format {format}"
         )
     if skip_done and out is None:
         raise InputError("--skip-done: looks for earlier output, expected --out FOLDER")
@@ -117,10 +112,10 @@ def transcribe(
     files = found_audio(audio, not_usable.append)
     for error in not_usable:
         print_error(error_line(error))
-    writer: _Writer = _StreamWriter(format.value)
+    writer: _Writer = _StreamWriter(format)
     remaining = files
     if out is not None:
-        formats = list(FORMATS.values()) if format == "all" else [FORMATS[format.value]]
+        formats = list(FORMATS.values()) if format == "all" else [FORMATS[format]]
         given = set(audio)
         names = {file: name_below(file, given) for file in files}
         folder_writer = writer = _FolderWriter(OutputFolder(out), formats, names)
@@ -156,8 +151,6 @@ class _StreamWriter:
     first: bool = True
 
     def write(self, transcript: Transcript) -> None:
-        from phoneme_moe.transcription.writers import FORMATS
-
         FORMATS[self.format].write(transcript, sys.stdout, self.first)
         sys.stdout.flush()
         self.first = False

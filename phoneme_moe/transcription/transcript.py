@@ -78,7 +78,7 @@ class Transcript:
         Raises:
             InputError: The format or the suffix is unknown.
         """
-        from phoneme_moe.transcription.writers.transcripts import format_of
+        from phoneme_moe.transcription.formats import format_of
 
         format_of(Path(path), format).save(self, Path(path))
         return Path(path)

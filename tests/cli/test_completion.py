@@ -98,7 +98,10 @@ def test_experts_of_a_sparse_run_are_numbered(complete: Complete) -> None:
     assert complete("clips", "english", "--expert", "") == [f"expert_{i}" for i in range(8)]
 
 
-def test_speakers_of_the_run(complete: Complete) -> None:
+def test_speakers_of_the_run(
+    complete: Complete, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PHONEME_MOE_DATA", str(tmp_path))  # its corpus is not prepared
     run = str(RUNS / "gate")
     speakers = list(json.loads((RUNS / "gate" / "evaluation.json").read_text())["by_speaker"])
     assert complete("clips", run, "--speaker", "") == speakers

@@ -22,7 +22,7 @@ from phoneme_moe.files.csv_text import original_cell
 from phoneme_moe.files.writing import path_text
 from phoneme_moe.pipeline import Trained
 from phoneme_moe.system.terminal import printable
-from phoneme_moe.transcription.writers import FORMATS
+from phoneme_moe.transcription.formats import FORMATS
 
 if TYPE_CHECKING:
     from conftest import Outcome

@@ -18,7 +18,7 @@ import soundfile
 import tiny
 
 from phoneme_moe.pipeline import Trained
-from phoneme_moe.transcription.writers import FORMATS
+from phoneme_moe.transcription.formats import FORMATS
 
 if TYPE_CHECKING:
     from conftest import Outcome

@@ -24,12 +24,12 @@ from praatio import textgrid as praatio_textgrid
 
 from phoneme_moe.decoding.decoder import Segment
 from phoneme_moe.files.csv_text import original_cell
+from phoneme_moe.transcription.formats import FORMATS
 from phoneme_moe.transcription.transcript import Alternative, Transcript, whole_millisecond_edges
 from phoneme_moe.transcription.writers.documents import to_dict
 from phoneme_moe.transcription.writers.transcripts import (
     CUE_PHONEMES,
     CUE_SECONDS,
-    FORMATS,
 )
 
 SCHEMA = json.loads(

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from statistics import median
 from typing import TYPE_CHECKING
 
 from phoneme_moe.files.csv_text import csv_text
 from phoneme_moe.transcription.transcript import whole_millisecond_edges
-from phoneme_moe.transcription.writers.documents import alignment_to_json
 from phoneme_moe.transcription.writers.textgrid import textgrid
-from phoneme_moe.transcription.writers.transcripts import FORMATS, to_textgrid_tiers
+from phoneme_moe.transcription.writers.transcripts import to_textgrid_tiers
 
 if TYPE_CHECKING:
     from phoneme_moe.transcription.align import Alignment  # imports torch
@@ -96,20 +94,3 @@ def to_textgrid(alignment: Alignment) -> str:
         ]
         tiers = {"words": (ends, [word.word for word in alignment.words]), **tiers}
     return textgrid(tiers, transcript.duration)
-
-
-def _transcript_writer(name: str) -> Callable[[Alignment], str]:
-    format = FORMATS[name]
-    return lambda alignment: format.header + format.body(alignment.transcript)
-
-
-ALIGNMENT_FORMATS: dict[str, Callable[[Alignment], str]] = {
-    "table": to_table,
-    "json": alignment_to_json,
-    "csv": to_csv,
-    "textgrid": to_textgrid,
-    "ctm": _transcript_writer("ctm"),
-    "srt": _transcript_writer("srt"),
-    "vtt": _transcript_writer("vtt"),
-}
-"""Writers by the names that the option ``--format`` takes."""

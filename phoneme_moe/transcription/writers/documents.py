@@ -196,9 +196,14 @@ def _transcript_fields(transcript: Transcript) -> dict[str, Any]:
     }
 
 
-def to_json(transcript: Transcript, indent: int | None = None) -> str:
-    """The transcript as JSON; one line unless ``indent`` is given."""
-    return json_text(to_dict(transcript), indent) + "\n"
+def to_json(transcript: Transcript) -> str:
+    """The transcript as JSON in one line."""
+    return json_text(to_dict(transcript), None) + "\n"
+
+
+def to_indented_json(transcript: Transcript) -> str:
+    """The transcript as indented JSON."""
+    return json_text(to_dict(transcript), indent=1) + "\n"
 
 
 def alignment_to_json(alignment: Alignment) -> str:

@@ -3,49 +3,16 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
-from typing import TextIO
+from collections.abc import Sequence
 
 from phoneme_moe.decoding.decoder import Segment
-from phoneme_moe.errors import ArgumentError, InputError, suggest
-from phoneme_moe.extensions import Registry
 from phoneme_moe.files.csv_text import csv_text
-from phoneme_moe.files.writing import write_text
 from phoneme_moe.system.terminal import printable
 from phoneme_moe.transcription.transcript import Transcript, whole_millisecond_edges
-from phoneme_moe.transcription.writers.documents import to_json
 from phoneme_moe.transcription.writers.textgrid import Tiers, textgrid
 
 CUE_PHONEMES, CUE_SECONDS = 8, 3.0
 """Most phonemes in a subtitle; a gap between phonemes also ends one."""
-
-
-@dataclass(frozen=True)
-class Format:
-    """An output format of transcripts.
-
-    Attributes:
-        suffix: File suffix.
-        body: Formats one transcript as text that ends with a newline.
-        header: Text at the start of a stream and of every file.
-        file_body: Used instead of ``body`` in files, if they differ.
-    """
-
-    suffix: str
-    body: Callable[[Transcript], str]
-    header: str = ""
-    file_body: Callable[[Transcript], str] | None = None
-
-    def write(self, transcript: Transcript, stream: TextIO, first: bool = True) -> None:
-        """Writes a transcript to a stream, with the header if it is the first."""
-        stream.write((self.header if first else "") + self.body(transcript))
-
-    def save(self, transcript: Transcript, path: Path) -> None:
-        """Writes a file atomically."""
-        write_text(path, self.header + (self.file_body or self.body)(transcript))
 
 
 def to_text(transcript: Transcript) -> str:
@@ -71,9 +38,6 @@ def to_csv(transcript: Transcript) -> str:
             ]
         )
     return csv_text(rows)
-
-
-CSV_HEADER = "file,phoneme,start,end,confidence,expert,weight\n"
 
 
 def leading_expert(segment: Segment) -> tuple[str, float]:
@@ -152,41 +116,3 @@ def to_vtt(transcript: Transcript) -> str:
         f"{_clock(start, '.')} --> {_clock(end, '.')}\n{html.escape(text, quote=False)}\n\n"
         for start, end, text in _cues(transcript)
     )
-
-
-FORMATS = Registry(
-    "phoneme_moe.formats",
-    Format,
-    {
-        "txt": Format(".txt", to_text),
-        "json": Format(".json", to_json, file_body=partial(to_json, indent=1)),
-        "jsonl": Format(".jsonl", to_json),
-        "csv": Format(".csv", to_csv, header=CSV_HEADER),
-        "ctm": Format(".ctm", to_ctm),
-        "textgrid": Format(".TextGrid", to_textgrid),
-        "srt": Format(".srt", to_srt),
-        "vtt": Format(".vtt", to_vtt, header="WEBVTT\n\n"),
-    },
-)
-"""Formats by the names that the option ``--format`` takes; other packages add to them."""
-
-
-def format_of(path: Path, name: str | None = None) -> Format:
-    """The format of a transcript file.
-
-    Args:
-        path: The file.
-        name: Name of the format; by default inferred from the suffix of the file.
-
-    Raises:
-        InputError: The format or the suffix is unknown.
-    """
-    if name is not None:
-        if name not in FORMATS:
-            raise ArgumentError("format", f"found {name!r}{suggest(name, FORMATS)}")
-        return FORMATS[name]
-    for known in FORMATS.values():
-        if path.suffix.lower() == known.suffix.lower():
-            return known
-    suffixes = ", ".join(known.suffix for known in FORMATS.values())
-    raise InputError(f"{path}: found suffix {path.suffix!r}, expected one of {suffixes}")
