@@ -27,6 +27,10 @@ class DecodingCard(Document):
     temperature: float
     ngram_order: int | None
     ngram_weight: float
+    text: str | None = Field(default=None, description="Text that the n-gram learned from, too.")
+    text_weight: float | None = Field(
+        default=None, description="Share of the text in the n-gram; null without text."
+    )
     bonus: float = Field(description="Added to the score of a hypothesis for each phoneme.")
     beam: int | None = Field(description="Beam width; null for greedy decoding.")
     minimum_bayes_risk: bool
@@ -96,6 +100,8 @@ class ModelCard(Document):
             lines.append(("quality", "not measured: the run predates quality.json"))
         else:
             lines += self._quality_lines(self.quality)
+        if self.decoding.ngram_order is not None:
+            lines.append(("language model", self._language_model()))
         lines.append(("speed", self._speed()))
         if self.speech is not None:
             lines += [("limits", limit) for limit in self.speech.limits]
@@ -169,6 +175,13 @@ class ModelCard(Document):
             ("times", _times(test.times)),
         ]
 
+    def _language_model(self) -> str:
+        decoding = self.decoding
+        line = f"phoneme {decoding.ngram_order}-gram of the training utterances"
+        if decoding.text_weight is not None:
+            line += f", {100 * decoding.text_weight:.0f} % of it from text: {decoding.text}"
+        return f"{line}; weight {decoding.ngram_weight:g}"
+
     def _speed(self) -> str:
         if self.speed is None:
             return "not measured: phoneme-moe bench RUN"
@@ -203,6 +216,8 @@ def model_card(run: LoadedRun) -> ModelCard:
     )
     cost = None if encoder is None else cost_of(encoder)
     frame_seconds = spec.feature_seconds * spec.stack
+    text = run.recipe.task.language_model
+    weight = None if ngram is None or ngram.text is None else ngram.text.weight
     return ModelCard(
         run=path_text(run.name),
         recipe=spec.recipe,
@@ -223,6 +238,8 @@ def model_card(run: LoadedRun) -> ModelCard:
             temperature=decoding.temperature,
             ngram_order=None if ngram is None else ngram.order,
             ngram_weight=decoding.lm_weight,
+            text=None if text is None or weight is None else text.text,
+            text_weight=weight,
             bonus=decoding.insertion_bonus,
             beam=decoding.beam,
             minimum_bayes_risk=decoding.minimum_bayes_risk,
