@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from phoneme_moe.recipe.router import numbered_experts
 from phoneme_moe.report.number_format import (
     DASH,
     in_percent,
@@ -85,7 +86,7 @@ def _load(epochs: Sequence[object], layer: Mapping[str, Any], index: int) -> Blo
     rows = layer["load"]
     width = max(len(row) for row in rows if row is not None)
     share = np.array([[np.nan] * width if row is None else row for row in rows], dtype=float)
-    experts = layer.get("experts") or [f"{i + 1}" for i in range(width)]
+    experts = layer.get("experts") or numbered_experts(width)
     colours = expert_colours(width)
     last = share[~np.isnan(share).any(axis=1)][-1]
     top = int(last.argmax())

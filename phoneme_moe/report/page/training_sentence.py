@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from phoneme_moe.recipe.router import numbered_experts
 from phoneme_moe.report.number_format import number, percent, plural, told_apart
 
 #: A load that varies by less is steady.
@@ -79,7 +80,7 @@ def _greatest_change(layers: Sequence[Mapping[str, Any]]) -> str:
         if width <= widest:
             continue
         widest = width
-        experts = layer.get("experts") or [f"{i + 1}" for i in range(len(low))]
+        experts = layer.get("experts") or numbered_experts(len(low))
         where = f" in {layer['layer']}" if len(layers) > 1 else ""
         clause = (
             f"the load of expert {experts[most]}{where} varied most, between "
