@@ -46,7 +46,6 @@ from benchmarks.speechbrain_model import (
 )
 from phoneme_moe.audio.waveform import resample
 from phoneme_moe.corpora import PreparedCorpus, load_corpus
-from phoneme_moe.corpora.splits import limit_utterances
 from phoneme_moe.decoding.phonemes import PhonemeSet
 from phoneme_moe.decoding.scoring import Score
 from phoneme_moe.errors import InputError
@@ -112,13 +111,11 @@ class Settings:
 def load_sounds(recipe: Recipe, corpus: PreparedCorpus, split: str) -> list[Sound]:
     """The utterances that ``load_examples`` gives our recipe, as waveforms."""
     from phoneme_moe.data.speakers import corpus_speakers
+    from phoneme_moe.data.utterances import split_cuts
 
     speakers = corpus.speakers if split == "test" else corpus_speakers(recipe, corpus)
-    cuts = [cut for cut in corpus.cuts(split) if cut.supervisions[0].speaker in speakers]
-    if recipe.corpus.max_utterances:
-        cuts = limit_utterances(cuts, recipe.corpus.max_utterances)
     sounds = []
-    for cut in cuts:
+    for cut in split_cuts(recipe, corpus, split, speakers):
         samples = cut.load_audio()[0].astype("float32")
         waveform = torch.from_numpy(resample(samples, cut.sampling_rate, SAMPLE_RATE))
         sounds.append(Sound(cut.id, tuple(cut.supervisions[0].custom["phonemes"]), waveform))

@@ -22,10 +22,10 @@ from phoneme_moe.audio.waveform import Waveform, add_noise, change_sound_speed
 from phoneme_moe.corpora import PreparedCorpus
 from phoneme_moe.corpora.alternatives import KEY
 from phoneme_moe.corpora.cut_audio import cut_origin, load_cut
-from phoneme_moe.corpora.splits import limit_utterances
 from phoneme_moe.data.embeddings import Embeddings
 from phoneme_moe.data.example_features import compute_features, stored_features
 from phoneme_moe.data.sounds import Sound
+from phoneme_moe.data.utterances import split_cuts
 from phoneme_moe.decoding.phonemes import PhonemeSet
 from phoneme_moe.errors import InputError, suggest
 from phoneme_moe.model.front_end import build_teacher
@@ -115,15 +115,11 @@ def load_examples(
             f"corpus {corpus.name}: none of its phonemes ({', '.join(corpus.phonemes[:8])} ...) is "
             f"a phoneme of the model ({', '.join(recognizer.phonemes.symbols[:8])} ...)"
         )
-    cuts = corpus.cuts(split)
-    wanted = set(speakers if speakers is not None else corpus.speakers)
-    chosen = [cut for cut in cuts if cut.supervisions[0].speaker in wanted]
-    if recipe.corpus.max_utterances:
-        chosen = limit_utterances(chosen, recipe.corpus.max_utterances)
+    speakers = corpus.speakers if speakers is None else speakers
     size, file = recognizer.embedding_size, recipe.corpus.embeddings
     embeddings = None if size is None or file is None else Embeddings(file, size)
     sounds: list[tuple[Example, Sound]] = []
-    for cut in chosen:
+    for cut in split_cuts(recipe, corpus, split, speakers):
         sounds.extend(_cut_examples(recipe, recognizer, cut, cut.supervisions[0]))
     if embeddings is not None:
         sounds = [
@@ -156,7 +152,7 @@ def load_examples(
     if not examples:
         raise InputError(
             f"corpus {corpus.name}: the {split} split has no usable utterance of the speakers "
-            f"{', '.join(sorted(wanted))}"
+            f"{', '.join(sorted(set(speakers)))}"
         )
     return examples
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from phoneme_moe.corpora import PreparedCorpus, load_corpus
 from phoneme_moe.data.speakers import corpus_speakers
+from phoneme_moe.data.utterances import split_cuts
 from phoneme_moe.decoding.decoder import BestSearch, Decoding
 from phoneme_moe.decoding.ngram import PhonemeNgram
 from phoneme_moe.evaluation.language_model import estimate_ngram, interpolate_text, read_text
@@ -80,8 +81,7 @@ def _language_model(
     def references(split: str) -> list[Sequence[str]]:
         return [
             cut.supervisions[0].custom["phonemes"]
-            for cut in corpus.cuts(split)
-            if cut.supervisions[0].speaker in speakers
+            for cut in split_cuts(run.recipe, corpus, split, speakers)
         ]
 
     phonemes, section = run.recognizer.phonemes, run.recipe.task.language_model

@@ -17,8 +17,8 @@ from pydantic.json_schema import SkipJsonSchema
 
 from phoneme_moe.corpora import PreparedCorpus
 from phoneme_moe.corpora.cut_audio import load_cut
-from phoneme_moe.corpora.splits import limit_utterances
 from phoneme_moe.data.speakers import split_speakers
+from phoneme_moe.data.utterances import split_cuts
 from phoneme_moe.decoding.scoring import align_phonemes
 from phoneme_moe.evaluation.split_outputs import SplitOutputs
 from phoneme_moe.features.log_mel_numpy import FrontEnd
@@ -165,10 +165,8 @@ def time_errors(
     recognizer = run.recognizer
     if speakers is None:
         speakers = split_speakers(run.recipe, corpus)
-    cuts = [cut for cut in corpus.cuts(split) if cut.supervisions[0].speaker in speakers]
-    if run.recipe.corpus.max_utterances:
-        cuts = limit_utterances(cuts, run.recipe.corpus.max_utterances)
-    cuts = [cut for cut in cuts if cut.supervisions[0].alignment]
+    chosen = split_cuts(run.recipe, corpus, split, speakers)
+    cuts = [cut for cut in chosen if cut.supervisions[0].alignment]
     needs_more = recognizer.gate_is_speaker or recognizer.embedding_size is not None
     if recognizer.task.kind == "classify" or needs_more or not cuts:
         return None

@@ -15,6 +15,7 @@ from phoneme_moe.corpora import PreparedCorpus, load_corpus
 from phoneme_moe.corpora.joined import PLUS, JoinedCorpus
 from phoneme_moe.corpora.registry import CORPORA
 from phoneme_moe.data.speakers import corpus_speakers, split_speakers
+from phoneme_moe.data.utterances import split_cuts
 from phoneme_moe.errors import InputError
 from phoneme_moe.evaluation.evaluation_document import EvaluationDocument, Scores, SpeakerScores
 from phoneme_moe.files.documents import Document
@@ -93,19 +94,17 @@ def stored_card(run: LoadedRun, corpus: PreparedCorpus, notes: Sequence[str] = (
     """
     parts = corpus.parts if isinstance(corpus, JoinedCorpus) else (corpus,)
     speakers = {
-        "train": set(corpus_speakers(run.recipe, corpus)),
-        "test": set(split_speakers(run.recipe, corpus)),
+        "train": corpus_speakers(run.recipe, corpus),
+        "test": split_speakers(run.recipe, corpus),
     }
     amounts = {part.name: {split: _Amount() for split in speakers} for part in parts}
     for split, used in speakers.items():
-        for cut in corpus.cuts(split):
-            speaker = cut.supervisions[0].speaker
-            if speaker in used:
-                name = corpus.corpus_of(cut.id) if isinstance(corpus, JoinedCorpus) else corpus.name
-                amount = amounts[name][split]
-                amount.speakers.add(speaker)
-                amount.utterances += 1
-                amount.seconds += cut.duration
+        for cut in split_cuts(run.recipe, corpus, split, used):
+            name = corpus.corpus_of(cut.id) if isinstance(corpus, JoinedCorpus) else corpus.name
+            amount = amounts[name][split]
+            amount.speakers.add(cut.supervisions[0].speaker)
+            amount.utterances += 1
+            amount.seconds += cut.duration
     evaluation = EvaluationDocument.read_if_present(run.folder / EVALUATION)
     scores = _scores_by_corpus(evaluation, corpus)
     return StoredCard(

@@ -50,7 +50,7 @@ class Corpus(Section):
         speakers: Speakers to use; all speakers of the corpus by default.
         held_out_speakers: Test speakers that are excluded from training and dev.
         max_utterances: Maximum number of utterances per speaker and split, selected by a hash of
-            their ids.
+            their ids; also of those from which the n-gram is estimated.
         snr_db: Signal-to-noise ratio of added white noise in decibels; no noise by default.
         noise_seed: Random seed of the noise, combined with the id of the utterance.
         embeddings: A safetensors file with an embedding of each utterance or speaker, for routers

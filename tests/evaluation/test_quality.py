@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,11 +13,15 @@ import jsonschema
 import numpy as np
 import pytest
 
+from phoneme_moe.corpora import PreparedCorpus
+from phoneme_moe.decoding.ngram import END
+from phoneme_moe.evaluation.calibrate import calibrate
 from phoneme_moe.evaluation.quality import (
     calibration_error,
     matched_errors,
     read_quality,
 )
+from phoneme_moe.evaluation.stored_card import stored_card
 from phoneme_moe.pipeline import Trained
 from phoneme_moe.run_folder import load_run
 
@@ -111,3 +117,18 @@ def test_bench_times_every_stage(
     assert all(seconds > 0 for seconds in found["stages"].values())
     assert found["times_real_time"] == pytest.approx(found["sound_seconds"] / found["all_seconds"])
     assert "times real time" in phoneme_moe("model", recognized.run.folder).out
+
+
+def test_utterances_that_are_not_trained_on_are_not_in_the_ngram(
+    recognized: Trained, tones: PreparedCorpus, tmp_path: Path
+) -> None:
+    run = load_run(shutil.copytree(recognized.run.folder, tmp_path / "run"))
+    few = run.recipe.corpus.model_copy(update={"max_utterances": 2})
+    run = replace(run, recipe=run.recipe.model_copy(update={"corpus": few}))
+    assert few.speakers is not None
+    number = 2 * len(few.speakers)
+    ngram = calibrate(run, tones).decoding.language_model
+    assert ngram is not None
+    ends = [followers.get(END, 0) for followers in ngram.to_document().counts.values()]
+    assert sum(ends) == number
+    assert stored_card(run, tones).corpora[0].train.utterances == number
