@@ -8,16 +8,19 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from itertools import chain
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from phoneme_moe.cli.options import Device, RunOrOnnx
 from phoneme_moe.errors import InputError
 from phoneme_moe.files.writing import json_text
+from phoneme_moe.system.extras import install_command
 from phoneme_moe.system.terminal import print_error, print_line
 
 if TYPE_CHECKING:
+    from phoneme_moe.audio.sample_stream import SampleFormat as RawFormat
     from phoneme_moe.audio.waveform import Waveform
     from phoneme_moe.transcription.live import LivePhoneme
 
@@ -40,17 +43,29 @@ def listen(
     run: RunOrOnnx,
     source: Annotated[
         str | None,
-        typer.Argument(help="- for raw samples on stdin.", show_default="the microphone"),
+        typer.Argument(help="- for raw samples or WAV on stdin.", show_default="the microphone"),
     ] = None,
     rate: Annotated[
-        int | None, typer.Option(min=1000, help="Sample rate of stdin.", show_default="the model's")
+        int | None,
+        typer.Option(
+            min=1000,
+            help="Sample rate of stdin.",
+            show_default="that of a WAV; raw samples need it",
+        ),
     ] = None,
     sample_format: Annotated[
-        SampleFormat, typer.Option(help="Sample format of stdin.")
-    ] = SampleFormat.S16LE,
+        SampleFormat | None,
+        typer.Option(help="Sample format of stdin.", show_default="that of a WAV, or s16le"),
+    ] = None,
     channels: Annotated[
-        int, typer.Option(min=1, max=64, help="Number of channels of stdin, interleaved.")
-    ] = 1,
+        int | None,
+        typer.Option(
+            min=1,
+            max=64,
+            help="Number of channels of stdin, interleaved.",
+            show_default="that of a WAV, or 1",
+        ),
+    ] = None,
     look_ahead: Annotated[
         float, typer.Option(min=0, max=5, help="Seconds of sound to wait for after each step.")
     ] = 0.44,
@@ -127,28 +142,36 @@ def _line(live: LivePhoneme, format: LiveFormat) -> str:
 
 
 def _standard_input(
-    sample_format: SampleFormat, channels: int, rate: int | None, model_rate: int
+    sample_format: SampleFormat | None,
+    channels: int | None,
+    rate: int | None,
+    model_rate: int,
 ) -> Iterator[Waveform]:
     """Samples as they arrive, mixed and resampled to the model's rate."""
     import numpy as np
     import soxr
 
     from phoneme_moe.audio.mixing import Mixer, OffsetRemoval
+    from phoneme_moe.audio.sample_stream import read_format
 
+    def read() -> bytes:
+        return os.read(sys.stdin.fileno(), 1 << 15)  # what is available, without waiting for more
+
+    given = None if sample_format is None else sample_format.value
+    found, first = read_format(read, rate, cast("RawFormat | None", given), channels)
     dtype, full_scale = (
-        (np.dtype("<i2"), 32768.0) if sample_format == "s16le" else (np.dtype("<f4"), 1.0)
+        (np.dtype("<i2"), 32768.0) if found.samples == "s16le" else (np.dtype("<f4"), 1.0)
     )
+    channels = found.channels
     resampler = None
-    if rate is not None and rate != model_rate:
-        resampler = soxr.ResampleStream(rate, model_rate, 1, "float32", quality="HQ")
+    if found.rate not in {0, model_rate}:
+        resampler = soxr.ResampleStream(found.rate, model_rate, 1, "float32", quality="HQ")
     mix, remove_offset = Mixer(channels), OffsetRemoval()
     told = False
     size = dtype.itemsize * channels
     rest = b""
-    while True:
-        data = os.read(
-            sys.stdin.fileno(), 1 << 15
-        )  # whatever is available, without waiting for more
+    # Without waiting for more than has come; an empty piece ends the resampling.
+    for data in chain([first] if first else [], iter(read, b""), [b""]):
         usable = len(rest + data) // size * size
         raw, rest = (rest + data)[:usable], (rest + data)[usable:]
         samples = np.frombuffer(raw, dtype).astype(np.float32) / np.float32(full_scale)
@@ -161,10 +184,8 @@ def _standard_input(
         if resampler is not None:
             samples = resampler.resample_chunk(samples, last=not data)
         yield samples
-        if not data:
-            if rest:
-                raise InputError(f"stdin: ends within a sample of {sample_format.value}")
-            return
+    if rest:
+        raise InputError(f"stdin: ends within a sample of {found.samples}")
 
 
 def _microphone(rate: int) -> Iterator[Waveform]:
@@ -174,8 +195,8 @@ def _microphone(rate: int) -> Iterator[Waveform]:
         import sounddevice
     except (ImportError, OSError) as error:
         raise InputError(
-            "listen: the microphone needs the extra mic: pip install 'phoneme-moe[mic]' (and the "
-            "system's PortAudio); raw samples on stdin need neither: phoneme-moe listen RUN -"
+            f"listen: the microphone needs sounddevice: {install_command('mic')} (and the system's "
+            "PortAudio); WAV on stdin needs neither: phoneme-moe listen RUN -"
         ) from error
     try:
         with sounddevice.InputStream(rate, channels=1, dtype="float32") as stream:

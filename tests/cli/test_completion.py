@@ -99,7 +99,7 @@ def test_experts_of_a_sparse_run_are_numbered(complete: Complete) -> None:
 
 
 def test_speakers_of_the_run(
-    complete: Complete, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    complete: Complete, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PHONEME_MOE_DATA", str(tmp_path))  # its corpus is not prepared
     run = str(RUNS / "gate")

@@ -68,6 +68,7 @@ def test_commands_read_it_by_beam(
     assert f"with a beam of {BEAM} on" in card
     assert "with --beam 0" in card
     command = [sys.executable, "-m", "phoneme_moe", "listen", str(folder), "-"]
+    command += ["--rate", "8000"]
     live = subprocess.run(command, input=bytes(3200), capture_output=True)
     assert live.returncode == 0
     assert b"uses a beam search elsewhere: expect more errors" in live.stderr

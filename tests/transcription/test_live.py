@@ -113,6 +113,7 @@ def test_a_token_classifier_is_refused(classified: Trained) -> None:
 def test_raw_samples_on_stdin(recognized: Trained, sound: np.ndarray, tmp_path: Path) -> None:
     raw = (sound * 32767).astype("<i2").tobytes()
     command = [sys.executable, "-m", "phoneme_moe", "listen", str(recognized.run.folder), "-"]
+    command += ["--rate", str(tiny.RATE)]
     done = subprocess.run([*command, "--format", "jsonl"], input=raw, capture_output=True)
     assert done.returncode == 0
     lines = [json.loads(line) for line in done.stdout.decode().splitlines()]
@@ -131,6 +132,7 @@ def test_raw_samples_on_stdin(recognized: Trained, sound: np.ndarray, tmp_path: 
 
 def test_phonemes_come_while_the_sound_still_flows(recognized: Trained, sound: np.ndarray) -> None:
     command = [sys.executable, "-m", "phoneme_moe", "listen", str(recognized.run.folder), "-"]
+    command += ["--rate", str(tiny.RATE)]
     raw = (sound * 32767).astype("<i2").tobytes()
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None

@@ -102,7 +102,7 @@ def test_live_silence_is_silent_and_speech_after_it_is_heard(engine: Engine, siz
 @pytest.mark.slow
 def test_listen_takes_a_channel_of_two_that_cancel_out() -> None:
     command = [sys.executable, "-m", "phoneme_moe", "listen", str(FOLDER / "gate"), "-"]
-    command += ["--sample-format", "f32le"]
+    command += ["--rate", str(RATE), "--sample-format", "f32le"]
     mono = subprocess.run(command, input=SPEECH.tobytes(), capture_output=True)
     stereo = np.stack([SPEECH, -SPEECH], 1)
     both = subprocess.run(
