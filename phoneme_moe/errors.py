@@ -34,6 +34,10 @@ class ArgumentError(InputError):
         self.problem = problem
 
 
+MOST_NAMES = 45
+"""Most names in an error message: the phonemes of a language, not the utterances of a corpus."""
+
+
 def suggest(name: str, known: Iterable[str]) -> str:
     """End of an error message about an unknown name, which suggests the closest known name.
 
@@ -42,11 +46,15 @@ def suggest(name: str, known: Iterable[str]) -> str:
         known: The names that exist.
 
     Returns:
-        ``" (did you mean 'x'?)"`` when one name is close, else ``" (known: a, b, c)"``.
+        ``" (did you mean 'x'?)"`` when one name is close, else ``" (known: a, b, c)"``, with at
+        most ``MOST_NAMES``.
     """
-    names = sorted(known)
+    names = sorted(set(known))
     close = difflib.get_close_matches(name, names, n=1)
-    return f" (did you mean {close[0]!r}?)" if close else f" (known: {', '.join(names)})"
+    if close:
+        return f" (did you mean {close[0]!r}?)"
+    more = f" and {len(names) - MOST_NAMES:,} more" if len(names) > MOST_NAMES else ""
+    return f" (known: {', '.join(names[:MOST_NAMES])}{more})"
 
 
 class TrainingInterruptedError(Exception):

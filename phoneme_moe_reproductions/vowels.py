@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from phoneme_moe.errors import InputError
+from phoneme_moe.system.extras import install_command
 
 VOWELS = ("iy", "ih", "eh", "ae", "ah", "aa", "ao", "uh", "uw", "er")
 
@@ -55,7 +56,7 @@ def peterson_barney() -> Vowels:
     if find_spec("parselmouth") is None:
         raise InputError(
             "the Peterson & Barney vowels come with Praat; install it with: "
-            "pip install 'phoneme-moe[praat]'"
+            f"{install_command('praat')}"
         )
     from parselmouth.praat import call
 

@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 
 from phoneme_moe.audio.formats import Format
 from phoneme_moe.errors import InputError
+from phoneme_moe.system.extras import install_command
 
-INSTALL = "pip install 'phoneme-moe[media]'"
+INSTALL = install_command("media")
 Floats = NDArray[np.float32]
 
 _LATE_SECONDS = 0.05

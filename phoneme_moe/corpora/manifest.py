@@ -6,9 +6,10 @@ import gzip
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from phoneme_moe.corpora.alternatives import all_pronunciations, custom_fields, symbols_of
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from phoneme_moe.corpora.lexicon import Pronunciations
 
 Splits: TypeAlias = "Mapping[str, Sequence[Cut]]"
+
+WORD_LENGTH = 3
+"""Median number of letters from which symbols are probably words; phonemes have 1 or 2."""
 
 
 @dataclass(frozen=True)
@@ -207,12 +211,24 @@ def write_corpus(
         "source": None if source is None else str(source),
         "settings": dict(settings),
         "splits": counts,
-        "notes": list(notes),
+        "notes": [*notes, *_suspicions(phonemes)],
         "phonemes": sorted(phonemes),
         "speakers": dict(sorted(sexes.items())),
     }
     text = json.dumps(description, indent=2, ensure_ascii=False)
     write_text(folder / DESCRIPTION_FILE, text + "\n", durable=True)
+
+
+def _suspicions(phonemes: Collection[str]) -> list[str]:
+    """A note if what should be phonemes is probably words."""
+    letters = [symbol for symbol in phonemes if symbol.isalpha()]
+    if not letters or median(map(len, letters)) < WORD_LENGTH:
+        return []
+    longest = sorted(sorted(letters), key=len, reverse=True)[:3]
+    return [
+        f"the phonemes look like words: {', '.join(longest)}; if they are, prepare the corpus "
+        "again with a lexicon"
+    ]
 
 
 def _jsonl(cuts: Iterable[Cut]) -> bytes:

@@ -17,6 +17,7 @@ from typing import Any
 from phoneme_moe.errors import InputError, suggest
 from phoneme_moe.features.encoder_windows import SAMPLE_RATE
 from phoneme_moe.files.hashes import hash_file
+from phoneme_moe.system.extras import install_command
 
 WEIGHTS = "model.safetensors"
 CONFIG, PREPROCESSING = "config.json", "preprocessor_config.json"
@@ -218,5 +219,5 @@ def import_extra(module: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         raise InputError(
-            "features.kind: pretrained needs transformers: pip install 'phoneme-moe[pretrained]'"
+            f"features.kind: pretrained needs transformers: {install_command('pretrained')}"
         ) from error

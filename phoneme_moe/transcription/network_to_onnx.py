@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from phoneme_moe.errors import InputError
+from phoneme_moe.system.extras import install_command
 
 OPSET = 18
 
@@ -34,7 +35,7 @@ def import_onnx() -> Any:
     try:
         import onnx
     except ImportError as error:
-        raise InputError("export needs the extra onnx: pip install 'phoneme-moe[onnx]'") from error
+        raise InputError(f"export needs onnx: {install_command('onnx')}") from error
     return onnx
 
 

@@ -13,6 +13,7 @@ from phoneme_moe.errors import InputError
 from phoneme_moe.files.documents import shorten_name
 from phoneme_moe.files.writing import path_text
 from phoneme_moe.system.cores import usable_cores
+from phoneme_moe.system.extras import install_command
 from phoneme_moe.transcription.onnx_file import check_onnx_file
 
 MAX_BYTES, MAX_BYTES_PER_BYTE = 700_000_000, 32
@@ -43,9 +44,7 @@ class OnnxSession:
         try:
             import onnxruntime
         except ImportError as error:
-            raise InputError(
-                f"{path}: needs the extra onnx: pip install 'phoneme-moe[onnx]'"
-            ) from error
+            raise InputError(f"{path}: needs onnxruntime: {install_command('onnx')}") from error
         check_onnx_file(path)
         onnxruntime.disable_telemetry_events()  # imported before this package, it may be on
         options = onnxruntime.SessionOptions()

@@ -248,6 +248,26 @@ def test_what_cannot_be_a_phoneme_is_noticed(tmp_path: Path) -> None:
         prepare_corpus("kaldi", folder)
 
 
+@pytest.mark.parametrize(
+    ("symbols", "is_noted"),
+    [
+        ("zero one two three four five", True),
+        ("yes no stop", True),
+        ("AH0 S IY1 B_B SH NG", False),
+        ("p a tʃ aɪ", False),
+        ("axh bcl pau sh iy k s", False),
+        ("1 2 3", False),
+    ],
+)
+def test_a_few_words_without_a_lexicon_are_noted(
+    tmp_path: Path, symbols: str, is_noted: bool
+) -> None:
+    texts = dict.fromkeys(("a-1", "a-2", "a-3"), symbols)
+    prepare_corpus("kaldi", make_kaldi(tmp_path / "k", texts))
+    noted = any("look like words" in note for note in load_corpus("kaldi").notes)
+    assert noted == is_noted
+
+
 def test_words_without_a_lexicon_are_noticed(tmp_path: Path) -> None:
     folder = make_kaldi(tmp_path / "k", {"a-1": " ".join(f"word{n}" for n in range(300))})
     with pytest.raises(InputError, match=r"300 different symbols.*a lexicon"):

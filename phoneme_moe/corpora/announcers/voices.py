@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 
 from phoneme_moe.errors import InputError
+from phoneme_moe.system.extras import install_command
 
 SYNTHESIS_VERSION = 1
 """Part of the settings of the corpus; to be incremented when a change here affects the audio."""
@@ -64,7 +65,7 @@ def require_praat() -> str:
     if find_spec("parselmouth") is None:
         raise InputError(
             "the announcers are synthesised by Praat, which is not installed: "
-            "pip install 'phoneme-moe[praat]'"
+            f"{install_command('praat')}"
         )
     import parselmouth
 
