@@ -85,7 +85,7 @@ def align(
     """Align recordings with known phonemes or words, and score the pronunciation.
 
     Without --phonemes, --text and --textgrid, the labels are those beside each
-    recording: a.TextGrid, a.lab or a.txt for a.wav, of words if --lexicon is given.
+    recording: a.TextGrid, a.lab or a.txt for a.wav; of words with --lexicon.
 
     goodness: log likelihood ratio between a phoneme and the best alternative
     (another phoneme, or none) in its place. If negative, the alternative in

@@ -28,8 +28,8 @@ def bench(
 ) -> None:
     """Measure the speed of transcription: each stage, memory, cold start.
 
-    The results are saved in the run folder for its model card (phoneme-moe model);
-    those of a model of the package are not.
+    The results are saved in the run folder for its model card (phoneme-moe
+    model); those of a model of the package are not.
     """
     from phoneme_moe.audio.finding import find_audio
     from phoneme_moe.cli.transcribe import open_engine

@@ -41,9 +41,9 @@ def export(
 ) -> None:
     """Export a run to hand it on: as an ONNX file or as a small run folder.
 
-    transcribe runs the file without torch. The folder serves all commands that do not
-    go on training: without checkpoints and logs, with weights in fewer bits and a model
-    card (MODEL_CARD.md).
+    transcribe runs the file without torch. The folder serves all commands that
+    do not go on training: without checkpoints and logs, with weights in fewer
+    bits and a model card (MODEL_CARD.md).
     """
     from phoneme_moe.errors import InputError
     from phoneme_moe.run_folder import load_run

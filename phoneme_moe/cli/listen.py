@@ -79,8 +79,8 @@ def listen(
 ) -> None:
     """Recognise live speech: print phonemes and their leading experts as they are spoken.
 
-    The latency of a phoneme is at most --step plus --look-ahead plus the computing
-    time of a step, which is printed at the end. Press Ctrl-C to stop.
+    The latency of a phoneme is at most --step plus --look-ahead plus the time
+    that a step takes, which is printed at the end. Press Ctrl-C to stop.
     """
     if source not in {None, "-"}:
         raise InputError(

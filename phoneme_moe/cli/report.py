@@ -37,10 +37,10 @@ def report(
 ) -> None:
     """Report how experts specialise by speaker and phoneme, and how much they contribute.
 
-    Writes an interactive page (report.html), the statistics (routing.json), all
-    frames (routing.parquet), mean weights (routing.csv) and a figure (routing.svg,
-    routing.png). For several runs, which differ in their seed, also means
-    with intervals, with experts matched (seeds.html, seeds.json).
+    Writes an interactive page (report.html), the statistics (routing.json),
+    all frames (routing.parquet), mean weights (routing.csv) and a figure
+    (routing.svg, routing.png). For several runs, which differ in their seed,
+    also means with intervals, with experts matched (seeds.html, seeds.json).
     """
     from phoneme_moe.cli.tables import print_files, print_routing, print_verdict
     from phoneme_moe.report.run import report_run

@@ -141,7 +141,7 @@ def test_without_either_the_line_says_what_to_install(
     monkeypatch.setattr(media.shutil, "which", lambda name: None)
     with pytest.raises(
         InputError,
-        match=r"a.m4a: found M4A, which needs .*pip install 'phoneme-moe\[media\]'.*ffmpeg",
+        match=r"a.m4a: found M4A, which needs .*pip install av.*ffmpeg",
     ):
         probe("a.m4a", str(tmp_path / "a.m4a"))
 

@@ -41,5 +41,5 @@ def test_without_praat_the_error_says_what_to_install(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(module, "find_spec", missing)
     peterson_barney.cache_clear()
-    with pytest.raises(InputError, match=r"pip install 'phoneme-moe\[praat\]'"):
+    with pytest.raises(InputError, match=r"pip install praat-parselmouth"):
         peterson_barney()
