@@ -151,7 +151,7 @@ def test_a_speakers_row_is_the_mean_over_the_speakers_frames(
 def test_a_report_of_another_split_goes_where_it_is_told(
     classified: Trained, tmp_path: Path
 ) -> None:
-    written = report_run(classified.run, "dev", tmp_path / "dev")
+    written = report_run(classified.run, "dev", str(tmp_path / "dev"))
     assert {path.name for path in (tmp_path / "dev").iterdir()} == FILES
     assert set(written.report.speakers) == set(tiny.SPEAKERS)
 

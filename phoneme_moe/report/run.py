@@ -69,7 +69,7 @@ class RunReport:
 def report_run(
     run: LoadedRun,
     split: str = "test",
-    out: Path | None = None,
+    out: str | Path | None = None,
     corpus_name: str | None = None,
     layer: str | None = None,
     utterances: Sequence[str] = (),
@@ -95,7 +95,7 @@ def report_run(
     """
     from phoneme_moe.report.files import write_report
 
-    folder = out or run.output_folder / "report"
+    folder = Path(out or run.output_folder / "report")
     if (split, corpus_name, layer, *utterances) == ("test", None, None):
         stored = stored_document(run)
         if stored is not None:

@@ -82,7 +82,7 @@ def clips_of_run(
     run: LoadedRun,
     query: ClipQuery,
     split: str = "test",
-    out: Path | None = None,
+    out: str | Path | None = None,
     corpus: str | None = None,
     layer: str | None = None,
     limit: int = 200,
@@ -108,7 +108,7 @@ def clips_of_run(
         InputError: The corpus is not prepared, a name is unknown, no clip matches, or the folder
             exists and is not a folder of clips. Nothing is written then.
     """
-    folder = out or run.output_folder / "clips"
+    folder = Path(out or run.output_folder / "clips")
     check_replaceable(folder)
     prepared = load_corpus(corpus or run.recipe.corpus.name)
     layer, experts = run.recognizer.routed_layer(layer)

@@ -93,7 +93,7 @@ def compare_runs(
     corpus: str | None = None,
     layer: str | None = None,
     layer_b: str | None = None,
-    out: Path | None = None,
+    out: str | Path | None = None,
     step: Callable[[], None] = lambda: None,
 ) -> Comparison:
     """Compares two runs on the same utterances and writes ``comparison.json`` and ``.html``.
@@ -127,7 +127,7 @@ def compare_runs(
     b.recognize(examples_b)
     step()
     document = compare_outputs(a, b, examples_a, prepared.name, split)
-    folder = out or run_b.output_folder / "compare" / (run_a.folder.resolve().name or "run")
+    folder = Path(out or run_b.output_folder / "compare" / (run_a.folder.resolve().name or "run"))
     page = render_comparison(document)
     write_json(folder / "comparison.json", document.model_dump(mode="json"))
     write_text(folder / "comparison.html", page)

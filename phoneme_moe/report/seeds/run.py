@@ -38,7 +38,7 @@ class SeedsReport:
 def report_seeds(
     runs: Sequence[LoadedRun],
     split: str = "test",
-    out: Path | None = None,
+    out: str | Path | None = None,
     corpus: str | None = None,
     layer: str | None = None,
     progress: Callable[[str], None] = lambda stage: None,
@@ -70,7 +70,7 @@ def report_seeds(
         reports.append(report_run(run, split, None, corpus, layer, progress=of_run).document)
     folders = [str(run.folder) for run in runs]
     document = summarize_seeds(folders, [run.recipe.seed for run in runs], reports)
-    folder = out or runs[0].output_folder / "report" / "seeds"
+    folder = Path(out or runs[0].output_folder / "report" / "seeds")
     page = render_seeds(document)
     write_json(folder / "seeds.json", document.model_dump(mode="json"))
     write_text(folder / "seeds.html", page)
