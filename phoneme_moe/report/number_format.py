@@ -84,7 +84,14 @@ def points(difference: float | None, places: int = 1) -> str:
 
 
 def points_range(low: float, high: float, places: int = 1) -> str:
-    """An interval of differences of shares in percentage points: ``+7.6 to +9.4``."""
+    """An interval of differences of shares in percentage points: ``+7.6 to +9.4``.
+
+    An interval without zero reads so, with a decimal more if it must.
+    """
+    while low * high > 0 and places < _DECIMALS + 1:
+        if all(in_percent(abs(end), places).strip("0.") for end in (low, high)):
+            break
+        places += 1
     return f"{points(low, places)} to {points(high, places)}"
 
 

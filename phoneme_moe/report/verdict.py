@@ -181,7 +181,8 @@ def _ablations(report: RoutingReport, document: RoutingDocument) -> str:
             f"({points_range(*worst.interval)})"
         )
         clauses.append(
-            f"{harmful} of {len(report.experts)} single ablations raise it significantly"
+            f"{harmful} of {len(report.experts)} single ablations "
+            f"{'raises' if harmful == 1 else 'raise'} it significantly"
         )
     else:
         clauses.append("ablating any single expert does not raise it significantly")

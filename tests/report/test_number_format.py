@@ -81,6 +81,8 @@ def test_changes_are_in_points() -> None:
     assert points(-0.0001) == "0.0"
     assert points(None) == number(None) == signed(None) == probability(None) == "–"
     assert points_range(-0.01, 0.094) == "−1.0 to +9.4"
+    assert points_range(0.0002, 0.013) == "+0.02 to +1.30"
+    assert points_range(-0.0002, 0.013) == "0.0 to +1.3"
 
 
 @given(st.floats(0, 1))

@@ -26,8 +26,8 @@ def test_a_load_that_falls_and_comes_back_has_changed() -> None:
     load = [None, *([v, (1 - v) / 2, (1 - v) / 2] for v in (steady, 0.005, 0.027, steady))]
     assert sentence(history(load)) == (
         "Over 5 epochs, of which 4 recorded routing, the load of expert e0 varied most, between "
-        "0.5 % and 17.0 % (17.0 % at the end); no expert was dead at the end, but up to 1 in "
-        "2 epochs before."
+        "0.5 % and 17.0 % (17.0 % at the end); no expert was dead at the end, but before, "
+        "up to 1 was (in 1 epoch)."
     )
 
 

@@ -104,5 +104,5 @@ def _dead(layers: Sequence[Mapping[str, Any]]) -> str:
     most = max(totals, default=0)
     if most > dead:
         epochs = plural(sum(total > dead for total in totals), "epoch")
-        text += f", but up to {most} in {epochs} before"
+        text += f", but before, up to {most} {'was' if most == 1 else 'were'} (in {epochs})"
     return text
