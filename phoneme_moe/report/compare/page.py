@@ -215,8 +215,8 @@ def _agreement(measures: Sequence[AgreementMeasure], shuffles: int) -> Section:
             one.measure.replace("_", " "),
             Cell(percent(one.value), strong=True),
             percent_range(*one.interval),
-            *_beyond(one.chance, one.corrected, one.p),
-            *_beyond(one.speaker_chance, one.speaker_corrected, one.speaker_p),
+            *_beyond(one.chance, one.corrected, one.p, shuffles),
+            *_beyond(one.speaker_chance, one.speaker_corrected, one.speaker_p, shuffles),
         )
         for one in measures
     ]
@@ -227,10 +227,12 @@ def _agreement(measures: Sequence[AgreementMeasure], shuffles: int) -> Section:
     return Section("agreement", "Agreement of routing", [block])
 
 
-def _beyond(chance: float | None, corrected: float | None, p: float | None) -> list[str]:
+def _beyond(
+    chance: float | None, corrected: float | None, p: float | None, shuffles: int
+) -> list[str]:
     if chance is None:
         return [DASH] * 3
-    return [percent(chance), number(corrected), probability(p)]
+    return [percent(chance), number(corrected), probability(p, shuffles)]
 
 
 def _routing(by_speaker: Sequence[SpeakerRouting], slots: Sequence[Slot]) -> Section:

@@ -110,9 +110,8 @@ def _agreement(agreement: Agreement, unit: str) -> str:
     if weight.chance is None or weight.p is None:
         return f"{sentence}; with one utterance, chance cannot be estimated."
     beyond = "beyond chance" if weight.p <= 0.05 else "no more than chance"
-    sentence += (
-        f", {beyond} ({percent(weight.chance)} with utterances shuffled, {p_value(weight.p)})"
-    )
+    p = p_value(weight.p, agreement.shuffles)
+    sentence += f", {beyond} ({percent(weight.chance)} with utterances shuffled, {p})"
     if weight.speaker_chance is not None and weight.p <= 0.05:
         # How much of the agreement beyond chance is due to the speaker.
         part = (weight.speaker_chance - weight.chance) / max(weight.value - weight.chance, 1e-9)
