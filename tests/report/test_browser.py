@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -89,12 +90,20 @@ def until(page: Any, code: str) -> None:
 class Visit:
     """A page that is open, with its messages and requests."""
 
-    def __init__(self, chromium: Any, file: Path, width: int = 1280, scheme: str = "light") -> None:
+    def __init__(
+        self,
+        chromium: Any,
+        file: Path,
+        width: int = 1280,
+        scheme: str = "light",
+        before: str = "",
+    ) -> None:
         self.context = chromium.new_context(
             viewport={"width": width, "height": 900}, color_scheme=scheme
         )
         self.context.set_default_timeout(BROWSER_PATIENCE_MS)
         self.page = self.context.new_page()
+        self.page.add_init_script(before)
         self.messages: list[str] = []
         self.requests: list[str] = []
         self.page.on("console", lambda message: self.messages.append(message.text))
@@ -142,7 +151,8 @@ def test_every_plot_is_drawn_without_messages_and_without_network(visit: Visit) 
 def test_the_first_view_waits_for_no_plot_that_is_far_below(
     chromium: Any, files: dict[str, Path]
 ) -> None:
-    one = Visit(chromium, files["six"])
+    # Never idle: only what comes near the screen is drawn.
+    one = Visit(chromium, files["six"], before="window.requestIdleCallback = () => {}")
     one.until("Bokeh.documents.every((one) => one.is_idle)")
     far = one.page.eval_on_selector_all(
         "[data-plot]",
@@ -328,3 +338,38 @@ def test_names_that_try_to_run_do_not(chromium: Any, files: dict[str, Path]) -> 
     assert one.messages == []
     assert one.network() == []
     one.context.close()
+
+
+def test_all_figures_are_on_paper(chromium: Any, files: dict[str, Path]) -> None:
+    """Without scrolling: they are drawn after the page has loaded, and printed as they are."""
+    visit = Visit(chromium, files["six"])
+    plots = (
+        """[...document.querySelectorAll("[data-plot]")].filter((p) => !p.closest("[hidden]"))"""
+    )
+    visit.until(f"{plots}.every((plot) => plot.dataset.drawn !== undefined)")
+    number = visit.page.evaluate(f"{plots}.length")
+    assert number >= 15
+    paper = visit.page.pdf(print_background=True)
+    # Every figure has two canvases or more, and each is an image and its mask.
+    assert len(re.findall(rb"/Subtype ?/Image", paper)) >= 4 * number
+    visit.context.close()
+
+
+def test_on_a_narrow_screen_the_contents_follow_and_nothing_is_said_of_what_is_not_shown(
+    chromium: Any, files: dict[str, Path]
+) -> None:
+    visit = Visit(chromium, files["six"], width=390)
+    visit.page.evaluate("document.getElementById('cost').scrollIntoView({behavior: 'instant'})")
+    visit.until(
+        """(() => {
+          const link = document.querySelector(".contents a[aria-current]");
+          const {left, right} = link.getBoundingClientRect();
+          return link.hash === "#cost" && left >= 0 && right <= innerWidth;
+        })()"""
+    )
+    shown = visit.page.evaluate(
+        "[...document.querySelectorAll('.beside')].map((note) => getComputedStyle(note).display)"
+    )
+    assert shown
+    assert set(shown) == {"none"}
+    visit.context.close()

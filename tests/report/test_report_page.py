@@ -27,7 +27,7 @@ EVIL = '</script><script>alert("x")</script><img src=x onerror=alert(1)>\u2028 &
 OPTIONAL: dict[str, str | None] = {
     "weight_intervals": None,
     "adjusted_weights": "adjusted for phonemes",
-    "clustering": "tree: speakers",
+    "clustering": "Tree: speakers",
     "mixing": "Mixing or switching",
     "contribution": "Contribution",
     "tests": "Significance",

@@ -14,7 +14,16 @@ from bokeh.plotting import figure
 from numpy.typing import ArrayLike, NDArray
 
 from phoneme_moe.report.page.parts import Drawing
-from phoneme_moe.report.page.plots import drawing, frame, hover, names_axis, plain, themed, write
+from phoneme_moe.report.page.plots import (
+    drawing,
+    frame,
+    hover,
+    labels_apart,
+    names_axis,
+    plain,
+    themed,
+    write,
+)
 
 #: Maximum number of rows of a chart with one row per expert.
 MOST_ROWS = 24
@@ -86,7 +95,7 @@ def changes(names: Sequence[str], change: ArrayLike, intervals: ArrayLike) -> Dr
     ends = np.asarray(intervals, dtype=float).reshape(-1, 2) * 100
     low, high = min(0.0, float(ends.min())), max(0.0, float(ends.max()))
     margin = 0.06 * (high - low or 1.0)
-    label = "change of the error rate without the expert, points"
+    label = "change of the error rate, points"
     plot, y = _rows(names, low - margin, high + margin, label)
     source = ColumnDataSource(
         {"y": y, "value": points, "low": ends[:, 0], "high": ends[:, 1], "name": list(names)}
@@ -139,16 +148,20 @@ def mixing_scatter(
         340,
         (0.9, end),
         (-6, 106),
-        x_label="effective number of experts over all of a speaker’s speech",
+        x_label="effective number of experts",
         y_label=f"mixing within a {unit}, %",
         grid="both",
     )
     label = [f" {plain(name, 14)}" for name in names]
-    source = ColumnDataSource({"x": across, "y": upwards, "name": list(names), "label": label})
+    # In pixels of a narrow screen, where labels are nearest.
+    lower = labels_apart(across / (end - 0.9) * 300, -upwards / 112 * 280) if few else 0 * across
+    source = ColumnDataSource(
+        {"x": across, "y": upwards, "name": list(names), "label": label, "lower": lower}
+    )
     dots = plot.scatter("x", "y", source=source, size=10 if few else 8, fill_alpha=0.75)
     themed(dots.glyph, fill_color="--second", line_color="--paper")
     if few:
-        text = write(plot, source, "x", "label", "12px", x_offset=7)
+        text = write(plot, source, "x", "label", "12px", x_offset=7, y_offset="lower")
         themed(text.glyph, text_color="--ink")
     ends: dict[str, Any] = {"x": [end] * 2, "y": [100, 0]}
     ends["label"] = [f"mixes within a {unit}", f"switches between {unit}s"]

@@ -29,7 +29,7 @@ from phoneme_moe.report.page.plots import (
 _TREE, _BARS, _END, _NEARER = (1.012, 1.10), (1.13, 1.27), 1.345, 0.09
 
 
-def heat_figure(heat: HeatMap, name: str, title: str, caption: str) -> Figure:
+def heat_figure(heat: HeatMap, name: str, title: str, caption: str, beside: str = "") -> Figure:
     """A heat map as part of a page.
 
     Args:
@@ -37,13 +37,14 @@ def heat_figure(heat: HeatMap, name: str, title: str, caption: str) -> Figure:
         name: Identifier of the figure.
         title: Description of the content for screen readers.
         caption: Explanation of how to read it.
+        beside: Explanation of tree and bars, which a narrow screen does not show.
     """
     rows, columns = heat.kinds
     label = (
         f"Heat map of {title}, {plural(len(heat.rows), rows)} by "
         f"{plural(len(heat.columns), columns)}; the table below has all values"
     )
-    return Figure(name, label, caption, _draw(heat))
+    return Figure(name, label, caption, _draw(heat), beside=beside)
 
 
 def _row_height(heat: HeatMap) -> int:

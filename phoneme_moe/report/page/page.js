@@ -1,4 +1,4 @@
-/* Draws the plots as they scroll into view, in the current theme, and handles filter and switch.
+/* Draws the plots as they scroll into view, then the rest, in the current theme, and handles filter and switch.
    Data for this script are in the tags of the models (plots.py). */
 "use strict";
 const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -73,12 +73,18 @@ function look_up(models) {
   });
 }
 
-/* A name for an axis, never parsed as TeX, for which Bokeh would load another script. */
+/* A name for an axis, never parsed as TeX, for which Bokeh would load another script. On a narrow screen a
+   long name of several words has two lines. */
 function axis_name(name) {
-  const longest = narrow.matches ? 11 : 22;
+  const longest = narrow.matches ? 13 : 22;
   const text = name.replace(/\$\$|\\\[|\\\(/g, (mark) => `${mark[0]}\u2060${mark[1]}`);
-  const letters = [...text];
-  return letters.length <= longest ? text : `${letters.slice(0, longest - 1).join("")}…`;
+  const cut = (line) => {
+    const letters = [...line];
+    return letters.length <= longest ? line : `${letters.slice(0, longest - 1).join("")}…`;
+  };
+  const space = text.length > longest ? text.indexOf(" ") : -1;
+  if (!narrow.matches || space < 0) return cut(text);
+  return `${cut(text.slice(0, space))}\n${cut(text.slice(space + 1))}`;
 }
 
 /* Moves row names with their rows, and makes room for the cells on a narrow screen. */
@@ -134,10 +140,15 @@ function arrange() {
   lay_out("heat-speakers");
 }
 
-async function draw(element) {
+/* Draws a plot once; the promise of its view. */
+const drawings = new Map();
+function draw(element) {
+  if (!drawings.has(element.id)) drawings.set(element.id, make(element));
+  return drawings.get(element.id);
+}
+
+async function make(element) {
   const id = element.id;
-  if (plots.has(id)) return;
-  plots.set(id, null);
   const doc = Bokeh.require("document/document").Document.from_json(parse(`${id}-data`));
   const [root] = doc.roots();
   const entry = {root, models: [...root.references()], view: null};
@@ -152,6 +163,7 @@ async function draw(element) {
   skip(element);
   element.dataset.drawn = "";
   element.dispatchEvent(new CustomEvent("drawn", {detail: entry}));
+  return entry.view;
 }
 
 /* Takes plots out of the tab order, since their values are in the tables. */
@@ -233,9 +245,20 @@ const watch = new IntersectionObserver((seen) => {
     if (isIntersecting) { watch.unobserve(target); draw(target); }
 }, {rootMargin: "500px"});
 for (const element of document.querySelectorAll("[data-plot]")) watch.observe(element);
+/* Draws the other plots while nothing else is to do: Chromium prints a canvas as it was before it
+   began to print, whatever is drawn then. */
+const idle = window.requestIdleCallback ?? ((task) => setTimeout(task, 50));
+const shown = () => [...document.querySelectorAll("[data-plot]")].filter((plot) => !plot.closest("[hidden]"));
+function draw_rest() {
+  const next = shown().find((element) => !drawings.has(element.id));
+  if (next) idle(() => draw(next).then(draw_rest), {timeout: 200});
+}
+addEventListener("load", draw_rest);
+
+/* On paper, plots keep the layout of the screen at the width of the text. */
+const PAPER = 680;
 addEventListener("beforeprint", () => {
-  for (const element of document.querySelectorAll("[data-plot]"))
-    if (!element.closest("[hidden]")) draw(element);
+  for (const element of shown()) element.style.setProperty("--on-paper", Math.min(1, PAPER / element.clientWidth));
 });
 
 /* Marks the current section in the contents. */
@@ -247,6 +270,9 @@ function mark() {
   for (const link of links)
     if (link === above.at(-1)) link.setAttribute("aria-current", "true");
     else link.removeAttribute("aria-current");
+  // On a narrow screen the contents scroll along.
+  const bar = document.querySelector(".contents ol"), current = above.at(-1)?.parentElement;
+  if (bar && current) bar.scrollLeft = current.offsetLeft - (bar.clientWidth - current.offsetWidth) / 2;
 }
 addEventListener("scroll", () => {
   if (!waiting) requestAnimationFrame(mark);

@@ -99,6 +99,8 @@ class Figure:
         caption: Explanation of how to read it.
         drawing: The plot.
         legend: Colour (a CSS value, or ``hollow``) and name of each entry.
+        beside: Explanation of what is drawn beside the cells, for which a narrow screen has no
+            room.
     """
 
     id: str
@@ -106,6 +108,7 @@ class Figure:
     caption: str
     drawing: Drawing
     legend: Sequence[tuple[str, str]] = ()
+    beside: str = ""
 
 
 @dataclass(frozen=True)

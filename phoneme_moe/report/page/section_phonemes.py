@@ -31,6 +31,7 @@ from phoneme_moe.report.page.section_speakers import expert_order
 
 #: Limit of weights of speaker by phoneme by expert embedded in the page, one byte each.
 _MOST_CROSSED = 250_000
+_BAR = "Bar: effective number of experts."
 _INFORMATION = {
     "speaker_information": "speaker",
     "phoneme_information": "phoneme",
@@ -99,14 +100,12 @@ def _weights(document: Document) -> Block | None:
     silent = document["num_rows"] - sum(counts["rows"])
     if silent:
         sentence += f" {plural(silent, unit)} have no phoneme and count only for speakers."
-    caption = (
-        f"Mean gate weight in % over the {unit}s of each phoneme; bar: effective number of experts."
-    )
+    caption = f"Mean gate weight in % over the {unit}s of each phoneme."
     crossed = _by_speaker(document, order, columns)
     return Block(
         "",
         sentence,
-        [heat_figure(heat, "heat-phonemes", "mean gate weights", caption)],
+        [heat_figure(heat, "heat-phonemes", "mean gate weights", caption, _BAR)],
         [
             heat.table(
                 "Mean gate weight in %",

@@ -92,11 +92,11 @@ def _weights(document: Document, order: Sequence[int]) -> Block:
     notes = ["rows sum to 100"]
     if any(column is not None for column in heat.outlined):
         notes.append("outlined: the speaker’s own expert")
+    beside = f"Bar: effective number of experts over all {unit}s, tick: within one {unit}."
     if heat.tree is not None:
-        notes.append("tree: speakers that join early have similar weights")
-    notes.append(f"bar: effective number of experts over all {unit}s, tick: within one {unit}")
+        beside = f"Tree: speakers that join early have similar weights. {beside}"
     caption = f"Mean gate weight in %, {'; '.join(notes)}."
-    figure = heat_figure(heat, "heat-speakers", "mean gate weights", caption)
+    figure = heat_figure(heat, "heat-speakers", "mean gate weights", caption, beside)
     load = np.asarray(document["load"], dtype=float)[columns]
     caption = "Mean gate weight in %" + ("" if intervals is None else ", with 95 % interval")
     tables = [heat.table(caption, total=("all speakers", load), filterable=True)]

@@ -156,12 +156,13 @@ def _layers(layers: Mapping[str, Any], unit: str) -> list[Block]:
         kinds=("layer", "expert"),
         measure="load",
     )
-    caption = "Load in % of every expert of every layer; bar: effective number of experts."
+    caption = "Load in % of every expert of every layer."
+    beside = "Bar: effective number of experts."
     more = {
         "effective": [number(value) for value in layers["effective"]],
         "dead": [f"{len(experts)}" for experts in dead],
     }
-    figure = heat_figure(heat, "layers", "load", caption)
+    figure = heat_figure(heat, "layers", "load", caption, beside)
     blocks = [Block("Layers", sentence, [figure], [heat.table("Load in %", more=more)])]
     if layers.get("agreement") and len(layer_names) > 1:
         blocks.append(_agreement(layer_names, np.asarray(layers["agreement"], dtype=float), unit))
