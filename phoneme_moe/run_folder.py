@@ -11,9 +11,8 @@ import os
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import yaml
 
@@ -25,7 +24,7 @@ from phoneme_moe.files.documents import require_regular, shorten
 from phoneme_moe.files.weight_files import read_weights
 from phoneme_moe.files.writing import write_bytes, write_json, write_json_sections, write_text
 from phoneme_moe.files.yaml_files import read_yaml
-from phoneme_moe.model.document import MODEL_FORMAT, ModelDocument, TimingDocument
+from phoneme_moe.model.document import MODEL_FORMAT, ModelDocument
 from phoneme_moe.models import locate_run, output_folder, shipped_name
 from phoneme_moe.recipe import (
     AnyFeatures,
@@ -77,30 +76,11 @@ def save_model(folder: Path, recipe: Recipe, recognizer: Recognizer, bits: Weigh
     Raises:
         InputError: A weight is too large for 16 bits.
     """
-    weights = {name: w.detach().cpu() for name, w in _weights(recognizer).items()}
+    from phoneme_moe.model.stored_model import model_document, stored_weights
+
+    weights = {name: w.detach().cpu() for name, w in stored_weights(recognizer).items()}
     save_weights(folder / WEIGHTS, compact(weights, bits), {"format": MODEL_FORMAT})
-    timing = recognizer.timing
-    document = ModelDocument(
-        format=MODEL_FORMAT,
-        version=1 if bits == 32 else 2,  # earlier versions of this package read only 1
-        package_version=version("phoneme-moe"),
-        recipe=recipe.name,
-        corpus=recipe.corpus.name,
-        features=recipe.features,
-        task=recipe.task,
-        model=recipe.model,
-        phonemes=list(recognizer.phonemes.symbols),
-        experts=list(recognizer.expert_names),
-        timing=(
-            None
-            if timing is None
-            else TimingDocument(width=timing.width, prior_scale=timing.prior_scale)
-        ),
-        num_parameters=sum(
-            w.numel() for name, w in weights.items() if not name.startswith("timing.")
-        ),
-        weight_bits=None if bits == 32 else bits,
-    )
+    document = model_document(recipe, recognizer, bits)
     unset = {"weight_bits"} if bits == 32 else None
     write_json(folder / MODEL, document.model_dump(mode="json", exclude=unset), durable=True)
 
@@ -120,11 +100,6 @@ def save_weights(
     contiguous = {name: weight.contiguous() for name, weight in weights.items()}
     # Not written by safetensors, whose error of a full disk is not an OSError.
     write_bytes(path, save(contiguous, metadata=dict(metadata) if metadata else None), durable=True)
-
-
-def _weights(recognizer: Recognizer) -> dict[str, Any]:
-    # The window and mel filters are constants that follow from the features section.
-    return {k: w for k, w in recognizer.state_dict().items() if not k.startswith("front_end.")}
 
 
 @dataclass(frozen=True)
@@ -189,6 +164,11 @@ def load_run(folder: str | Path, device: str = "cpu", calibrated: bool = True) -
             or needs a function that is not registered.
     """
     from phoneme_moe.model.shapes import shapes_only
+    from phoneme_moe.model.stored_model import (
+        build_stored,
+        require_same_sections,
+        stored_weights,
+    )
 
     folder = locate_run(folder)
     recipe = read_recipe(folder)
@@ -202,12 +182,12 @@ def load_run(folder: str | Path, device: str = "cpu", calibrated: bool = True) -
     document = ModelDocument.read(path)
     # A model of shapes only: weights of another size are refused before memory is allocated.
     with shapes_only():
-        expected = _weights(_build(document, path))
+        expected = stored_weights(build_stored(document, path))
     weights = read_weights(weights_path, expected, document.weight_bits or 32)
-    _check_same_model(document, recipe, path)
+    require_same_sections(document, recipe, path)
     features = _with_encoder_of(folder, recipe.features)
     recipe = recipe.model_copy(update={"features": features})
-    recognizer = _build(document.model_copy(update={"features": features}), path)
+    recognizer = build_stored(document.model_copy(update={"features": features}), path)
     recognizer.load_state_dict(weights, strict=False)
     recognizer.decoding = decoding = read_decoding(folder)
     ngram = decoding.language_model
@@ -226,58 +206,6 @@ def _with_encoder_of(folder: Path, features: AnyFeatures) -> AnyFeatures:
     if not isinstance(features, PretrainedFeatures) or not (folder / ENCODER).is_dir():
         return features
     return features.model_copy(update={"model": str((folder / ENCODER).absolute())})
-
-
-def _check_same_model(document: ModelDocument, recipe: Recipe, path: Path) -> None:
-    """Checks that recipe and model are of the same run.
-
-    Args:
-        document: The content of ``model.json``.
-        recipe: The recipe.
-        path: The file, for error messages.
-
-    Raises:
-        InputError: A section differs.
-    """
-    for name in ("features", "task", "model"):
-        found, expected = getattr(document, name), getattr(recipe, name)
-        for key in type(expected).model_fields:
-            one, other = getattr(found, key), getattr(expected, key)
-            if one != other:
-                raise InputError(
-                    f"{path}: {name}.{key}: found {shorten(one)}, expected {shorten(other)} as in "
-                    f"{path.with_name('recipe.yaml')}"
-                )
-
-
-def _build(document: ModelDocument, path: Path) -> Recognizer:
-    """Builds the model of a document, with initial weights.
-
-    Args:
-        document: The content of ``model.json``.
-        path: The file, for error messages.
-    """
-    from phoneme_moe.model.recognizer import Recognizer
-    from phoneme_moe.model.timing_net import TimingNet
-
-    sections = document.features, document.task, document.model
-    try:
-        recognizer = Recognizer(*sections, tuple(document.phonemes), tuple(document.experts))
-        if document.timing is not None:
-            recognizer.timing = TimingNet(
-                recognizer.front_end.num_features,
-                recognizer.phonemes.num_outputs,
-                document.timing.width,
-                document.timing.prior_scale,
-            )
-    except InputError as error:
-        # A function that is not registered, or a wrong number of gate weights.
-        raise InputError(f"{path}: {error}") from error
-    except (ValueError, RuntimeError) as error:
-        # Sections that are valid separately, but not together.
-        problem = str(error).splitlines()[0]
-        raise InputError(f"{path}: no model can be built from it: {problem}") from error
-    return recognizer
 
 
 def save_decoding(folder: Path, decoding: Decoding) -> None:
