@@ -16,7 +16,8 @@ from phoneme_moe.decoding.decoder import Decoding
 from phoneme_moe.errors import InputError
 from phoneme_moe.features.log_mel import shift
 from phoneme_moe.mixture.override import RoutingOverride
-from phoneme_moe.model.recognizer import Recognition, Recognizer
+from phoneme_moe.model.recognition import Recognition
+from phoneme_moe.model.recognizer import Recognizer
 
 
 @dataclass(frozen=True, eq=False)

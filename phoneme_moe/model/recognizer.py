@@ -8,7 +8,7 @@ Legend: B batch, T frames (1 for a token), E experts, P outputs.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain
 
 import torch
@@ -24,50 +24,16 @@ from phoneme_moe.mixture.mixture import mix
 from phoneme_moe.mixture.override import RoutingOverride
 from phoneme_moe.mixture.receptive_field import receptive_field
 from phoneme_moe.mixture.routing import Routing, fixed_routing
-from phoneme_moe.mixture.sparse.layer_routing import LayerRouting
 from phoneme_moe.model.adapted_encoder import AdaptedEncoder
 from phoneme_moe.model.build import NetworkInput, build_encoder, build_experts, build_gate
 from phoneme_moe.model.encoder import Encoder
 from phoneme_moe.model.front_end import build_adapted_encoder, build_front_end
 from phoneme_moe.model.layer_mix import LayerMix
+from phoneme_moe.model.recognition import Recognition
 from phoneme_moe.model.timing_net import TimingNet
 from phoneme_moe.recipe import AnyFeatures, Model, PretrainedFeatures, Task
 from phoneme_moe.recipe.router import numbered_experts
 from phoneme_moe.recipe.weights import require_weights
-
-
-@dataclass(frozen=True)
-class Recognition:
-    """Output of the model for a batch.
-
-    Attributes:
-        log_posteriors: Log posteriors of the mixture, shape (batch, frames, outputs).
-        routing: Weights of the experts; its mask marks the real frames.
-        expert_log_posteriors: Log posteriors of every expert, shape (batch, frames, experts,
-            outputs); None where each utterance is routed to a single expert.
-        layers: Routing of each sparse layer of an encoder.
-        hidden: Output of the last block of an encoder, shape (batch, frames, width).
-        shifted: Outputs for the input shifted by one, two, ... feature frames, if requested
-            (``inference.recognize_examples``).
-    """
-
-    log_posteriors: Tensor
-    routing: Routing
-    expert_log_posteriors: Tensor | None = None
-    layers: tuple[LayerRouting, ...] = ()
-    hidden: Tensor | None = None
-    shifted: tuple[Recognition, ...] = ()
-
-    @property
-    def num_frames(self) -> Tensor:
-        """Real frames of each utterance, shape (batch,)."""
-        return self.routing.mask.sum(dim=1)
-
-    def routing_of(self, layer: str | None) -> Routing:
-        """The routing of a sparse layer; ``routing`` for None."""
-        if layer is None:
-            return self.routing
-        return next(routing for routing in self.layers if routing.layer == layer).routing()
 
 
 class Recognizer(nn.Module):

@@ -15,7 +15,8 @@ from phoneme_moe.decoding.ngram import PhonemeNgram
 from phoneme_moe.decoding.scoring import score_utterance
 from phoneme_moe.inference import decode_phonemes
 from phoneme_moe.mixture.routing import imbalance
-from phoneme_moe.model.recognizer import Recognition, Recognizer
+from phoneme_moe.model.recognition import Recognition
+from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.recipe import Recipe, Stage
 from phoneme_moe.training.minibatch import warmup_fraction
 from phoneme_moe.training.objectives import VIEWS, inconsistency, stage_loss

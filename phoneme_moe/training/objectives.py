@@ -21,7 +21,7 @@ from phoneme_moe.data.batches import Batch
 from phoneme_moe.decoding.ctc_crf import Trigram, log_partition
 from phoneme_moe.decoding.phonemes import BLANK
 from phoneme_moe.mixture.routing import Routing
-from phoneme_moe.model.recognizer import Recognition
+from phoneme_moe.model.recognition import Recognition
 from phoneme_moe.recipe import Stage
 from phoneme_moe.training.token_objectives import NET_OBJECTIVES
 

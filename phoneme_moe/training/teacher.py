@@ -20,7 +20,8 @@ from phoneme_moe.data.examples import Example, load_examples
 from phoneme_moe.errors import InputError
 from phoneme_moe.files.hashes import hash_file
 from phoneme_moe.inference import recognize_examples
-from phoneme_moe.model.recognizer import Recognition, Recognizer
+from phoneme_moe.model.recognition import Recognition
+from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.recipe import Recipe
 from phoneme_moe.run_folder import WEIGHTS, load_run
 

@@ -13,7 +13,7 @@ from phoneme_moe.decoding.ctc_crf import Trigram
 from phoneme_moe.decoding.ngram import PhonemeNgram
 from phoneme_moe.mixture.combination import blend_experts
 from phoneme_moe.mixture.routing import Routing, dense_routing
-from phoneme_moe.model.recognizer import Recognition
+from phoneme_moe.model.recognition import Recognition
 from phoneme_moe.training.objectives import (
     CTC_WEIGHT,
     crf_loss,

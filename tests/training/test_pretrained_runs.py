@@ -27,7 +27,7 @@ from phoneme_moe.files.metrics_file import read_rows
 from phoneme_moe.mixture.routing import fixed_routing
 from phoneme_moe.model.front_end import build_teacher, pin_encoders
 from phoneme_moe.model.layer_mix import LayerMix
-from phoneme_moe.model.recognizer import Recognition
+from phoneme_moe.model.recognition import Recognition
 from phoneme_moe.pipeline import Trained, train
 from phoneme_moe.recipe import PretrainedFeatures, load_recipe
 from phoneme_moe.run import load
