@@ -142,7 +142,7 @@ def measure(part: str, number: int, folder: Path) -> dict[str, Any]:
 def write_page(report: Any, specialisation: Any, folder: Path) -> None:
     """The document of the statistics, as JSON, page and figures."""
     from phoneme_moe.report.build_document import build_document
-    from phoneme_moe.report.document import Cost
+    from phoneme_moe.report.document_parts import Cost
     from phoneme_moe.report.expert_ablation import Ablations
     from phoneme_moe.report.files import write_report
     from phoneme_moe.report.verdict import verdict

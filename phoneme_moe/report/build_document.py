@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from phoneme_moe.model.cost import ModelCost
-from phoneme_moe.report.document import (
+from phoneme_moe.report.document import RoutingDocument
+from phoneme_moe.report.document_parts import (
     Contribution,
     Cost,
     Counts,
     PermutationTest,
-    RoutingDocument,
     SparseLayers,
     TrainingHistory,
     UtteranceView,

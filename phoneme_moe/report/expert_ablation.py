@@ -22,7 +22,7 @@ from phoneme_moe.errors import InputError
 from phoneme_moe.inference import recognize_split
 from phoneme_moe.mixture.override import RoutingOverride
 from phoneme_moe.model.recognizer import Recognizer
-from phoneme_moe.report.document import Removal, Uniform
+from phoneme_moe.report.document_parts import Removal, Uniform
 
 FRAMES = 1_500_000
 """Limit of feature frames over all ablations together: four hours of speech."""

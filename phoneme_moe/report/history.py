@@ -11,7 +11,7 @@ from phoneme_moe.errors import InputError
 from phoneme_moe.files.documents import shorten_name
 from phoneme_moe.files.metrics_file import Row, read_rows
 from phoneme_moe.recipe.router import DEAD_PART
-from phoneme_moe.report.document import LayerHistory, TrainingHistory
+from phoneme_moe.report.document_parts import LayerHistory, TrainingHistory
 
 MAX_NATS = 100.0
 """More than the entropy of any number of experts."""

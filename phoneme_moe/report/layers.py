@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phoneme_moe.recipe.router import DEAD_PART
-from phoneme_moe.report.document import SparseLayers
+from phoneme_moe.report.document_parts import SparseLayers
 from phoneme_moe.report.information import mutual_information
 from phoneme_moe.report.statistics import effective_number
 

@@ -20,7 +20,8 @@ from phoneme_moe.recipe.router import numbered_experts
 from phoneme_moe.report.build_document import build_document, report_of
 from phoneme_moe.report.caveats import caveats
 from phoneme_moe.report.collect.observe import Observation, observe, phoneme_names
-from phoneme_moe.report.document import RoutingDocument, SparseLayers, UtteranceView
+from phoneme_moe.report.document import RoutingDocument
+from phoneme_moe.report.document_parts import SparseLayers, UtteranceView
 from phoneme_moe.report.expert_ablation import ablate_experts
 from phoneme_moe.report.history import training_history
 from phoneme_moe.report.layers import LayerAccumulator

@@ -13,7 +13,7 @@ from scipy.cluster.hierarchy import leaves_list, linkage, optimal_leaf_ordering
 from scipy.spatial.distance import pdist
 from scipy.special import ndtr, stdtrit
 
-from phoneme_moe.report.document import Clustering, Correctness, Edges, MeanWeights
+from phoneme_moe.report.document_parts import Clustering, Correctness, Edges, MeanWeights
 from phoneme_moe.report.routing_sums import Counts, Floats, Masses, RoutingSums
 from phoneme_moe.report.significance import SignificanceTest, by_name, significance_tests
 from phoneme_moe.report.statistics import RoutingReport, summarize

@@ -21,7 +21,7 @@ from phoneme_moe.errors import ArgumentError, suggest
 from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.report.collect.frame_phonemes import phoneme_rows
 from phoneme_moe.report.collect.observe import Observation
-from phoneme_moe.report.document import Envelope, Segment, Spectrogram, UtteranceView
+from phoneme_moe.report.document_parts import Envelope, Segment, Spectrogram, UtteranceView
 from phoneme_moe.report.ogg import with_serial
 from phoneme_moe.report.statistics import Floats
 

@@ -23,7 +23,8 @@ from phoneme_moe.report.serving import Serving
 from phoneme_moe.report.statistics import RoutingReport, effective_number
 
 if TYPE_CHECKING:
-    from phoneme_moe.report.document import Contribution, PermutationTest, RoutingDocument
+    from phoneme_moe.report.document import RoutingDocument
+    from phoneme_moe.report.document_parts import Contribution, PermutationTest
 
 #: Number of experts named as parts of a blend, and the smallest weight named.
 _PARTS, _PART = 3, 0.1

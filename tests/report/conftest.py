@@ -12,7 +12,8 @@ import pytest
 
 from phoneme_moe.report.build_document import build_document
 from phoneme_moe.report.collect.table import RoutingTable
-from phoneme_moe.report.document import Cost, RoutingDocument
+from phoneme_moe.report.document import RoutingDocument
+from phoneme_moe.report.document_parts import Cost
 from phoneme_moe.report.expert_ablation import Ablations
 from phoneme_moe.report.routing_sums import sum_table
 from phoneme_moe.report.specialisation import specialise

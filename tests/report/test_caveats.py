@@ -13,7 +13,8 @@ from phoneme_moe.data.examples import Example
 from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.report.caveats import caveats
 from phoneme_moe.report.collect.table import RoutingTable
-from phoneme_moe.report.document import RoutingDocument, TrainingHistory, UtteranceView
+from phoneme_moe.report.document import RoutingDocument
+from phoneme_moe.report.document_parts import TrainingHistory, UtteranceView
 
 
 def sentences(

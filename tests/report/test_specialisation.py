@@ -13,7 +13,8 @@ from splits import accumulated, dependent_utterances, utterance
 
 from phoneme_moe.report.build_document import build_document
 from phoneme_moe.report.collect.table import UtteranceRouting
-from phoneme_moe.report.document import Cost, RoutingDocument
+from phoneme_moe.report.document import RoutingDocument
+from phoneme_moe.report.document_parts import Cost
 from phoneme_moe.report.expert_ablation import Ablations
 from phoneme_moe.report.routing_sums import RoutingSums
 from phoneme_moe.report.specialisation import Specialisation, specialise

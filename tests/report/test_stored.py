@@ -13,7 +13,8 @@ from phoneme_moe import load
 from phoneme_moe.corpora import PreparedCorpus
 from phoneme_moe.pipeline import Trained
 from phoneme_moe.report.build_document import report_of
-from phoneme_moe.report.document import Counts, RoutingDocument
+from phoneme_moe.report.document import RoutingDocument
+from phoneme_moe.report.document_parts import Counts
 from phoneme_moe.report.stored import CAVEAT
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phoneme_moe.report.collect.table import RoutingTable
-from phoneme_moe.report.document import Contribution, Removal, RoutingDocument, Uniform
+from phoneme_moe.report.document import RoutingDocument
+from phoneme_moe.report.document_parts import Contribution, Removal, Uniform
 from phoneme_moe.report.statistics import RoutingReport, summarize
 from phoneme_moe.report.verdict import verdict
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from phoneme_moe.report.document import Count, Interval, Part, Share
+from phoneme_moe.report.document_parts import Count, Interval, Part, Share
 
 
 class Estimate(Part):
