@@ -20,6 +20,7 @@ from phoneme_moe.recipe import Recipe, load_recipe
 from phoneme_moe.report.run import RunReport, report_run
 from phoneme_moe.run import Run, load
 from phoneme_moe.run_folder import choose_device, is_finished, load_run, read_recipe
+from phoneme_moe.training.loggers import check_trackers
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ def train(
     resume: bool = False,
     changes: Sequence[str] = (),
     device: str = "auto",
+    loggers: Sequence[str] = (),
 ) -> Trained:
     """Trains a recipe, evaluates it on test and reports its routing.
 
@@ -53,13 +55,15 @@ def train(
         resume: Whether to continue interrupted training in the folder.
         changes: Settings to change, each ``section.key=value``.
         device: ``cpu``, ``cuda`` or ``auto``.
+        loggers: Experiment trackers that also get the metrics of every epoch: ``wandb``,
+            ``mlflow``. TensorBoard's files are always written.
 
     Returns:
         The run with its evaluation and routing, also written to ``evaluation.json`` and
         ``report/`` in its folder.
 
     Raises:
-        InputError: The recipe, the corpus or the folder cannot be used.
+        InputError: The recipe, the corpus, the folder or a tracker cannot be used.
         TrainingInterruptedError: Training was stopped from the keyboard and can be resumed.
     """
     if not isinstance(recipe, Recipe):
@@ -67,6 +71,7 @@ def train(
     recipe = pin_encoders(recipe)
     folder = Path(out) if out is not None else Path("runs") / recipe.name
     choose_device(device)
+    check_trackers(loggers)
     _check_folder(folder, recipe, resume)
     corpus = ensure_corpus(recipe.corpus.name)
     with lock_folder(folder):
@@ -76,7 +81,7 @@ def train(
             _check_text(recipe, corpus)
             from phoneme_moe.training.stages import train_stages
 
-            train_stages(recipe, corpus, folder, device)
+            train_stages(recipe, corpus, folder, device, loggers)
             calibrate(load_run(folder, device, calibrated=False), corpus)
         run = load(folder, device)
         evaluation = evaluate(run)

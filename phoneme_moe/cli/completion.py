@@ -82,6 +82,13 @@ def notation_names(incomplete: str) -> Names:
     yield from beginning(incomplete, dict.fromkeys(NOTATIONS, ""))
 
 
+def tracker_names(incomplete: str) -> Names:
+    """Experiment trackers."""
+    from phoneme_moe.training.loggers import TRACKERS
+
+    yield from beginning(incomplete, dict.fromkeys(TRACKERS, ""))
+
+
 def expert_name(ctx: typer.Context, incomplete: str) -> Names:
     """Experts of the run that the command line names."""
     yield from beginning(incomplete, dict.fromkeys(_experts(ctx), ""))

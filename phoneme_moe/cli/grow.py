@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from phoneme_moe.cli.completion import run_names
-from phoneme_moe.cli.options import Device
+from phoneme_moe.cli.options import Device, Loggers
 
 
 def grow(
@@ -31,6 +31,7 @@ def grow(
         float | None,
         typer.Option(help="Peak learning rate.", show_default="half of the last stage's"),
     ] = None,
+    logger: Loggers = None,
     device: Device = "auto",
 ) -> None:
     """Add experts (copies of those with the greatest load) and continue training."""
@@ -45,4 +46,4 @@ def grow(
         base = run if shipped is None else Path("runs", shipped)
         out = base.with_name(f"{base.resolve().name}_grown")
     recipe = prepare_grown(loaded, out, experts, epochs, learning_rate)
-    run_training(recipe, out, True, device)
+    run_training(recipe, out, True, device, logger or ())

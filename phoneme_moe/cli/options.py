@@ -17,6 +17,7 @@ from phoneme_moe.cli.completion import (
     prepared_corpus_names,
     run_names,
     split_names,
+    tracker_names,
 )
 from phoneme_moe.errors import ArgumentError, InputError
 from phoneme_moe.system.terminal import print_error
@@ -100,6 +101,17 @@ OverrideLayer = Annotated[
 ]
 
 
+Loggers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--logger",
+        metavar="NAME",
+        help="Also log to wandb or mlflow, if installed (repeatable).",
+        autocompletion=tracker_names,
+    ),
+]
+
+
 def named_path(text: str) -> Path:
     """A non-empty path: an unset shell variable would otherwise mean the current folder.
 
@@ -164,7 +176,7 @@ def error_line(error: InputError) -> str:
     return f"phoneme-moe: {error}"
 
 
-_OPTIONS = {"changes": "set", "source": "from", "as_name": "as"}
+_OPTIONS = {"changes": "set", "source": "from", "as_name": "as", "loggers": "logger"}
 """Options by argument, where their names differ because Python reserves or shadows them."""
 
 

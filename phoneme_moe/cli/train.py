@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from phoneme_moe.cli.completion import recipe_names
-from phoneme_moe.cli.options import Device
+from phoneme_moe.cli.options import Device, Loggers
 
 if TYPE_CHECKING:
     from phoneme_moe.pipeline import Trained
@@ -30,6 +31,7 @@ def train(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change a setting: section.key=value."),
     ] = None,
+    logger: Loggers = None,
     device: Device = "auto",
 ) -> None:
     """Train a recipe into a run folder, evaluate it and report its routing."""
@@ -37,10 +39,12 @@ def train(
 
     # Before the slow imports, so that a misspelt key is reported at once.
     resolved = load_recipe(recipe, changes or [])
-    run_training(resolved, out, resume, device)
+    run_training(resolved, out, resume, device, logger or ())
 
 
-def run_training(recipe: Recipe, out: Path | None, resume: bool, device: str) -> None:
+def run_training(
+    recipe: Recipe, out: Path | None, resume: bool, device: str, loggers: Sequence[str]
+) -> None:
     """Trains and prints the results.
 
     Args:
@@ -48,10 +52,11 @@ def run_training(recipe: Recipe, out: Path | None, resume: bool, device: str) ->
         out: The run folder; by default ``runs/NAME``.
         resume: Whether to continue an interrupted training.
         device: ``cpu``, ``cuda`` or ``auto``.
+        loggers: Experiment trackers besides TensorBoard.
     """
     from phoneme_moe.pipeline import train as train_recipe
 
-    _print(train_recipe(recipe, out, resume=resume, device=device))
+    _print(train_recipe(recipe, out, resume=resume, device=device, loggers=loggers))
 
 
 def _print(trained: Trained) -> None:

@@ -1,4 +1,4 @@
-"""Callbacks of a stage: checkpoints, metrics, a warning of dead experts, a progress bar."""
+"""Callbacks of a stage: checkpoints, metrics, a warning of dead experts."""
 
 from __future__ import annotations
 
@@ -11,15 +11,10 @@ import lightning.pytorch as pl
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback, WeightAveraging
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Column
-from torch import Tensor
 
 from phoneme_moe.files.metrics_file import Row, check_rows, read_rows, write_rows
 from phoneme_moe.files.writing import write_bytes
 from phoneme_moe.recipe import Sparse
-from phoneme_moe.system.console import PlainConsole
 from phoneme_moe.system.terminal import print_error, printable
 from phoneme_moe.training.checkpoints import read_checkpoint
 from phoneme_moe.training.module import StageModule
@@ -161,101 +156,3 @@ class RouterWarning(Callback):
         """Restores whether the warning was printed."""
         # Checkpoints of version 0.1 call it "said".
         self.warned = state_dict.get("warned", state_dict.get("said", False))
-
-
-class StageProgressBar(Callback):
-    """One line on stderr per stage: progress, remaining time, loss, dev error, expert load."""
-
-    SECONDS_BETWEEN_UPDATES = 0.2
-    MAX_LOADS = 6
-    """Above this number of experts, only the smallest and the largest load are shown."""
-
-    def __init__(self, stage: str, console: Console | None = None) -> None:
-        """Builds the line without showing it.
-
-        Args:
-            stage: Name of the stage.
-            console: Where it is drawn; stderr by default.
-        """
-        whole = Column(no_wrap=True)
-        self.progress = Progress(
-            TextColumn("{task.description}", markup=False, table_column=whole),
-            BarColumn(bar_width=None, table_column=Column(ratio=1)),
-            TimeRemainingColumn(compact=True, elapsed_when_finished=True, table_column=whole),
-            TextColumn("{task.fields[figures]}", table_column=whole),
-            console=console or PlainConsole(stderr=True),
-            expand=True,
-        )
-        self.stage = stage
-        self.task = self.progress.add_task(stage, total=None, figures="")
-        self.updated = 0.0
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Shows the line, from the epoch at which training starts."""
-        total = int(trainer.num_training_batches) * (trainer.max_epochs or 0)
-        self.progress.update(self.task, total=total)
-        self._show(trainer, pl_module)
-        self.progress.start()
-
-    def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
-        """Updates at most a few times a second, since metrics are copied from the device."""
-        if time.monotonic() - self.updated > self.SECONDS_BETWEEN_UPDATES:
-            self._show(trainer, pl_module)
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Shows the epoch's error."""
-        self._show(trainer, pl_module)
-
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Leaves the line on the screen."""
-        self.progress.stop()
-
-    def on_exception(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
-    ) -> None:
-        """Leaves the line on the screen."""
-        self.progress.stop()
-
-    def _show(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        assert isinstance(pl_module, StageModule)
-        epochs = trainer.max_epochs or 0
-        epoch = min(trainer.current_epoch + 1, epochs)
-        self.progress.update(
-            self.task,
-            completed=trainer.global_step,
-            description=f"{self.stage} {epoch}/{epochs}",
-            figures=self._figures(pl_module, trainer.callback_metrics.get("dev_error")),
-        )
-        self.updated = time.monotonic()
-
-    def _figures(self, module: StageModule, dev_error: Tensor | None) -> str:
-        if not module.num_steps:
-            return ""
-        text = f"loss {module.mean_loss:.3f}"
-        if dev_error is not None:
-            text += f" error {100 * dev_error:.1f} %"
-        shares = [round(100 * load) for load in module.load.tolist()]
-        if len(shares) > self.MAX_LOADS:
-            text += f" load {min(shares)} to {max(shares)} %"
-        elif len(shares) > 1:
-            text += f" load {' '.join(map(str, shares))} %"
-        layers = module.router_metrics.measure()
-        if layers:
-            # Of the worst layer: coefficient of variation of the load, number of dead experts.
-            worst = max(layers, key=lambda layer: (len(layer.dead), layer.variation))
-            text += f" load cv {worst.variation:.2f}"
-            if worst.dead:
-                text += f" dead {len(worst.dead)}/{len(worst.load)}"
-            # Only one of the two fits into 80 columns.
-            if worst.dropped:
-                text += f" dropped {100 * worst.dropped:.0f} %"
-            else:
-                text += f" entropy {worst.entropy:.1f}"
-        return text

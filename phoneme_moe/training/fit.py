@@ -12,7 +12,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from rich.markup import escape
 from rich.progress import track
 from torch import Tensor
@@ -37,7 +37,6 @@ from phoneme_moe.training.callbacks import (
     AtomicCheckpointIO,
     MetricsFile,
     RouterWarning,
-    StageProgressBar,
     weight_averaging,
 )
 from phoneme_moe.training.checkpoints import (
@@ -47,7 +46,9 @@ from phoneme_moe.training.checkpoints import (
     repeatable,
 )
 from phoneme_moe.training.em import em_epochs
+from phoneme_moe.training.loggers import open_trackers
 from phoneme_moe.training.module import StageModule
+from phoneme_moe.training.progress import StageLog, StageProgressBar
 from phoneme_moe.training.sampler import BalancedBatches
 from phoneme_moe.training.teacher import HiddenStateTeacher, PosteriorTeacher
 
@@ -112,6 +113,7 @@ def fit_stage(
     dev: Sequence[Example],
     folder: Path,
     device: str,
+    trackers: Sequence[str] = (),
 ) -> None:
     """Trains a stage and writes its metrics and final weights.
 
@@ -123,9 +125,10 @@ def fit_stage(
         dev: Examples for evaluation after each epoch.
         folder: The run folder; an interrupted attempt at the stage is resumed.
         device: ``cpu``, ``cuda`` or ``auto``.
+        trackers: Experiment trackers besides TensorBoard (``training.loggers``).
 
     Raises:
-        InputError: The data need too much memory for EM.
+        InputError: The data need too much memory for EM, or a tracker cannot be opened.
         TrainingInterruptedError: The user pressed Ctrl-C.
     """
     stage = recipe.training.stages[index]
@@ -136,13 +139,16 @@ def fit_stage(
         stage.name,
         [row for row in read_rows(metrics_path) if row["stage"] in earlier],
     )
-    logger = TensorBoardLogger(folder, name="tensorboard", version=f"{index + 1}_{stage.name}")
+    loggers = [
+        TensorBoardLogger(folder, name="tensorboard", version=f"{index + 1}_{stage.name}"),
+        *open_trackers(trackers, folder, recipe, stage),
+    ]
     try:
         if stage.optimizer == "em":
-            weights = _fit_by_em(recognizer, stage, train, dev, metrics, logger)
+            weights = _fit_by_em(recognizer, stage, train, dev, metrics, loggers)
         else:
             weights = _fit_by_gradient(
-                recognizer, recipe, index, train, dev, metrics, logger, folder, device
+                recognizer, recipe, index, train, dev, metrics, loggers, folder, device
             )
     except (SystemExit, KeyboardInterrupt) as error:
         # Lightning converts Ctrl-C into its own exit.
@@ -156,7 +162,7 @@ def _fit_by_em(
     train: Sequence[Example],
     dev: Sequence[Example],
     metrics: MetricsFile,
-    logger: TensorBoardLogger,
+    loggers: Sequence[Logger],
 ) -> dict[str, Tensor]:
     epochs: Iterable[dict[str, float]] = em_epochs(recognizer, stage, train, dev)
     if sys.stderr.isatty():
@@ -166,11 +172,13 @@ def _fit_by_em(
     weights: dict[str, Tensor] = {}
     for epoch, measured in enumerate(epochs):
         metrics.add({"epoch": epoch, **measured})
-        logger.log_metrics(measured, epoch)
+        for logger in loggers:
+            logger.log_metrics(measured, epoch)
         if stage.keep == "last" or measured["dev_error"] < lowest:
             lowest = measured["dev_error"]
             weights = {name: w.detach().clone() for name, w in recognizer.state_dict().items()}
-    logger.finalize("success")
+    for logger in loggers:
+        logger.finalize("success")
     return weights
 
 
@@ -181,7 +189,7 @@ def _fit_by_gradient(
     train: Sequence[Example],
     dev: Sequence[Example],
     metrics: MetricsFile,
-    logger: TensorBoardLogger,
+    loggers: Sequence[Logger],
     folder: Path,
     device: str,
 ) -> dict[str, Tensor]:
@@ -219,15 +227,15 @@ def _fit_by_gradient(
         sparse = recipe.model.encoder.sparse
         if sparse is not None:
             callbacks.append(RouterWarning(sparse))
-    if sys.stderr.isatty():
-        callbacks.append(StageProgressBar(stage.name))
+    shows_bars = sys.stderr.isatty()
+    callbacks.append(StageProgressBar(stage.name) if shows_bars else StageLog(stage.name))
     trainer = pl.Trainer(
         accelerator=choose_device(device).replace("cuda", "gpu"),
         devices=1,
         max_epochs=stage.epochs,
         precision=recipe.training.precision,
         callbacks=callbacks,
-        logger=logger,
+        logger=loggers,
         plugins=[AtomicCheckpointIO()],
         num_sanity_val_steps=0,
         log_every_n_steps=1 << 30,

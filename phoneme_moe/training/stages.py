@@ -85,7 +85,11 @@ def _adapter_names(adapters: Adapters, recipe: Recipe, corpus: PreparedCorpus) -
 
 
 def train_stages(
-    recipe: Recipe, corpus: PreparedCorpus, folder: Path, device: str = "auto"
+    recipe: Recipe,
+    corpus: PreparedCorpus,
+    folder: Path,
+    device: str = "auto",
+    trackers: Sequence[str] = (),
 ) -> Recognizer:
     """Trains every unfinished stage and completes the run folder.
 
@@ -94,12 +98,13 @@ def train_stages(
         corpus: The recipe's prepared corpus.
         folder: The run folder; an interrupted training in it is resumed.
         device: ``cpu``, ``cuda`` or ``auto``.
+        trackers: Experiment trackers besides TensorBoard (``training.loggers``).
 
     Returns:
         The trained model in evaluation mode.
 
     Raises:
-        InputError: The recipe does not fit the corpus.
+        InputError: The recipe does not fit the corpus, or a tracker cannot be opened.
         TrainingInterruptedError: The user pressed Ctrl-C.
     """
     _quieten_lightning()
@@ -132,7 +137,7 @@ def train_stages(
             chosen: Sequence[Example] = train
             if stage.pronunciations == "likeliest":
                 chosen = with_likeliest_pronunciations(learner, train)
-            fit_stage(learner, recipe, index, chosen, dev, folder, device)
+            fit_stage(learner, recipe, index, chosen, dev, folder, device, trackers)
         with repeatable(stage_folder.path):
             learner.load_state_dict(read_weights(stage_folder.final, learner.state_dict()))
         if stage.route == "shared":
