@@ -22,6 +22,7 @@ from phoneme_moe.files.atomic import is_temporary
 from phoneme_moe.files.locks import lock_folder
 from phoneme_moe.inference import recognize_examples
 from phoneme_moe.mixture.sparse.soft import SoftFeedForward
+from phoneme_moe.model.front_end import pin_encoders
 from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.recipe import Recipe
 from phoneme_moe.recipe.router_kinds import ROUTERS
@@ -169,9 +170,10 @@ def prepare_grown(
         The new recipe; its training starts from ``start.safetensors``.
 
     Raises:
-        InputError: The run cannot grow, or the folder holds something else.
+        InputError: The run cannot grow, its encoder is gone, or the folder holds something else.
     """
-    recipe = grown_recipe(run.recipe, experts, epochs, learning_rate)
+    # Pinned as training does it, which otherwise takes the folder for one of another recipe.
+    recipe = pin_encoders(grown_recipe(run.recipe, experts, epochs, learning_rate))
     with lock_folder(out):
         if not _is_prepared(out, recipe):
             _prepare(run, recipe, out)
