@@ -56,9 +56,10 @@ def phonemes_section(document: Document) -> Section | None:
         hint = ""
         if correctness.get("unjudged"):
             hint = (
-                "Correct and wrong are frames that emit a correct or a wrong phoneme; "
+                "Correct and wrong are frames that emit a correct or a wrong phoneme. "
                 f"{plural(correctness['unjudged'], 'frame')} with the CTC blank "
-                f"{'is' if correctness['unjudged'] == 1 else 'are'} neither."
+                f"{'is' if correctness['unjudged'] == 1 else 'are'} neither, so phonemes that "
+                "were deleted do not count here."
             )
         blocks.append(_pair(document, "correctness", title, ("right", "wrong"), labels, hint))
     shown = [block for block in blocks if block is not None]
