@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 from phoneme_moe.system.console import PlainConsole
@@ -35,7 +36,10 @@ def print_evaluation(console: Console, evaluation: Evaluation) -> None:
     if measure == "per":
         columns += [short for short, _ in counts]
     for column in columns:
-        table.add_column(column, justify="left" if column == "speaker" else "right")
+        # Names are folded in the worst case, never cut: several corpora make them long.
+        table.add_column(
+            column, justify="left" if column == "speaker" else "right", overflow="fold"
+        )
     rows = [
         (printable(name) + (" *" if scores["unseen"] else ""), scores)
         for name, scores in data["by_speaker"].items()
@@ -57,6 +61,9 @@ def print_evaluation(console: Console, evaluation: Evaluation) -> None:
         if number in {len(rows), len(rows) + len(parts)}:
             table.add_section()
         table.add_row(*cells)
+    unlimited = console.options.update(max_width=1000)
+    if Measurement.get(console, unlimited, table).maximum > console.width:
+        table.padding = 0
     console.print(table)
     if evaluation.unseen:
         console.print("* not among the speakers that the run was trained on")

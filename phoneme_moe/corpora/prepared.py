@@ -199,6 +199,13 @@ def load_corpus(name: str) -> PreparedCorpus:
         for index, part in enumerate(parts):
             if part in parts[:index]:
                 raise InputError(f"corpus {name!r}: found {part!r} twice, expected once")
+        missing = sorted(set(parts) - set(prepared_names()), key=parts.index)
+        if len(missing) > 1:
+            raise InputError(
+                f"corpora that are not prepared in {data_root()}: {', '.join(missing)}; run for "
+                "each: phoneme-moe corpora prepare CORPUS --from DIR (with --as NAME if it has "
+                "another name here)"
+            )
         return join_corpora(tuple(load_corpus(part) for part in parts))
     folder = data_root() / name
     names = prepared_names()

@@ -97,7 +97,7 @@ class ModelCard(Document):
             ("frames", f"{self.frame_ms:.0f} ms, from {self.sample_rate / 1000:g} kHz audio"),
         ]
         if self.quality is None:
-            lines.append(("quality", "not measured: the run predates quality.json"))
+            lines.append(("quality", "not measured: the run has no quality.json"))
         else:
             lines += self._quality_lines(self.quality)
         if self.decoding.ngram_order is not None:
