@@ -35,7 +35,7 @@ def write_report(
     from phoneme_moe.report.page.render import render_page
 
     title = document.title
-    figure = heat_map(report, title)
+    figure = heat_map(report, title, document.clustering)
     # Everything is rendered before any file is replaced.
     contents = {
         "routing.json": json_text(document).encode(),

@@ -13,8 +13,9 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from phoneme_moe.report.document_parts import Clustering
 from phoneme_moe.report.page.heat_map import HeatMap
-from phoneme_moe.report.page.palette import OUTLINE_COLOUR, ink, ramp
+from phoneme_moe.report.page.palette import OUTLINE_COLOUR, ink, ramp, shade
 from phoneme_moe.report.statistics import RoutingReport
 from phoneme_moe.system.terminal import printable
 
@@ -28,26 +29,33 @@ _MOST_SPEAKERS, _LONGEST_NAME = 150, 24
 _TEXT, _QUIET, _BAR = "#1c2330", "#667085", "#8a94a6"
 
 
-def heat_map(report: RoutingReport, title: str) -> Figure:
+def heat_map(report: RoutingReport, title: str, clustering: Clustering | None = None) -> Figure:
     """Mean gate weights as a heat map, with the effective number of experts beside it.
 
     Args:
         report: The statistics; if there are more than 150 speakers, those with the greatest
             effective number of experts are drawn.
         title: Title above the figure.
+        clustering: Order of speakers and experts, as on the page; by default that of the report.
 
     Returns:
         A figure with its own Agg canvas, without pyplot and its global state.
     """
-    if len(report.speakers) > _MOST_SPEAKERS:
-        total = len(report.speakers)
-        report = report.select(report.most_blended(_MOST_SPEAKERS))
-        title += f" ({_MOST_SPEAKERS} most blended of {total} {report.label_name}s)"
+    speakers = list(range(len(report.speakers)))
+    experts = list(range(len(report.experts)))
+    if clustering is not None:
+        speakers, experts = clustering.speaker_order, clustering.expert_order
+    if len(speakers) > _MOST_SPEAKERS:
+        kept = set(report.most_blended(_MOST_SPEAKERS))
+        title += f" ({_MOST_SPEAKERS} most blended of {len(speakers)} {report.label_name}s)"
+        speakers = [speaker for speaker in speakers if speaker in kept]
+    report = report.select(speakers)
+    place = {expert: column for column, expert in enumerate(experts)}
     heat = HeatMap(
         rows=_short(report.speakers),
-        columns=_short(report.experts),
-        weights=report.weights,
-        outlined=report.own_expert,
+        columns=_short([report.experts[expert] for expert in experts]),
+        weights=report.weights[:, experts],
+        outlined=[None if own is None else place[own] for own in report.own_expert],
         outline=f"the {report.label_name}'s own expert",
         kinds=(report.label_name, "expert"),
         effective=report.effective_experts,
@@ -118,7 +126,8 @@ def figure_bytes(figure: Figure, kind: str, title: str) -> bytes:
     metadata = {"Title": printable(title)} | (
         {"Date": None} if kind == "svg" else {"Software": None}
     )
-    with rc_context({"svg.hashsalt": "phoneme_moe"}):
+    # Text stays text, to be set in the font of a paper.
+    with rc_context({"svg.hashsalt": "phoneme_moe", "svg.fonttype": "none"}):
         figure.savefig(content, format=kind, dpi=200, metadata=metadata)
     return content.getvalue()
 
@@ -133,7 +142,7 @@ def _draw_cells(axes: Axes, heat: HeatMap, column: float, row: float) -> None:
         heat.weights,
         cmap=ListedColormap(colours),
         vmin=0,
-        vmax=1,
+        vmax=heat.top,
         edgecolors="#e3e7ee",
         linewidth=0.6 if min(row, column) > 0.2 else 0.2,
     )
@@ -143,7 +152,7 @@ def _draw_cells(axes: Axes, heat: HeatMap, column: float, row: float) -> None:
     number_size = min(72 * row * 0.55, 72 * column / 2.4, 13.0)
     if number_size >= _SMALLEST_NUMBER:
         for (y, x), weight in np.ndenumerate(heat.weights):
-            background = tuple(colours[round(100 * min(float(weight), 1.0))])
+            background = tuple(colours[shade(float(weight), heat.top)])
             quiet = weight < 0.005
             axes.text(
                 x,
@@ -213,8 +222,10 @@ def _draw_heading(figure: Figure, title: str, label: str) -> None:
 def _draw_key(figure: Figure, place: tuple[float, float, float, float], heat: HeatMap) -> None:
     """Draws the colour scale and the legend; ``place`` is relative to the figure."""
     scale = figure.add_axes(place)
-    scale.imshow(ramp("light")[None], aspect="auto", extent=(0, 100, 0, 1))
-    scale.set_xticks([0, 50, 100], ["0", "50", "100 %"], size=10, color=_QUIET)
+    top = 100 * heat.top
+    scale.imshow(ramp("light")[None], aspect="auto", extent=(0, top, 0, 1))
+    ends = ["0", f"{top / 2:g}", f"{top:g} %"]
+    scale.set_xticks([0, top / 2, top], ends, size=10, color=_QUIET)
     scale.set_yticks([])
     scale.tick_params(length=0, pad=3)
     scale.spines[:].set_color("#cfd6e1")
