@@ -257,6 +257,7 @@ def test_a_page_of_tokens_speaks_of_tokens() -> None:
     right, wrong = document["utterances"][0], document["utterances"][-1]
     right["error_rate"], wrong["error_rate"] = 0.0, 1.0
     right["seconds"] = 0.15
+    document["correctness"]["unjudged"] = 0  # a token is always right or wrong
     wrong["hypothesis"] = wrong["hypothesis"][:1]
     page = Page(render_page(document))
     shown = page.text + " ".join(page.values("aria-label"))
