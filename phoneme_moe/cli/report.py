@@ -9,6 +9,7 @@ import typer
 
 from phoneme_moe.cli.completion import run_names
 from phoneme_moe.cli.options import Device, Layer, OtherCorpus, Split
+from phoneme_moe.errors import ArgumentError
 
 
 def report(
@@ -26,6 +27,12 @@ def report(
         list[str] | None,
         typer.Option(help="Also show this utterance over time (repeatable)."),
     ] = None,
+    clips: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Clips for each cell of the heat maps, opened by a click on the cell."
+        ),
+    ] = 0,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -49,11 +56,13 @@ def report(
     from phoneme_moe.system.progress import status_line
 
     if len(runs) > 1:
+        if clips:
+            raise ArgumentError("clips", "expected a single run, whose report plays them")
         _report_seeds(runs, split, corpus, layer, utterance, out, device)
         return
     loaded = load_run(runs[0], device)
     with status_line() as begin:
-        written = report_run(loaded, split, out, corpus, layer, utterance or (), begin)
+        written = report_run(loaded, split, out, corpus, layer, utterance or (), begin, clips)
     console = PlainConsole()
     print_verdict(console, written.document)
     print_routing(console, written.report)
@@ -71,7 +80,6 @@ def _report_seeds(
 ) -> None:
     """Reports several runs of one recipe and their means."""
     from phoneme_moe.cli.tables import print_files
-    from phoneme_moe.errors import ArgumentError
     from phoneme_moe.report.seeds.run import report_seeds
     from phoneme_moe.run_folder import load_run
     from phoneme_moe.system.console import PlainConsole

@@ -8,6 +8,7 @@ from pathlib import Path
 from phoneme_moe.files.atomic import atomic_path
 from phoneme_moe.files.csv_text import csv_text
 from phoneme_moe.report.document import RoutingDocument, json_text
+from phoneme_moe.report.page.cell_links import Cells
 from phoneme_moe.report.statistics import RoutingReport
 
 
@@ -16,6 +17,7 @@ def write_report(
     document: RoutingDocument,
     folder: Path,
     audio: Mapping[str, bytes] | None = None,
+    clips: Cells = (),
 ) -> list[Path]:
     """Writes ``routing.json``, ``routing.csv``, ``routing.svg``, ``routing.png``, ``report.html``.
 
@@ -26,6 +28,7 @@ def write_report(
         document: The whole report.
         folder: Output folder, created if missing.
         audio: Audio files for the page of the utterances shown over time, by identifier.
+        clips: Cells of the heat maps with clips in the folder ``clips`` beside the page.
 
     Returns:
         The written files by name.
@@ -42,7 +45,7 @@ def write_report(
         "routing.csv": routing_csv(report, document).encode(),
         "routing.svg": figure_bytes(figure, "svg", title),
         "routing.png": figure_bytes(figure, "png", title),
-        "report.html": render_page(document.model_dump(mode="json"), audio or {}).encode(),
+        "report.html": render_page(document.model_dump(mode="json"), audio or {}, clips).encode(),
     }
     for name, content in contents.items():
         with atomic_path(folder / name) as temporary:

@@ -13,18 +13,21 @@ from phoneme_moe.corpora import PreparedCorpus, load_corpus
 from phoneme_moe.data.examples import Example, load_examples, load_waveforms
 from phoneme_moe.data.speakers import split_speakers
 from phoneme_moe.decoding.scoring import UtteranceScore
+from phoneme_moe.errors import ArgumentError
 from phoneme_moe.files.atomic import atomic_path
 from phoneme_moe.files.locks import lock_folder
 from phoneme_moe.model.cost import model_cost
 from phoneme_moe.recipe.router import numbered_experts
 from phoneme_moe.report.build_document import build_document, report_of
 from phoneme_moe.report.caveats import caveats
+from phoneme_moe.report.clips.run import clips_of_cells
 from phoneme_moe.report.collect.observe import Observation, observe, phoneme_names
 from phoneme_moe.report.document import RoutingDocument
 from phoneme_moe.report.document_parts import SparseLayers, UtteranceView
 from phoneme_moe.report.expert_ablation import ablate_experts
 from phoneme_moe.report.history import training_history
 from phoneme_moe.report.layers import LayerAccumulator
+from phoneme_moe.report.page.cell_links import CLIPS, Cells
 from phoneme_moe.report.routing_sums import RoutingAccumulator, RoutingSums
 from phoneme_moe.report.specialisation import specialise
 from phoneme_moe.report.statistics import RoutingReport, summarize
@@ -75,6 +78,7 @@ def report_run(
     layer: str | None = None,
     utterances: Sequence[str] = (),
     progress: Progress = lambda stage: None,
+    clips: int = 0,
 ) -> RunReport:
     """Collects the routing of a split and writes the report.
 
@@ -89,10 +93,12 @@ def report_run(
         layer: A sparse layer of an encoder; by default the last one.
         utterances: Identifiers of additional utterances to show over time.
         progress: Called with the name of each step.
+        clips: Number of clips for each cell of the heat maps, which the page then opens; none by
+            default.
 
     Raises:
-        InputError: The corpus is not prepared or has no usable utterance, or there is no such layer
-            or utterance.
+        InputError: The corpus is not prepared or has no usable utterance, there is no such layer or
+            utterance, or there are no clips of a stored report.
     """
     from phoneme_moe.report.files import write_report
 
@@ -100,6 +106,8 @@ def report_run(
     if (split, corpus_name, layer, *utterances) == ("test", None, None):
         stored = stored_document(run)
         if stored is not None:
+            if clips:
+                raise ArgumentError("clips", "the corpora of the run are not prepared here")
             report = report_of(stored)
             with lock_folder(folder):
                 return RunReport(report, stored, tuple(write_report(report, stored, folder)))
@@ -145,7 +153,13 @@ def report_run(
                 "verdict": verdict(report, document),
             }
         )
-        written = write_report(report, document, folder, audio)
+        cells: Cells = ()
+        if clips:
+            progress("cutting clips")
+            cells = clips_of_cells(run, corpus, split, examples, layer, folder / CLIPS, clips)
+        written = write_report(report, document, folder, audio, cells)
+        if clips:
+            written.append(folder / CLIPS / "index.html")
     return RunReport(report, document, (*written, table))
 
 

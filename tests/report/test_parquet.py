@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -37,6 +38,7 @@ def routed(
     chosen = random.random((rows, experts)).argsort(axis=1)[:, :top]
     drawn = random.dirichlet(np.ones(top), rows).astype(np.float32) + np.float32(1e-6)
     np.put_along_axis(weights, chosen, drawn, axis=1)
+    hypothesis = random.integers(-1, len(PHONEMES), rows)
     return UtteranceRouting(
         utterance=utterance,
         speaker=speaker,
@@ -44,8 +46,9 @@ def routed(
         weights=weights,
         phoneme=random.integers(-1, len(PHONEMES), rows),
         edge=np.zeros(rows, dtype=np.bool_),
-        judged=np.zeros(rows, dtype=np.bool_),
-        right=np.zeros(rows, dtype=np.bool_),
+        judged=hypothesis >= 0,
+        right=(hypothesis >= 0) & (random.random(rows) < 0.5),
+        hypothesis=hypothesis,
     )
 
 
@@ -58,8 +61,13 @@ def written(
     return path
 
 
+def name_of(index: int) -> str | None:
+    return None if index < 0 else PHONEMES[index]
+
+
 def lines(one: UtteranceRouting, layer: str, experts: Sequence[str]) -> list[dict[str, Any]]:
     """The lines of the file that an utterance should give."""
+    assert one.hypothesis is not None
     return [
         {
             "utterance": one.utterance,
@@ -68,6 +76,8 @@ def lines(one: UtteranceRouting, layer: str, experts: Sequence[str]) -> list[dic
             "frame": int(frame),
             "start": frame * one.frame_seconds,
             "phoneme": None if one.phoneme[frame] < 0 else PHONEMES[one.phoneme[frame]],
+            "hypothesis": name_of(one.hypothesis[frame]),
+            "correct": bool(one.right[frame]) if one.judged[frame] else None,
             "expert": experts[expert],
             "weight": float(one.weights[frame, expert]),
             "selected": True,
@@ -192,28 +202,36 @@ def test_a_failure_of_the_last_lines_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_pandas_example_of_the_documentation(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("layers", [(None,), ("block_2", "block_4")], ids=["gate", "layers"])
+def test_the_examples_of_the_documentation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layers: tuple[str | None, ...]
 ) -> None:
-    pytest.importorskip("pandas", reason="pandas is not installed")
     random = np.random.default_rng(3)
     path = tmp_path / "routing.parquet"
     split = [routed(random, 20 + i, 2, f"u{i}", f"s{i % 2}") for i in range(6)]
-    with RoutingParquet(path, EXPERTS, PHONEMES, "block_2") as table:
-        table.add(split[0])
-        table.change_layer("block_4", EXPERTS)
+    with RoutingParquet(path, EXPERTS, PHONEMES, layers[0]) as table:
         for one in split:
+            for layer in layers[:-1]:
+                table.change_layer(layer, EXPERTS)
+                other = routed(random, len(one.weights), 2)
+                table.add(dataclasses.replace(one, weights=other.weights))
+            table.change_layer(layers[-1], EXPERTS)
             table.add(one)
     monkeypatch.chdir(tmp_path)
-    namespace: dict[str, object] = {}
-    for block in re.findall(r"```python\n(.*?)```", DOC.read_text(encoding="utf-8"), re.S):
+    namespace: dict[str, Any] = {}
+    document = DOC.read_text(encoding="utf-8")
+    for block in re.findall(r"```python\n(.*?)```", document, re.S):
         exec(block, namespace)
 
     means, entropy, share = namespace["means"], namespace["entropy"], namespace["share"]
+    (query,) = re.findall(r"```sql\n(.*?)```", document, re.S)
+    found = duckdb.sql(query.replace("block_4", layers[-1] or "gate")).fetchall()
+    by_name = {(speaker, expert): weight for speaker, expert, weight in found}
     for speaker in ("s0", "s1"):
         weights = np.concatenate([one.weights for one in split if one.speaker == speaker])
         mean = weights.mean(axis=0)
         assert means.loc[speaker, list(EXPERTS)].tolist() == pytest.approx(mean, abs=1e-5)
+        assert [by_name[speaker, e] for e in EXPERTS] == pytest.approx(mean, abs=1e-5)
     last = split[-1].weights.astype(np.float64)
     terms = np.where(last > 0, -last * np.log2(np.where(last > 0, last, 1)), 0)
     assert entropy.tolist() == pytest.approx(terms.sum(axis=1), abs=1e-5)
@@ -222,3 +240,7 @@ def test_the_pandas_example_of_the_documentation(
     for index, name in enumerate(PHONEMES):
         expected_sum = weights[phoneme == index].mean(axis=0)
         assert share[name] == pytest.approx(expected_sum[EXPERTS.index("expert_2")], abs=1e-5)
+    right = np.concatenate([one.right for one in split])
+    emitted = namespace["sums"].div(namespace["sums"].sum(axis=1), axis=0)
+    expected = weights[right].mean(axis=0)
+    assert emitted.loc[True, list(EXPERTS)].tolist() == pytest.approx(expected, abs=1e-5)

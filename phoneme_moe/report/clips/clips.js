@@ -96,7 +96,7 @@
     announce(left === cards.length ? "" : `${left} of ${cards.length} clips`);
   };
   filter.addEventListener("input", () => {
-    const typed = filter.value.split(/\s+/).filter(Boolean);
+    const typed = (filter.value.match(/(?:[^\s"]|"[^"]*")+/g) ?? []).map(word => word.replaceAll('"', ""));
     cards.forEach((card, i) => { card.hidden = !fits(card, i, typed); });
     for (const group of document.querySelectorAll("section")) {
       const left = group.querySelectorAll(".card:not([hidden])").length;
@@ -109,6 +109,15 @@
     if (current.hidden && those.length) select(those[0], false);
     report();
   });
+
+  // A link of the report names a cell: #speaker="ann" expert="bob".
+  const from_link = () => {
+    if (location.hash.length < 2) return;
+    filter.value = decodeURIComponent(location.hash.slice(1));
+    filter.dispatchEvent(new Event("input"));
+  };
+  from_link();
+  addEventListener("hashchange", from_link);
 
   const middle = card => { const box = card.getBoundingClientRect(); return [box.left + box.width / 2, box.top + box.height / 2]; };
   const beside = key => {

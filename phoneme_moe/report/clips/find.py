@@ -18,6 +18,7 @@ from phoneme_moe.data.examples import Example
 from phoneme_moe.inference import RecognizedUtterance, recognize_split
 from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.report.collect.frame_phonemes import decoded_phonemes, phoneme_rows
+from phoneme_moe.report.page.cell_links import Kind
 
 SEED = 0
 """Random seed of the sample if there are more clips than the limit."""
@@ -202,6 +203,35 @@ def draw_clips(clips: Sequence[Clip], limit: int) -> list[Clip]:
         shuffled = _in_turns(shuffled, [c.speaker for c in chosen])
         chosen = [chosen[i] for i in shuffled[:limit]]
     return sorted(chosen, key=lambda clip: (clip.speaker, clip.phoneme, clip.utterance, clip.start))
+
+
+def draw_of_cells(
+    clips: Sequence[Clip], experts: Sequence[str], per_cell: int
+) -> tuple[list[Clip], set[tuple[Kind, str, str]]]:
+    """Samples clips of every speaker and expert, and of every phoneme and expert.
+
+    Args:
+        clips: Clips in any reproducible order.
+        experts: All experts, in the order of the weights.
+        per_cell: Maximum number for each cell, at least 1; a cell has more where its clips are
+            those of another, too.
+
+    Returns:
+        The sample, sorted as by ``draw_clips``, and the cells that have clips.
+    """
+    seen: Counter[tuple[Kind, str, str]] = Counter()
+    chosen = []
+    for index in np.random.default_rng(SEED).permutation(len(clips)).tolist():
+        clip = clips[index]
+        expert = experts[clip.expert]
+        cells: list[tuple[Kind, str, str]] = [
+            ("speaker", clip.speaker, expert),
+            ("phoneme", clip.phoneme, expert),
+        ]
+        if any(seen[cell] < per_cell for cell in cells):
+            chosen.append(clip)
+            seen.update(cells)
+    return draw_clips(chosen, max(1, len(chosen))), set(seen)
 
 
 def _recording(clip: Clip) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from phoneme_moe.corpora import PreparedCorpus, load_corpus
 from phoneme_moe.data.examples import Example, load_examples
@@ -18,8 +19,16 @@ from phoneme_moe.errors import ArgumentError, InputError, suggest
 from phoneme_moe.files.atomic import atomic_folder
 from phoneme_moe.files.csv_text import csv_text
 from phoneme_moe.report.clips.audio import cut_clips, times_in_recordings
-from phoneme_moe.report.clips.find import Clip, ClipQuery, SearchCounts, draw_clips, find_clips
+from phoneme_moe.report.clips.find import (
+    Clip,
+    ClipQuery,
+    SearchCounts,
+    draw_clips,
+    draw_of_cells,
+    find_clips,
+)
 from phoneme_moe.report.clips.page import ClipView, render_clips
+from phoneme_moe.report.page.cell_links import Kind
 from phoneme_moe.run_folder import LoadedRun
 from phoneme_moe.system.progress import track
 
@@ -137,6 +146,88 @@ def clips_of_run(
     facts = {"run": run.folder.resolve().name, "corpus": prepared.name, "split": split}
     if layer is not None:
         facts["layer"] = layer
+    notes = _notes(run, examples, counts, context_ms)
+    shown = Shown(experts, query, facts, len(matches), notes)
+    _write(folder, clips, cuts, shown, context_ms, tokens, progress)
+    return RunClips(folder, tuple(clips), len(matches), query, facts)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a page of clips says besides the clips.
+
+    Attributes:
+        experts: All experts, in the order of the weights.
+        query: Search criteria.
+        facts: Run, corpus, split and other properties, name to value.
+        total: Number of clips, of which the page may show a sample.
+        notes: Sentences about times and audio.
+    """
+
+    experts: tuple[str, ...]
+    query: ClipQuery
+    facts: dict[str, str]
+    total: int
+    notes: list[str]
+
+
+def clips_of_cells(
+    run: LoadedRun,
+    corpus: PreparedCorpus,
+    split: str,
+    examples: Sequence[Example],
+    layer: str | None,
+    folder: Path,
+    per_cell: int,
+    context_ms: float = 100.0,
+) -> set[tuple[Kind, str, str]]:
+    """Writes clips of every cell of a report's heat maps into one folder.
+
+    Args:
+        run: The run.
+        corpus: The corpus.
+        split: ``train``, ``dev`` or ``test``.
+        examples: The examples of the split.
+        layer: A sparse layer of an encoder; None for the gate.
+        folder: The folder; an earlier folder of clips is replaced.
+        per_cell: Maximum number of clips of each speaker and expert, and of each phoneme and
+            expert, drawn at random (seed 0).
+        context_ms: Milliseconds of audio before and after the phoneme.
+
+    Returns:
+        The cells that have clips: kind of the row, its name, the expert that leads.
+
+    Raises:
+        InputError: The folder exists and is not a folder of clips.
+    """
+    check_replaceable(folder)
+    _, experts = run.recognizer.routed_layer(layer)
+    counts, query = SearchCounts(), ClipQuery()
+    each = find_clips(run.recognizer, examples, query, layer, counts)
+    matches = list(chain.from_iterable(each))
+    clips, cells = draw_of_cells(matches, experts, per_cell)
+    cuts, tokens = corpus.cuts(split), run.recipe.task.kind == "classify"
+    if tokens:
+        clips = times_in_recordings(clips, cuts)
+    facts = {"run": run.folder.resolve().name, "corpus": corpus.name, "split": split}
+    if layer is not None:
+        facts["layer"] = layer
+    notes = _notes(run, examples, counts, context_ms)
+    shown = Shown(experts, query, facts, len(matches), notes)
+    _write(folder, clips, cuts, shown, context_ms, tokens, False)
+    return cells
+
+
+def _write(
+    folder: Path,
+    clips: Sequence[Clip],
+    cuts: Any,
+    shown: Shown,
+    context_ms: float,
+    tokens: bool,
+    progress: bool,
+) -> None:
+    """Writes page, table and audio of clips."""
     with atomic_folder(folder, check_replaceable) as inside:
         (inside / AUDIO).mkdir()
         files = [f"{AUDIO}/{number:04}.flac" for number in range(1, len(clips) + 1)]
@@ -144,19 +235,18 @@ def clips_of_run(
         audio = cut_clips(clips, cuts, context_ms / 1000, tokens)
         for number, one in track(audio, "cutting", progress, total=len(clips)):
             one.save(inside / files[number])
-            views[number] = ClipView.of(clips[number], one, files[number], experts)
+            views[number] = ClipView.of(clips[number], one, files[number], shown.experts)
         ordered = [views[number] for number in range(len(clips))]
         page = render_clips(
             ordered,
-            experts,
-            query=query,
-            facts=facts,
-            total=len(matches),
-            notes=_notes(run, examples, counts, context_ms),
+            shown.experts,
+            query=shown.query,
+            facts=shown.facts,
+            total=shown.total,
+            notes=shown.notes,
         )
         (inside / PAGE).write_text(page, encoding="utf-8")
         (inside / TABLE).write_text(table_text(ordered), encoding="utf-8", newline="")
-    return RunClips(folder, tuple(clips), len(matches), query, facts)
 
 
 def _check_names(

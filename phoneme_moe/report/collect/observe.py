@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from phoneme_moe.data.examples import Example
 from phoneme_moe.decoding.scoring import UtteranceScore, score_utterance
@@ -88,6 +89,7 @@ def observe(
             credit=None
             if by_expert is None
             else _credit(weights[layer], by_expert.cpu().numpy(), targets),
+            hypothesis=_hypothesis(log_posteriors, outputs),
         )
         yield Observation(
             example,
@@ -138,6 +140,15 @@ def _outputs(recognizer: Recognizer, names: Sequence[str]) -> NDArray[np.int64]:
     """The model's output for each phoneme, with -1 for unknown phonemes and for none."""
     known = [recognizer.phonemes.encode([p])[0] if p in recognizer.phonemes else -1 for p in names]
     return np.array([*known, -1], dtype=np.int64)
+
+
+def _hypothesis(log_posteriors: Tensor, outputs: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Index of the phoneme with the highest posterior in each row, -1 for the blank."""
+    names = np.full(log_posteriors.shape[1], -1, dtype=np.int64)
+    known = np.flatnonzero(outputs >= 0)
+    names[outputs[known]] = known
+    best: NDArray[np.int64] = names[log_posteriors.argmax(dim=-1).numpy()]
+    return best
 
 
 def _edges(spoken: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -35,6 +35,8 @@ COLUMNS = {
     "frame": (pa.int32(), "number of the frame (or token) in its utterance, from 0"),
     "start": (pa.float64(), "start of the frame in seconds from the start of the utterance"),
     "phoneme": (pa.string(), "the reference phoneme of the frame; null where there is none"),
+    "hypothesis": (pa.string(), "phoneme with the highest posterior; null for the CTC blank"),
+    "correct": (pa.bool_(), "whether it is correct in the alignment; null where none is emitted"),
     "expert": (pa.string(), "name of the expert"),
     "weight": (pa.float32(), "share of the expert in the frame, 0 to 1; sums to 1 over a frame"),
     "selected": (pa.bool_(), "whether the expert was selected; an expert without a line was not"),
@@ -102,7 +104,9 @@ class RoutingParquet:
                     store_schema=False,
                     compression="zstd",
                     # All columns but the weights repeat.
-                    use_dictionary=[name for name in COLUMNS if name not in ("weight", "selected")],
+                    use_dictionary=[
+                        name for name in COLUMNS if name not in ("weight", "selected", "correct")
+                    ],
                 )
             )
             stack.push(self._finish)
@@ -140,6 +144,10 @@ class RoutingParquet:
             weights = utterance.weights[first : first + step]
             selected = np.flatnonzero(weights > 0)
             frame, expert = np.divmod(selected.astype(np.int32), np.int32(num_experts))
+            of_frames = slice(first, first + step)
+            hypothesis, right = utterance.hypothesis, utterance.right[of_frames][frame]
+            if hypothesis is None:
+                hypothesis = np.full(num_frames, -1)
             self._pending.append(
                 _Lines(
                     utterance=utterance.utterance,
@@ -147,7 +155,9 @@ class RoutingParquet:
                     layer=self._layer,
                     frame=frame + np.int32(first),
                     start=(frame + first) * np.float64(utterance.frame_seconds),
-                    phoneme=utterance.phoneme[first : first + step].astype(np.int32)[frame],
+                    phoneme=utterance.phoneme[of_frames].astype(np.int32)[frame],
+                    hypothesis=hypothesis[of_frames].astype(np.int32)[frame],
+                    correct=np.where(utterance.judged[of_frames][frame], right, -1),
                     expert=self._expert_place[expert],
                     weight=weights.reshape(-1)[selected].astype(np.float32, copy=False),
                 )
@@ -172,23 +182,30 @@ class RoutingParquet:
             indices = np.array([place[value] for value in of_lines], dtype=np.int32)
             return pa.DictionaryArray.from_arrays(np.repeat(indices, lengths), list(place))
 
-        phoneme = joined("phoneme")
+        correct = joined("correct")
+
+        def phonemes(name: str) -> pa.DictionaryArray:
+            index = joined(name)
+            return pa.DictionaryArray.from_arrays(
+                pa.array(index, mask=index < 0), pa.array(self._phonemes, pa.string())
+            )
+
         columns = {
             "utterance": names("utterance"),
             "speaker": names("speaker"),
             "layer": names("layer"),
             "frame": joined("frame"),
             "start": joined("start"),
-            "phoneme": pa.DictionaryArray.from_arrays(
-                pa.array(phoneme, mask=phoneme < 0), pa.array(self._phonemes, pa.string())
-            ),
+            "phoneme": phonemes("phoneme"),
+            "hypothesis": phonemes("hypothesis"),
+            "correct": pa.array(correct == 1, mask=correct < 0),
             "expert": pa.DictionaryArray.from_arrays(joined("expert"), self._experts),
             "weight": joined("weight"),
-            "selected": np.ones(len(phoneme), dtype=np.bool_),
+            "selected": np.ones(len(correct), dtype=np.bool_),
         }
         # One row group, even if slightly larger than LINES.
         self._writer.write_table(
-            pa.table(columns, schema=self._writer.schema), row_group_size=len(phoneme)
+            pa.table(columns, schema=self._writer.schema), row_group_size=len(correct)
         )
 
 
@@ -202,6 +219,8 @@ class _Lines:
     frame: NDArray[np.int32]
     start: NDArray[np.float64]
     phoneme: NDArray[np.int32]
+    hypothesis: NDArray[np.int32]
+    correct: NDArray[np.int64]
     expert: NDArray[np.int32]
     weight: NDArray[np.float32]
 

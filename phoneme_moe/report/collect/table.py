@@ -35,6 +35,8 @@ class UtteranceRouting:
         credit: Each expert's share of the probability of the spoken phoneme (its weight times its
             posterior over the sum of these), shape (rows, experts); rows sum to 1, or are 0 without
             a phoneme. None if experts have no posteriors (sparse layers of an encoder).
+        hypothesis: Index of the phoneme with the highest posterior in each row, shape (rows,); -1
+            for the CTC blank. None if there are no posteriors.
     """
 
     utterance: str
@@ -46,6 +48,7 @@ class UtteranceRouting:
     judged: NDArray[np.bool_]
     right: NDArray[np.bool_]
     credit: NDArray[np.float32] | None = None
+    hypothesis: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True)

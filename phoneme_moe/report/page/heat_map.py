@@ -41,6 +41,7 @@ class HeatMap:
         unit: Unit of averaging, frame or token.
         kinds: Nouns for a row and a column.
         measure: Name of the value of a cell.
+        links: Address of the clips of each cell, or empty; none if there are no clips.
     """
 
     rows: Sequence[str]
@@ -57,6 +58,7 @@ class HeatMap:
     unit: str = "frame"
     kinds: tuple[str, str] = ("speaker", "expert")
     measure: str = "weight"
+    links: Sequence[Sequence[str]] = ()
 
     @property
     def top(self) -> float:
@@ -105,7 +107,8 @@ class HeatMap:
                 return Cell(DASH, outlined=outlined)
             note = "" if ends is None else "–".join(in_percent(end) for end in ends[i, j])
             step = shade(shown[i, j], self.top)
-            return Cell(in_percent(shown[i, j], places), note, step, outlined)
+            link = self.links[i][j] if self.links else ""
+            return Cell(in_percent(shown[i, j], places), note, step, outlined, link=link)
 
         rows: list[Row] = [
             row(

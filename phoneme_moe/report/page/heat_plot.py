@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from bokeh.models import ColumnDataSource, FixedTicker
+from bokeh.models import ColumnDataSource, FixedTicker, TapTool
 from bokeh.plotting import figure
 
 from phoneme_moe.report.number_format import plural
@@ -145,7 +145,13 @@ def _draw_cells(plot: figure, heat: HeatMap) -> None:
         "x", "y", 1, 1, source=source, fill_color=fill, line_width=1.5 if wide else 0.5
     )
     themed(cells.glyph, line_color="--paper")
-    hover(plot, [cells], [*lines, *(f"@{{{name}}} {name}" for name in heat.facts)])
+    lines += [f"@{{{name}}} {name}" for name in heat.facts]
+    if heat.links:
+        lines.append("click: its clips")
+        tag(source, clips=[link for row in heat.links for link in row])
+        plot.add_tools(TapTool(renderers=[cells]))
+        cells.selection_glyph = cells.nonselection_glyph = None
+    hover(plot, [cells], lines)
     if heat.numbered:
         size = "13px" if _row_height(heat) > 30 else "11px"
         write(plot, source, "x", "text", size, text_color="ink", text_align="center")

@@ -158,12 +158,29 @@ async function make(element) {
   lay_out(id);
   if (id === "heat-speakers") arrange();
   if (id === "heat-phonemes") cross();
+  link(entry.models);
   const views = await Bokeh.embed.add_document_standalone(doc, element);
   entry.view = views.get(root) ?? [...views][0];
   skip(element);
   element.dataset.drawn = "";
   element.dispatchEvent(new CustomEvent("drawn", {detail: entry}));
   return entry.view;
+}
+
+/* Opens the clips of a cell that is clicked; of phonemes, those of the chosen speaker. */
+function link(models) {
+  tagged(models, "clips", (source, clips) => {
+    source.selected.properties.indices.change.connect(() => {
+      const [index] = source.selected.indices;
+      if (index === undefined) return;
+      source.selected.indices = [];
+      if (!clips[index]) return;
+      const chosen = crossing?.selectedOptions[0];
+      const also = clips[index].includes("#phoneme") && chosen && Number(chosen.value) >= 0;
+      const speaker = also ? encodeURIComponent(` speaker="${chosen.textContent}"`) : "";
+      open(clips[index] + speaker, "clips");
+    });
+  });
 }
 
 /* Takes plots out of the tab order, since their values are in the tables. */

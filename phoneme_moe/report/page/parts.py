@@ -20,6 +20,7 @@ class Cell:
         outlined: Whether it is outlined.
         tag: Whether the text is styled as a tag.
         strong: Whether the text is bold.
+        link: Address that the text leads to, or empty.
         whisker: Start, middle and end of an interval to draw, in per cent of the cell's width; None
             for no interval.
     """
@@ -30,6 +31,7 @@ class Cell:
     outlined: bool = False
     tag: bool = False
     strong: bool = False
+    link: str = ""
     whisker: tuple[float, float, float] | None = None
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from bokeh.resources import Resources
 
 from phoneme_moe.recipe.router import DEAD_PART
+from phoneme_moe.report.page.cell_links import CLIPS, Cells
 from phoneme_moe.report.page.section_phonemes import phonemes_section
 from phoneme_moe.report.page.section_speakers import speakers_section
 from phoneme_moe.report.page.section_statistics import cost_section, statistics_section
@@ -26,19 +27,22 @@ _FILES = {
 }
 
 
-def render_page(document: Mapping[str, Any], audio: Mapping[str, bytes] | None = None) -> str:
+def render_page(
+    document: Mapping[str, Any], audio: Mapping[str, bytes] | None = None, clips: Cells = ()
+) -> str:
     """Renders the report as a self-contained HTML page with light and dark themes.
 
     Args:
         document: The content of ``routing.json``, version 2; null or missing sections are omitted.
         audio: Ogg Opus or WAV files by utterance.
+        clips: Cells of the heat maps with clips in the folder beside the page.
 
     Returns:
-        The page, which links only to the data files in its own folder.
+        The page, which links only to the data files and clips in its own folder.
     """
     sections = [
-        speakers_section(document),
-        phonemes_section(document),
+        speakers_section(document, clips),
+        phonemes_section(document, clips),
         statistics_section(document),
         time_section(document, audio or {}),
         training_section(document),
@@ -54,7 +58,7 @@ def render_page(document: Mapping[str, Any], audio: Mapping[str, bytes] | None =
         verdict=document.get("verdict") or [],
         missing=document.get("missing") or [],
         sections=[section for section in sections if section is not None],
-        files=_FILES,
+        files={**_FILES, f"{CLIPS}/index.html": "clips"} if clips else _FILES,
         unit=document.get("unit") or "frame",
         limits={"main": MAIN_SHARE, "borrow": BORROW_RATIO, "dead": DEAD_PART},
     )

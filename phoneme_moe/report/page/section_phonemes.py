@@ -23,6 +23,7 @@ from phoneme_moe.report.number_format import (
     probability,
     told_apart,
 )
+from phoneme_moe.report.page.cell_links import Cells, cell_links
 from phoneme_moe.report.page.charts import bits, dumbbells, most_used
 from phoneme_moe.report.page.heat_map import HeatMap
 from phoneme_moe.report.page.heat_plot import heat_figure
@@ -42,10 +43,15 @@ _INFORMATION = {
 Document = Mapping[str, Any]
 
 
-def phonemes_section(document: Document) -> Section | None:
-    """The section: phonemes by experts, also for each speaker; information; boundaries; errors."""
+def phonemes_section(document: Document, clips: Cells = ()) -> Section | None:
+    """The section: phonemes by experts, also for each speaker; information; boundaries; errors.
+
+    Args:
+        document: The content of ``routing.json``.
+        clips: Cells with clips beside the page.
+    """
     unit = document.get("unit")
-    blocks = [_weights(document), _information(document)]
+    blocks = [_weights(document, clips), _information(document)]
     if document.get("edges"):
         title, labels = f"Boundary and steady {unit}s", (f"steady {unit}s", f"boundary {unit}s")
         blocks.append(_pair(document, "edges", title, ("steady", "edge"), labels))
@@ -66,7 +72,7 @@ def phonemes_section(document: Document) -> Section | None:
     return Section("phonemes", "Gate weights by phoneme", shown) if shown else None
 
 
-def _weights(document: Document) -> Block | None:
+def _weights(document: Document, clips: Cells) -> Block | None:
     if not document.get("phonemes") or not document.get("experts"):
         return None
     phonemes, experts, unit = document["phonemes"], document["experts"], document["unit"]
@@ -87,6 +93,9 @@ def _weights(document: Document) -> Block | None:
         effective=effective[order],
         unit=unit,
         kinds=("phoneme", "expert"),
+        links=cell_links(
+            "phoneme", [phonemes[i] for i in order], [experts[e] for e in columns], clips
+        ),
     )
     distance = np.abs(weights - load).sum(axis=1) / 2
     odd = int(distance.argmax())

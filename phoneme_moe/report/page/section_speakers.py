@@ -19,6 +19,7 @@ from phoneme_moe.report.number_format import (
     plural,
     probability,
 )
+from phoneme_moe.report.page.cell_links import Cells, cell_links
 from phoneme_moe.report.page.charts import mixing_scatter
 from phoneme_moe.report.page.heat_map import HeatMap
 from phoneme_moe.report.page.heat_plot import heat_figure
@@ -32,13 +33,18 @@ MOST_SPEAKERS, _MOST_CELLS = 250, 8_000
 Document = Mapping[str, Any]
 
 
-def speakers_section(document: Document) -> Section | None:
-    """The section: speakers by experts, numbers, mixing or switching, contribution."""
+def speakers_section(document: Document, clips: Cells = ()) -> Section | None:
+    """The section: speakers by experts, numbers, mixing or switching, contribution.
+
+    Args:
+        document: The content of ``routing.json``.
+        clips: Cells with clips beside the page.
+    """
     if not document.get("weights") or not document.get("experts"):
         return None
     order = speaker_order(document)
     blocks = [
-        _weights(document, order),
+        _weights(document, order, clips),
         _mixing(document, order),
         *contribution_blocks(document, order),
     ]
@@ -64,7 +70,7 @@ def expert_order(document: Document) -> list[int]:
     return list(clustering["expert_order"]) if clustering else list(range(len(document["experts"])))
 
 
-def _weights(document: Document, order: Sequence[int]) -> Block:
+def _weights(document: Document, order: Sequence[int], clips: Cells) -> Block:
     speakers, experts, unit = document["speakers"], document["experts"], document["unit"]
     columns = expert_order(document)
     cells = np.ix_(order, columns)
@@ -88,6 +94,9 @@ def _weights(document: Document, order: Sequence[int]) -> Block:
         within=np.asarray(document["effective_per_row"], dtype=float)[order],
         tree=_tree(document, order),
         unit=unit,
+        links=cell_links(
+            "speaker", [speakers[i] for i in order], [experts[e] for e in columns], clips
+        ),
     )
     notes = ["rows sum to 100"]
     if any(column is not None for column in heat.outlined):
