@@ -12,6 +12,7 @@ from phoneme_moe.report.page.template import read, render
 
 WAVE_COLUMNS, WAVE_HEIGHT = 150, 40
 """Size of a waveform in SVG units."""
+EVENLY = "drawn evenly over speakers and utterances"
 #: Weights below this are drawn together as the remainder of a bar.
 _THINNEST = 0.02
 #: Number of experts listed under a bar.
@@ -93,6 +94,7 @@ def render_clips(
     facts: Mapping[str, str],
     total: int,
     notes: Sequence[str],
+    sampling: str = EVENLY,
 ) -> str:
     """The page.
 
@@ -103,6 +105,7 @@ def render_clips(
         facts: Run, corpus, split and other properties, name to value.
         total: Number of clips behind the cell, of which the page may show a sample.
         notes: Sentences about times and audio.
+        sampling: How they were chosen, if there are more.
     """
     speakers = {view.clip.speaker for view in views}
     phonemes = {view.clip.phoneme for view in views}
@@ -129,6 +132,7 @@ def render_clips(
         count=len(views),
         total=total,
         seed=SEED,
+        sampling=sampling,
         num_wrong=sum(view.clip.wrong for view in views),
         notes=notes,
         columns=WAVE_COLUMNS - 1,

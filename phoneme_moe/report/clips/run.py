@@ -27,7 +27,7 @@ from phoneme_moe.report.clips.find import (
     draw_of_cells,
     find_clips,
 )
-from phoneme_moe.report.clips.page import ClipView, render_clips
+from phoneme_moe.report.clips.page import EVENLY, ClipView, render_clips
 from phoneme_moe.report.page.cell_links import Kind
 from phoneme_moe.run_folder import LoadedRun
 from phoneme_moe.system.progress import track
@@ -162,6 +162,7 @@ class Shown:
         facts: Run, corpus, split and other properties, name to value.
         total: Number of clips, of which the page may show a sample.
         notes: Sentences about times and audio.
+        sampling: How they were chosen, if there are more.
     """
 
     experts: tuple[str, ...]
@@ -169,6 +170,7 @@ class Shown:
     facts: dict[str, str]
     total: int
     notes: list[str]
+    sampling: str = EVENLY
 
 
 def clips_of_cells(
@@ -213,7 +215,8 @@ def clips_of_cells(
     if layer is not None:
         facts["layer"] = layer
     notes = _notes(run, examples, counts, context_ms)
-    shown = Shown(experts, query, facts, len(matches), notes)
+    sampling = f"up to {per_cell} of each cell of the report, drawn at random"
+    shown = Shown(experts, query, facts, len(matches), notes, sampling)
     _write(folder, clips, cuts, shown, context_ms, tokens, False)
     return cells
 
@@ -244,6 +247,7 @@ def _write(
             facts=shown.facts,
             total=shown.total,
             notes=shown.notes,
+            sampling=shown.sampling,
         )
         (inside / PAGE).write_text(page, encoding="utf-8")
         (inside / TABLE).write_text(table_text(ordered), encoding="utf-8", newline="")
