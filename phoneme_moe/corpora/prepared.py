@@ -203,8 +203,8 @@ def load_corpus(name: str) -> PreparedCorpus:
         if len(missing) > 1:
             raise InputError(
                 f"corpora that are not prepared in {data_root()}: {', '.join(missing)}; run for "
-                "each: phoneme-moe corpora prepare CORPUS --from DIR (with --as NAME if it has "
-                "another name here)"
+                "each: phoneme-moe corpora prepare CORPUS, with the folder of its data and, if it "
+                "differs, its name here"
             )
         return join_corpora(tuple(load_corpus(part) for part in parts))
     folder = data_root() / name

@@ -103,7 +103,7 @@ def test_nbest(phoneme_moe: Command, recognized: Trained, voices: Path) -> None:
     assert data["alternatives"][0]["phonemes"] == data["phonemes"]
     hypotheses = [tuple(other["phonemes"]) for other in data["alternatives"]]
     assert len(set(hypotheses)) == len(hypotheses)
-    refused = phoneme_moe("transcribe", run, path, "--nbest", "2")
+    refused = phoneme_moe("transcribe", run, path, "--nbest", "2", "--format", "json")
     assert refused.code == 1
     assert "--nbest: found 2 with greedy decoding" in refused.err
 

@@ -27,7 +27,7 @@ def test_a_load_that_falls_and_comes_back_has_changed() -> None:
     assert sentence(history(load)) == (
         "Over 5 epochs, of which 4 recorded routing, the load of expert e0 varied most, between "
         "0.5 % and 17.0 % (17.0 % at the end); no expert was dead at the end, but before, "
-        "up to 1 was (in 1 epoch)."
+        "up to 1 was (in 2 epochs)."
     )
 
 
