@@ -5,6 +5,7 @@ import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jsonschema
@@ -19,9 +20,11 @@ from phoneme_moe.evaluation.errors import evaluate
 from phoneme_moe.pipeline import Trained
 from phoneme_moe.recipe import Recipe, load_recipe, validate_recipe
 from phoneme_moe.report.compare.document import ComparisonDocument
+from phoneme_moe.report.compare.error_rates import error_rates
 from phoneme_moe.report.compare.page import render_comparison
 from phoneme_moe.report.compare.run import STEPS, compare_runs
-from phoneme_moe.report.compare.text import comparison_text, verdict
+from phoneme_moe.report.compare.section_errors import errors_section
+from phoneme_moe.report.compare.text import _corpora, comparison_text, verdict
 from phoneme_moe.run_folder import LoadedRun
 
 SCHEMA = json.loads(
@@ -332,3 +335,27 @@ def test_progress_has_the_promised_number_of_steps(recognized: Trained, tmp_path
     steps: list[None] = []
     compare_runs(recognized.run, recognized.run, out=tmp_path, step=lambda: steps.append(None))
     assert len(steps) == STEPS
+
+
+def test_several_corpora_have_differences_of_their_own() -> None:
+    names = [f"{corpus}/{number}" for corpus in ("one", "two") for number in range(8)]
+    examples: Any = [SimpleNamespace(utterance=name, phonemes=tuple("abcd")) for name in names]
+    right = {name: list("abcd") for name in names}
+    wrong = right | {name: list("abxd") for name in names if name.startswith("two")}
+
+    def run(hypotheses: dict[str, list[str]]) -> Any:
+        return SimpleNamespace(kind="recognize", phonemes=set("abcdx"), hypotheses=hypotheses)
+
+    speakers, speaker = ["s"], np.zeros(len(names), dtype=np.int64)
+    rates = error_rates(run(right), run(wrong), examples, speakers, speaker, ["one", "two", "no"])
+    first, second = rates.by_corpus
+    assert (first.corpus, first.difference, first.p) == ("one", 0.0, 1.0)
+    assert (second.corpus, second.a, second.b, second.worse) == ("two", 0.0, 0.25, 8)
+    assert second.p < 0.01
+    assert rates.b == 0.125
+    text = _corpora(rates)
+    assert text.startswith("By corpus: one 0.0 % and 0.0 % (0.0 points, p = 1.00); two 0.0 % and")
+    page = str(errors_section(rates))
+    assert "all of one" in page
+    assert "all of two" in page
+    assert error_rates(run(right), run(wrong), examples, speakers, speaker).by_corpus == []

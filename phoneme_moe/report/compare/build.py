@@ -63,6 +63,7 @@ def compare_outputs(
     empty = dict.fromkeys(
         ("frame_seconds", "num_rows", "matching", "agreement", "routing_by_speaker")
     )
+    corpora = corpus.split("+") if "+" in corpus else []
     document = ComparisonDocument(
         version=1,
         verdict=[],
@@ -75,7 +76,7 @@ def compare_outputs(
         unit="token" if a.kind == "classify" else "frame",
         num_utterances=len(examples),
         missing=list(_missing(a, b, scored)),
-        error_rate=error_rates(a, b, examples, speakers, speaker) if scored else None,
+        error_rate=error_rates(a, b, examples, speakers, speaker, corpora) if scored else None,
         utterances=list(_utterances(a, b, examples, routing, scored, speaker)),
         **{**empty, **parts},
     )

@@ -78,6 +78,13 @@ class SpeakerErrorRates(_Controlled, ErrorRates, _Speaker):
     """Errors on the utterances of one speaker."""
 
 
+class CorpusErrorRates(ErrorRates):
+    """Errors on the utterances of one of several corpora."""
+
+    corpus: str
+    """Name of the corpus."""
+
+
 class _Measure(_Part):
     measure: Literal["per", "token_error_rate"]
     """per: errors over reference phonemes; token_error_rate: share of misclassified tokens."""
@@ -92,6 +99,8 @@ class SplitErrorRates(ErrorRates, _Measure):
     """Number of utterances with the same hypothesis in both runs."""
     by_speaker: Annotated[list[SpeakerErrorRates], Field(min_length=1)]
     """Error rates of each speaker, sorted by name."""
+    by_corpus: list[CorpusErrorRates] = Field(default_factory=list)
+    """Error rates on each of several corpora; empty for one."""
 
 
 class ExpertPair(_Part):

@@ -15,7 +15,11 @@ from phoneme_moe.decoding.scoring import (
     total_score,
 )
 from phoneme_moe.report.compare.differences import controlled
-from phoneme_moe.report.compare.document import SpeakerErrorRates, SplitErrorRates
+from phoneme_moe.report.compare.document import (
+    CorpusErrorRates,
+    SpeakerErrorRates,
+    SplitErrorRates,
+)
 from phoneme_moe.report.compare.matching import Counts
 
 if TYPE_CHECKING:
@@ -28,6 +32,7 @@ def error_rates(
     examples: Sequence[Example],
     speakers: Sequence[str],
     speaker: Counts,
+    corpora: Sequence[str] = (),
 ) -> SplitErrorRates:
     """Error rates of all speakers and of each, with their differences.
 
@@ -37,20 +42,15 @@ def error_rates(
         examples: The examples.
         speakers: Names of the speakers.
         speaker: Index of the speaker of each example, shape (examples,).
+        corpora: Names of the corpora, if there are several; utterances begin with them.
     """
     scores = [
         [score_utterance(e.phonemes, run.hypotheses[e.utterance]) for e in examples]
         for run in (a, b)
     ]
-    rates = [
-        _paired_rates(
-            *(
-                [scores_of_run[i] for i in np.flatnonzero(speaker == index)]
-                for scores_of_run in scores
-            )
-        )
-        for index in range(len(speakers))
-    ]
+    rates = [_rates_of(scores, np.flatnonzero(speaker == index)) for index in range(len(speakers))]
+    corpus_of = np.array([example.utterance.partition("/")[0] for example in examples])
+    rows_of = {name: np.flatnonzero(corpus_of == name) for name in corpora}
     tests = controlled([one["p"] for one in rates])
     return SplitErrorRates(
         measure="per" if a.kind == "recognize" else "token_error_rate",
@@ -61,7 +61,17 @@ def error_rates(
             SpeakerErrorRates(speaker=name, **one, **test)
             for name, one, test in zip(speakers, rates, tests, strict=True)
         ],
+        by_corpus=[
+            CorpusErrorRates(corpus=name, **_rates_of(scores, rows))
+            for name, rows in rows_of.items()
+            if len(rows)
+        ],
     )
+
+
+def _rates_of(scores: Sequence[Sequence[UtteranceScore]], rows: Counts) -> dict[str, Any]:
+    """Fields of ``ErrorRates`` for some of the utterances."""
+    return _paired_rates(*([of_run[i] for i in rows] for of_run in scores))
 
 
 def _paired_rates(a: list[UtteranceScore], b: list[UtteranceScore]) -> dict[str, Any]:

@@ -38,10 +38,14 @@ def errors_section(rates: SplitErrorRates) -> Section:
     if len(lines) > MOST_SPEAKERS:
         half = MOST_SPEAKERS // 2
         lines = lines[:half] + lines[-half:]
-    ends = [abs(end) for one in (rates, *lines) for end in one.interval]
+    ends = [abs(end) for one in (rates, *rates.by_corpus, *lines) for end in one.interval]
     reach = max(0.01, *ends)
     rows = [
         _rate_row(one.speaker, one, one.significant, probability(one.q), reach) for one in lines
+    ]
+    rows += [
+        _rate_row(f"all of {one.corpus}", one, one.p <= 0.05, DASH, reach)
+        for one in rates.by_corpus
     ]
     rows.append(_rate_row("all", rates, rates.p <= 0.05, DASH, reach))
     head = ["speaker", "A", "B", "change, points", "change, drawn", "95 % interval"]

@@ -43,11 +43,11 @@ def verdict(document: ComparisonDocument) -> list[str]:
         document: The comparison; its field ``verdict`` is ignored.
 
     Returns:
-        One to six sentences.
+        One to seven sentences.
     """
     rates, sentences = document.error_rate, list[str]()
     if rates is not None:
-        sentences += [_overall(rates), _speakers(rates)]
+        sentences += [_overall(rates), _corpora(rates), _speakers(rates)]
     if document.matching and document.agreement and document.routing_by_speaker:
         sentences += [
             _agreement(document.agreement, document.unit),
@@ -77,6 +77,17 @@ def _overall(rates: SplitErrorRates) -> str:
         return f"No significant difference in {name}: {both}; {change}."
     better = "fewer" if rates.difference < 0 else "more"
     return f"B makes {better} errors than A: {name} {both}; {change}."
+
+
+def _corpora(rates: SplitErrorRates) -> str:
+    if rates.better + rates.worse == 0 or not rates.by_corpus:
+        return ""
+    described = [
+        f"{one.corpus} {percent(one.a, 1)} and {percent(one.b, 1)} ({points(one.difference, 1)} "
+        f"points, {p_value(one.p)})"
+        for one in rates.by_corpus
+    ]
+    return f"By corpus: {'; '.join(described)}."
 
 
 def _speakers(rates: SplitErrorRates) -> str:

@@ -80,7 +80,10 @@ function axis_name(name) {
   const text = name.replace(/\$\$|\\\[|\\\(/g, (mark) => `${mark[0]}\u2060${mark[1]}`);
   const cut = (line) => {
     const letters = [...line];
-    return letters.length <= longest ? line : `${letters.slice(0, longest - 1).join("")}…`;
+    if (letters.length <= longest) return line;
+    // Speakers of several corpora differ in what comes after the name of the corpus.
+    if (line.includes("/")) return `…${letters.slice(1 - longest).join("")}`;
+    return `${letters.slice(0, longest - 1).join("")}…`;
   };
   const space = text.length > longest ? text.indexOf(" ") : -1;
   if (!narrow.matches || space < 0) return cut(text);
