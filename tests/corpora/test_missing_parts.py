@@ -19,5 +19,5 @@ def test_all_corpora_that_are_missing_are_named(
     message = str(caught.value)
     assert "not prepared" in message
     assert str(tmp_path) in message
-    assert all(name in message for name in ("speechocean762, librispeech, clean-100", "--as"))
+    assert "speechocean762, librispeech, clean-100" in message
     assert len(message.splitlines()) == 1
