@@ -57,7 +57,7 @@ def test_silence_and_noise_have_an_answer(name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MOST_ERRORS)
-def test_strangers_are_understood(name: str) -> None:
+def test_unseen_speakers_are_recognised(name: str) -> None:
     corpora = os.environ.get("PHONEME_MOE_CORPORA")
     if corpora is None or not (folder := Path(corpora, "transcribe")).is_dir():
         pytest.skip("needs recordings (PHONEME_MOE_CORPORA)")

@@ -47,7 +47,8 @@ def clips(
     """Write a page that plays the phonemes behind a cell of the routing report."""
     from phoneme_moe.cli.tables import print_files
     from phoneme_moe.report.clips.find import ClipQuery
-    from phoneme_moe.report.clips.run import TABLE, clips_of_run
+    from phoneme_moe.report.clips.folder import TABLE
+    from phoneme_moe.report.clips.run import clips_of_run
     from phoneme_moe.run_folder import load_run
     from phoneme_moe.system.console import PlainConsole
 

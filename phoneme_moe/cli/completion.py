@@ -59,7 +59,7 @@ def run_names(incomplete: str) -> Names:
 
     yield from beginning(incomplete, dict.fromkeys(shipped_models(), "model of the package"))
     patterns = {f"{glob.escape(incomplete)}*/model.json", "runs/*/model.json"}
-    # As typed: Path.glob would drop ./ and know no ../.
+    # Not Path.glob (PTH207): names must stay as typed, and it drops ./ and knows no ../.
     files = {file for pattern in patterns for file in glob.glob(pattern)}  # noqa: PTH207
     folders = sorted(file.removesuffix("/model.json") for file in files)
     yield from beginning(incomplete, dict.fromkeys(folders, "run"))

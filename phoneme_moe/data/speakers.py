@@ -53,14 +53,14 @@ def require_dev_speakers(recipe: Recipe, corpus: PreparedCorpus) -> None:
     """
     model = recipe.model
     dev = _in_split(corpus_speakers(recipe, corpus), corpus, "dev")
-    strangers = sorted({*dev} - {*expert_speakers(recipe, corpus)})
-    if strangers and model.gate is not None and model.gate.kind == "speaker":
+    unseen = sorted({*dev} - {*expert_speakers(recipe, corpus)})
+    if unseen and model.gate is not None and model.gate.kind == "speaker":
         raise InputError(
             "model.gate is of kind speaker, and no expert is trained for a speaker of dev: found "
-            f"{strangers[0]!r}, expected speakers of training (corpus {corpus.name})"
+            f"{unseen[0]!r}, expected speakers of training (corpus {corpus.name})"
         )
     for stage in recipe.training.stages:
-        if stage.objective == "speaker" and stage.keep == "best" and len(strangers) == len(dev):
+        if stage.objective == "speaker" and stage.keep == "best" and len(unseen) == len(dev):
             raise InputError(
                 f"training.stages.{stage.name}.keep: found best, the epoch in which the gate knows "
                 f"most speakers of dev, but none of them is in training (corpus {corpus.name}); "

@@ -9,7 +9,7 @@ import pytest
 
 from phoneme_moe.errors import InputError
 from phoneme_moe.pipeline import Trained
-from phoneme_moe.report.clips import run as clips_run
+from phoneme_moe.report.clips import folder as clips_folder
 
 Command = Callable[..., Any]
 WRITTEN = {"index.html", "clips.csv", "clips"}
@@ -130,13 +130,13 @@ def test_a_failure_leaves_the_former_clips_and_nothing_else(
     (tmp_path / "out").mkdir()  # an empty one may be filled
     assert phoneme_moe("clips", recognized.run.folder, "--limit", 2, "--out", out).code == 0
     before = contents(tmp_path)
-    whole = clips_run.cut_clips
+    whole = clips_folder.cut_clips
 
     def broken(*arguments: Any) -> Any:
         yield next(iter(whole(*arguments)))
         raise InputError("utterance x: its recording cannot be read")
 
-    monkeypatch.setattr(clips_run, "cut_clips", broken)
+    monkeypatch.setattr(clips_folder, "cut_clips", broken)
     refused(phoneme_moe("clips", recognized.run.folder, "--out", out), "cannot be read")
     assert contents(tmp_path) == before
     assert [path.name for path in tmp_path.iterdir()] == ["out"]

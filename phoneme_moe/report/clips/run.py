@@ -1,24 +1,17 @@
-"""Writing a folder of clips: a page, a table and an audio file for each clip.
-
-The folder is written atomically.
-"""
+"""Clips of a run: those behind one cell of its report, or some of every cell."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 from phoneme_moe.corpora import PreparedCorpus, load_corpus
 from phoneme_moe.data.examples import Example, load_examples
 from phoneme_moe.data.speakers import split_speakers
 from phoneme_moe.errors import ArgumentError, InputError, suggest
-from phoneme_moe.files.atomic import atomic_folder
-from phoneme_moe.files.csv_text import csv_text
-from phoneme_moe.report.clips.audio import cut_clips, times_in_recordings
+from phoneme_moe.report.clips.audio import times_in_recordings
 from phoneme_moe.report.clips.find import (
     Clip,
     ClipQuery,
@@ -27,26 +20,11 @@ from phoneme_moe.report.clips.find import (
     draw_of_cells,
     find_clips,
 )
-from phoneme_moe.report.clips.page import EVENLY, ClipView, render_clips
+from phoneme_moe.report.clips.folder import PAGE, Shown, check_replaceable, write_clips
+from phoneme_moe.report.clips.page import EVENLY
 from phoneme_moe.report.page.cell_links import Kind
 from phoneme_moe.run_folder import LoadedRun
 from phoneme_moe.system.progress import track
-
-PAGE, TABLE, AUDIO = "index.html", "clips.csv", "clips"
-COLUMNS = (
-    "file",
-    "utterance",
-    "speaker",
-    "phoneme",
-    "start",
-    "end",
-    "expert",
-    "weight",
-    "hypothesis",
-    "wrong",
-    "offset",
-)
-"""Columns of ``clips.csv``; times in seconds, ``offset`` is the phoneme's start in its file."""
 
 
 @dataclass(frozen=True)
@@ -139,38 +117,10 @@ def clips_of_run(
             f"no clip of {prepared.name} {split} matches {query} "
             f"({counts.phonemes:,} phonemes searched)"
         )
-    clips, cuts = draw_clips(matches, limit), prepared.cuts(split)
-    tokens = run.recipe.task.kind == "classify"
-    if tokens:
-        clips = times_in_recordings(clips, cuts)
-    facts = {"run": run.folder.resolve().name, "corpus": prepared.name, "split": split}
-    if layer is not None:
-        facts["layer"] = layer
-    notes = _notes(run, examples, counts, context_ms)
-    shown = Shown(experts, query, facts, len(matches), notes)
-    _write(folder, clips, cuts, shown, context_ms, tokens, progress)
+    clips = draw_clips(matches, limit)
+    found = _Found(run, examples, counts, layer, query, len(matches))
+    clips, facts = found.write(folder, clips, prepared, split, context_ms, progress=progress)
     return RunClips(folder, tuple(clips), len(matches), query, facts)
-
-
-@dataclass(frozen=True)
-class Shown:
-    """What a page of clips says besides the clips.
-
-    Attributes:
-        experts: All experts, in the order of the weights.
-        query: Search criteria.
-        facts: Run, corpus, split and other properties, name to value.
-        total: Number of clips, of which the page may show a sample.
-        notes: Sentences about times and audio.
-        sampling: How they were chosen, if there are more.
-    """
-
-    experts: tuple[str, ...]
-    query: ClipQuery
-    facts: dict[str, str]
-    total: int
-    notes: list[str]
-    sampling: str = EVENLY
 
 
 def clips_of_cells(
@@ -208,49 +158,55 @@ def clips_of_cells(
     each = find_clips(run.recognizer, examples, query, layer, counts)
     matches = list(chain.from_iterable(each))
     clips, cells = draw_of_cells(matches, experts, per_cell)
-    cuts, tokens = corpus.cuts(split), run.recipe.task.kind == "classify"
-    if tokens:
-        clips = times_in_recordings(clips, cuts)
-    facts = {"run": run.folder.resolve().name, "corpus": corpus.name, "split": split}
-    if layer is not None:
-        facts["layer"] = layer
-    notes = _notes(run, examples, counts, context_ms)
+    found = _Found(run, examples, counts, layer, query, len(matches))
     sampling = f"up to {per_cell} of each cell of the report, drawn at random"
-    shown = Shown(experts, query, facts, len(matches), notes, sampling)
-    _write(folder, clips, cuts, shown, context_ms, tokens, False)
+    found.write(folder, clips, corpus, split, context_ms, sampling)
     return cells
 
 
-def _write(
-    folder: Path,
-    clips: Sequence[Clip],
-    cuts: Any,
-    shown: Shown,
-    context_ms: float,
-    tokens: bool,
-    progress: bool,
-) -> None:
-    """Writes page, table and audio of clips."""
-    with atomic_folder(folder, check_replaceable) as inside:
-        (inside / AUDIO).mkdir()
-        files = [f"{AUDIO}/{number:04}.flac" for number in range(1, len(clips) + 1)]
-        views: dict[int, ClipView] = {}
-        audio = cut_clips(clips, cuts, context_ms / 1000, tokens)
-        for number, one in track(audio, "cutting", progress, total=len(clips)):
-            one.save(inside / files[number])
-            views[number] = ClipView.of(clips[number], one, files[number], shown.experts)
-        ordered = [views[number] for number in range(len(clips))]
-        page = render_clips(
-            ordered,
-            shown.experts,
-            query=shown.query,
-            facts=shown.facts,
-            total=shown.total,
-            notes=shown.notes,
-            sampling=shown.sampling,
-        )
-        (inside / PAGE).write_text(page, encoding="utf-8")
-        (inside / TABLE).write_text(table_text(ordered), encoding="utf-8", newline="")
+@dataclass(frozen=True)
+class _Found:
+    """Where clips were found.
+
+    Attributes:
+        run: The run.
+        examples: The examples that were searched.
+        counts: Number of phonemes searched.
+        layer: The sparse layer; None for the gate.
+        query: Search criteria.
+        total: Number of clips found.
+    """
+
+    run: LoadedRun
+    examples: Sequence[Example]
+    counts: SearchCounts
+    layer: str | None
+    query: ClipQuery
+    total: int
+
+    def write(
+        self,
+        folder: Path,
+        clips: list[Clip],
+        corpus: PreparedCorpus,
+        split: str,
+        context_ms: float,
+        sampling: str = EVENLY,
+        progress: bool = False,
+    ) -> tuple[list[Clip], dict[str, str]]:
+        """Writes the folder of some of them; returns these with times in recordings, and facts."""
+        run, cuts = self.run, corpus.cuts(split)
+        tokens = run.recipe.task.kind == "classify"
+        if tokens:
+            clips = times_in_recordings(clips, cuts)
+        facts = {"run": run.folder.resolve().name, "corpus": corpus.name, "split": split}
+        if self.layer is not None:
+            facts["layer"] = self.layer
+        _, experts = run.recognizer.routed_layer(self.layer)
+        notes = _notes(run, self.examples, self.counts, context_ms)
+        shown = Shown(experts, self.query, facts, self.total, notes, sampling)
+        write_clips(folder, clips, cuts, shown, context_ms, tokens, progress)
+        return clips, facts
 
 
 def _check_names(
@@ -293,46 +249,3 @@ def _notes(
             f"{run.recipe.corpus.snr_db:g} dB."
         )
     return notes
-
-
-def table_text(views: Sequence[ClipView]) -> str:
-    """The content of ``clips.csv``, in the order of the page."""
-    rows: list[Sequence[str]] = [COLUMNS]
-    for view in views:
-        clip = view.clip
-        rows.append(
-            [
-                view.file,
-                clip.utterance,
-                clip.speaker,
-                clip.phoneme,
-                f"{clip.start:.4f}",
-                f"{clip.end:.4f}",
-                view.expert,
-                f"{clip.weights[clip.expert]:.6f}",
-                clip.hypothesis or "",
-                str(clip.wrong).lower(),
-                f"{view.offset:.4f}",
-            ]
-        )
-    return csv_text(rows)
-
-
-def check_replaceable(folder: Path) -> None:
-    """Checks that a folder may be replaced, since all of it was written by this module.
-
-    Raises:
-        ArgumentError: The path exists and is not a folder of clips.
-    """
-    if not folder.exists():
-        return
-    replaceable = folder.is_dir()
-    if replaceable and any(folder.iterdir()):
-        audio = folder / AUDIO
-        replaceable = (
-            {entry.name for entry in folder.iterdir()} == {PAGE, TABLE, AUDIO}
-            and audio.is_dir()
-            and all(re.fullmatch(r"\d+\.flac", entry.name) for entry in audio.iterdir())
-        )
-    if not replaceable:
-        raise ArgumentError("out", f"{folder} exists and is not a folder of clips; move it away")
