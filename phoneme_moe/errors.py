@@ -34,6 +34,10 @@ class ArgumentError(InputError):
         self.problem = problem
 
 
+class OtherProcessError(InputError):
+    """Another of the processes that train together has failed, and reports why."""
+
+
 MOST_NAMES = 45
 """Most names in an error message: the phonemes of a language, not the utterances of a corpus."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from phoneme_moe.corpora import PreparedCorpus, ensure_corpus
@@ -20,6 +21,13 @@ from phoneme_moe.recipe import Recipe, load_recipe
 from phoneme_moe.report.run import RunReport, report_run
 from phoneme_moe.run import Run, load
 from phoneme_moe.run_folder import choose_device, is_finished, load_run, read_recipe
+from phoneme_moe.system.ranks import (
+    first_rank_first,
+    is_first_rank,
+    num_ranks,
+    on_first_rank,
+    on_first_rank_within,
+)
 from phoneme_moe.training.loggers import check_trackers
 
 
@@ -66,23 +74,70 @@ def train(
         InputError: The recipe, the corpus, the folder or a tracker cannot be used.
         TrainingInterruptedError: Training was stopped from the keyboard and can be resumed.
     """
+    trained = train_together(
+        recipe, out, resume=resume, changes=changes, device=device, loggers=loggers
+    )
+    if trained is None:
+        raise RuntimeError("this is not the first of the processes: call train_together")
+    return trained
+
+
+def train_together(
+    recipe: str | Path | Recipe,
+    out: str | Path | None = None,
+    *,
+    resume: bool = False,
+    changes: Sequence[str] = (),
+    device: str = "auto",
+    loggers: Sequence[str] = (),
+    spread_experts: bool = False,
+) -> Trained | None:
+    """Trains as one of several processes that have joined (``system.launch.joined``), or alone.
+
+    All of them call it with the same arguments. The first one evaluates, and alone writes.
+
+    Args:
+        recipe: As for ``train``, and so the others but the last.
+        out: The run folder.
+        resume: Whether to continue.
+        changes: Settings to change.
+        device: The device.
+        loggers: Experiment trackers.
+        spread_experts: Whether each process holds a part of the experts of sparse layers, in place
+            of a copy of all (``mixture.sparse.spread_experts``). The run is the same.
+
+    Returns:
+        As ``train``; None on all processes but the first.
+
+    Raises:
+        InputError: As ``train``.
+        OtherProcessError: Another process failed.
+        TrainingInterruptedError: As ``train``.
+    """
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe, changes)
     recipe = pin_encoders(recipe)
     folder = Path(out) if out is not None else Path("runs") / recipe.name
     choose_device(device)
     check_trackers(loggers)
-    _check_folder(folder, recipe, resume)
-    corpus = ensure_corpus(recipe.corpus.name)
-    with lock_folder(folder):
-        _check_folder(folder, recipe, resume)  # another process may have trained in the meantime
-        if not is_finished(folder):
+    if spread_experts and num_ranks() == 1:
+        raise ArgumentError("spread_experts", "found one process, expected several")
+    check_folder = partial(_check_folder, folder, recipe, resume)
+    on_first_rank(check_folder)
+    with first_rank_first():  # which prepares it
+        corpus = ensure_corpus(recipe.corpus.name)
+    with on_first_rank_within(lock_folder(folder)):
+        on_first_rank(check_folder)  # another process may have trained in the meantime
+        if not on_first_rank(partial(is_finished, folder)):
             # Lightning takes seconds to import; wrong input is reported before that.
             _check_text(recipe, corpus)
             from phoneme_moe.training.stages import train_stages
 
-            train_stages(recipe, corpus, folder, device, loggers)
-            calibrate(load_run(folder, device, calibrated=False), corpus)
+            train_stages(recipe, corpus, folder, device, loggers, spread_experts)
+            if is_first_rank():
+                calibrate(load_run(folder, device, calibrated=False), corpus)
+        if not is_first_rank():
+            return None
         run = load(folder, device)
         evaluation = evaluate(run)
         evaluation.save(folder / "evaluation.json")

@@ -22,7 +22,8 @@ from types import FrameType
 from typing import Any
 
 from phoneme_moe.cli.options import error_line
-from phoneme_moe.errors import InputError
+from phoneme_moe.errors import InputError, OtherProcessError
+from phoneme_moe.system.launch import StoppedBySignalError, reports_interruptions
 from phoneme_moe.system.terminal import print_error
 
 SIGNALS = [
@@ -62,8 +63,10 @@ def end_in_order(command: Callable[[], object]) -> int:
             status = _status_of(command)
             sys.stdout.flush()  # a full disk is noticed only here
             return status
-    except Interrupted as interrupted:
+    except (Interrupted, StoppedBySignalError) as interrupted:
         return _interrupted(interrupted.number)
+    except OtherProcessError:
+        pass  # it has printed a line
     except InputError as error:
         print_error(error_line(error))
     except BrokenPipeError:
@@ -88,6 +91,8 @@ def _status_of(command: Callable[[], object]) -> int:
 
 def _interrupted(number: int) -> int:
     name = signal.Signals(number).name
+    if not reports_interruptions():
+        return 128 + number
     with suppress(OSError):  # the terminal may be gone
         print_error(f"interrupted by {name}; go on with: {command_to_go_on(sys.argv)}")
     _discard_output()

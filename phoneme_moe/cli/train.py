@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from phoneme_moe.cli.completion import recipe_names
+from phoneme_moe.cli.ending import command_to_go_on
 from phoneme_moe.cli.options import Device, Loggers
+from phoneme_moe.errors import InputError
 
 if TYPE_CHECKING:
     from phoneme_moe.pipeline import Trained
@@ -33,17 +36,55 @@ def train(
     ] = None,
     logger: Loggers = None,
     device: Device = "auto",
+    devices: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Processes on this machine that train together.", show_default="1"
+        ),
+    ] = None,
+    nodes: Annotated[
+        int | None, typer.Option(min=1, help="Machines that train together.", show_default="1")
+    ] = None,
+    spread_experts: Annotated[
+        bool,
+        typer.Option(
+            "--spread-experts",
+            help="Each process holds a part of the experts of sparse layers, not a copy of all.",
+        ),
+    ] = False,
 ) -> None:
     """Train a recipe into a run folder, evaluate it and report its routing."""
     from phoneme_moe.recipe import load_recipe
+    from phoneme_moe.system.launch import (
+        KilledError,
+        check_number_of_ranks,
+        is_one_of_several,
+        start_ranks,
+    )
 
     # Before the slow imports, so that a misspelt key is reported at once.
     resolved = load_recipe(recipe, changes or [])
-    run_training(resolved, out, resume, device, logger or ())
+    if is_one_of_several():
+        check_number_of_ranks(devices, nodes)
+    elif (devices or 1) * (nodes or 1) > 1:
+        from phoneme_moe.corpora import ensure_corpus
+
+        ensure_corpus(resolved.corpus.name)  # with all cores, and before anything else can fail
+        try:
+            start_ranks(sys.argv[1:], devices or 1, nodes or 1)
+        except KilledError as killed:
+            raise InputError(f"{killed}; go on with: {command_to_go_on(sys.argv)}") from killed
+        return
+    run_training(resolved, out, resume, device, logger or (), spread_experts)
 
 
 def run_training(
-    recipe: Recipe, out: Path | None, resume: bool, device: str, loggers: Sequence[str]
+    recipe: Recipe,
+    out: Path | None,
+    resume: bool,
+    device: str,
+    loggers: Sequence[str],
+    spread_experts: bool = False,
 ) -> None:
     """Trains and prints the results.
 
@@ -53,10 +94,22 @@ def run_training(
         resume: Whether to continue an interrupted training.
         device: ``cpu``, ``cuda`` or ``auto``.
         loggers: Experiment trackers besides TensorBoard.
+        spread_experts: Whether each of several processes holds a part of the experts.
     """
-    from phoneme_moe.pipeline import train as train_recipe
+    from phoneme_moe.pipeline import train_together
+    from phoneme_moe.system.launch import joined
 
-    _print(train_recipe(recipe, out, resume=resume, device=device, loggers=loggers))
+    with joined(device):
+        trained = train_together(
+            recipe,
+            out,
+            resume=resume,
+            device=device,
+            loggers=loggers,
+            spread_experts=spread_experts,
+        )
+        if trained is not None:
+            _print(trained)
 
 
 def _print(trained: Trained) -> None:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from phoneme_moe.system.ranks import global_mean
+
 
 @dataclass(frozen=True)
 class Routing:
@@ -101,5 +103,5 @@ def imbalance(routing: Routing) -> Tensor:
     0 if all experts have the same mean weight, ``num_experts - 1`` if one has all of it (importance
     loss, Shazeer et al. 2017, eq. 6-7).
     """
-    load = routing.mean_weights()
+    load = global_mean(routing.weights[routing.mask])
     return len(load) * (load**2).sum() - 1

@@ -15,6 +15,7 @@ from lightning.pytorch.callbacks import Callback, WeightAveraging
 from phoneme_moe.files.metrics_file import Row, check_rows, read_rows, write_rows
 from phoneme_moe.files.writing import write_bytes
 from phoneme_moe.recipe import Sparse
+from phoneme_moe.system.ranks import is_first_rank
 from phoneme_moe.system.terminal import print_error, printable
 from phoneme_moe.training.checkpoints import read_checkpoint
 from phoneme_moe.training.module import StageModule
@@ -82,13 +83,14 @@ class MetricsFile(Callback):
         # As the file has them, so that rows of this process and rows read from it agree.
         named = {printable(name): value for name, value in figures.items()}
         self.rows = [*self.rows, {"stage": self.stage, **named}]
-        write_rows(self.path, self.rows)
         seconds = round(time.monotonic() - self.began, 3)
         self.times = [
             *self.times,
             {"stage": self.stage, "epoch": figures["epoch"], "seconds": seconds},
         ]
-        write_rows(self.path.with_name("seconds.csv"), self.times)
+        if is_first_rank():
+            write_rows(self.path, self.rows)
+            write_rows(self.path.with_name("seconds.csv"), self.times)
         self.began = time.monotonic()
 
     def state_dict(self) -> dict[str, Any]:
@@ -146,7 +148,8 @@ class RouterWarning(Callback):
         line = advice(self.sparse, pl_module.router_metrics.measure())
         if line is not None:
             self.warned = True
-            print_error(f"warning: epoch {trainer.current_epoch + 1}: {line}")
+            if is_first_rank():
+                print_error(f"warning: epoch {trainer.current_epoch + 1}: {line}")
 
     def state_dict(self) -> dict[str, Any]:
         """Whether the warning was printed, so that a resumed run does not repeat it."""

@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy
 from rich.markup import escape
 from rich.progress import track
 from torch import Tensor
@@ -22,12 +25,19 @@ from phoneme_moe.data.batches import Batch, collate
 from phoneme_moe.data.examples import Example
 from phoneme_moe.decoding.ctc_crf import ORDER
 from phoneme_moe.decoding.ngram import PhonemeNgram
-from phoneme_moe.errors import TrainingInterruptedError
+from phoneme_moe.errors import InputError, TrainingInterruptedError
 from phoneme_moe.files.metrics_file import read_rows
 from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.recipe import Recipe, Stage
 from phoneme_moe.run_folder import choose_device, save_weights
 from phoneme_moe.system.console import PlainConsole
+from phoneme_moe.system.ranks import (
+    is_first_rank,
+    num_ranks,
+    ranks_of_this_machine,
+    this_rank,
+    wait_for_all,
+)
 from phoneme_moe.training.cached_experts import (
     expert_posteriors_are_constant,
     posteriors_fit_in_memory,
@@ -50,6 +60,7 @@ from phoneme_moe.training.loggers import open_trackers
 from phoneme_moe.training.module import StageModule
 from phoneme_moe.training.progress import StageLog, StageProgressBar
 from phoneme_moe.training.sampler import BalancedBatches
+from phoneme_moe.training.spread import experts_spread, keep_from_averaging
 from phoneme_moe.training.teacher import HiddenStateTeacher, PosteriorTeacher
 
 EVALUATION_BATCH = 128
@@ -114,8 +125,11 @@ def fit_stage(
     folder: Path,
     device: str,
     trackers: Sequence[str] = (),
+    spread: bool = False,
 ) -> None:
     """Trains a stage and writes its metrics and final weights.
+
+    Processes that train together (``system.ranks``) call it with equal models and examples.
 
     Args:
         recognizer: Model to train in place.
@@ -126,9 +140,11 @@ def fit_stage(
         folder: The run folder; an interrupted attempt at the stage is resumed.
         device: ``cpu``, ``cuda`` or ``auto``.
         trackers: Experiment trackers besides TensorBoard (``training.loggers``).
+        spread: Whether each process holds a part of the experts (``training.spread``).
 
     Raises:
-        InputError: The data need too much memory for EM, or a tracker cannot be opened.
+        InputError: The data need too much memory for EM, a tracker cannot be opened, or there are
+            more processes than examples.
         TrainingInterruptedError: The user pressed Ctrl-C.
     """
     stage = recipe.training.stages[index]
@@ -141,19 +157,24 @@ def fit_stage(
     )
     loggers = [
         TensorBoardLogger(folder, name="tensorboard", version=f"{index + 1}_{stage.name}"),
-        *open_trackers(trackers, folder, recipe, stage),
+        *(open_trackers(trackers, folder, recipe, stage) if is_first_rank() else ()),
     ]
+    weights: dict[str, Tensor] = {}
     try:
         if stage.optimizer == "em":
-            weights = _fit_by_em(recognizer, stage, train, dev, metrics, loggers)
+            if is_first_rank():  # the others wait for its weights
+                weights = _fit_by_em(recognizer, stage, train, dev, metrics, loggers)
         else:
-            weights = _fit_by_gradient(
-                recognizer, recipe, index, train, dev, metrics, loggers, folder, device
-            )
+            with experts_spread(recognizer) if spread else nullcontext():
+                weights = _fit_by_gradient(
+                    recognizer, recipe, index, train, dev, metrics, loggers, folder, device
+                )
     except (SystemExit, KeyboardInterrupt) as error:
         # Lightning converts Ctrl-C into its own exit.
         raise TrainingInterruptedError from error
-    save_weights(StageFolder.of(folder, index, stage).final, weights)
+    if is_first_rank():
+        save_weights(StageFolder.of(folder, index, stage).final, weights)
+    wait_for_all()
 
 
 def _fit_by_em(
@@ -195,6 +216,8 @@ def _fit_by_gradient(
 ) -> dict[str, Tensor]:
     stage = recipe.training.stages[index]
     stage_folder = StageFolder.of(folder, index, stage)
+    if len(train) < num_ranks():
+        raise _too_many_ranks(len(train), "train")
     if expert_posteriors_are_constant(stage, recipe) and posteriors_fit_in_memory(
         (*train, *dev), recognizer
     ):
@@ -208,12 +231,15 @@ def _fit_by_gradient(
         # Utterances of several corpora are named CORPUS/UTTERANCE.
         [weights.get(example.utterance.partition("/")[0], 1.0) for example in train],
         num_speeds=1 + len(recipe.training.sound_speeds),
+        rank=this_rank(),
+        num_ranks=num_ranks(),
     )
     ngram = None
     if stage.objective == "crf":
         sequences = [example.phonemes for example in train]
         ngram = PhonemeNgram.estimate(sequences, recognizer.phonemes.symbols, ORDER)
     module = StageModule(recognizer, recipe, index, ngram, _teacher(recipe, index, train))
+    keep_from_averaging(module)
     check = ResumeCheck(stage_folder.last)
     callbacks: list[Callback] = [
         metrics,
@@ -228,10 +254,11 @@ def _fit_by_gradient(
         if sparse is not None:
             callbacks.append(RouterWarning(sparse))
     shows_bars = sys.stderr.isatty()
-    callbacks.append(StageProgressBar(stage.name) if shows_bars else StageLog(stage.name))
+    if is_first_rank():
+        callbacks.append(StageProgressBar(stage.name) if shows_bars else StageLog(stage.name))
     trainer = pl.Trainer(
         accelerator=choose_device(device).replace("cuda", "gpu"),
-        devices=1,
+        **_processes(),
         max_epochs=stage.epochs,
         precision=recipe.training.precision,
         callbacks=callbacks,
@@ -269,20 +296,56 @@ def _fit_by_gradient(
     return {name: w.detach().cpu() for name, w in recognizer.state_dict().items()}
 
 
+def _processes() -> dict[str, Any]:
+    """Lightning's settings for the processes that train together, of which this is one."""
+    if num_ranks() == 1:
+        return {"devices": 1}
+    here = ranks_of_this_machine()
+    return {
+        "devices": here,
+        "num_nodes": num_ranks() // here,
+        # Buffers (selection biases) are equal on all ranks, since they follow the global counts.
+        "strategy": DDPStrategy(
+            broadcast_buffers=False, cluster_environment=TorchElasticEnvironment()
+        ),
+        "use_distributed_sampler": False,
+    }
+
+
 def _dev_batches(dev: Sequence[Example], recognizer: Recognizer) -> list[list[int]]:
-    """Indices of examples of similar length, apart for speakers with and without an expert."""
-    batches = []
-    for has_expert in (True, False):
-        chosen = [
-            index
-            for index, example in enumerate(dev)
-            if (example.speaker in recognizer.expert_names) == has_expert
-        ]
-        chosen.sort(key=lambda index: len(dev[index].features))
-        batches += [
-            chosen[i : i + EVALUATION_BATCH] for i in range(0, len(chosen), EVALUATION_BATCH)
-        ]
-    return batches
+    """Indices of examples of similar length, of which every process takes a part.
+
+    Speakers with and without an expert are apart.
+
+    Raises:
+        InputError: There are more processes than examples.
+    """
+
+    def has_expert(index: int) -> bool:
+        return dev[index].speaker in recognizer.expert_names
+
+    size = EVALUATION_BATCH * num_ranks()
+    batches: list[list[int]] = []
+    for chosen in (True, False):
+        group = [index for index in range(len(dev)) if has_expert(index) == chosen]
+        group.sort(key=lambda index: len(dev[index].features))
+        of_group = [group[i : i + size] for i in range(0, len(group), size)]
+        if len(of_group) > 1 and len(of_group[-1]) < num_ranks():
+            # Experts that are spread need all processes for every batch.
+            last = of_group.pop()
+            of_group[-1] = of_group[-1] + last
+        batches += of_group
+    if max(map(len, batches)) < num_ranks():
+        raise _too_many_ranks(len(dev), "dev")
+    parts = [batch[this_rank() :: num_ranks()] for batch in batches]
+    return [part for part in parts if part]
+
+
+def _too_many_ranks(number: int, split: str) -> InputError:
+    return InputError(
+        f"found {num_ranks()} processes, expected at most {number}: one for each utterance of "
+        f"{split}"
+    )
 
 
 def _teacher(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import lightning.pytorch as pl
@@ -18,10 +19,17 @@ from phoneme_moe.mixture.routing import imbalance
 from phoneme_moe.model.recognition import Recognition
 from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.recipe import Recipe, Stage
+from phoneme_moe.system.ranks import global_sum, num_ranks, stepping_together, this_rank
 from phoneme_moe.training.minibatch import warmup_fraction
 from phoneme_moe.training.objectives import VIEWS, inconsistency, stage_loss
 from phoneme_moe.training.optimizers import build_optimizer
 from phoneme_moe.training.router_metrics import RouterMetrics
+from phoneme_moe.training.spread import (
+    clip_gradients,
+    spread_parameters,
+    with_all_parts,
+    with_own_parts,
+)
 from phoneme_moe.training.teacher import HiddenStateTeacher, PosteriorTeacher
 
 DEV_BEAM = 4
@@ -105,7 +113,9 @@ class StageModule(pl.LightningModule):
     def on_train_epoch_start(self) -> None:
         """Seeds the epoch, so that a resumed run equals an uninterrupted one."""
         seed, stage_index = self.seeds
-        torch.manual_seed((seed * 1000 + stage_index) * 100_000 + self.current_epoch)
+        # Every process that trains has random numbers of its own, the first those of one alone.
+        another = this_rank() * 1_000_000_007
+        torch.manual_seed((seed * 1000 + stage_index) * 100_000 + self.current_epoch + another)
         self.freeze_parts()
         self._load = torch.zeros(len(self.recognizer.expert_names), device=self.device)
         self._loss = torch.zeros((), device=self.device)
@@ -169,7 +179,11 @@ class StageModule(pl.LightningModule):
         return loss
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
-        """Loss of a batch."""
+        """Loss of a batch, of all processes that train together."""
+        with stepping_together():
+            return self._step(batch)
+
+    def _step(self, batch: Batch) -> Tensor:
         features = self.recognizer.mix_layers(batch.features, batch.mask)
         if self.teacher is None or batch.teacher is None:
             views = VIEWS if self.stage.consistency else 1
@@ -202,7 +216,25 @@ class StageModule(pl.LightningModule):
         nothing to unscale. Router metrics are computed before clipping.
         """
         self.router_metrics.add_gradients()
-        torch.nn.utils.clip_grad_norm_(self.parameters(), self.gradient_clip)
+        with stepping_together():
+            clip_gradients(self, self.gradient_clip)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Makes the state of the optimiser that of all processes' experts."""
+        self._change_optimizer_state(checkpoint, with_all_parts)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Takes this process's part of the state of the optimiser."""
+        self._change_optimizer_state(checkpoint, with_own_parts)
+
+    def _change_optimizer_state(
+        self,
+        checkpoint: dict[str, Any],
+        change: Callable[[dict[str, Any], torch.optim.Optimizer, torch.nn.Module], None],
+    ) -> None:
+        if spread_parameters(self):
+            (state,) = checkpoint["optimizer_states"]
+            change(state, build_optimizer(self, self.stage), self)
 
     def on_validation_epoch_start(self) -> None:
         """Resets the error counts."""
@@ -226,11 +258,18 @@ class StageModule(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Logs metrics of the epoch: error rate on dev, mean loss, load of every expert.
 
-        Validation comes last in an epoch, before callbacks read the logged metrics.
+        Validation comes last in an epoch, before callbacks read the logged metrics. They are the
+        same in all processes that train together: each has counted the errors of a part of dev.
         """
-        self.log("dev_error", self._errors / max(self._phonemes, 1))
+        counts = [self._errors, self._phonemes, self._wrong_speakers, self._utterances]
+        with stepping_together():
+            counts = global_sum(torch.tensor(counts, device=self.device)).tolist()
+            self._load = global_sum(self._load) / num_ranks()
+            self.router_metrics.sum_over_ranks()
+        errors, phonemes, wrong_speakers, utterances = counts
+        self.log("dev_error", errors / max(phonemes, 1))
         if self.stage.objective == "speaker":
-            self.log("dev_speaker_error", self._wrong_speakers / max(self._utterances, 1))
+            self.log("dev_speaker_error", wrong_speakers / max(utterances, 1))
         self.log("loss", self.mean_loss)
         for name, load in zip(self.recognizer.expert_names, self.load.tolist(), strict=True):
             self.log(f"load/{name}", load)

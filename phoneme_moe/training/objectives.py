@@ -4,7 +4,8 @@ A Meta-Pi gate is trained through the mixture of the experts' probabilities (Ham
 1989), never on speaker labels. A stage sets what is blended (``blend``): the experts' posteriors in
 every frame, or their probabilities of the whole utterance. For tokens, which have one frame, the
 two are the same. Alternatively a gate is trained on speaker identification (SID, the paper's
-baseline), and token classifiers on the paper's other two objectives, MSE and CFM.
+baseline), and token classifiers on the paper's other two objectives, MSE and CFM. Means are over
+the batch of all processes that train together.
 
 Legend: B batch, T frames (1 for a token), E experts, P outputs.
 """
@@ -23,6 +24,7 @@ from phoneme_moe.decoding.phonemes import BLANK
 from phoneme_moe.mixture.routing import Routing
 from phoneme_moe.model.recognition import Recognition
 from phoneme_moe.recipe import Stage
+from phoneme_moe.system.ranks import global_mean
 from phoneme_moe.training.token_objectives import NET_OBJECTIVES
 
 
@@ -117,7 +119,7 @@ def crf_loss(recognition: Recognition, batch: Batch, trigram: Trigram) -> Tensor
     by_ngram = trigram.log_probability(batch.targets, batch.target_lengths)
     by_crf = by_ctc + by_ngram - log_partition(log_posteriors, mask, trigram)
     log_probability = torch.where(by_ctc < 0, by_crf + CTC_WEIGHT * by_ctc, 0)
-    return -(log_probability / batch.target_lengths.clamp(min=1)).mean()
+    return -global_mean(log_probability / batch.target_lengths.clamp(min=1))
 
 
 VIEWS = 2
@@ -139,7 +141,7 @@ def inconsistency(recognition: Recognition, batch: Batch) -> Tensor:
     mask = recognition.routing.mask.chunk(VIEWS)[0]
     by_frame = _divergence(second.detach(), first) + _divergence(first.detach(), second)  # (B, T)
     lengths = batch.target_lengths.chunk(VIEWS)[0].clamp(min=1)
-    return ((by_frame / VIEWS).masked_fill(~mask, 0).sum(dim=1) / lengths).mean()
+    return global_mean((by_frame / VIEWS).masked_fill(~mask, 0).sum(dim=1) / lengths)
 
 
 def _divergence(of: Tensor, from_: Tensor) -> Tensor:
@@ -155,7 +157,7 @@ def speaker_loss(routing: Routing, speaker: Tensor) -> Tensor:
         speaker: Index of each speaker's own expert, shape (batch,).
     """
     log_weight = routing.log_weights.take_along_dim(speaker[:, None, None], dim=-1)[..., 0]
-    return -log_weight[routing.mask].mean()
+    return -global_mean(log_weight[routing.mask])
 
 
 def token_error(
@@ -170,7 +172,7 @@ def token_error(
     """
     posteriors = log_posteriors[:, 0].exp()
     one_hot = functional.one_hot(targets[:, 0], posteriors.shape[-1]).to(posteriors.dtype)
-    return NET_OBJECTIVES[objective](posteriors, one_hot).mean()
+    return global_mean(NET_OBJECTIVES[objective](posteriors, one_hot))
 
 
 def phoneme_loss(
@@ -212,4 +214,4 @@ def phoneme_loss(
         real = routing.log_weights.masked_fill(~routing.mask[..., None], -torch.inf)
         log_mean_weights = torch.logsumexp(real, dim=1) - num_frames.log()[:, None]  # (B, E)
         log_probabilities = torch.logsumexp(log_mean_weights + by_expert.T, dim=1)
-    return -(log_probabilities / batch.target_lengths.clamp(min=1)).mean()
+    return -global_mean(log_probabilities / batch.target_lengths.clamp(min=1))

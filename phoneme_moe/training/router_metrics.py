@@ -15,8 +15,10 @@ from phoneme_moe.mixture.sparse.balance import squared_variation
 from phoneme_moe.mixture.sparse.layer import SparseFeedForward
 from phoneme_moe.mixture.sparse.layer_routing import LayerRouting
 from phoneme_moe.mixture.sparse.soft import SoftFeedForward
+from phoneme_moe.mixture.sparse.spread_experts import SpreadExperts, all_parts
 from phoneme_moe.recipe import Sparse
 from phoneme_moe.recipe.router import DEAD_PART
+from phoneme_moe.system.ranks import global_sum, num_ranks
 
 GRADIENT_STEPS = 8
 """Steps between measurements of the gradients, each of which reads all of them."""
@@ -104,8 +106,22 @@ class RouterMetrics:
             ]
             if squares:
                 norms = torch.stack(squares).sum(dim=0).sqrt()
+                if isinstance(layer.experts, SpreadExperts):
+                    norms = all_parts(norms)
                 total = self.gradients.get(name)
                 self.gradients[name] = norms if total is None else total + norms
+
+    def sum_over_ranks(self) -> None:
+        """Makes the metrics those of all processes that train together, at the end of an epoch.
+
+        Gradients are those of all of them already.
+        """
+        for sums in (self.counts, self.entropy, self.dropped):
+            for name, value in sums.items():
+                sums[name] = global_sum(value)
+        for sums in (self.entropy, self.dropped):
+            for name in sums:
+                sums[name] = sums[name] / num_ranks()
 
     def measure(self) -> list[LayerMetrics]:
         """The metrics of each layer in this epoch so far."""

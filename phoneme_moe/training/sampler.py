@@ -17,6 +17,9 @@ class BalancedBatches(Sampler[list[int]]):
     When each speaker has an expert, balanced batches leave no empty slot
     (``mixture.networks.speaker_dispatch``); similar lengths need little padding. The order depends
     only on the seed and the epoch, so a resumed run sees the same batches as an uninterrupted one.
+
+    Several processes that train together share each batch: the batches, and so the number of steps,
+    are those of one process.
     """
 
     def __init__(
@@ -26,6 +29,8 @@ class BalancedBatches(Sampler[list[int]]):
         seed: int,
         weights: Sequence[float] | None = None,
         num_speeds: int = 1,
+        rank: int = 0,
+        num_ranks: int = 1,
     ) -> None:
         """Groups the examples.
 
@@ -38,6 +43,8 @@ class BalancedBatches(Sampler[list[int]]):
                 of them a third time.
             num_speeds: Number of speeds of each recording; example ``i`` at speed ``s`` has the
                 index ``i + s * number of examples``.
+            rank: Number of this process, from 0.
+            num_ranks: Number of processes that share a batch.
         """
         self.lengths = np.array([len(e.features) for e in examples])
         speakers = sorted({e.speaker for e in examples})
@@ -50,6 +57,7 @@ class BalancedBatches(Sampler[list[int]]):
         self.weights = np.ones(len(examples)) if weights is None else np.array(weights)
         self.per_speaker = max(1, batch_size // len(self.by_speaker))
         self.num_speeds = num_speeds
+        self.rank, self.num_ranks = rank, num_ranks
         self.seed = seed
         self.epoch = 0
 
@@ -98,4 +106,12 @@ class BalancedBatches(Sampler[list[int]]):
                 speeds = generator.integers(self.num_speeds, size=len(batch))
                 batch = (np.array(batch) + speeds * len(self.lengths)).tolist()
             if batch:
-                yield batch
+                yield self._part(batch)
+
+    def _part(self, batch: list[int]) -> list[int]:
+        """The examples of a batch that this process computes.
+
+        A batch lists the examples of one speaker after those of another, so every process has
+        speakers as equal as the batch. One with fewer examples than processes is computed by each.
+        """
+        return batch[self.rank :: self.num_ranks] if len(batch) >= self.num_ranks else batch

@@ -8,6 +8,7 @@ import logging
 import os
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -23,6 +24,7 @@ from phoneme_moe.model.timing_net import TimingNet
 from phoneme_moe.recipe import Adapters, Recipe, Timing
 from phoneme_moe.recipe.router import numbered_experts
 from phoneme_moe.run_folder import choose_device, save_model, save_recipe
+from phoneme_moe.system.ranks import first_rank_first, is_first_rank, on_first_rank
 from phoneme_moe.training.checkpoints import repeatable
 from phoneme_moe.training.expert_weights import copy_to_all_experts, single_expert
 from phoneme_moe.training.fit import StageFolder, fit_stage
@@ -90,8 +92,11 @@ def train_stages(
     folder: Path,
     device: str = "auto",
     trackers: Sequence[str] = (),
+    spread: bool = False,
 ) -> Recognizer:
     """Trains every unfinished stage and completes the run folder.
+
+    Of processes that train together (``system.ranks``) the first one writes.
 
     Args:
         recipe: The recipe.
@@ -99,9 +104,11 @@ def train_stages(
         folder: The run folder; an interrupted training in it is resumed.
         device: ``cpu``, ``cuda`` or ``auto``.
         trackers: Experiment trackers besides TensorBoard (``training.loggers``).
+        spread: Whether each process holds a part of the experts (``training.spread``).
 
     Returns:
-        The trained model in evaluation mode.
+        The trained model in evaluation mode; on other processes than the first, without what is
+        trained last, the timing net.
 
     Raises:
         InputError: The recipe does not fit the corpus, or a tracker cannot be opened.
@@ -110,17 +117,20 @@ def train_stages(
     _quieten_lightning()
     keep_freed_memory()
     recognizer = build_recognizer(recipe, corpus)
-    save_recipe(folder, recipe)
+    if is_first_rank():
+        save_recipe(folder, recipe)
     speakers = corpus_speakers(recipe, corpus)
     teacher = recipe.training.teacher
     speeds = recipe.training.sound_speeds
-    train = load_examples(recipe, corpus, "train", recognizer, speakers, teacher, speeds)
+    with first_rank_first():  # which stores features
+        train = load_examples(recipe, corpus, "train", recognizer, speakers, teacher, speeds)
+        dev = load_examples(recipe, corpus, "dev", recognizer, speakers)
     if teacher is not None and teacher.run is not None:
         train = with_posteriors(train, recipe, corpus, recognizer, speakers)
-    dev = load_examples(recipe, corpus, "dev", recognizer, speakers)
     for example in (*train, *dev):
         recognizer.phonemes.encode(example.phonemes)
-    remove_temporaries(folder)
+    if is_first_rank():
+        remove_temporaries(folder)
     start = folder / START
     if os.path.lexists(start):
         recognizer.load_state_dict(read_weights(start, recognizer.state_dict()))
@@ -131,17 +141,19 @@ def train_stages(
     for index, stage in enumerate(recipe.training.stages):
         stage_folder = StageFolder.of(folder, index, stage)
         learner = single_expert(recognizer, recipe) if stage.route == "shared" else recognizer
-        if not os.path.lexists(stage_folder.final):
+        if not on_first_rank(partial(os.path.lexists, stage_folder.final)):
             if "gate" in stage.train and recognizer.adapted is not None:
                 separate_copies(recognizer.adapted, [e.features for e in train], recipe.seed)
             chosen: Sequence[Example] = train
             if stage.pronunciations == "likeliest":
                 chosen = with_likeliest_pronunciations(learner, train)
-            fit_stage(learner, recipe, index, chosen, dev, folder, device, trackers)
+            fit_stage(learner, recipe, index, chosen, dev, folder, device, trackers, spread)
         with repeatable(stage_folder.path):
             learner.load_state_dict(read_weights(stage_folder.final, learner.state_dict()))
         if stage.route == "shared":
             copy_to_all_experts(learner, recognizer)
+    if not is_first_rank():
+        return recognizer
     if recipe.training.timing is not None and recipe.task.kind == "recognize":
         recognizer.timing = _fit_timing(recognizer, recipe, recipe.training.timing, train)
     recognizer.to(choose_device(device)).eval()

@@ -24,6 +24,7 @@ from phoneme_moe.model.recognition import Recognition
 from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.recipe import Recipe
 from phoneme_moe.run_folder import WEIGHTS, load_run
+from phoneme_moe.system.ranks import global_mean
 
 NUM_EXAMPLES = 200
 """Examples from which mean and variance of the hidden states are estimated."""
@@ -71,7 +72,7 @@ class HiddenStateTeacher(nn.Module):
         error = functional.smooth_l1_loss(
             self.predict(recognition.hidden).float(), target.clamp(-5, 5), reduction="none"
         )
-        return error[recognition.routing.mask].mean()
+        return global_mean(error[recognition.routing.mask].flatten())
 
 
 class PosteriorTeacher(nn.Module):
@@ -80,7 +81,7 @@ class PosteriorTeacher(nn.Module):
     def loss(self, recognition: Recognition, teacher: Tensor) -> Tensor:
         """The cross-entropy (Hinton et al. 2015, temperature 1); see ``TeacherLoss``."""
         by_frame = -(teacher * recognition.log_posteriors.float()).sum(dim=-1)
-        return by_frame[recognition.routing.mask].mean()
+        return global_mean(by_frame[recognition.routing.mask])
 
 
 def with_posteriors(

@@ -1,7 +1,9 @@
 """Load balancing of experts: auxiliary losses, and selection biases without a loss.
 
 Without it, a router prefers the experts that are already better, which then improve further. All
-functions expect decisions on real frames only, without padding.
+functions expect decisions on real frames only, without padding. In a step that several processes
+take together, sums and means are over the batch of all of them: balancing every part of a batch by
+itself leaves experts less room to specialise (Qiu et al. 2025, arXiv 2501.11873).
 
 Legend: D decisions, E experts, K experts selected for each.
 """
@@ -10,6 +12,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+
+from phoneme_moe.system.ranks import global_count, global_mean, global_sum
 
 
 def count_decisions(experts: Tensor, num_experts: int) -> Tensor:
@@ -43,12 +47,13 @@ def importance_loss(experts: Tensor, weights: Tensor, num_experts: int) -> Tenso
         num_experts: Number of experts.
     """
     importance = weights.new_zeros(num_experts).index_add(0, experts.flatten(), weights.flatten())
-    return squared_variation(importance)
+    return squared_variation(global_sum(importance))
 
 
 def share_of_choices(experts: Tensor, num_experts: int) -> Tensor:
     """Each expert's share of the selections, summing to 1, shape (experts,); without gradient."""
-    return count_decisions(experts, num_experts) / max(experts.numel(), 1)
+    counts = count_decisions(experts, num_experts)
+    return global_sum(counts) / global_count(experts.numel(), counts)
 
 
 def mean_probability(probabilities: Tensor, sums_to_one: bool = False) -> Tensor:
@@ -60,10 +65,11 @@ def mean_probability(probabilities: Tensor, sums_to_one: bool = False) -> Tensor
         probabilities: Shape (decisions, experts).
         sums_to_one: Whether the probabilities of each decision sum to 1.
     """
-    if sums_to_one:
-        return probabilities.sum(dim=0) / max(len(probabilities), 1)
-    total = probabilities.sum(dim=-1, keepdim=True).clamp_min(1e-9)
-    return (probabilities / total).sum(dim=0) / max(len(probabilities), 1)
+    count = global_count(len(probabilities), probabilities)
+    if not sums_to_one:
+        total = probabilities.sum(dim=-1, keepdim=True).clamp_min(1e-9)
+        probabilities = probabilities / total
+    return global_sum(probabilities.sum(dim=0)) / count
 
 
 def switch_loss(mean: Tensor, share: Tensor) -> Tensor:
@@ -82,7 +88,7 @@ def z_loss(scores: Tensor) -> Tensor:
     Args:
         scores: Shape (decisions, experts).
     """
-    return scores.float().logsumexp(dim=-1).square().mean()
+    return global_mean(scores.float().logsumexp(dim=-1).square())
 
 
 class SelectionBias(nn.Module):
@@ -128,7 +134,7 @@ class SelectionBias(nn.Module):
             offset: Above 0 for new experts that are still being introduced
                 (``TokenChoice.offset``), whose biases do not change; shape (experts,).
         """
-        self.counts += counts
+        self.counts += global_sum(counts)
         self.steps += 1
         if int(self.steps) >= self.every:
             active = torch.ones_like(self.bias) if offset is None else (offset == 0).float()

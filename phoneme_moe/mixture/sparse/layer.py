@@ -36,6 +36,7 @@ from phoneme_moe.mixture.sparse.layer_routing import LayerRouting, RouterContext
 from phoneme_moe.mixture.sparse.routers import ExpertChoice, Router, TokenChoice
 from phoneme_moe.mixture.sparse.scores import ContextWindow, LinearScores, mean_over_frames
 from phoneme_moe.mixture.sparse.selection import Choice, choose_frames, position_in_expert
+from phoneme_moe.system.ranks import global_sum
 
 Sees = Literal["frame", "context", "utterance", "embedding", "rule"]
 
@@ -224,7 +225,7 @@ class SparseFeedForward(nn.Module):
             importance = importance_loss(choice.experts, choice.weights, self.experts.num_experts)
             loss = loss + weights.importance * importance
         if weights.load and choice.load is not None:
-            loss = loss + weights.load * squared_variation(choice.load)
+            loss = loss + weights.load * squared_variation(global_sum(choice.load))
         if weights.z and choice.scores is not None:
             loss = loss + weights.z * z_loss(choice.scores)
         return loss

@@ -16,6 +16,7 @@ from phoneme_moe.mixture.sparse.balance import share_of_choices
 from phoneme_moe.mixture.sparse.routers import Router
 from phoneme_moe.mixture.sparse.scores import INITIAL_SPREAD
 from phoneme_moe.mixture.sparse.selection import Choice, Weighting
+from phoneme_moe.system.ranks import global_count, global_sum
 
 
 class TreeChoice(Router):
@@ -67,9 +68,10 @@ class TreeChoice(Router):
                 kept = log_child.flatten(1).topk(min(self.top_k, node.shape[1] * branches), dim=-1)
                 node = child.flatten(1).gather(1, kept.indices)
                 log_path = kept.values
-                mean = inputs.new_zeros(count).index_add(
+                total = inputs.new_zeros(count).index_add(
                     0, child.flatten(), log_child.exp().flatten()
-                ) / max(decisions, 1)
+                )
+                mean = global_sum(total) / global_count(decisions, total)
                 levels.append((mean, share_of_choices(node, count)))
         weights = log_path.softmax(dim=-1) if self.weighting == "after" else log_path.exp()
         return Choice(node, weights, tuple(levels))

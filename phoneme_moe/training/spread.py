@@ -1,0 +1,110 @@
+"""Training with the experts of sparse layers spread over processes (``SpreadExperts``).
+
+What a process has of an expert is not that of another: gradients are not averaged between them, the
+norm of the gradient is that of all parts, and a checkpoint has all parts, so that training can go
+on with another number of processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from phoneme_moe.errors import InputError
+from phoneme_moe.mixture.sparse.layer import SparseFeedForward
+from phoneme_moe.mixture.sparse.spread_experts import SpreadExperts, all_parts, own_part
+from phoneme_moe.model.recognizer import Recognizer
+from phoneme_moe.system.ranks import global_sum
+
+
+@contextmanager
+def experts_spread(recognizer: Recognizer) -> Iterator[None]:
+    """Within the block, every process holds a part of the experts; afterwards all of them, again.
+
+    Raises:
+        InputError: The model has no sparse layer with experts that can be spread, or their number
+            is not a multiple of that of the processes.
+    """
+    layers = recognizer.encoder.sparse_layers if recognizer.encoder else []
+    spread = [layer for layer in layers if isinstance(layer, SparseFeedForward)]
+    if not spread or len(spread) < len(layers):
+        raise InputError(
+            "found no sparse layers whose experts could be spread over processes, expected "
+            "model.encoder.sparse with another router than soft"
+        )
+    for layer in spread:
+        layer.experts = SpreadExperts(layer.experts)
+    yield
+    for layer in spread:
+        assert isinstance(layer.experts, SpreadExperts)
+        layer.experts = layer.experts.whole()
+
+
+def spread_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters of which every process has another part, by name."""
+    return {
+        f"{name}.{parameter_name}": parameter
+        for name, part in module.named_modules()
+        if isinstance(part, SpreadExperts)
+        for parameter_name, parameter in part.named_parameters()
+    }
+
+
+def keep_from_averaging(module: nn.Module) -> None:
+    """Tells ``DistributedDataParallel`` not to average the gradients of these parameters.
+
+    It looks for this attribute, which torch sets for its own sharded training.
+    """
+    # mypy: a module's attributes are tensors and modules.
+    module._ddp_params_and_buffers_to_ignore = list(  # type: ignore[assignment]
+        spread_parameters(module)
+    )
+
+
+def clip_gradients(module: nn.Module, most: float) -> None:
+    """Scales the gradients so that their norm, of all processes' parts, is at most ``most``."""
+    parts = {id(parameter) for parameter in spread_parameters(module).values()}
+    gradients = [p.grad for p in module.parameters() if p.grad is not None and id(p) not in parts]
+    norm = torch.nn.utils.get_total_norm(gradients)
+    if parts:
+        own = [p.grad for p in module.parameters() if p.grad is not None and id(p) in parts]
+        total = global_sum(torch.nn.utils.get_total_norm(own).square())
+        norm = (norm.square() + total).sqrt()
+    torch.nn.utils.clip_grads_with_norm_(module.parameters(), most, norm)
+
+
+def with_all_parts(
+    state: dict[str, Any], optimizer: torch.optim.Optimizer, module: nn.Module
+) -> None:
+    """Completes an optimiser's state in a checkpoint by the parts of all processes, in place."""
+    _change_parts(state, optimizer, module, all_parts)
+
+
+def with_own_parts(
+    state: dict[str, Any], optimizer: torch.optim.Optimizer, module: nn.Module
+) -> None:
+    """Reduces an optimiser's state in a checkpoint to this process's parts, in place."""
+    _change_parts(state, optimizer, module, own_part)
+
+
+def _change_parts(
+    state: dict[str, Any],
+    optimizer: torch.optim.Optimizer,
+    module: nn.Module,
+    change: Callable[[Tensor], Tensor],
+) -> None:
+    parts = {id(parameter) for parameter in spread_parameters(module).values()}
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    changed = dict(state["state"])
+    for number, parameter in enumerate(parameters):
+        if id(parameter) in parts and number in changed:
+            changed[number] = {
+                # Moments have the shape of the weights; counts of steps have none.
+                name: change(value) if isinstance(value, Tensor) and value.dim() else value
+                for name, value in changed[number].items()
+            }
+    state["state"] = changed
