@@ -21,6 +21,7 @@ from phoneme_moe.evaluation.model_card import ModelCard
 from phoneme_moe.evaluation.quality import Quality
 from phoneme_moe.evaluation.stored_card import StoredCard
 from phoneme_moe.files.writing import write_text
+from phoneme_moe.model.adaptation import AdaptationDocument
 from phoneme_moe.model.document import ModelDocument
 from phoneme_moe.recipe import Recipe
 from phoneme_moe.report.compare.document import ComparisonDocument
@@ -34,6 +35,7 @@ from phoneme_moe_reproductions.results import ReproductionDocument
 SCHEMAS = Path(__file__).parents[1] / "docs" / "schemas"
 
 DOCUMENTS: Mapping[str, type[BaseModel]] = {
+    "adaptation": AdaptationDocument,
     "alignment": AlignmentDocument,
     "comparison": ComparisonDocument,
     "decoding": DecodingDocument,

@@ -116,8 +116,8 @@ def train_together(
     """
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe, changes)
-    recipe = pin_encoders(recipe)
     folder = Path(out) if out is not None else Path("runs") / recipe.name
+    recipe = pin_encoders(recipe, folder)
     choose_device(device)
     check_trackers(loggers)
     if spread_experts and num_ranks() == 1:
@@ -167,7 +167,7 @@ def _check_folder(folder: Path, recipe: Recipe, resume: bool) -> None:
         )
     stored = read_recipe(folder)
     if stored != recipe:
-        stored = pin_encoders(stored)  # earlier versions stored less about an encoder
+        stored = pin_encoders(stored, folder)  # earlier versions stored less about an encoder
     if stored != recipe:
         key, given, expected = _first_difference(
             recipe.model_dump(mode="json"), stored.model_dump(mode="json")

@@ -185,7 +185,7 @@ def load_run(folder: str | Path, device: str = "cpu", calibrated: bool = True) -
         expected = stored_weights(build_stored(document, path))
     weights = read_weights(weights_path, expected, document.weight_bits or 32)
     require_same_sections(document, recipe, path)
-    features = _with_encoder_of(folder, recipe.features)
+    features = with_encoder_of(folder, recipe.features)
     recipe = recipe.model_copy(update={"features": features})
     recognizer = build_stored(document.model_copy(update={"features": features}), path)
     recognizer.load_state_dict(weights, strict=False)
@@ -199,13 +199,13 @@ def load_run(folder: str | Path, device: str = "cpu", calibrated: bool = True) -
     return LoadedRun(folder, recipe, recognizer.to(choose_device(device)).eval(), decoding)
 
 
-def _with_encoder_of(folder: Path, features: AnyFeatures) -> AnyFeatures:
+def with_encoder_of(folder: Path, features: AnyFeatures) -> AnyFeatures:
     """The features, with the encoder inside the run folder if there is one."""
-    from phoneme_moe.features.encoder_folder import ENCODER
+    from phoneme_moe.features.encoder_folder import encoder_of
 
-    if not isinstance(features, PretrainedFeatures) or not (folder / ENCODER).is_dir():
+    if not isinstance(features, PretrainedFeatures):
         return features
-    return features.model_copy(update={"model": str((folder / ENCODER).absolute())})
+    return features.model_copy(update={"model": encoder_of(folder, features.model)})
 
 
 def save_decoding(folder: Path, decoding: Decoding) -> None:

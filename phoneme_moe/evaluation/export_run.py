@@ -19,6 +19,7 @@ from phoneme_moe.features.encoder_weights import save_encoder
 from phoneme_moe.files.atomic import atomic_folder, is_empty
 from phoneme_moe.files.compact_weights import WeightBits
 from phoneme_moe.files.writing import write_bytes, write_json, write_text
+from phoneme_moe.model.adaptation import ADAPTATION
 from phoneme_moe.recipe import PretrainedFeatures, Recipe, validate_recipe
 from phoneme_moe.run_folder import (
     LoadedRun,
@@ -32,6 +33,7 @@ from phoneme_moe.run_folder import (
 MODEL_CARD = "MODEL_CARD.md"
 
 KEPT = (
+    ADAPTATION,
     EVALUATION,
     QUALITY,
     SPEED,

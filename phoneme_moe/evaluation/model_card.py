@@ -11,8 +11,9 @@ from phoneme_moe.evaluation.quality import Quality, TimeErrors, read_quality
 from phoneme_moe.evaluation.stored_card import CARD, StoredCard, licence_of
 from phoneme_moe.files.documents import Document
 from phoneme_moe.files.writing import path_text
+from phoneme_moe.model.adaptation import ADAPTATION, AdaptationDocument
 from phoneme_moe.model.cost import cost_of
-from phoneme_moe.recipe import PretrainedFeatures
+from phoneme_moe.recipe import Adapters, PretrainedFeatures
 from phoneme_moe.run_folder import LoadedRun, read_recipe
 from phoneme_moe.transcription.bench import Speed
 from phoneme_moe.transcription.run_engine import spec_of
@@ -80,6 +81,12 @@ class ModelCard(Document):
     encoder: EncoderCard | None = Field(
         default=None, description="Pretrained encoder; null without one."
     )
+    adapters: Adapters | None = Field(
+        default=None, description="Section model.adapters of the recipe; null without adapters."
+    )
+    adaptation: AdaptationDocument | None = Field(
+        default=None, description="Adaptation to a new speaker; null if there was none."
+    )
     speech: StoredCard | None = Field(
         default=None, description="Speech of each corpus, and limits; of exported runs."
     )
@@ -89,10 +96,12 @@ class ModelCard(Document):
         lines = [
             ("recipe", f"{self.recipe}: {self.description}".rstrip(": ")),
             *self._speech_lines(),
+            *([] if self.adaptation is None else [("adapted", self.adaptation.line())]),
             ("task", "token classification" if self.task == "classify" else "utterances (CTC)"),
             ("phonemes", f"{len(self.phonemes)}: {' '.join(self.phonemes)}"),
             ("experts", f"{len(self.experts)}"),
             *([] if self.encoder is None else [("encoder", self.encoder.line())]),
+            *([] if self.adapters is None else [("adapters", self._adapters(self.adapters))]),
             ("size", self._size()),
             ("frames", f"{self.frame_ms:.0f} ms, from {self.sample_rate / 1000:g} kHz audio"),
         ]
@@ -135,6 +144,14 @@ class ModelCard(Document):
                 )
             )
         return lines
+
+    def _adapters(self, adapters: Adapters) -> str:
+        count = len(self.experts)
+        experts = "one set of" if count == 1 else f"{count} experts, each a set of"
+        kind = "whole matrices" if adapters.rank == "full" else f"adapters of rank {adapters.rank}"
+        where = "all layers" if adapters.layers is None else f"the last {adapters.layers} layers"
+        gate = "" if count == 1 else ", weighted by a gate once per utterance"
+        return f"{experts} {kind} in {where} of the encoder{gate}"
 
     def _size(self) -> str:
         text = f"{self.parameters:,} parameters"
@@ -248,6 +265,8 @@ def model_card(run: LoadedRun) -> ModelCard:
         quality=read_quality(run.folder),
         speed=Speed.read_if_present(run.folder / SPEED),
         encoder=_encoder_card(run),
+        adapters=run.recipe.model.adapters,
+        adaptation=AdaptationDocument.read_if_present(run.folder / ADAPTATION),
         speech=StoredCard.read_if_present(run.folder / CARD),
     )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 
 from phoneme_moe.errors import InputError, suggest
 from phoneme_moe.features.encoder_windows import SAMPLE_RATE
+from phoneme_moe.files.atomic import atomic_folder
 from phoneme_moe.files.hashes import hash_file
 from phoneme_moe.system.extras import install_command
 
@@ -121,6 +123,19 @@ class EncoderFolder:
         if self.config["model_type"] == "wav2vec2-bert":
             return int(self.config.get("feature_projection_input_dim", 160))
         return 320
+
+
+def encoder_of(run: Path, model: str) -> str:
+    """The encoder inside a run folder if there is one, else that of its recipe."""
+    folder = run / ENCODER
+    return str(folder.absolute()) if folder.is_dir() else model
+
+
+def copy_encoder(run: Path, new: Path) -> None:
+    """Copies the encoder inside a run folder, if there is one, into a run that is made from it."""
+    if (run / ENCODER).is_dir() and not (new / ENCODER).is_dir():
+        with atomic_folder(new / ENCODER, lambda path: None) as folder:
+            shutil.copytree(run / ENCODER, folder, dirs_exist_ok=True)
 
 
 def open_encoder_folder(model: str, sha256: str | None = None) -> EncoderFolder:

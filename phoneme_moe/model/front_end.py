@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from phoneme_moe.errors import InputError
-from phoneme_moe.features.encoder_folder import EncoderFolder, open_encoder_folder
+from phoneme_moe.features.encoder_folder import EncoderFolder, encoder_of, open_encoder_folder
 from phoneme_moe.features.log_mel import LogMel
 from phoneme_moe.features.pretrained import PretrainedFrontEnd
 from phoneme_moe.model.adapted_encoder import AdaptedEncoder
@@ -77,17 +77,23 @@ def build_teacher(teacher: Teacher) -> PretrainedFrontEnd:
     )
 
 
-def pin_encoders(recipe: Recipe) -> Recipe:
+def pin_encoders(recipe: Recipe, run: Path | None = None) -> Recipe:
     """Stores hash, sizes and full paths of the pretrained encoders in a recipe that uses some.
+
+    Args:
+        recipe: The recipe.
+        run: Its run folder, if it exists. The encoder inside it comes first, and keeps its name.
 
     Raises:
         InputError: An encoder cannot be used, or is not the one whose hash the recipe has.
     """
     features, teacher = recipe.features, recipe.training.teacher
     if isinstance(features, PretrainedFeatures):
-        folder = _open(features.model, features.sha256, features.layers, "features.layers")
+        model = features.model if run is None else encoder_of(run, features.model)
+        folder = _open(model, features.sha256, features.layers, "features.layers")
+        is_inside = model != features.model
         found = {
-            "model": _from_anywhere(features.model),
+            "model": features.model if is_inside else _from_anywhere(model),
             "sha256": folder.sha256,
             "hidden": folder.hidden,
             "num_layers": folder.num_layers,

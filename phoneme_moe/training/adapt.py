@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
+from typing import Generic, Literal, TypeVar
 
 import numpy as np
 
@@ -26,11 +26,20 @@ from phoneme_moe.decoding.scoring import (
     total_score,
 )
 from phoneme_moe.errors import ArgumentError, InputError
+from phoneme_moe.features.encoder_folder import copy_encoder
 from phoneme_moe.files.atomic import atomic_folder, is_empty
 from phoneme_moe.files.writing import write_json
 from phoneme_moe.inference import recognize_split
+from phoneme_moe.model.adaptation import ADAPTATION, AdaptationDocument
 from phoneme_moe.model.recognizer import Recognizer
-from phoneme_moe.run_folder import LoadedRun, load_run, save_decoding, save_model, save_recipe
+from phoneme_moe.run_folder import (
+    LoadedRun,
+    load_run,
+    read_recipe,
+    save_decoding,
+    save_model,
+    save_recipe,
+)
 from phoneme_moe.training.labelled_examples import labelled_examples
 from phoneme_moe.training.new_speaker import add_speaker_expert, train_gate
 
@@ -58,6 +67,7 @@ class Adaptation(Generic[AnyRun]):
             is not prepared.
         old_after: Error rate on them after adaptation.
         blend: Mean weight of each expert on the held-out utterances, by name.
+        earlier_speakers: Speakers to whom the run had been adapted before, in order.
     """
 
     run: AnyRun
@@ -71,28 +81,30 @@ class Adaptation(Generic[AnyRun]):
     old_before: float | None
     old_after: float | None
     blend: Mapping[str, float]
+    earlier_speakers: Sequence[str] = ()
 
     @property
     def pays(self) -> bool:
         """Whether the new speaker's error rate fell."""
         return self.after < self.before
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain data, for ``adaptation.json``."""
-        return {
-            "version": 1,
-            "way": self.way,
-            "speaker": self.speaker,
-            "learned": self.learned,
-            "held_out": self.held_out,
-            "before": self.before,
-            "after": self.after,
-            "interval": list(self.interval),
-            "old_before": self.old_before,
-            "old_after": self.old_after,
-            "blend": dict(self.blend),
-            "pays": self.pays,
-        }
+    def to_document(self) -> AdaptationDocument:
+        """What ``adaptation.json`` has of it."""
+        return AdaptationDocument(
+            version=1,
+            way=self.way,
+            speaker=self.speaker,
+            learned=self.learned,
+            held_out=self.held_out,
+            before=self.before,
+            after=self.after,
+            interval=list(self.interval),
+            old_before=self.old_before,
+            old_after=self.old_after,
+            blend=dict(self.blend),
+            pays=self.pays,
+            earlier_speakers=list(self.earlier_speakers),
+        )
 
 
 def adapt(
@@ -122,7 +134,7 @@ def adapt(
     _check(run, speaker)
     with atomic_folder(out, _check_empty) as new:
         adaptation = _adapt_into(new, run, speaker, folder, way, lexicon, tier)
-    return replace(adaptation, run=replace(adaptation.run, folder=out))
+    return replace(adaptation, run=load_run(out))
 
 
 def _check_empty(out: Path) -> None:
@@ -156,10 +168,13 @@ def _adapt_into(
     train_gate(adapted, training, old_train, run.recipe.seed)
     after, blend = _scores(adapted, held_out)
     old_after, _ = _scores(adapted, old_test)
-    save_recipe(out, run.recipe)
-    save_model(out, run.recipe, adapted)
+    recipe = read_recipe(run.folder)  # names the encoder as it is stored
+    copy_encoder(run.folder, out)
+    save_recipe(out, recipe)
+    save_model(out, recipe, adapted)
     save_decoding(out, run.decoding)
     difference = paired_difference(before, after)
+    earlier = AdaptationDocument.read_if_present(run.folder / ADAPTATION)
     adaptation = Adaptation(
         load_run(out),
         way,
@@ -172,8 +187,9 @@ def _adapt_into(
         total_score(old_before).error_rate if old_test else None,
         total_score(old_after).error_rate if old_test else None,
         blend,
+        () if earlier is None else (*earlier.earlier_speakers, earlier.speaker),
     )
-    write_json(out / "adaptation.json", adaptation.to_json())
+    write_json(out / ADAPTATION, adaptation.to_document().model_dump())
     return adaptation
 
 

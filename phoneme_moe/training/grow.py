@@ -18,6 +18,7 @@ from phoneme_moe.corpora import load_corpus
 from phoneme_moe.data.examples import load_examples
 from phoneme_moe.data.speakers import corpus_speakers
 from phoneme_moe.errors import ArgumentError, InputError
+from phoneme_moe.features.encoder_folder import ENCODER, copy_encoder
 from phoneme_moe.files.atomic import is_temporary
 from phoneme_moe.files.locks import lock_folder
 from phoneme_moe.inference import recognize_examples
@@ -173,7 +174,8 @@ def prepare_grown(
         InputError: The run cannot grow, its encoder is gone, or the folder holds something else.
     """
     # Pinned as training does it, which otherwise takes the folder for one of another recipe.
-    recipe = pin_encoders(grown_recipe(run.recipe, experts, epochs, learning_rate))
+    stored = pin_encoders(read_recipe(run.folder), run.folder)
+    recipe = grown_recipe(stored, experts, epochs, learning_rate)
     with lock_folder(out):
         if not _is_prepared(out, recipe):
             _prepare(run, recipe, out)
@@ -185,7 +187,7 @@ def _is_prepared(out: Path, recipe: Recipe) -> bool:
     if (out / "recipe.yaml").is_file():
         if read_recipe(out) == recipe:
             return True
-    elif all(path.name == START or is_temporary(path) for path in out.iterdir()):
+    elif all(path.name in {START, ENCODER} or is_temporary(path) for path in out.iterdir()):
         return False
     raise ArgumentError("out", f"{out}: not empty; expected an empty or new folder")
 
@@ -197,6 +199,7 @@ def _prepare(run: LoadedRun, recipe: Recipe, out: Path) -> None:
         recipe.features, recipe.task, recipe.model, old.phonemes.symbols, old.expert_names
     )
     grow_weights(old, new, count_assignments(run), recipe.seed)
-    # Weights are written first, since a folder without a recipe is not a run.
+    # The recipe is written last, since a folder without one is not a run.
+    copy_encoder(run.folder, out)
     save_weights(out / START, new.state_dict())
     save_recipe(out, recipe)

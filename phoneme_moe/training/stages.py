@@ -23,7 +23,7 @@ from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.model.timing_net import TimingNet
 from phoneme_moe.recipe import Adapters, Recipe, Timing
 from phoneme_moe.recipe.router import numbered_experts
-from phoneme_moe.run_folder import choose_device, save_model, save_recipe
+from phoneme_moe.run_folder import choose_device, save_model, save_recipe, with_encoder_of
 from phoneme_moe.system.ranks import first_rank_first, is_first_rank, on_first_rank
 from phoneme_moe.training.checkpoints import repeatable
 from phoneme_moe.training.expert_weights import copy_to_all_experts, single_expert
@@ -116,9 +116,13 @@ def train_stages(
     """
     _quieten_lightning()
     keep_freed_memory()
+    # What is stored names the encoder as the recipe does, so that the folder may be moved.
+    portable = recipe
+    features = with_encoder_of(folder, recipe.features)
+    recipe = recipe.model_copy(update={"features": features})
     recognizer = build_recognizer(recipe, corpus)
     if is_first_rank():
-        save_recipe(folder, recipe)
+        save_recipe(folder, portable)
     speakers = corpus_speakers(recipe, corpus)
     teacher = recipe.training.teacher
     speeds = recipe.training.sound_speeds
@@ -157,7 +161,7 @@ def train_stages(
     if recipe.training.timing is not None and recipe.task.kind == "recognize":
         recognizer.timing = _fit_timing(recognizer, recipe, recipe.training.timing, train)
     recognizer.to(choose_device(device)).eval()
-    save_model(folder, recipe, recognizer)
+    save_model(folder, portable, recognizer)
     return recognizer
 
 

@@ -13,6 +13,7 @@ from encoders import FAMILIES, HIDDEN, LAYERS, write_encoder
 
 from phoneme_moe.corpora import PreparedCorpus
 from phoneme_moe.errors import InputError
+from phoneme_moe.evaluation.model_card import model_card
 from phoneme_moe.features.encoder_folder import open_encoder_folder
 from phoneme_moe.features.pretrained import HiddenStates, PretrainedFrontEnd
 from phoneme_moe.mixture.networks.low_rank import LowRankExperts, MatrixExperts
@@ -267,6 +268,10 @@ def test_the_stages_of_1989_train_adapters(
     sound = noise(16_000)
     one, other = (r.transcribe(sound, sample_rate=16_000) for r in (run, again))
     assert one.to_dict()["segments"] == other.to_dict()["segments"]
+    assert dict(model_card(again).lines())["adapters"] == (
+        f"{len(tones.speakers)} experts, each a set of adapters of rank 4 in all layers of the "
+        "encoder, weighted by a gate once per utterance"
+    )
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +15,9 @@ import torch
 import phoneme_moe
 from phoneme_moe.errors import InputError
 from phoneme_moe.evaluation.errors import evaluate
+from phoneme_moe.evaluation.export_run import export_run
+from phoneme_moe.evaluation.model_card import model_card
+from phoneme_moe.model.adaptation import AdaptationDocument
 from phoneme_moe.pipeline import Trained
 from phoneme_moe.run_folder import load_run
 from phoneme_moe.training import new_speaker
@@ -66,10 +68,25 @@ def test_a_new_expert_leaves_the_old_ones_as_they_are(
     assert sum(found.blend.values()) == pytest.approx(1, abs=1e-5)
     assert found.blend["dan"] > 0
     assert found.after <= found.before + 0.1
-    assert json.loads((out / "adaptation.json").read_text()) == found.to_json()
+    assert AdaptationDocument.read(out / "adaptation.json") == found.to_document()
     # The old run is as it was, and the new one is a run like any other.
     assert load_run(recognized.run.folder).recognizer.expert_names == old.expert_names
     assert evaluate(found.run).total.num_reference > 0
+
+
+def test_the_card_of_an_exported_run_says_to_whom_it_was_adapted(
+    recognized: Trained, of_dan: Path, tmp_path: Path
+) -> None:
+    first = adapt(load_run(recognized.run.folder), "dan", of_dan, tmp_path / "first", "expert")
+    assert model_card(recognized.run).adaptation is None
+    second = adapt(first.run, "eve", of_dan, tmp_path / "second", "gate")
+    exported = export_run(second.run, tmp_path / "exported")
+    found = model_card(exported).adaptation
+    assert found == second.to_document()
+    assert found.earlier_speakers == ["dan"]
+    card = (tmp_path / "exported" / "MODEL_CARD.md").read_text()
+    assert "**adapted**: to the speaker eve: the gate, trained on 8 utterances; on 4 " in card
+    assert "adapted before to dan" in card
 
 
 def test_a_run_adapts_itself_and_gives_a_run(

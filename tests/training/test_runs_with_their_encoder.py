@@ -20,11 +20,13 @@ from phoneme_moe import load
 from phoneme_moe.corpora import PreparedCorpus
 from phoneme_moe.errors import InputError
 from phoneme_moe.evaluation.export_run import export_run
+from phoneme_moe.evaluation.model_card import model_card
 from phoneme_moe.features.encoder_folder import open_encoder_folder
 from phoneme_moe.features.encoder_weights import load_encoder, save_encoder
 from phoneme_moe.features.pretrained import HiddenStates
 from phoneme_moe.pipeline import Trained, train
-from phoneme_moe.run_folder import load_run, read_recipe, save_model, save_recipe
+from phoneme_moe.run_folder import LoadedRun, load_run, read_recipe, save_model, save_recipe
+from phoneme_moe.training.adapt import adapt
 from phoneme_moe.training.grow import prepare_grown
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 pytest.importorskip("transformers", reason="needs transformers (extra pretrained)")
 
 SPARSE = tiny.RECIPES / "tiny_sparse.yaml"
+EXPERTS = tiny.RECIPES / "tiny_recognize.yaml"
 
 
 @pytest.fixture(scope="module", params=["whisper", "wavlm"])
@@ -137,6 +140,56 @@ def test_an_exported_run_grows_and_grows_on(trained: Trained, tmp_path: Path) ->
     assert trained.run.recipe.model.encoder.sparse is not None
     before = trained.run.recipe.model.encoder.sparse.num_experts
     assert result.run.recipe.model.encoder.sparse.num_experts == before + 1
+
+
+def transcribe_after_a_move(run: LoadedRun, origin: Path, sound: str, tmp_path: Path) -> None:
+    """Transcribes with a run that was made from another one, when both have moved."""
+    assert str(tmp_path) not in (run.folder / "recipe.yaml").read_text()
+    assert str(tmp_path) not in (run.folder / "model.json").read_text()
+    expected = load(run.folder).transcribe(sound)
+    elsewhere = shutil.move(run.folder, tmp_path / "elsewhere")
+    shutil.rmtree(origin)
+    moved = load(elsewhere)
+    assert str(moved.transcribe(sound)) == str(expected)
+    card = model_card(moved).encoder
+    assert card is not None
+    assert card.model == "whisper"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("encoder", ["whisper"], indirect=True)
+def test_a_run_grown_from_one_with_its_encoder_has_it_too(
+    trained: Trained, tones: PreparedCorpus, tmp_path: Path
+) -> None:
+    run = export_run(trained.run, tmp_path / "exported", bits=8)
+    sound = tones.cuts("test")[0].recording.sources[0].source
+    prepared = prepare_grown(run, tmp_path / "begun", 1, epochs=1)
+    # Training goes on wherever the folder is.
+    grown = Path(shutil.move(tmp_path / "begun", tmp_path / "grown"))
+    result = train(prepared, grown, resume=True, device="cpu")
+    transcribe_after_a_move(result.run, run.folder, sound, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("encoder", ["whisper"], indirect=True)
+def test_a_run_adapted_from_one_with_its_encoder_has_it_too(
+    encoder: Path, tones: PreparedCorpus, tmp_path: Path
+) -> None:
+    section = {"kind": "pretrained", "model": str(encoder), "layers": "mix", "stack": 2}
+    changes = [f"features={json.dumps(section)}", "training.timing=null"]
+    changes += [f"training.stages.{name}.epochs=1" for name in ("experts", "gate", "joint")]
+    experts = train(EXPERTS, tmp_path / "experts", changes=changes, device="cpu").run
+    run = export_run(experts, tmp_path / "exported", bits=16)
+    recordings = tmp_path / "dan"
+    recordings.mkdir()
+    cuts = [cut for cut in tones.cuts("test") if cut.supervisions[0].speaker == "dan"][:6]
+    for number, cut in enumerate(cuts):
+        shutil.copy(cut.recording.sources[0].source, recordings / f"{number}.wav")
+        text = " ".join(cut.supervisions[0].custom["phonemes"])
+        (recordings / f"{number}.txt").write_text(text)
+    adaptation = adapt(run, "dan_too", recordings, tmp_path / "adapted", "gate")
+    sound = str(recordings / "0.wav")
+    transcribe_after_a_move(adaptation.run, run.folder, sound, tmp_path)
 
 
 @pytest.mark.slow
