@@ -202,9 +202,9 @@ def load_corpus(name: str) -> PreparedCorpus:
         missing = sorted(set(parts) - set(prepared_names()), key=parts.index)
         if len(missing) > 1:
             raise InputError(
-                f"corpora that are not prepared in {data_root()}: {', '.join(missing)}; run for "
-                "each: phoneme-moe corpora prepare CORPUS, with the folder of its data and, if it "
-                "differs, its name here"
+                f"corpora that are not prepared in {data_root()}: {', '.join(missing)}; prepare "
+                "each with phoneme-moe corpora prepare: its layout, the folder of its files, and "
+                "this name"
             )
         return join_corpora(tuple(load_corpus(part) for part in parts))
     folder = data_root() / name

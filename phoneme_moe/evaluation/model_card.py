@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import ConfigDict, Field
 
 from phoneme_moe.corpora import load_corpus
+from phoneme_moe.errors import InputError
 from phoneme_moe.evaluation.quality import Quality, TimeErrors, read_quality
 from phoneme_moe.evaluation.stored_card import CARD, StoredCard, licence_of
 from phoneme_moe.files.documents import Document
@@ -289,5 +290,11 @@ def test_recordings(corpus: str) -> list[Path]:
     Raises:
         InputError: The corpus is not prepared.
     """
-    sources = [cut.recording.sources[0].source for cut in load_corpus(corpus).cuts("test")]
+    try:
+        cuts = load_corpus(corpus).cuts("test")
+    except InputError as error:
+        raise InputError(
+            f"expected audio files, since the model's test recordings are not here: {error}"
+        ) from error
+    sources = [cut.recording.sources[0].source for cut in cuts]
     return [Path(source) for source in dict.fromkeys(sources)]

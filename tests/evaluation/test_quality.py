@@ -107,6 +107,19 @@ def test_a_run_without_quality_json_has_a_card_too(
     assert (outcome.code, outcome.err.count("\n")) == (1, 1)
 
 
+def test_bench_without_recordings_says_what_it_needs(
+    recognized: Trained,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    phoneme_moe: Callable[..., Outcome],
+) -> None:
+    monkeypatch.setenv("PHONEME_MOE_DATA", str(tmp_path))
+    outcome = phoneme_moe("bench", recognized.run.folder)
+    assert (outcome.code, outcome.err.count("\n")) == (1, 1)
+    assert "expected audio files, since the model's test recordings are not here" in outcome.err
+    assert "corpus 'tones' is unknown" in outcome.err
+
+
 def test_bench_times_every_stage(
     recognized: Trained, phoneme_moe: Callable[..., Outcome], tmp_path: Path
 ) -> None:
