@@ -18,6 +18,7 @@ from phoneme_moe.report.document_parts import (
     UtteranceView,
 )
 from phoneme_moe.report.expert_ablation import Ablations
+from phoneme_moe.report.measures import measure
 from phoneme_moe.report.specialisation import Specialisation
 from phoneme_moe.report.statistics import Floats, RoutingReport
 
@@ -70,6 +71,7 @@ def build_document(
         ],
         blended=list(report.blended),
         serving=list(report.serving),
+        measures=measure(report),
         load=report.load.tolist(),
         users=[[report.speakers[user] for user in users] for users in report.users],
         dead=[report.experts[expert] for expert in report.dead],

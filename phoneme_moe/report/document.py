@@ -20,6 +20,7 @@ from phoneme_moe.report.document_parts import (
     Counts,
     Edges,
     Interval,
+    MeasureValues,
     Part,
     PermutationTest,
     Share,
@@ -73,6 +74,8 @@ class RoutingDocument(Part):
     """Whether no expert has half of the speaker's weight."""
     serving: list[Serving] | None = None
     """Which expert serves each speaker, one of five cases; null in older reports."""
+    measures: dict[str, MeasureValues] = Field(default={})
+    """Registered numbers of each speaker, by key; empty in older reports."""
     load: Weights
     """Mean weight of each expert over all rows."""
     users: list[list[str]]

@@ -35,6 +35,15 @@ class Counts(Part):
     utterances: list[Annotated[int, Field(ge=1)]]
 
 
+class MeasureValues(Part):
+    """A registered number of each speaker (``report.measures``)."""
+
+    title: str
+    """Heading of its column, with the unit."""
+    by_speaker: list[float | None]
+    """The number of each speaker; null where it is undefined."""
+
+
 class Clustering(Part):
     """Orders of speakers and experts, as indices, in which neighbours are similar."""
 

@@ -167,6 +167,7 @@ def _numbers(document: Document, order: Sequence[int]) -> Table:
     tests = {
         test["scope"]: test for test in document.get("tests") or [] if test["name"] == "own_share"
     }
+    measures = list((document.get("measures") or {}).values())
     rows = []
     for i in order:
         name, share = document["speakers"][i], document["own_share"][i]
@@ -188,15 +189,17 @@ def _numbers(document: Document, order: Sequence[int]) -> Table:
                 number(document["effective_experts"][i]),
                 number(document["effective_per_row"][i]),
                 _share(mixing[i]),
+                *(_number(values["by_speaker"][i]) for values in measures),
                 Cell(remark, tag=bool(remark)),
             )
         )
     unit = document["unit"]
     head = ["speaker", f"{unit}s", "utterances", "most used expert", "its weight, %"]
     head += ["own expert, %", "q", "effective experts", f"within one {unit}"]
-    head += [f"mixing within a {unit}, %", "remark"]
+    head += [f"mixing within a {unit}, %", *(values["title"] for values in measures), "remark"]
     caption = "All values by speaker"
-    return Table(caption, head, rows, frozenset({2, 9}), filterable=True, id="numbers")
+    texts = frozenset({2, len(head) - 2})
+    return Table(caption, head, rows, texts, filterable=True, id="numbers")
 
 
 def _mixing(document: Document, order: Sequence[int]) -> Block | None:
@@ -255,3 +258,7 @@ def _array(values: Any) -> np.ndarray | None:
 
 def _share(share: float | None) -> str:
     return DASH if share is None else in_percent(share)
+
+
+def _number(value: float | None) -> str:
+    return DASH if value is None else number(value)
