@@ -187,9 +187,8 @@ def test_damaged_and_newer_corpora(tmp_path: Path, data_folder: Path) -> None:
         load_corpus("fsdd").cuts("trian")
 
 
-def test_registry_is_complete_and_light() -> None:
-    published = ["announcers", "fsdd", "speechocean762", "librispeech", "an4", "commonvoice"]
-    assert list(CORPORA) == [*published, "folder", "kaldi", "lhotse"]
+def test_the_registry_is_light() -> None:
+    assert {"announcers", "fsdd", "folder"} <= set(CORPORA)
     code = (
         "import sys, phoneme_moe.cli.corpora, phoneme_moe.corpora; "
         "print([m for m in ('lhotse', 'torch', 'numpy', 'parselmouth') if m in sys.modules])"
