@@ -39,7 +39,8 @@ def load_recipe(name_or_path: str | Path, changes: Sequence[str] = ()) -> Recipe
     elif Path(text).suffix in {".yaml", ".yml"} or Path(text).is_file():
         path = Path(text)
     else:
-        raise InputError(f"no recipe named {text!r}{suggest(text, recipes)}; a file ends in .yaml")
+        hint = suggest(text, recipes)
+        raise InputError(f"no recipe named {text!r}{hint}, and no file of that name")
     data = read_yaml(path)
     if not isinstance(data, dict):
         found = "nothing" if data is None else f"a {type(data).__name__}"

@@ -8,7 +8,7 @@ from pathlib import Path
 from phoneme_moe.corpora.lexicon import Lexicon
 from phoneme_moe.decoding.symbols import symbol_encoder
 from phoneme_moe.errors import ArgumentError, InputError
-from phoneme_moe.labels.recordings import LABEL_SUFFIXES, label_files, read_phonemes, read_words
+from phoneme_moe.labels.recordings import label_files, read_phonemes, read_words
 from phoneme_moe.transcription.align import (
     Alignment,
     align_labels,
@@ -59,8 +59,8 @@ def _align_each(
             beside = labels.get(file)
             if beside is None:
                 file.stat()  # a recording that is not there is named as such
-                known = " ".join(LABEL_SUFFIXES)
-                raise InputError(f"{file}: found no labels beside it ({known})")
+                expected = f"{file.stem}.TextGrid, .lab or .txt"
+                raise InputError(f"{file}: found no labels beside it, expected {expected}")
             if lexicon is None:
                 phonemes = read_phonemes(beside, tier)
                 yield align_labels(engine, file, phonemes, channel, symbols)

@@ -102,7 +102,8 @@ def test_unusable_recordings_are_named_and_skipped(
     assert result.code == 1
     assert [line.split()[0] for line in result.out.splitlines()] == ["carol"] * 3
     ann, bob, missing, total = result.err.splitlines()
-    assert f"{folder / 'ann.wav'}: found no labels beside it (.textgrid .lab .txt)" in ann
+    expected = "expected ann.TextGrid, .lab or .txt"
+    assert f"{folder / 'ann.wav'}: found no labels beside it, {expected}" in ann
     assert f"{folder / 'bob.lab'}: phoneme 'x' is not in the phoneme set" in bob
     assert "missing.wav: No such file" in missing
     assert total == "phoneme-moe: 3 of 4 files failed"
