@@ -190,7 +190,7 @@ class ModelCard(Document):
         return [
             ("error" if self.task == "classify" else "PER", rate),
             ("confidence", calibration),
-            ("times", _times(test.times)),
+            *([] if self.task == "classify" else [("times", _times(test.times))]),
         ]
 
     def _language_model(self) -> str:

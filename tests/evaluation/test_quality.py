@@ -90,6 +90,13 @@ def test_the_model_card(recognized: Trained, phoneme_moe: Callable[..., Outcome]
     assert all(len(line) <= 80 for line in outcome.out.splitlines())
 
 
+def test_tokens_have_no_times(classified: Trained, phoneme_moe: Callable[..., Outcome]) -> None:
+    outcome = phoneme_moe("model", classified.run.folder)
+    assert outcome.code == 0
+    assert "error" in outcome.out
+    assert "times " not in outcome.out.replace("times real time", "")
+
+
 def test_a_run_without_quality_json_has_a_card_too(
     recognized: Trained, tmp_path: Path, phoneme_moe: Callable[..., Outcome]
 ) -> None:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phoneme_moe.audio.finding import name_below
+from phoneme_moe.errors import ArgumentError
 from phoneme_moe.files.writing import portable_name
 from phoneme_moe.transcription.writers.output_folder import INDEX, OutputFolder
 
@@ -39,6 +40,16 @@ def test_a_recording_and_its_transcript_share_the_name(tmp_path: Path) -> None:
     assert write(tmp_path, "/data/ann/c.wav", ("/data/ann", "x.wav")) == ["c.json"]
     assert write(tmp_path, "e/f.wav", (".",)) == ["e/f.json"]
     assert write(tmp_path, "../g.wav", (".", "..")) == ["g.json"]
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").touch()
+    for folder in (tmp_path / "a.wav", tmp_path / "a.wav" / "grids"):
+        with pytest.raises(
+            ArgumentError, match=r"^out: .*a\.wav: found a file, expected a folder$"
+        ):
+            OutputFolder(folder)
+    OutputFolder(tmp_path / "new" / "grids")
 
 
 def test_the_same_name_from_two_folders(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from phoneme_moe.audio.formats import AUDIO_SUFFIXES
+from phoneme_moe.errors import ArgumentError
 from phoneme_moe.files.writing import path_text, portable_name
 
 INDEX = ".recordings.jsonl"
@@ -32,7 +33,13 @@ class OutputFolder:
 
         Args:
             folder: The folder, which need not exist.
+
+        Raises:
+            ArgumentError: A part of its path is a file.
         """
+        existing = next(path for path in (folder, *folder.parents, Path()) if path.exists())
+        if not existing.is_dir():
+            raise ArgumentError("out", f"{existing}: found a file, expected a folder")
         self.folder = folder
         self._index = folder / INDEX
         self._bytes_read = 0
