@@ -51,8 +51,8 @@ def sentences(document: SeedsDocument) -> list[str]:
     )
     if document.speaker_information is not None:
         found.append(
-            "Routing and speaker share "
-            f"{plus_minus(document.speaker_information, 1, 2)} bits beyond chance."
+            "Mutual information between routing and speaker, above chance: "
+            f"{plus_minus(document.speaker_information, 1, 2)} bits."
         )
     return found
 
