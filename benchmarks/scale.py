@@ -188,8 +188,8 @@ def section(figures: dict[str, Any]) -> str:
     text += table(["", "seconds of an epoch", "ratio", "loss of the last epoch"], rows)
     text += (
         "\nBytes that leave a process for each of its frames, in a layer of 256 channels in "
-        "float32: counted in\ngloo processes, forward and backward; and by arithmetic, for frames alone "
-        "(there and back, without weights\nand places of assignments).\n\n"
+        "float32: counted in\ngloo processes, forward and backward; and by arithmetic, for "
+        "frames alone (there and back, without weights\nand places of assignments).\n\n"
     )
     lines = []
     for row in figures["travel"]:

@@ -231,7 +231,9 @@ def _cut_examples(
             ((symbol, recipe.task.onset_ms / 1000, recipe.task.onset_ms / 1000 + end - start),),
         )
         excised = itemgetter(slice(first, first + recognizer.token_samples))
-        tokens.append((example, sound.changed(excised, "token", first, recognizer.token_samples)))
+        length = recognizer.token_samples
+        token = sound.changed(excised, "token", first, length, seconds=length / rate)
+        tokens.append((example, token))
     return tokens
 
 
@@ -249,4 +251,4 @@ def _cut_sound(recipe: Recipe, cut: Any, rate: int, margin: int) -> Sound:
     if origin is not None:
         noise = () if snr_db is None else (snr_db, cut.id, seed)
         origin = (*origin, margin, *noise)
-    return Sound(decode, origin)
+    return Sound(decode, origin, cut.duration + 2 * margin / rate)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -20,7 +21,6 @@ from pathlib import Path
 from phoneme_moe.audio.waveform import Waveform
 from phoneme_moe.features.feature_store import sound_key
 from phoneme_moe.files.locks import lock_folder
-from phoneme_moe.files.writing import write_text
 
 Origin = tuple[str | int | float | None, ...]
 
@@ -37,25 +37,38 @@ class Sound:
     Attributes:
         decode: Returns the waveform, shape (samples,).
         origin: All that the waveform depends on; None if that is not known.
+        seconds: Length, as far as it is known without decoding.
     """
 
     decode: Callable[[], Waveform]
     origin: Origin | None = None
+    seconds: float = 0.0
 
     @cached_property
     def waveform(self) -> Waveform:
         """The waveform, shape (samples,)."""
         return self.decode()
 
-    def changed(self, change: Callable[[Waveform], Waveform], *settings: str | float) -> Sound:
+    def forget(self) -> None:
+        """Frees the waveform, which is decoded again when it is needed."""
+        self.__dict__.pop("waveform", None)
+
+    def changed(
+        self,
+        change: Callable[[Waveform], Waveform],
+        *settings: str | float,
+        seconds: float | None = None,
+    ) -> Sound:
         """The sound after a change.
 
         Args:
             change: Computes the new waveform from the old one.
             settings: Name of the change, and all else that it depends on.
+            seconds: Its length, if the change is one of length.
         """
         origin = None if self.origin is None else (*self.origin, *settings)
-        return Sound(lambda: change(self.waveform), origin)
+        length = self.seconds if seconds is None else seconds
+        return _ChangedSound(lambda: change(self.waveform), origin, length, self)
 
     @property
     def name(self) -> str | None:
@@ -64,6 +77,18 @@ class Sound:
             return None
         text = json.dumps([_version("phoneme-moe"), *self.origin])
         return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True, eq=False)
+class _ChangedSound(Sound):
+    """A sound that was made from another one, ``base``."""
+
+    base: Sound | None = None
+
+    def forget(self) -> None:
+        super().forget()
+        if self.base is not None:
+            self.base.forget()
 
 
 class SoundIndex:
@@ -80,15 +105,19 @@ class SoundIndex:
             return dict(_LINE.findall(text))  # a damaged line only costs time
         return {}
 
+    def known_key(self, sound: Sound) -> str | None:
+        """The key of a sound, if that is known without decoding it."""
+        return None if sound.name is None else self._keys.get(sound.name)
+
     def keys(self, sounds: Sequence[Sound]) -> list[str]:
         """The keys of sounds; decodes those that are new and adds them to the index."""
         new: dict[str, str] = {}
         keys = []
         for sound in sounds:
-            name = sound.name
-            key = None if name is None else self._keys.get(name)
+            key = self.known_key(sound)
             if key is None:
                 key = sound_key(sound.waveform)
+                name = sound.name
                 if name is not None:
                     new[name] = key
             keys.append(key)
@@ -98,7 +127,14 @@ class SoundIndex:
         return keys
 
     def _add(self, new: dict[str, str]) -> None:
-        with lock_folder(self.folder, wait=lambda: None):
-            self._keys = {**self._read(), **new}  # another process may have added some
-            lines = [f"{name} {key}\n" for name, key in self._keys.items()]
-            write_text(self.folder / FILE, "".join(lines))
+        self._keys |= new
+        lines = "".join(f"{name} {key}\n" for name, key in new.items())
+        with (
+            lock_folder(self.folder, wait=lambda: None),
+            (self.folder / FILE).open("ab+") as file,
+        ):
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                # What a killed process has left of a line must not run into the next one.
+                lines = lines if file.read(1) == b"\n" else f"\n{lines}"
+            file.write(lines.encode("ascii"))

@@ -43,6 +43,8 @@ class LogMel(nn.Module):
         self.n_fft = 1 << (max(win_length, self.hop) - 1).bit_length()
         self.normalization = normalization
         self.n_mels = n_mels
+        settings = (sample_rate, n_mels, window_ms, hop_ms, window, normalization)
+        self._settings = "-".join(map(str, settings))
         self.mel = MelSpectrogram(
             sample_rate,
             n_fft=self.n_fft,
@@ -54,6 +56,11 @@ class LogMel(nn.Module):
             mel_scale="htk",
             norm=None,
         )
+
+    @property
+    def name(self) -> str:
+        """Name of the features: the same for the same settings."""
+        return f"log-mel-{self._settings}-1"
 
     @property
     def frame_seconds(self) -> float:
