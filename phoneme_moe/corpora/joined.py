@@ -7,6 +7,7 @@ have the same publisher, so that a speaker of both is one speaker.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from phoneme_moe.corpora.registry import CORPORA
 from phoneme_moe.errors import InputError
 
 if TYPE_CHECKING:
-    from lhotse import CutSet
+    from lhotse.cut import Cut
 
 PLUS = "+"
 """Separates the names of joined corpora; names of prepared corpora do not contain it."""
@@ -39,16 +40,14 @@ class JoinedCorpus(PreparedCorpus):
         """What the preparations left out or changed, each with the name of the corpus."""
         return [f"{part.name}: {note}" for part in self.parts for note in part.notes]
 
-    def cuts(self, split: str, checked: bool = True) -> CutSet:
+    def iter_cuts(self, split: str, checked: bool = True) -> Iterator[Cut]:
         """The utterances of a split of every corpus, in the order of the corpora.
 
-        Arguments and errors as of ``PreparedCorpus.cuts``.
+        Arguments and errors as of ``PreparedCorpus.iter_cuts``.
         """
-        from lhotse import CutSet
-
-        return CutSet.from_cuts(
-            _renamed(part, cut) for part in self.parts for cut in part.cuts(split, checked)
-        )
+        for part in self.parts:
+            for cut in part.iter_cuts(split, checked):
+                yield _renamed(part, cut)
 
     def corpus_of(self, utterance: str) -> str:
         """The name of the corpus of an utterance."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +20,7 @@ from phoneme_moe.files.documents import Document
 
 if TYPE_CHECKING:
     from lhotse import CutSet
+    from lhotse.cut import Cut
 
     from phoneme_moe.corpora.cut_document import CutDocument
 
@@ -64,34 +66,44 @@ class PreparedCorpus:
         return [str(note) for note in self.description.get("notes", ())]
 
     def cuts(self, split: str, checked: bool = True) -> CutSet:
-        """Loads the utterances of a split into memory, with resolved audio paths.
+        """Loads the utterances of a split into memory; as ``iter_cuts``."""
+        from lhotse import CutSet
+
+        return CutSet.from_cuts(list(self.iter_cuts(split, checked)))
+
+    def seconds(self, split: str) -> float:
+        """Length of the speech of a split.
+
+        Raises:
+            InputError: The split is unknown.
+        """
+        _check_split(split)
+        return float(self.description["splits"][split]["seconds"])
+
+    def iter_cuts(self, split: str, checked: bool = True) -> Iterator[Cut]:
+        """Reads the utterances of a split one after the other, with resolved audio paths.
 
         Args:
             split: ``"train"``, ``"dev"`` or ``"test"``.
             checked: Whether speakers and phonemes must be those of ``corpus.json``.
 
-        Returns:
-            A CutSet with one supervision per cut: speaker, gender, text, ``custom["phonemes"]``,
+        Yields:
+            Cuts with one supervision each: speaker, gender, text, ``custom["phonemes"]``,
             where words have several pronunciations ``custom["pronunciations"]`` (see
             ``alternatives``) and, if times are known, ``alignment["phoneme"]`` in seconds.
 
         Raises:
             InputError: The split is unknown, or its file is missing or damaged.
         """
-        if split not in SPLITS:
-            raise InputError(f"split {split!r} does not exist{suggest(split, SPLITS)}")
-        from lhotse import CutSet
-
+        _check_split(split)
         from phoneme_moe.corpora.cut_document import read_cuts
 
         folder = self.folder.resolve()
-        cuts = []
         for document, where in read_cuts(cuts_file(self.folder, split)):
             if checked:
                 self._check_labels(document, where)
             # Absolute paths to user data remain unchanged.
-            cuts.append(document.to_cut(folder))
-        return CutSet.from_cuts(cuts)
+            yield document.to_cut(folder)
 
     def _check_labels(self, document: CutDocument, where: str) -> None:
         unknown = sorted(symbols_of(document.supervision.custom) - self._phonemes)
@@ -114,6 +126,11 @@ class PreparedCorpus:
     @cached_property
     def _speakers(self) -> frozenset[str]:
         return frozenset(self.speakers)
+
+
+def _check_split(split: str) -> None:
+    if split not in SPLITS:
+        raise InputError(f"split {split!r} does not exist{suggest(split, SPLITS)}")
 
 
 def prepared_names() -> list[str]:

@@ -25,7 +25,7 @@ much memory, and larger batches are not faster."""
 
 
 IN_MEMORY_BYTES = 1 << 30
-"""Log mel features of a split that are larger, as float32, are on disk in 16 bits."""
+"""Log mel features of a split that take more, as float32, are kept on disk in 16 bits."""
 
 DECODED_AT_ONCE = 500
 """Most recordings that are in memory while their features are computed for the disk."""
@@ -50,22 +50,35 @@ class StoredFrontEnd(Protocol):
         """These features among those of ``of_all_layers``."""
 
 
-def compute_features(sounds: Sequence[Sound], recognizer: Recognizer) -> list[Tensor]:
+def belongs_on_disk(seconds: float, recognizer: Recognizer) -> bool:
+    """Whether the features of so much speech are kept on disk.
+
+    Args:
+        seconds: Length of the recordings.
+        recognizer: The model, whose front end computes the features.
+    """
+    front_end = recognizer.front_end
+    size = seconds / front_end.frame_seconds * front_end.num_features * 4
+    return isinstance(front_end, PretrainedFrontEnd) or size > IN_MEMORY_BYTES
+
+
+def compute_features(
+    sounds: Sequence[Sound], recognizer: Recognizer, on_disk: bool
+) -> list[Tensor]:
     """Computes the features of recordings, or finds them on disk.
 
     Args:
         sounds: Sounds at the sample rate of the model.
         recognizer: The model, whose front end computes the features.
+        on_disk: Whether they are kept there (``belongs_on_disk``).
 
     Returns:
-        Shape (frames, features) each; float16 and mapped from disk for a pretrained encoder, and
-        for log mel features of more than ``IN_MEMORY_BYTES``.
+        Shape (frames, features) each; float16 and mapped from disk if they are there.
     """
     front_end = recognizer.front_end
     if isinstance(front_end, PretrainedFrontEnd):
         return stored_features(sounds, front_end)
-    seconds = sum(sound.seconds for sound in sounds)
-    if seconds / front_end.frame_seconds * front_end.num_features * 4 > IN_MEMORY_BYTES:
+    if on_disk:
         return stored_features(sounds, _StoredLogMel(recognizer))
     return _log_mel([sound.waveform for sound in sounds], recognizer)
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
+from itertools import islice
 from operator import itemgetter
 from typing import Any
 
@@ -23,14 +24,24 @@ from phoneme_moe.corpora import PreparedCorpus
 from phoneme_moe.corpora.alternatives import KEY
 from phoneme_moe.corpora.cut_audio import cut_origin, load_cut
 from phoneme_moe.data.embeddings import Embeddings
-from phoneme_moe.data.example_features import compute_features, stored_features
+from phoneme_moe.data.example_features import (
+    belongs_on_disk,
+    compute_features,
+    stored_features,
+)
 from phoneme_moe.data.sounds import Sound
-from phoneme_moe.data.utterances import split_cuts
+from phoneme_moe.data.utterances import iter_split_cuts
 from phoneme_moe.decoding.phonemes import PhonemeSet
 from phoneme_moe.errors import InputError, suggest
 from phoneme_moe.model.front_end import build_teacher
 from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.recipe import Recipe, Teacher
+
+EXAMPLES_AT_ONCE = 5_000
+"""Most examples in memory with what their features are computed from."""
+
+Pronunciations = tuple[tuple[str, ...], ...]
+"""Of a word, each a sequence of phonemes."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +72,7 @@ class Example:
     spans: tuple[tuple[str, float, float], ...] = ()
     expert_log_posteriors: Tensor | None = None
     embedding: Tensor | None = None
-    pronunciations: tuple[tuple[tuple[str, ...], ...], ...] = ()
+    pronunciations: tuple[Pronunciations, ...] = ()
     teacher: Tensor | None = None
     at_speeds: tuple[Tensor, ...] = ()
 
@@ -118,17 +129,37 @@ def load_examples(
     speakers = corpus.speakers if speakers is None else speakers
     size, file = recognizer.embedding_size, recipe.corpus.embeddings
     embeddings = None if size is None or file is None else Embeddings(file, size)
-    sounds: list[tuple[Example, Sound]] = []
-    for cut in split_cuts(recipe, corpus, split, speakers):
-        sounds.extend(_cut_examples(recipe, recognizer, cut, cut.supervisions[0]))
-    if embeddings is not None:
-        sounds = [
-            (
-                replace(example, embedding=embeddings.lookup([example.utterance, example.speaker])),
-                sound,
-            )
-            for example, sound in sounds
-        ]
+    on_disk = belongs_on_disk(corpus.seconds(split), recognizer)
+    sounds = (
+        pair
+        for cut in iter_split_cuts(recipe, corpus, split, speakers)
+        for pair in _cut_examples(recipe, recognizer, cut, cut.supervisions[0])
+    )
+    examples: list[Example] = []
+    # What features on disk are computed from needs ten times the memory of an example.
+    while chosen := list(islice(sounds, EXAMPLES_AT_ONCE if on_disk else None)):
+        if embeddings is not None:
+            chosen = [
+                (replace(e, embedding=embeddings.lookup([e.utterance, e.speaker])), sound)
+                for e, sound in chosen
+            ]
+        examples += _with_features(chosen, recognizer, on_disk, teacher, sound_speeds)
+    if not examples:
+        raise InputError(
+            f"corpus {corpus.name}: the {split} split has no usable utterance of the speakers "
+            f"{', '.join(sorted(set(speakers)))}"
+        )
+    return examples
+
+
+def _with_features(
+    sounds: Sequence[tuple[Example, Sound]],
+    recognizer: Recognizer,
+    on_disk: bool,
+    teacher: Teacher | None,
+    sound_speeds: Sequence[float],
+) -> list[Example]:
+    """Examples with features, and what a teacher says; without those shorter than a frame."""
     if teacher is not None and teacher.model is not None:
         states = stored_features([sound for _, sound in sounds], build_teacher(teacher))
         sounds = [
@@ -138,23 +169,17 @@ def load_examples(
     for speed in sound_speeds:
         change = partial(change_sound_speed, speed=speed)
         played = [sound.changed(change, "speed", speed) for _, sound in sounds]
-        faster = compute_features(played, recognizer)
+        faster = compute_features(played, recognizer, on_disk)
         sounds = [
             (replace(example, at_speeds=(*example.at_speeds, features)), sound)
             for (example, sound), features in zip(sounds, faster, strict=True)
         ]
-    features = compute_features([sound for _, sound in sounds], recognizer)
-    examples = [
+    features = compute_features([sound for _, sound in sounds], recognizer, on_disk)
+    return [
         replace(example, features=of_example)
         for (example, _), of_example in zip(sounds, features, strict=True)
         if len(of_example)
     ]
-    if not examples:
-        raise InputError(
-            f"corpus {corpus.name}: the {split} split has no usable utterance of the speakers "
-            f"{', '.join(sorted(set(speakers)))}"
-        )
-    return examples
 
 
 def load_waveforms(
@@ -191,6 +216,15 @@ def _recording_of(token: str) -> str:
     return token.rpartition("#")[0] or token
 
 
+_NO_FEATURES = torch.empty(0)
+
+
+@cache
+def _shared(pronunciations: Pronunciations) -> Pronunciations:
+    """The pronunciations of a word, once in memory however often it occurs."""
+    return pronunciations
+
+
 def _cut_examples(
     recipe: Recipe, recognizer: Recognizer, cut: Any, supervision: Any
 ) -> list[tuple[Example, Sound]]:
@@ -206,14 +240,13 @@ def _cut_examples(
     sound = _cut_sound(recipe, cut, rate, margin)
     if recipe.task.kind == "recognize":
         phonemes = spell(supervision.custom["phonemes"])
-        no_features = torch.empty(0)
         words = supervision.custom.get(KEY) or ()
-        pronunciations = tuple(tuple(tuple(spell(p)) for p in word) for word in words)
+        pronunciations = tuple(_shared(tuple(spell(p) for p in word)) for word in words)
         example = Example(
             cut.id,
             supervision.speaker,
             phonemes,
-            no_features,
+            _NO_FEATURES,
             tuple(spans),
             pronunciations=pronunciations,
         )
@@ -227,13 +260,11 @@ def _cut_examples(
             f"{cut.id}#{number}",
             supervision.speaker,
             (symbol,),
-            torch.empty(0),
+            _NO_FEATURES,
             ((symbol, recipe.task.onset_ms / 1000, recipe.task.onset_ms / 1000 + end - start),),
         )
         excised = itemgetter(slice(first, first + recognizer.token_samples))
-        length = recognizer.token_samples
-        token = sound.changed(excised, "token", first, length, seconds=length / rate)
-        tokens.append((example, token))
+        tokens.append((example, sound.changed(excised, "token", first, recognizer.token_samples)))
     return tokens
 
 
@@ -251,4 +282,4 @@ def _cut_sound(recipe: Recipe, cut: Any, rate: int, margin: int) -> Sound:
     if origin is not None:
         noise = () if snr_db is None else (snr_db, cut.id, seed)
         origin = (*origin, margin, *noise)
-    return Sound(decode, origin, cut.duration + 2 * margin / rate)
+    return Sound(decode, origin)

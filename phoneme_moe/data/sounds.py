@@ -37,12 +37,10 @@ class Sound:
     Attributes:
         decode: Returns the waveform, shape (samples,).
         origin: All that the waveform depends on; None if that is not known.
-        seconds: Length, as far as it is known without decoding.
     """
 
     decode: Callable[[], Waveform]
     origin: Origin | None = None
-    seconds: float = 0.0
 
     @cached_property
     def waveform(self) -> Waveform:
@@ -53,22 +51,15 @@ class Sound:
         """Frees the waveform, which is decoded again when it is needed."""
         self.__dict__.pop("waveform", None)
 
-    def changed(
-        self,
-        change: Callable[[Waveform], Waveform],
-        *settings: str | float,
-        seconds: float | None = None,
-    ) -> Sound:
+    def changed(self, change: Callable[[Waveform], Waveform], *settings: str | float) -> Sound:
         """The sound after a change.
 
         Args:
             change: Computes the new waveform from the old one.
             settings: Name of the change, and all else that it depends on.
-            seconds: Its length, if the change is one of length.
         """
         origin = None if self.origin is None else (*self.origin, *settings)
-        length = self.seconds if seconds is None else seconds
-        return _ChangedSound(lambda: change(self.waveform), origin, length, self)
+        return _ChangedSound(lambda: change(self.waveform), origin, self)
 
     @property
     def name(self) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 
 from phoneme_moe.corpora import PreparedCorpus
@@ -24,7 +24,14 @@ def split_cuts(
         split: ``train``, ``dev`` or ``test``.
         speakers: Speakers to use.
     """
+    return list(iter_split_cuts(recipe, corpus, split, speakers))
+
+
+def iter_split_cuts(
+    recipe: Recipe, corpus: PreparedCorpus, split: str, speakers: Collection[str]
+) -> Iterable[Cut]:
+    """As ``split_cuts``; without ``max_utterances``, one cut at a time is in memory."""
     wanted = set(speakers)
-    cuts = [cut for cut in corpus.cuts(split) if cut.supervisions[0].speaker in wanted]
+    cuts = (cut for cut in corpus.iter_cuts(split) if cut.supervisions[0].speaker in wanted)
     most = recipe.corpus.max_utterances
     return cuts if most is None else limit_utterances(cuts, most)

@@ -36,6 +36,7 @@ def small_memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Everything is too large; features go to an empty folder."""
     monkeypatch.setattr(example_features, "IN_MEMORY_BYTES", 0)
     monkeypatch.setattr(example_features, "DECODED_AT_ONCE", 4)
+    monkeypatch.setattr(examples, "EXAMPLES_AT_ONCE", 10)
     monkeypatch.setattr(example_features, "data_root", lambda: tmp_path)
     return tmp_path
 
