@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from phoneme_moe.cli.completion import run_names
 from phoneme_moe.cli.options import Device, Layer, OtherCorpus, Split
 from phoneme_moe.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from phoneme_moe.report.paper.style import PaperStyle
 
 
 def report(
@@ -41,6 +44,26 @@ def report(
         ),
     ] = None,
     device: Device = "auto",
+    figures: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the figures of the page, for a paper."),
+    ] = None,
+    format: Annotated[
+        str | None,
+        typer.Option(metavar="svg|pdf|png", help="Format of --figures.", show_default="svg"),
+    ] = None,
+    width: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LENGTH",
+            help="Width of --figures, in mm, cm, in or pt.",
+            show_default="84mm, a column",
+        ),
+    ] = None,
+    font_size: Annotated[
+        float | None,
+        typer.Option(metavar="POINTS", help="Size of all text of --figures.", show_default="8"),
+    ] = None,
 ) -> None:
     """Report how experts specialise by speaker and phoneme, and how much they contribute.
 
@@ -48,6 +71,7 @@ def report(
     all frames (routing.parquet), mean weights (routing.csv) and a figure
     (routing.svg, routing.png). For several runs, which differ in their seed,
     also means with intervals, with experts matched (seeds.html, seeds.json).
+    With --figures DIR, also every figure of the page as a file for a paper.
     """
     from phoneme_moe.cli.tables import print_files, print_routing, print_verdict
     from phoneme_moe.report.run import report_run
@@ -55,18 +79,37 @@ def report(
     from phoneme_moe.system.console import PlainConsole
     from phoneme_moe.system.progress import status_line
 
+    style = _paper_style(figures, format, width, font_size)
     if len(runs) > 1:
         if clips:
             raise ArgumentError("clips", "expected a single run, whose report plays them")
-        _report_seeds(runs, split, corpus, layer, utterance, out, device)
+        _report_seeds(runs, split, corpus, layer, utterance, out, device, figures, style)
         return
     loaded = load_run(runs[0], device)
     with status_line() as begin:
         written = report_run(loaded, split, out, corpus, layer, utterance or (), begin, clips)
+        drawn = written.save_figures(figures, style, begin) if figures and style else []
     console = PlainConsole()
     print_verdict(console, written.document)
     print_routing(console, written.report)
-    print_files(console, {path.name: path for path in written.files})
+    print_files(console, {path.name: path for path in (*written.files, *drawn)})
+
+
+def _paper_style(
+    folder: Path | None, format: str | None, width: str | None, font_size: float | None
+) -> PaperStyle | None:
+    """Checks the options of figures before the work begins; None if there are none to write."""
+    given: dict[str, Any] = {"format": format, "width": width, "font_size": font_size}
+    given = {name: value for name, value in given.items() if value is not None}
+    if folder is None:
+        for name in given:
+            raise ArgumentError(name, "expected figures=DIR with it, the folder to write to")
+        return None
+    from phoneme_moe.report.paper.figures import check_folder
+    from phoneme_moe.report.paper.style import paper_style
+
+    check_folder(folder)
+    return paper_style(**given)
 
 
 def _report_seeds(
@@ -77,6 +120,8 @@ def _report_seeds(
     utterance: list[str] | None,
     out: Path | None,
     device: str,
+    figures: Path | None,
+    style: PaperStyle | None,
 ) -> None:
     """Reports several runs of one recipe and their means."""
     from phoneme_moe.cli.tables import print_files
@@ -90,6 +135,8 @@ def _report_seeds(
     loaded = [load_run(run, device) for run in runs]
     with status_line() as begin:
         written = report_seeds(loaded, split, out, corpus, layer, begin)
+        drawn = written.save_figures(figures, style, begin) if figures and style else []
     console = PlainConsole()
     console.print(written.text)
-    print_files(console, {path.suffix.removeprefix("."): path for path in written.files})
+    shown = {path.suffix.removeprefix("."): path for path in written.files}
+    print_files(console, shown | {path.name: path for path in drawn})

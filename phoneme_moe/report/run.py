@@ -44,6 +44,7 @@ from phoneme_moe.run_folder import LoadedRun
 
 if TYPE_CHECKING:
     from phoneme_moe.report.collect.parquet import RoutingParquet
+    from phoneme_moe.report.paper.style import PaperStyle
 
 Progress = Callable[[str], None]
 
@@ -61,6 +62,32 @@ class RunReport:
     report: RoutingReport
     document: RoutingDocument
     files: tuple[Path, ...]
+
+    def save_figures(
+        self,
+        folder: str | Path,
+        style: PaperStyle | None = None,
+        progress: Progress = lambda stage: None,
+    ) -> list[Path]:
+        """Writes every figure of the page as a file for a paper, and their captions.
+
+        Args:
+            folder: Where to, created if missing.
+            style: Format, width and font size, as ``paper_style`` makes it; SVG of 84 mm with text
+                of 8 points by default.
+            progress: Called with the name of each step.
+
+        Returns:
+            The written files.
+
+        Raises:
+            InputError: The folder is a file, or another process is writing to it.
+        """
+        # Imported here, since matplotlib is slow to import.
+        from phoneme_moe.report.paper.figures import report_figures, write_figures
+
+        document = self.document.model_dump(mode="json")
+        return write_figures(report_figures(document), Path(folder), style, progress)
 
     def _repr_html_(self) -> str:
         """The findings and the heat map of speakers and experts, for notebooks."""

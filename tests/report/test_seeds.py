@@ -145,8 +145,13 @@ def runs(tones: PreparedCorpus, tmp_path_factory: pytest.TempPathFactory) -> lis
 @pytest.mark.slow
 def test_runs_of_two_seeds_are_reported(runs: list[LoadedRun], tmp_path: Path) -> None:
     folders = [str(run.folder) for run in runs]
-    result = CliRunner().invoke(app, ["report", *folders, "--out", str(tmp_path / "both")])
+    options = ["--out", str(tmp_path / "both"), "--figures", str(tmp_path / "figures")]
+    result = CliRunner().invoke(app, ["report", *folders, *options])
     assert result.exit_code == 0, result.output
+    names = sorted(path.name for path in (tmp_path / "figures").iterdir())
+    assert names == ["01_speakers.svg", "captions.txt"]
+    for name in names:
+        assert f"{name}:" in result.output
     assert "Over 2 seeds (0 and 1) the phoneme error rate is" in " ".join(result.output.split())
     data = json.loads((tmp_path / "both" / "seeds.json").read_text())
     schema = json.loads((SCHEMAS / "seeds.schema.json").read_text())

@@ -1,6 +1,6 @@
-"""The heat map of a report as data, and as a table of the page.
+"""The heat map of a report as data, and as a figure and a table of the page.
 
-``heat_plot.py`` draws it on the page, ``picture.py`` as a figure for papers.
+``heat_plot.py`` draws it on the page, ``report/paper`` as a file for papers.
 Legend: R rows (speakers, phonemes, layers), E columns (experts).
 """
 
@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from phoneme_moe.report.number_format import DASH, in_percent
+from phoneme_moe.report.number_format import DASH, in_percent, plural
 from phoneme_moe.report.page.palette import scale_top, shade
-from phoneme_moe.report.page.parts import Cell, Row, Table, row
+from phoneme_moe.report.page.parts import Cell, Figure, Row, Table, row
 
 Floats = NDArray[np.float64]
 #: Largest number of rows and columns with numbers in the cells.
@@ -74,6 +74,43 @@ class HeatMap:
     def upright(self) -> bool:
         """Whether column names are vertical for lack of space."""
         return len(self.columns) * max(len(name) for name in self.columns) > 84
+
+    @property
+    def branches(self) -> list[tuple[list[float], list[float]]]:
+        """Horizontal (0..1) and vertical places (in rows) of the four points of every join.
+
+        Rows that join near 0 have similar weights. Empty without a tree.
+        """
+        longest = max((float(join[2]) for join in self.tree or ()), default=0.0) or 1.0
+        places = [(0.0, leaf + 0.5) for leaf in range(len(self.rows))]
+        joins = []
+        for first, second, distance, *_ in self.tree or ():
+            (x1, y1), (x2, y2) = places[int(first)], places[int(second)]
+            x = float(distance) / longest
+            joins.append(([x1, x, x, x2], [y1, y1, y2, y2]))
+            places.append((x, (y1 + y2) / 2))
+        return joins
+
+    @property
+    def bars_end(self) -> float:
+        """Effective number of experts at the right end of the bars."""
+        return 2.0 if self.effective is None else max(2.0, float(self.effective.max()))
+
+    def figure(self, name: str, title: str, caption: str, beside: str = "") -> Figure:
+        """The heat map as a figure.
+
+        Args:
+            name: Identifier of the figure.
+            title: Description of the content for screen readers.
+            caption: Explanation of how to read it.
+            beside: Explanation of tree and bars, which a narrow screen does not show.
+        """
+        rows, columns = self.kinds
+        label = (
+            f"Heat map of {title}, {plural(len(self.rows), rows)} by "
+            f"{plural(len(self.columns), columns)}"
+        )
+        return Figure(name, label, caption, self, beside=beside)
 
     def table(
         self,

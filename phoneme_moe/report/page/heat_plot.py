@@ -8,10 +8,9 @@ import numpy as np
 from bokeh.models import ColumnDataSource, FixedTicker, TapTool
 from bokeh.plotting import figure
 
-from phoneme_moe.report.number_format import plural
 from phoneme_moe.report.page.heat_map import HeatMap
-from phoneme_moe.report.page.parts import Drawing, Figure
 from phoneme_moe.report.page.plots import (
+    Drawing,
     drawing,
     frame,
     hover,
@@ -29,24 +28,6 @@ from phoneme_moe.report.page.plots import (
 _TREE, _BARS, _END, _NEARER = (1.012, 1.10), (1.13, 1.27), 1.345, 0.09
 
 
-def heat_figure(heat: HeatMap, name: str, title: str, caption: str, beside: str = "") -> Figure:
-    """A heat map as part of a page.
-
-    Args:
-        heat: What to draw.
-        name: Identifier of the figure.
-        title: Description of the content for screen readers.
-        caption: Explanation of how to read it.
-        beside: Explanation of tree and bars, which a narrow screen does not show.
-    """
-    rows, columns = heat.kinds
-    label = (
-        f"Heat map of {title}, {plural(len(heat.rows), rows)} by "
-        f"{plural(len(heat.columns), columns)}; the table below has all values"
-    )
-    return Figure(name, label, caption, _draw(heat), beside=beside)
-
-
 def _row_height(heat: HeatMap) -> int:
     """Height of one row in CSS pixels."""
     return 34 if len(heat.rows) <= 14 else 21 if len(heat.rows) <= 48 else 12
@@ -59,7 +40,7 @@ def _bars(heat: HeatMap) -> tuple[float, float, float]:
     return start, stop, end
 
 
-def _draw(heat: HeatMap) -> Drawing:
+def draw_heat_map(heat: HeatMap) -> Drawing:
     """Draws the cells with numbers and outlines, with a tree and bars on the right."""
     num_rows, num_columns = heat.weights.shape
     beside = heat.effective is not None
@@ -179,7 +160,7 @@ def _draw_bars(plot: figure, heat: HeatMap) -> None:
     effective, rows = heat.effective, len(heat.rows)
     within = effective if heat.within is None else heat.within
     start, stop, _ = _bars(heat)
-    scale = (stop - start) / max(2.0, float(effective.max()))
+    scale = (stop - start) / heat.bars_end
     source = ColumnDataSource(
         {
             "row": list(range(rows)),
@@ -210,17 +191,9 @@ def _draw_bars(plot: figure, heat: HeatMap) -> None:
 
 def _draw_tree(plot: figure, heat: HeatMap) -> None:
     """Draws the dendrogram: rows that join near the cells have similar weights."""
-    assert heat.tree is not None
-    count, leaves = len(heat.columns), len(heat.rows)
+    count = len(heat.columns)
     start, room = count * _TREE[0], count * (_TREE[1] - _TREE[0])
-    longest = max((float(join[2]) for join in heat.tree), default=0.0) or 1.0
-    places = [(0.0, leaf + 0.5) for leaf in range(leaves)]
-    xs, ys = [], []
-    for first, second, distance, *_ in heat.tree:
-        (x1, y1), (x2, y2) = places[int(first)], places[int(second)]
-        x = float(distance) / longest
-        xs.append([start + room * part for part in (x1, x, x, x2)])
-        ys.append([y1, y1, y2, y2])
-        places.append((x, (y1 + y2) / 2))
-    lines = plot.multi_line(xs, ys, line_width=1.5 if leaves <= 48 else 1, name="tree")
+    xs = [[start + room * part for part in x] for x, _ in heat.branches]
+    ys = [y for _, y in heat.branches]
+    lines = plot.multi_line(xs, ys, line_width=1.5 if len(heat.rows) <= 48 else 1, name="tree")
     themed(lines.glyph, line_color="--quiet")

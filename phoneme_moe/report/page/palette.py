@@ -6,7 +6,10 @@ weight look equal and no information depends on hue, which colour-blind readers 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from functools import cache
+from importlib import resources
 from typing import Literal
 
 import numpy as np
@@ -41,6 +44,16 @@ def ramp(theme: Theme, steps: int = 101) -> NDArray[np.float64]:
     lightness = start + (end - start) * weight
     # No chroma at weight 0 (background), full chroma from the middle on if within sRGB.
     return _srgb(lightness, chroma * np.sin(np.pi / 2 * np.minimum(1.0, weight * 1.6)), hue)
+
+
+@cache
+def theme_colours() -> dict[str, str]:
+    """Colours of the light theme by CSS variable (``--ink``), as ``#rrggbb``."""
+    style = resources.files("phoneme_moe.report.page").joinpath("page.css").read_text("utf-8")
+    light = style[: style.index("@media")]
+    found: list[tuple[str, str]] = re.findall(r"(--[a-z-]+): #([0-9a-f]+);", light)
+    # #abc is short for #aabbcc.
+    return {name: "#" + (h if len(h) == 6 else "".join(2 * d for d in h)) for name, h in found}
 
 
 def shade(share: float, top: float = 1.0) -> int:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
+
+if TYPE_CHECKING:
+    from phoneme_moe.report.page.charts import Chart
 
 
 @dataclass(frozen=True)
@@ -75,31 +78,14 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Drawing:
-    """A Bokeh document with its size.
-
-    Attributes:
-        document: The document as plain values.
-        height: Height in CSS pixels.
-        min_width: Width in CSS pixels below which the plot scrolls horizontally.
-        top: The weight at the end of its colour scale; None without a scale.
-    """
-
-    document: Mapping[str, Any]
-    height: int
-    min_width: int = 0
-    top: float | None = None
-
-
-@dataclass(frozen=True)
 class Figure:
-    """A plot that is drawn when it scrolls into view.
+    """A chart with its description: a plot of the page, a file for a paper.
 
     Attributes:
         id: Identifier, unique on the page.
         label: Description for screen readers.
         caption: Explanation of how to read it.
-        drawing: The plot.
+        chart: What it shows.
         legend: Colour (a CSS value, or ``hollow``) and name of each entry.
         beside: Explanation of what is drawn beside the cells, for which a narrow screen has no
             room.
@@ -108,7 +94,7 @@ class Figure:
     id: str
     label: str
     caption: str
-    drawing: Drawing
+    chart: Chart
     legend: Sequence[tuple[str, str]] = ()
     beside: str = ""
 

@@ -114,21 +114,27 @@ def _draw(heat: HeatMap, title: str) -> Figure:
     return figure
 
 
-def figure_bytes(figure: Figure, kind: str, title: str) -> bytes:
+def figure_bytes(
+    figure: Figure, kind: str, title: str, *, description: str = "", dpi: float = 200
+) -> bytes:
     """Renders a figure to the content of a file, reproducibly.
 
     Args:
         figure: The figure.
-        kind: ``svg`` or ``png``.
+        kind: ``svg``, ``pdf`` or ``png``.
         title: Title for the file's metadata.
+        description: Description for the file's metadata; none if empty.
+        dpi: Pixels per inch.
     """
     content = io.BytesIO()
-    metadata = {"Title": printable(title)} | (
-        {"Date": None} if kind == "svg" else {"Software": None}
-    )
+    # Without a date, and without the version of matplotlib.
+    blank = {"svg": ("Date", "Creator"), "pdf": ("CreationDate", "Creator", "Producer")}
+    metadata = {"Title": printable(title), **dict.fromkeys(blank.get(kind, ("Software",)))}
+    if description:
+        metadata["Subject" if kind == "pdf" else "Description"] = printable(description)
     # Text stays text, to be set in the font of a paper.
     with rc_context({"svg.hashsalt": "phoneme_moe", "svg.fonttype": "none"}):
-        figure.savefig(content, format=kind, dpi=200, metadata=metadata)
+        figure.savefig(content, format=kind, dpi=dpi, metadata=metadata)
     return content.getvalue()
 
 

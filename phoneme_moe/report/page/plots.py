@@ -8,9 +8,9 @@ are put only into data columns, never into tooltip templates, so that they are n
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
 from bokeh.core.properties import value
 from bokeh.document import Document
 from bokeh.models import (
@@ -24,15 +24,25 @@ from bokeh.models import (
 )
 from bokeh.models.glyph import Glyph
 from bokeh.plotting import figure
-from numpy.typing import NDArray
-
-from phoneme_moe.report.page.parts import Drawing
 
 FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Liberation Sans", sans-serif'
 
 
-#: Width and height in pixels that a label of 14 characters takes.
-LABEL_SIZE = 90.0, 14.0
+@dataclass(frozen=True)
+class Drawing:
+    """A Bokeh document with its size.
+
+    Attributes:
+        document: The document as plain values.
+        height: Height in CSS pixels.
+        min_width: Width in CSS pixels below which the plot scrolls horizontally.
+        top: The weight at the end of its colour scale; None without a scale.
+    """
+
+    document: Mapping[str, Any]
+    height: int
+    min_width: int = 0
+    top: float | None = None
 
 
 def drawing(root: LayoutDOM, **room: Any) -> Drawing:
@@ -160,27 +170,6 @@ def names_axis(plot: figure, names: Sequence[str]) -> None:
     axis.ticker = FixedTicker(ticks=[i + 0.5 for i in range(len(names))])
     axis.major_label_overrides = {i + 0.5: plain(name) for i, name in enumerate(names)}
     tag(axis, names=list(names))
-
-
-def labels_apart(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Pixels by which to lower labels, so that none is written over another.
-
-    Args:
-        x: Left ends of the labels in pixels.
-        y: Their centres in pixels, downwards; NaN for a label that is not drawn.
-    """
-    placed: list[tuple[float, float]] = []
-    lower = np.zeros(len(x))
-    for i in np.argsort(y, kind="stable").tolist():
-        if np.isnan(y[i]):
-            continue
-        place = float(y[i])
-        for left, centre in sorted(placed, key=lambda one: one[1]):
-            if abs(left - x[i]) < LABEL_SIZE[0] and abs(centre - place) < LABEL_SIZE[1]:
-                place = centre + LABEL_SIZE[1]
-        lower[i] = place - float(y[i])
-        placed.append((float(x[i]), place))
-    return lower
 
 
 def hover(plot: figure, renderers: Sequence[Any], lines: Sequence[str], **more: Any) -> None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bokeh.resources import Resources
-
 from phoneme_moe.recipe.router import DEAD_PART
 from phoneme_moe.report.page.cell_links import CLIPS, Cells
+from phoneme_moe.report.page.parts import Section
 from phoneme_moe.report.page.section_phonemes import phonemes_section
 from phoneme_moe.report.page.section_speakers import speakers_section
 from phoneme_moe.report.page.section_statistics import cost_section, statistics_section
@@ -40,14 +39,8 @@ def render_page(
     Returns:
         The page, which links only to the data files and clips in its own folder.
     """
-    sections = [
-        speakers_section(document, clips),
-        phonemes_section(document, clips),
-        statistics_section(document),
-        time_section(document, audio or {}),
-        training_section(document),
-        cost_section(document),
-    ]
+    from bokeh.resources import Resources  # slow to import
+
     # BokehJS without widgets and tables, then the scripts of the page.
     bokeh = Resources(mode="inline", components=["bokeh"], minified=True).js_raw
     return render(
@@ -57,11 +50,32 @@ def render_page(
         facts=_facts(document),
         verdict=document.get("verdict") or [],
         missing=document.get("missing") or [],
-        sections=[section for section in sections if section is not None],
+        sections=report_sections(document, audio, clips),
         files={**_FILES, f"{CLIPS}/index.html": "clips"} if clips else _FILES,
         unit=document.get("unit") or "frame",
         limits={"main": MAIN_SHARE, "borrow": BORROW_RATIO, "dead": DEAD_PART},
     )
+
+
+def report_sections(
+    document: Mapping[str, Any], audio: Mapping[str, bytes] | None = None, clips: Cells = ()
+) -> list[Section]:
+    """The sections of the page in its order, without those that the document has no values for.
+
+    Args:
+        document: As for ``render_page``.
+        audio: As for ``render_page``.
+        clips: As for ``render_page``.
+    """
+    sections = [
+        speakers_section(document, clips),
+        phonemes_section(document, clips),
+        statistics_section(document),
+        time_section(document, audio or {}),
+        training_section(document),
+        cost_section(document),
+    ]
+    return [section for section in sections if section is not None]
 
 
 def _facts(document: Mapping[str, Any]) -> dict[str, str]:

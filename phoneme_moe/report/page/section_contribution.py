@@ -16,7 +16,7 @@ from phoneme_moe.report.number_format import (
     points_range,
     told_apart,
 )
-from phoneme_moe.report.page.charts import MOST_ROWS, changes, dumbbells, most_used
+from phoneme_moe.report.page.charts import MOST_ROWS, Changes, Dumbbells, in_percent_of, most_used
 from phoneme_moe.report.page.heat_map import HeatMap
 from phoneme_moe.report.page.parts import Block, Figure, Table, row
 
@@ -61,8 +61,12 @@ def _credit(document: Document, credit: np.ndarray, order: Sequence[int]) -> Blo
         "Load and credit of every expert",
         "Load is the mean weight; credit is the expert’s share of the probability of the correct "
         "phoneme." + _fewer(len(shown), len(experts)),
-        dumbbells(
-            [experts[e] for e in shown], load[shown], total[shown], ("load", "credit"), "share, %"
+        Dumbbells(
+            [experts[e] for e in shown],
+            in_percent_of(load[shown]),
+            in_percent_of(total[shown]),
+            ("load", "credit"),
+            "share, %",
         ),
         legend=(("hollow", "load"), ("var(--second)", "credit")),
     )
@@ -108,10 +112,10 @@ def _ablation(document: Document, contribution: Mapping[str, Any], order: Sequen
         "Change of the error rate without each expert, with 95 % interval",
         "Right of the line: more errors without the expert. Filled: the 95 % interval "
         "excludes 0." + _fewer(len(shown), len(ablations)),
-        changes(
+        Changes(
             [experts[one["expert"]] for one in shown],
-            [one["change"] for one in shown],
-            [one["interval"] for one in shown],
+            in_percent_of([one["change"] for one in shown]),
+            in_percent_of([one["interval"] for one in shown]),
         ),
     )
     rows = [

@@ -24,9 +24,8 @@ from phoneme_moe.report.number_format import (
     told_apart,
 )
 from phoneme_moe.report.page.cell_links import Cells, cell_links
-from phoneme_moe.report.page.charts import bits, dumbbells, most_used
+from phoneme_moe.report.page.charts import Bits, Dumbbells, in_percent_of, most_used
 from phoneme_moe.report.page.heat_map import HeatMap
-from phoneme_moe.report.page.heat_plot import heat_figure
 from phoneme_moe.report.page.parts import Block, Figure, Section, Table, row
 from phoneme_moe.report.page.section_speakers import expert_order
 
@@ -115,7 +114,7 @@ def _weights(document: Document, clips: Cells) -> Block | None:
     return Block(
         "",
         sentence,
-        [heat_figure(heat, "heat-phonemes", "mean gate weights", caption, _BAR)],
+        [heat.figure("heat-phonemes", "mean gate weights", caption, _BAR)],
         [
             heat.table(
                 "Mean gate weight in %",
@@ -158,7 +157,11 @@ def _information(document: Document) -> Block | None:
         "information",
         "Information of routing about speaker and phoneme in bits, beside chance",
         "Bar: beyond chance. Ring: as measured. Line: mean under permutation.",
-        bits(labels, [test["value"] for test in tests], [test["chance"] for test in tests]),
+        Bits(
+            labels,
+            np.array([test["value"] for test in tests], dtype=float),
+            np.array([test["chance"] for test in tests], dtype=float),
+        ),
     )
     shares = _shares(document, by_name)
     rows = [
@@ -259,7 +262,13 @@ def _pair(
         key,
         f"Mean weight of every expert in {labels[0]} and {labels[1]}",
         "" if len(shown) == len(experts) else f"The {len(shown)} most used experts.",
-        dumbbells([experts[e] for e in shown], first[shown], second[shown], labels, "weight, %"),
+        Dumbbells(
+            [experts[e] for e in shown],
+            in_percent_of(first[shown]),
+            in_percent_of(second[shown]),
+            labels,
+            "weight, %",
+        ),
         legend=(("hollow", labels[0]), ("var(--second)", labels[1])),
     )
     rows = [

@@ -20,9 +20,8 @@ from phoneme_moe.report.number_format import (
     probability,
 )
 from phoneme_moe.report.page.cell_links import Cells, cell_links
-from phoneme_moe.report.page.charts import mixing_scatter
+from phoneme_moe.report.page.charts import MixingScatter, in_percent_of
 from phoneme_moe.report.page.heat_map import HeatMap
-from phoneme_moe.report.page.heat_plot import heat_figure
 from phoneme_moe.report.page.parts import Block, Cell, Figure, Section, Table, row
 from phoneme_moe.report.page.section_contribution import contribution_blocks
 from phoneme_moe.report.serving import MAIN_SHARE, serving
@@ -105,7 +104,7 @@ def _weights(document: Document, order: Sequence[int], clips: Cells) -> Block:
     if heat.tree is not None:
         beside = f"Tree: speakers that join early have similar weights. {beside}"
     caption = f"Mean gate weight in %, {'; '.join(notes)}."
-    figure = heat_figure(heat, "heat-speakers", "mean gate weights", caption, beside)
+    figure = heat.figure("heat-speakers", "mean gate weights", caption, beside)
     load = np.asarray(document["load"], dtype=float)[columns]
     caption = "Mean gate weight in %" + ("" if intervals is None else ", with 95 % interval")
     tables = [heat.table(caption, total=("all speakers", load), filterable=True)]
@@ -221,10 +220,10 @@ def _mixing(document: Document, order: Sequence[int]) -> Block | None:
         "blend",
         f"Scatter plot of speakers: effective number of experts (x), mixing within a {unit} (y)",
         f"Right: many experts. Top: mixed within every {unit}; bottom: one at a time.",
-        mixing_scatter(
+        MixingScatter(
             [document["speakers"][i] for i in order],
-            [effective[i] for i in order],
-            [mixing[i] for i in order],
+            np.array([effective[i] for i in order], dtype=float),
+            in_percent_of([np.nan if mixing[i] is None else mixing[i] for i in order]),
             len(document["experts"]),
             unit,
         ),

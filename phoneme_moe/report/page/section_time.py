@@ -11,7 +11,7 @@ import numpy as np
 from phoneme_moe.report.number_format import percent, plural, seconds_text
 from phoneme_moe.report.page.palette import expert_colours
 from phoneme_moe.report.page.parts import Block, Figure, Section
-from phoneme_moe.report.page.time_view import experts_drawn, phoneme_table, time_view
+from phoneme_moe.report.page.time_view import TimeView, phoneme_table
 
 Document = Mapping[str, Any]
 
@@ -71,7 +71,8 @@ def _sentence(utterances: Sequence[Mapping[str, Any]], unit: str) -> str:
 def _view(document: Document, one: Mapping[str, Any], index: int, sound: bytes | None) -> Block:
     experts = document["experts"]
     colours = expert_colours(len(experts))
-    drawn = experts_drawn(one)
+    view = TimeView(one, colours)
+    drawn = view.drawn
     legend = [(colours[i], experts[i]) for i in drawn]
     rest = len(experts) - len(drawn)
     if rest:
@@ -80,7 +81,7 @@ def _view(document: Document, one: Mapping[str, Any], index: int, sound: bytes |
         f"time-{index}",
         f"Waveform, spectrogram, phonemes, gate weights and entropy of {one['utterance']}",
         "",
-        time_view(one, colours),
+        view,
         legend=legend,
     )
     load = np.asarray(one["weights"], dtype=float).mean(axis=0)

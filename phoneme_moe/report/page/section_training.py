@@ -19,9 +19,8 @@ from phoneme_moe.report.number_format import (
     percent,
     plural,
 )
-from phoneme_moe.report.page.charts import curves, stack
+from phoneme_moe.report.page.charts import Curves, Stack
 from phoneme_moe.report.page.heat_map import HeatMap
-from phoneme_moe.report.page.heat_plot import heat_figure
 from phoneme_moe.report.page.palette import expert_colours
 from phoneme_moe.report.page.parts import Block, Figure, Section, Table, row
 from phoneme_moe.report.page.training_sentence import training_sentence
@@ -29,9 +28,9 @@ from phoneme_moe.report.page.training_sentence import training_sentence
 Document = Mapping[str, Any]
 #: Key of a series, label of its axis, title of its figure, number of decimals.
 _SERIES = (
-    ("entropy", "experts", "Effective number of experts within a {unit}", 2),
+    ("entropy", "effective experts", "Effective number of experts within a {unit}", 2),
     ("variation", "coefficient of variation", "Unevenness of the load", 2),
-    ("dead", "experts", "Dead experts", 0),
+    ("dead", "dead experts", "Dead experts", 0),
 )
 
 
@@ -40,15 +39,13 @@ def training_section(document: Document) -> Section | None:
     blocks: list[Block] = []
     training, unit = document.get("training") or {}, document.get("unit") or "frame"
     if training.get("layers"):
-        blocks += _training(training["epochs"], training["layers"], unit)
+        blocks += _training([*map(str, training["epochs"])], training["layers"], unit)
     if document.get("layers"):
         blocks += _layers(document["layers"], unit)
     return Section("training", "Training and layers", blocks) if blocks else None
 
 
-def _training(
-    epochs: Sequence[object], layers: Sequence[Mapping[str, Any]], unit: str
-) -> list[Block]:
+def _training(epochs: Sequence[str], layers: Sequence[Mapping[str, Any]], unit: str) -> list[Block]:
     colours = expert_colours(len(layers))
     figures = []
     for key, label, title, _ in _SERIES:
@@ -59,9 +56,14 @@ def _training(
         ]
         if not known:
             continue
-        labels = [layer["layer"] for _, layer in known]
-        values = [layer[key] for _, layer in known]
-        chart = curves(labels, epochs, values, label, [colour for colour, _ in known], 1.0)
+        chart = Curves(
+            [layer["layer"] for _, layer in known],
+            epochs,
+            # None becomes NaN.
+            np.array([layer[key] for _, layer in known], dtype=float),
+            label,
+            [colour for colour, _ in known],
+        )
         legend = [(colour, layer["layer"]) for colour, layer in known] if len(layers) > 1 else ()
         name, title = f"training-{key}", title.format(unit=unit)
         figures.append(Figure(name, f"{title} over the epochs", f"{title}.", chart, legend))
@@ -82,7 +84,7 @@ def _training(
     return blocks
 
 
-def _load(epochs: Sequence[object], layer: Mapping[str, Any], index: int) -> Block:
+def _load(epochs: Sequence[str], layer: Mapping[str, Any], index: int) -> Block:
     rows = layer["load"]
     width = max(len(row) for row in rows if row is not None)
     share = np.array([[np.nan] * width if row is None else row for row in rows], dtype=float)
@@ -99,24 +101,24 @@ def _load(epochs: Sequence[object], layer: Mapping[str, Any], index: int) -> Blo
         f"load-{index}",
         title,
         "Load of the experts, stacked.",
-        stack(experts, epochs, share, colours),
+        Stack(experts, epochs, share, colours),
         legend=list(zip(colours, experts, strict=True)) if width <= 16 else (),
     )
     table = Table(
         f"Load in %, {layer['layer']}",
         ("epoch", *experts),
         [
-            row(str(epoch), *(DASH if np.isnan(v) else in_percent(v) for v in values))
+            row(epoch, *(DASH if np.isnan(v) else in_percent(v) for v in values))
             for epoch, values in zip(epochs, share, strict=True)
         ],
     )
     return Block(title, sentence, [figure], [table])
 
 
-def _table(epochs: Sequence[object], layers: Sequence[Mapping[str, Any]], unit: str) -> Table:
+def _table(epochs: Sequence[str], layers: Sequence[Mapping[str, Any]], unit: str) -> Table:
     rows = [
         row(
-            str(epoch) if len(layers) == 1 else f"{layer['layer']}, {epoch}",
+            epoch if len(layers) == 1 else f"{layer['layer']}, {epoch}",
             *(number((layer.get(key) or {i: None})[i], places) for key, _, _, places in _SERIES),
         )
         for layer in layers
@@ -162,7 +164,7 @@ def _layers(layers: Mapping[str, Any], unit: str) -> list[Block]:
         "effective": [number(value) for value in layers["effective"]],
         "dead": [f"{len(experts)}" for experts in dead],
     }
-    figure = heat_figure(heat, "layers", "load", caption, beside)
+    figure = heat.figure("layers", "load", caption, beside)
     blocks = [Block("Layers", sentence, [figure], [heat.table("Load in %", more=more)])]
     if layers.get("agreement") and len(layer_names) > 1:
         blocks.append(_agreement(layer_names, np.asarray(layers["agreement"], dtype=float), unit))
@@ -181,5 +183,5 @@ def _agreement(layer_names: Sequence[str], agreement: np.ndarray, unit: str) -> 
     kinds = ("layer", "layer")
     heat = HeatMap(layer_names, layer_names, agreement, kinds=kinds, measure="agreement")
     caption = f"Normalised mutual information of the {unit}s’ first experts, in %."
-    figure = heat_figure(heat, "agreement", "the agreement of each pair of layers", caption)
+    figure = heat.figure("agreement", "the agreement of each pair of layers", caption)
     return Block("Agreement between layers", sentence, [figure], [heat.table("Agreement in %")])

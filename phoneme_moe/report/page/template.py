@@ -9,16 +9,20 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib import resources
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from phoneme_moe.report.number_format import number, percent
 from phoneme_moe.report.page.palette import expert_colours, ramp_colours, with_ink
+
+if TYPE_CHECKING:
+    from phoneme_moe.report.page.charts import Chart
+    from phoneme_moe.report.page.plots import Drawing
 
 _ROOM = "phoneme_moe.report"
 
@@ -85,13 +89,22 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
+    filters: dict[str, Callable[..., Any]] = {
         "thousands": "{:,}".format,
         "percent": lambda share: percent(share).replace(" ", "\u00a0"),
         "number": number,
         "data": data_text,
+        "drawing": _drawing,
     }
+    environment.filters |= filters
     return environment
+
+
+def _drawing(chart: Chart) -> Drawing:
+    """A chart as a Bokeh document, which only the report has: Bokeh is slow to import."""
+    from phoneme_moe.report.page.draw import draw_chart
+
+    return draw_chart(chart)
 
 
 def _hash(script: str) -> str:

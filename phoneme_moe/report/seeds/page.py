@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from phoneme_moe.report.number_format import in_percent, number, percent, points
 from phoneme_moe.report.page.heat_map import HeatMap
-from phoneme_moe.report.page.parts import Block, Cell, Section, Table, row
+from phoneme_moe.report.page.parts import Block, Cell, Figure, Section, Table, row
 from phoneme_moe.report.page.template import render
 from phoneme_moe.report.seeds.document import Estimate, SeedsDocument
 from phoneme_moe.report.seeds.text import plus_minus, sentences
@@ -61,21 +63,39 @@ def _runs(document: SeedsDocument) -> Section:
     return Section("runs", "Runs", [Block("", "", tables=[table], open_tables=True, hint=hint)])
 
 
-def _speakers(document: SeedsDocument) -> Section:
+def seeds_figures(document: SeedsDocument) -> list[Figure]:
+    """What the page shows as a heat map, as a figure for a paper; none for a single expert."""
+    if len(document.experts) < 2:
+        return []
+    heat = replace(
+        _heat_map(document),
+        effective=np.array([one.mean for one in document.effective_experts]),
+    )
+    caption = (
+        "Mean gate weight over runs that differ in their seed, in %; outlined: the leading expert. "
+        "Experts have the names of the first run."
+    )
+    title = f"mean gate weights over {len(document.runs)} runs"
+    return [heat.figure("heat-speakers", title, caption, "Bar: mean effective number of experts.")]
+
+
+def _heat_map(document: SeedsDocument) -> HeatMap:
     """Mean weights over runs, with intervals; the leading expert of the mean is outlined."""
     means = np.array([[one.mean for one in line] for line in document.weights])
-    ends = np.array([[one.interval for one in line] for line in document.weights])
-    best = [int(index) for index in means.argmax(axis=1)]
-    heat = HeatMap(
+    return HeatMap(
         rows=document.speakers,
         columns=document.experts,
         weights=means,
-        intervals=ends,
-        outlined=best,
+        intervals=np.array([[one.interval for one in line] for line in document.weights]),
+        outlined=[int(index) for index in means.argmax(axis=1)],
         outline="leading expert",
         unit=document.unit,
     )
-    runs = len(document.runs)
+
+
+def _speakers(document: SeedsDocument) -> Section:
+    heat, runs = _heat_map(document), len(document.runs)
+    best = heat.weights.argmax(axis=1).tolist()
     more: dict[str, list[Cell | str]] = {
         "leads in runs": [
             Cell(f"{leading.count(top)} of {runs}", strong=leading.count(top) < runs)

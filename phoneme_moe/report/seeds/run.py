@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import RenderableType
 
@@ -13,6 +14,9 @@ from phoneme_moe.files.writing import write_json, write_text
 from phoneme_moe.report.run import report_run
 from phoneme_moe.report.seeds.document import SeedsDocument
 from phoneme_moe.run_folder import LoadedRun
+
+if TYPE_CHECKING:
+    from phoneme_moe.report.paper.style import PaperStyle
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,22 @@ class SeedsReport:
         from phoneme_moe.report.seeds.text import seeds_text
 
         return seeds_text(self.document)
+
+    def save_figures(
+        self,
+        folder: str | Path,
+        style: PaperStyle | None = None,
+        progress: Callable[[str], None] = lambda stage: None,
+    ) -> list[Path]:
+        """Writes the heat map of the page as a file for a paper; nothing for a single expert.
+
+        Arguments, result and errors are those of ``RunReport.save_figures``.
+        """
+        # Imported here, since matplotlib is slow to import.
+        from phoneme_moe.report.paper.figures import write_figures
+        from phoneme_moe.report.seeds.page import seeds_figures
+
+        return write_figures(seeds_figures(self.document), Path(folder), style, progress)
 
 
 def report_seeds(
