@@ -108,7 +108,6 @@ def pin_encoders(recipe: Recipe, run: Path | None = None) -> Recipe:
                 f"{folder.num_layers} layers"
             )
         recipe = recipe.model_copy(update={"features": features.model_copy(update=found)})
-        _check_augmentation(recipe)
     if teacher is not None and teacher.model is not None:
         folder = _open(teacher.model, teacher.sha256, teacher.layer, "training.teacher.layer")
         found = {
@@ -132,23 +131,3 @@ def _open(model: str, sha256: str | None, layer: str | int, key: str) -> Encoder
     if isinstance(layer, int) and layer > folder.num_layers:
         raise InputError(f"{key}: found {layer}, but {model} has {folder.num_layers} layers")
     return folder
-
-
-def _check_augmentation(recipe: Recipe) -> None:
-    """Checks that frames of samples are not augmented as if they were features.
-
-    Raises:
-        InputError: A stage changes the speed, or masks, of what an encoder of waveforms takes.
-    """
-    features = recipe.features
-    assert isinstance(features, PretrainedFeatures)
-    if recipe.model.adapters is None or features.num_inputs != SAMPLES_OF_A_FRAME:
-        return
-    for stage in recipe.training.stages:
-        augmentation = recipe.training.augmentation_of(stage)
-        for name in ("speed", "band_masks"):
-            if getattr(augmentation, name):
-                raise InputError(
-                    f"training.stages.{stage.name}: augmentation.{name}: found "
-                    f"{getattr(augmentation, name)}, expected 0: the encoder takes samples"
-                )

@@ -8,6 +8,7 @@ Legend: B batch, T frames (1 for a token), E experts, P outputs.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import chain
 
@@ -167,6 +168,7 @@ class Recognizer(nn.Module):
         expert_log_posteriors: Tensor | None = None,
         embedding: Tensor | None = None,
         override: RoutingOverride | None = None,
+        augment: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
     ) -> Recognition:
         """Computes the posteriors and routing of a batch.
 
@@ -181,6 +183,8 @@ class Recognizer(nn.Module):
             embedding: External embedding of each utterance, shape (batch, size), for routers that
                 use one.
             override: Replaces the routing of the gate or the routers.
+            augment: Changes mixed hidden states and their mask, in training of adapters: an encoder
+                has never seen masked inputs. It may return several versions of the batch.
 
         Raises:
             InputError: The gate is the speaker's identity and no speaker is given, or the routers
@@ -192,6 +196,10 @@ class Recognizer(nn.Module):
         if self.adapted is not None:
             features, log_weights = self.adapted(features, mask, expert, override)
         features = self.mix_layers(features, mask)
+        if augment is not None:
+            features, mask = augment(features, mask)
+            if log_weights is not None:
+                log_weights = log_weights.repeat(len(features) // len(log_weights), 1)
         features, mask = stack_frames(features, mask, self.stack)
         if self.encoder is not None:
             recognition = self._encode(features, mask, embedding, override)

@@ -149,7 +149,13 @@ class StageModule(pl.LightningModule):
             if part is not None and name not in self.stage.train:
                 part.eval()
 
-    def recognize(self, batch: Batch, features: Tensor, mask: Tensor) -> Recognition:
+    def recognize(
+        self,
+        batch: Batch,
+        features: Tensor,
+        mask: Tensor,
+        augment: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
+    ) -> Recognition:
         """Recognises a batch with the routing of the stage.
 
         Speakers of dev who are not in training have no expert, and the gate routes.
@@ -158,12 +164,18 @@ class StageModule(pl.LightningModule):
             batch: Utterances of speakers with an expert, or of speakers without one.
             features: Their features, shape (batch, frames, features).
             mask: True for real frames, shape (batch, frames).
+            augment: Augmentation behind an encoder with adapters.
         """
         by_speaker = self.stage.route == "speaker" or self.recognizer.gate_is_speaker
         has_expert = batch.examples[0].speaker in self.recognizer.expert_names
         expert = batch.speaker if by_speaker and has_expert else None
         recognition: Recognition = self.recognizer(
-            features, mask, expert, batch.expert_log_posteriors, batch.embedding
+            features,
+            mask,
+            expert,
+            batch.expert_log_posteriors,
+            batch.embedding,
+            augment=augment,
         )
         return recognition
 
@@ -184,17 +196,26 @@ class StageModule(pl.LightningModule):
             return self._step(batch)
 
     def _step(self, batch: Batch) -> Tensor:
-        features = self.recognizer.mix_layers(batch.features, batch.mask)
-        if self.teacher is None or batch.teacher is None:
-            views = VIEWS if self.stage.consistency else 1
-            features, mask = self.augment(features, batch.mask, views)
-            batch = batch.repeated(views) if views > 1 else batch
-            recognition = self.recognize(batch, features, mask)
-            loss = self.loss(recognition, batch)
+        views = VIEWS if self.stage.consistency else 1
+        targets: Tensor | None = None
+
+        def augment(features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+            nonlocal targets
+            if self.teacher is None or batch.teacher is None:
+                return self.augment(features, mask, views)
+            features, mask, targets = self.augment.with_targets(features, mask, batch.teacher)
+            return features, mask
+
+        if self.recognizer.adapted is not None:
+            recognition = self.recognize(batch, batch.features, batch.mask, augment)
         else:
-            features, mask, targets = self.augment.with_targets(features, batch.mask, batch.teacher)
-            recognition = self.recognize(batch, features, mask)
-            loss = self.loss(recognition, batch)
+            mixed = self.recognizer.mix_layers(batch.features, batch.mask)
+            features, mask = augment(mixed, batch.mask)
+            repeated = batch.repeated(views) if views > 1 else batch
+            recognition = self.recognize(repeated, features, mask)
+        batch = batch.repeated(views) if views > 1 else batch
+        loss = self.loss(recognition, batch)
+        if self.teacher is not None and targets is not None:
             loss = loss + self.teacher_weight * self.teacher.loss(recognition, targets)
         self._load += recognition.routing.mean_weights().detach()
         self._loss += loss.detach()

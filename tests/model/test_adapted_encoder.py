@@ -283,18 +283,12 @@ def test_the_stages_of_1989_train_adapters(
         ("model.adapters.rank=0", "rank"),
         ("model.adapters.layers=99", r"model\.adapters\.layers: found 99, but .* has \d+ layers"),
         ("training.stages.gate.objective=speaker", "only cross_entropy and crf"),
-        ("training.augmentation={speed: 0.1}", None),
     ],
-    ids=["speakers", "log_mel", "sparse", "rank", "layers", "objective", "speed"],
+    ids=["speakers", "log_mel", "sparse", "rank", "layers", "objective"],
 )
 def test_adapters_that_do_not_fit_are_refused(
-    folders: dict[str, Path], change: str, message: str | None
+    folders: dict[str, Path], change: str, message: str
 ) -> None:
     recipe = tiny.RECIPES / "tiny_sparse.yaml"
-    if message is None:  # log mel features may be stretched, samples not
-        pin_encoders(load_recipe(recipe, changes(folders["whisper"], change)))
-        with pytest.raises(InputError, match=r"augmentation\.speed: found 0\.1, expected 0"):
-            pin_encoders(load_recipe(recipe, changes(folders["hubert"], change)))
-        return
     with pytest.raises(InputError, match=message):
         pin_encoders(load_recipe(recipe, changes(folders["whisper"], change)))

@@ -32,6 +32,7 @@ from phoneme_moe.pipeline import Trained, train
 from phoneme_moe.recipe import PretrainedFeatures, load_recipe
 from phoneme_moe.run import load
 from phoneme_moe.run_folder import load_run
+from phoneme_moe.training.module import StageModule
 from phoneme_moe.training.stages import build_recognizer
 from phoneme_moe.training.teacher import HiddenStateTeacher, PosteriorTeacher
 from phoneme_moe.transcription import bench
@@ -483,3 +484,31 @@ def test_a_teacher_has_a_front_end_of_its_layer(encoder: Path) -> None:
     assert recipe.training.teacher is not None
     front_end = build_teacher(recipe.training.teacher)
     assert front_end.encode(np.zeros(3_200, np.float32)).shape == (10, HIDDEN)
+
+
+@pytest.mark.parametrize("consistency", [0.0, 0.2])
+def test_adapters_begin_as_the_frozen_encoder_with_the_same_augmentation(
+    tones: PreparedCorpus, tmp_path: Path, consistency: float
+) -> None:
+    """The loss of the first step is that of the frozen encoder: masks are behind the adapters."""
+    # Encoders of transformers draw random numbers even when they are frozen; ours does not.
+    encoder = write_encoder(tmp_path / "whisper", "whisper")
+    dense = ["model.encoder.sparse=null", f"training.stages.joint.consistency={consistency}"]
+    loss = {}
+    for name, changes in (
+        ("frozen", []),
+        ("adapted", ["model.adapters={num_experts: 3, rank: 2}"]),
+    ):
+        recipe = pin_encoders(load_recipe(SPARSE, [*on(encoder), *dense, *changes]))
+        recognizer = build_recognizer(recipe, tones)
+        torch.manual_seed(0)
+        for parameter in recognizer.encoder.parameters():
+            torch.nn.init.normal_(parameter, std=0.1)
+        module = StageModule(recognizer, recipe, 0)
+        examples = load_examples(recipe, tones, "train", recognizer)[:6]
+        batch = collate(examples, recognizer, {})
+        module.freeze_parts()
+        module.training_step(batch, 0)  # loads the encoder, which draws random numbers
+        torch.manual_seed(1)
+        loss[name] = module.training_step(batch, 0).item()
+    assert loss["adapted"] == pytest.approx(loss["frozen"], abs=2e-3)
