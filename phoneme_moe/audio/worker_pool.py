@@ -155,6 +155,11 @@ def start_worker() -> None:
         pass
 
 
+def end_workers() -> None:
+    """Ends idle workers: only then is their processor time that of children (``os.times``)."""
+    _workers().close()
+
+
 def decode_blocks(request: Request, content: bytes | None = None) -> Iterator[Waveform]:
     """``decode.decode`` in a worker; an ``AudioWarning`` tells what was not used as it stands.
 

@@ -18,6 +18,7 @@ from phoneme_moe.cli import (
     export,
     grow,
     listen,
+    merge,
     model,
     recipes,
     report,
@@ -64,6 +65,7 @@ app.command("grow", cls=Command)(grow.grow)
 app.command("adapt", cls=Command)(adapt.adapt)
 app.command("evaluate", cls=Command)(evaluate.evaluate)
 app.command("transcribe", cls=Command)(transcribe.transcribe)
+app.command("merge", cls=Command)(merge.merge)
 app.command("align", cls=Command)(align.align)
 app.command("listen", cls=Command)(listen.listen)
 app.command("bench", cls=Command)(bench.bench)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import errno
+import functools
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -44,26 +44,43 @@ if TYPE_CHECKING:
 def transcribe(
     run: RunOrOnnx,
     audio: Annotated[
-        list[Path],
+        list[Path] | None,
         # Not opened here, so that an unreadable file does not stop the others.
         typer.Argument(
             help="Audio files, folders, patterns, or - for stdin.",
             parser=named_path,
             metavar="audio",
+            show_default=False,
         ),
-    ],
+    ] = None,
     format: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="Output format; all writes every format (needs --out).",
             metavar=f"[{'|'.join([*FORMATS.items_here, 'all'])}]",
             parser=transcript_format,
             autocompletion=transcript_format_names,
+            show_default="txt; json with --files-from",
         ),
-    ] = "txt",
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(help="Write one file per recording to this folder.", show_default="stdout"),
+    ] = None,
+    files_from: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="LIST",
+            help="Transcribe the files of this list, one path per line (- for stdin), to --out.",
+        ),
+    ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N",
+            help="Only the I-th of N parts of the list, one for each process.",
+            show_default="the whole list",
+        ),
     ] = None,
     symbols: Symbols = None,
     fold: Annotated[
@@ -94,12 +111,71 @@ def transcribe(
     """Transcribe audio files to phonemes with times, confidence and experts.
 
     Unusable files are reported on stderr and skipped; the exit status is then 1.
+
+    A list may be divided among processes and machines (--files-from, --shard);
+    phoneme-moe merge joins their output.
     """
     from phoneme_moe.audio.finding import name_below
     from phoneme_moe.audio.worker_pool import start_worker
+    from phoneme_moe.cli.transcribe_list import transcribe_list
     from phoneme_moe.transcription.transcribe import Options
     from phoneme_moe.transcription.writers.output_folder import OutputFolder
 
+    format = format or ("txt" if files_from is None else "json")
+    _check(audio, format, out, nbest, skip_done, files_from, shard)
+    formats = list(FORMATS.values()) if format == "all" else [FORMATS[format]]
+    override = (only_expert, without_expert, gate_from, layer)
+    options = Options(beam, nbest, symbols, fold, channel, embeddings)
+    if files_from is not None and out is not None:
+        engine = functools.partial(open_engine, run, device, threads, override, best)
+        transcribe_list(engine, files_from, shard, formats, options, out, skip_done, threads)
+        return
+    audio = audio or []
+    not_usable: list[InputError] = []
+    files = found_audio(audio, not_usable.append)
+    for error in not_usable:
+        print_error(error_line(error))
+    writer: _Writer = _StreamWriter(format)
+    remaining = files
+    if out is not None:
+        given = set(audio)
+        names = {file: name_below(file, given) for file in files}
+        folder_writer = writer = _FolderWriter(OutputFolder(out), formats, names)
+        if skip_done:
+            remaining = [path for path in files if not folder_writer.is_done(path)]
+            print_error(f"{len(files) - len(remaining)} of {len(files)} already done")
+    if remaining:
+        start_worker()  # ready by the time that the model is loaded
+    opened = open_engine(run, device, threads, override, best)
+    num_failed = len(not_usable) + _transcribe_all(opened, remaining, options, writer, threads)
+    if num_failed:
+        total = len(files) + len(not_usable)
+        if total > 1:  # for a single file, its own error line is enough
+            print_error(f"phoneme-moe: {num_failed} of {total} files failed")
+        raise typer.Exit(1)
+
+
+def _check(
+    audio: list[Path] | None,
+    format: str,
+    out: Path | None,
+    nbest: int,
+    skip_done: bool,
+    files_from: Path | None,
+    shard: str | None,
+) -> None:
+    """Refuses options that do not go together."""
+    if not audio and files_from is None:
+        raise typer.BadParameter("expected audio files, folders or patterns, or --files-from LIST")
+    if files_from is not None:
+        if audio:
+            raise InputError(
+                f"--files-from: found audio as well ({audio[0]}), expected one of them"
+            )
+        if out is None:
+            raise InputError("--files-from: writes one file per recording, expected --out FOLDER")
+    elif shard is not None:
+        raise InputError("--shard: divides a list, expected --files-from LIST")
     if format == "all" and out is None:
         raise InputError("--format all: writes one file per format, expected --out FOLDER")
     if nbest > 1 and format not in {"json", "jsonl", "all"}:
@@ -108,35 +184,6 @@ def transcribe(
         )
     if skip_done and out is None:
         raise InputError("--skip-done: looks for earlier output, expected --out FOLDER")
-    not_usable: list[InputError] = []
-    files = found_audio(audio, not_usable.append)
-    for error in not_usable:
-        print_error(error_line(error))
-    writer: _Writer = _StreamWriter(format)
-    remaining = files
-    if out is not None:
-        formats = list(FORMATS.values()) if format == "all" else [FORMATS[format]]
-        given = set(audio)
-        names = {file: name_below(file, given) for file in files}
-        folder_writer = writer = _FolderWriter(OutputFolder(out), formats, names)
-        if skip_done:
-            remaining = [path for path in files if not folder_writer.is_done(path)]
-            print_error(f"{len(files) - len(remaining)} of {len(files)} already done")
-    override = (only_expert, without_expert, gate_from, layer)
-    if remaining:
-        start_worker()  # ready by the time that the model is loaded
-    engine = open_engine(run, device, threads, override, best)
-    options = Options(beam, nbest, symbols, fold, channel, embeddings)
-    num_failed = len(not_usable) + _transcribe_all(engine, remaining, options, writer)
-    if num_failed:
-        total = len(files) + len(not_usable)
-        if total > 1:  # for a single file, its own error line is enough
-            print_error(f"phoneme-moe: {num_failed} of {total} files failed")
-        raise typer.Exit(1)
-
-
-_NAME_ERRORS = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.EINVAL}
-"""Errors that concern one output file and not the others, unlike that of a full disk."""
 
 
 class _Writer(Protocol):
@@ -175,20 +222,22 @@ class _FolderWriter:
 
     def write(self, transcript: Transcript) -> None:
         recording = transcript.path
+        from phoneme_moe.files.writing import name_errors
+
         suffixes = [format.suffix for format in self.formats]
-        try:
+        with name_errors():
             paths = self.outputs.claim(recording, self.names[recording], suffixes)
             for format, path in zip(self.formats, paths, strict=True):
                 format.save(transcript, path)
                 print_line(path)
-        except OSError as error:
-            if error.errno not in _NAME_ERRORS:
-                raise
-            raise InputError(f"{error.filename}: {error.strerror}") from error
 
 
 def _transcribe_all(
-    engine: Engine, files: Sequence[Path], options: Options, writer: _Writer
+    engine: Engine,
+    files: Sequence[Path],
+    options: Options,
+    writer: _Writer,
+    num_cores: int | None,
 ) -> int:
     """Writes transcripts and prints failures; returns their number."""
     from phoneme_moe.system.progress import progress_bar
@@ -196,7 +245,7 @@ def _transcribe_all(
 
     num_failed = 0
     with progress_bar("transcribing", len(files)) as advance:
-        for result in transcribe_files(engine, files, options):
+        for result in transcribe_files(engine, files, options, num_cores):
             advance()
             try:
                 if isinstance(result, Failure):

@@ -2,22 +2,41 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from phoneme_moe.errors import InputError
 from phoneme_moe.files.atomic import atomic_path
 
 _DEVICES = {"con", "prn", "aux", "nul"} | {
     f"{port}{n}" for port in ("com", "lpt") for n in range(10)
 }
+_NAME_ERRORS = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.EINVAL}
 _BEYOND_ASCII = re.compile("[^\x00-\x7e]+")
 _ESCAPED_BYTE = re.compile(r"\\x[89a-f][0-9a-f]")
+
+
+@contextmanager
+def name_errors() -> Iterator[None]:
+    """Turns errors that concern one file and not the others, unlike a full disk, to InputErrors.
+
+    Raises:
+        InputError: A file cannot have its name here.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NAME_ERRORS:
+            raise
+        raise InputError(f"{error.filename}: {error.strerror}") from error
 
 
 def write_bytes(path: Path, content: bytes, durable: bool = False) -> None:

@@ -37,15 +37,17 @@ def track(
 
 
 @contextmanager
-def progress_bar(what: str, total: int) -> Iterator[Callable[[], None]]:
-    """Shows a bar of ``total`` steps; the yielded function advances it by one.
+def progress_bar(what: str, total: int) -> Iterator[Callable[..., None]]:
+    """Shows a bar of ``total`` steps; the yielded function advances it.
+
+    It takes the number of steps (1) and a note to show after the description.
 
     Args:
         what: Description shown beside the bar.
         total: Number of steps; no bar is shown for a single one.
     """
     if total < 2 or not sys.stderr.isatty():
-        yield lambda: None
+        yield lambda steps=1, note="": None
         return
     from rich.progress import Progress
 
@@ -60,7 +62,9 @@ def progress_bar(what: str, total: int) -> Iterator[Callable[[], None]]:
         redirect_stderr=True,
     ) as bar:
         task = bar.add_task(what, total=total)
-        yield lambda: bar.advance(task)
+        yield lambda steps=1, note="": bar.update(
+            task, advance=steps, description=f"{what} {note}".rstrip()
+        )
 
 
 @contextmanager

@@ -87,7 +87,10 @@ ReadResult = Recording | Transcript | Failure
 
 
 def transcribe_files(
-    engine: Engine, files: Iterable[Path | Samples], options: Options | None = None
+    engine: Engine,
+    files: Iterable[Path | Samples],
+    options: Options | None = None,
+    num_cores: int | None = None,
 ) -> Iterator[Transcript | Failure]:
     """Transcribes recordings and yields the results in the order given, as soon as possible.
 
@@ -96,6 +99,7 @@ def transcribe_files(
         files: Audio files of any sample rate and length, ``-`` for standard input; or samples in
             memory.
         options: Options of decoding and notation.
+        num_cores: Cores that reading and network share; by default all usable ones.
 
     Raises:
         InputError: The options do not fit the model; an unusable file gives a ``Failure``.
@@ -123,7 +127,7 @@ def transcribe_files(
             return Failure(path, InputError(f"{path}: {error.strerror or error}"))
 
     # Reading compressed audio takes about as long as the network: each gets half of the cores.
-    cores = usable_cores().number
+    cores = num_cores or usable_cores().number
     many_files = not isinstance(files, Sequence) or len(files) > FEW_FILES
     with (
         ThreadPoolExecutor(cores) as readers,

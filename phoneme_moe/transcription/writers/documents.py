@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 
@@ -54,6 +54,9 @@ class TranscriptDocument(Document):
     """
 
     model_config = ConfigDict(title="A transcript as JSON, version 2")
+
+    max_bytes: ClassVar[int] = 200_000_000
+    """A day of speech has a million phonemes."""
 
     version: Literal[2]
     file: str = Field(
