@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import page
+from benchmarks import page, shards
 
 pytestmark = pytest.mark.slow
 
@@ -19,8 +19,18 @@ def test_the_page_is_what_the_kept_figures_give() -> None:
 
 def test_every_kept_figure_has_its_place_on_the_page() -> None:
     kept = {path.stem for path in (Path(page.__file__).parent / "results").glob("*.json")}
-    others = {"same_weights", "reliability_cases", "reliability_crash", "reliability_fuzz"}
+    others = {
+        "same_weights",
+        "reliability_cases",
+        "reliability_crash",
+        "reliability_fuzz",
+        "shards",
+    }
     assert kept - others <= set(page.SECTIONS)
+
+
+def test_the_section_of_shards_is_what_the_kept_figures_give() -> None:
+    assert shards.PAGE.read_text(encoding="utf-8") == shards.text()
 
 
 def test_benchmarks_do_not_import_each_other_in_a_circle() -> None:

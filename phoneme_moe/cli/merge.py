@@ -25,9 +25,9 @@ def merge(
 ) -> None:
     """Join the transcripts of a list into one Parquet file, a row per recording.
 
-    Recordings that failed have a row with the error. With --files-from, recordings
-    of the list that are missing, and others that are there, are named; nothing is
-    written then, and the exit status is 1.
+    Recordings that failed have a row with the error. With --files-from,
+    recordings of the list that are missing, and those that are not in it, are
+    named; nothing is written then, and the exit status is 1.
     """
     from phoneme_moe.transcription.file_list import read_list
     from phoneme_moe.transcription.merge import compare_with_list, write_parquet
