@@ -29,6 +29,7 @@ from phoneme_moe.report.document import RoutingDocument
 from phoneme_moe.report.seeds.document import SeedsDocument
 from phoneme_moe.transcription.bench import Speed
 from phoneme_moe.transcription.onnx_metadata import OnnxMetadata
+from phoneme_moe.transcription.shard import ShardDocument
 from phoneme_moe.transcription.writers.documents import AlignmentDocument, TranscriptDocument
 from phoneme_moe_reproductions.results import ReproductionDocument
 
@@ -48,6 +49,7 @@ DOCUMENTS: Mapping[str, type[BaseModel]] = {
     "reproduction": ReproductionDocument,
     "routing": RoutingDocument,
     "seeds": SeedsDocument,
+    "shard": ShardDocument,
     "speed": Speed,
     "stored_card": StoredCard,
     "transcript": TranscriptDocument,

@@ -86,7 +86,8 @@ def test_killed_and_taken_up_again_nothing_is_done_twice_or_missing(
         assert exit_code(process) == -signal.SIGKILL
     before = snapshot(folder.transcripts)
     visible = {path for path in before if not path.name.startswith(".")}
-    assert len(mine) // 2 <= len(visible) < len(mine) - 2
+    # Two recordings, wherever they are, have no transcript.
+    assert len(mine) // 2 - 2 < len(visible) < len(mine) - 2
     assert not ShardDocument.read(folder.totals_file(Shard(1, 2))).finished
 
     unfinished = phoneme_moe(
