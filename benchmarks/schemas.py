@@ -23,6 +23,7 @@ from phoneme_moe.evaluation.stored_card import StoredCard
 from phoneme_moe.files.writing import write_text
 from phoneme_moe.model.adaptation import AdaptationDocument
 from phoneme_moe.model.document import ModelDocument
+from phoneme_moe.model.growth import GrowthDocument
 from phoneme_moe.recipe import Recipe
 from phoneme_moe.report.compare.document import ComparisonDocument
 from phoneme_moe.report.document import RoutingDocument
@@ -41,6 +42,7 @@ DOCUMENTS: Mapping[str, type[BaseModel]] = {
     "comparison": ComparisonDocument,
     "decoding": DecodingDocument,
     "evaluation": EvaluationDocument,
+    "growth": GrowthDocument,
     "model": ModelDocument,
     "model_card": ModelCard,
     "onnx": OnnxMetadata,

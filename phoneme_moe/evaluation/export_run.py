@@ -20,6 +20,7 @@ from phoneme_moe.files.atomic import atomic_folder, is_empty
 from phoneme_moe.files.compact_weights import WeightBits
 from phoneme_moe.files.writing import write_bytes, write_json, write_text
 from phoneme_moe.model.adaptation import ADAPTATION
+from phoneme_moe.model.growth import GROWTH
 from phoneme_moe.recipe import PretrainedFeatures, Recipe, validate_recipe
 from phoneme_moe.run_folder import (
     LoadedRun,
@@ -34,6 +35,7 @@ MODEL_CARD = "MODEL_CARD.md"
 
 KEPT = (
     ADAPTATION,
+    GROWTH,
     EVALUATION,
     QUALITY,
     SPEED,

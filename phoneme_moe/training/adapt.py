@@ -16,7 +16,7 @@ from typing import Generic, Literal, TypeVar
 
 import numpy as np
 
-from phoneme_moe.corpora import load_corpus
+from phoneme_moe.corpora import PreparedCorpus, load_corpus
 from phoneme_moe.data.examples import Example, load_examples
 from phoneme_moe.data.speakers import corpus_speakers
 from phoneme_moe.decoding.scoring import (
@@ -131,13 +131,20 @@ def adapt(
         InputError: The run has no trainable gate, the folder too few recordings, or ``out`` is not
             empty.
     """
-    _check(run, speaker)
-    with atomic_folder(out, _check_empty) as new:
+    require_gate(run)
+    if speaker in run.recognizer.expert_names:
+        raise ArgumentError("speaker", f"{run.name} already has an expert {speaker!r}")
+    with atomic_folder(out, require_empty) as new:
         adaptation = _adapt_into(new, run, speaker, folder, way, lexicon, tier)
     return replace(adaptation, run=load_run(out))
 
 
-def _check_empty(out: Path) -> None:
+def require_empty(out: Path) -> None:
+    """Checks that a folder is missing or empty.
+
+    Raises:
+        ArgumentError: It is not.
+    """
     if out.exists() and not (out.is_dir() and is_empty(out)):
         raise ArgumentError("out", f"{out}: not empty; expected an empty or new folder")
 
@@ -193,7 +200,12 @@ def _adapt_into(
     return adaptation
 
 
-def _check(run: LoadedRun, speaker: str) -> None:
+def require_gate(run: LoadedRun) -> None:
+    """Checks that a run has experts behind a gate, and that both can be trained.
+
+    Raises:
+        InputError: It does not.
+    """
     model = run.recipe.model
     recognizer = run.recognizer
     if recognizer.task.kind != "recognize" or recognizer.gate is None or not model.gate:
@@ -205,8 +217,6 @@ def _check(run: LoadedRun, speaker: str) -> None:
         raise InputError(
             f"{run.name}: its gate or experts are registered functions, which cannot be trained"
         )
-    if speaker in recognizer.expert_names:
-        raise ArgumentError("speaker", f"{run.name} already has an expert {speaker!r}")
 
 
 def _old_examples(run: LoadedRun) -> tuple[list[Example], list[Example]]:
@@ -215,10 +225,17 @@ def _old_examples(run: LoadedRun) -> tuple[list[Example], list[Example]]:
         corpus = load_corpus(run.recipe.corpus.name)
     except InputError:
         return [], []
+    return old_examples(run, corpus)
+
+
+def old_examples(
+    run: LoadedRun, corpus: PreparedCorpus, most: int = MAX_REPLAYED
+) -> tuple[list[Example], list[Example]]:
+    """Training utterances of the old speakers, of which about ``most`` are replayed, and test."""
     speakers = corpus_speakers(run.recipe, corpus)
     train = load_examples(run.recipe, corpus, "train", run.recognizer, speakers)
     test = load_examples(run.recipe, corpus, "test", run.recognizer, speakers)
-    step = max(1, len(train) // MAX_REPLAYED)
+    step = max(1, len(train) // most)
     return train[::step], test
 
 

@@ -78,9 +78,23 @@ def _train_expert(single: Recognizer, examples: Sequence[Example], run: LoadedRu
 
 
 def train_gate(
-    recognizer: Recognizer, examples: Sequence[Example], replayed: Sequence[Example], seed: int
+    recognizer: Recognizer,
+    examples: Sequence[Example],
+    replayed: Sequence[Example],
+    seed: int,
+    num_added: int = 0,
 ) -> None:
-    """Trains the gate on the new and (replayed) old speakers, with frozen experts."""
+    """Trains the gate on the new and (replayed) old speakers, with frozen experts.
+
+    Args:
+        recognizer: The model, trained in place.
+        examples: Utterances of the new speakers.
+        replayed: Utterances of the old speakers.
+        seed: Random seed of the order.
+        num_added: Number of the last experts that old utterances should not be routed to: the loss
+            then has the negative log weight of the other experts on these, so that their routing is
+            preserved (as outputs are in Lifelong-MoE: Chen et al. 2023).
+    """
     assert recognizer.gate is not None
     new = [replace(e, expert_log_posteriors=_expert_posteriors(recognizer, e)) for e in examples]
     old = [replace(e, expert_log_posteriors=_expert_posteriors(recognizer, e)) for e in replayed]
@@ -95,7 +109,12 @@ def train_gate(
         recognition = recognizer(
             batch.features, batch.mask, expert_log_posteriors=batch.expert_log_posteriors
         )
-        return phoneme_loss(recognition, batch, "recognize", "utterance")
+        total = phoneme_loss(recognition, batch, "recognize", "utterance")
+        if old and num_added:
+            routing = recognition.routing
+            kept = routing.log_weights[len(chosen[0]) :, :, :-num_added].logsumexp(dim=-1)
+            total = total - kept[routing.mask[len(chosen[0]) :]].mean()
+        return total
 
     recognizer.train()
     for parameter in recognizer.parameters():
