@@ -74,7 +74,7 @@ class NewSpeech:
     def by_cluster(self) -> list[list[Example]]:
         """The badly served utterances of each cluster."""
         return [
-            [self.badly_served[i] for i in np.flatnonzero(self.clusters == number)]
+            [self.badly_served[i] for i in np.flatnonzero(self.clusters == number).tolist()]
             for number in range(int(self.clusters.max(initial=-1)) + 1)
         ]
 
