@@ -119,7 +119,7 @@ def _grow_for_speech(
 def _table_of_changes(document: GrowthDocument) -> Table:
     from rich.table import Table
 
-    table = Table("test speech", "PER % before", "after", "change", "95 % interval", "badly served")
+    table = Table("test", "PER before", "after", "change", "95 % interval", "badly served")
     for name, change in (("new", document.new), ("old", document.old)):
         low, high = (100 * value for value in change.interval)
         table.add_row(

@@ -82,7 +82,7 @@ def train_gate(
     examples: Sequence[Example],
     replayed: Sequence[Example],
     seed: int,
-    num_added: int = 0,
+    before: Recognizer | None = None,
 ) -> None:
     """Trains the gate on the new and (replayed) old speakers, with frozen experts.
 
@@ -91,14 +91,15 @@ def train_gate(
         examples: Utterances of the new speakers.
         replayed: Utterances of the old speakers.
         seed: Random seed of the order.
-        num_added: Number of the last experts that old utterances should not be routed to: the loss
-            then has the negative log weight of the other experts on these, so that their routing is
-            preserved (as outputs are in Lifelong-MoE: Chen et al. 2023).
+        before: The model with fewer experts, if old speech is to keep its routing: then only what
+            the gate has for the added experts is trained, and the loss has the negative log weight
+            of the other experts on old utterances.
     """
     assert recognizer.gate is not None
     new = [replace(e, expert_log_posteriors=_expert_posteriors(recognizer, e)) for e in examples]
     old = [replace(e, expert_log_posteriors=_expert_posteriors(recognizer, e)) for e in replayed]
     generator = torch.Generator().manual_seed(seed)
+    num_added = 0 if before is None else len(recognizer.expert_names) - len(before.expert_names)
 
     def loss(chosen: Tensor) -> Tensor:
         batch_examples = [new[i] for i in chosen[0].tolist()]
@@ -119,9 +120,15 @@ def train_gate(
     recognizer.train()
     for parameter in recognizer.parameters():
         parameter.requires_grad_(False)
-    for parameter in recognizer.gate.parameters():
-        parameter.requires_grad_()
-    _fit(recognizer.gate.parameters(), len(new), loss, GATE_STEPS, 2e-3, seed)
+    for name, parameter in recognizer.gate.named_parameters():
+        if before is None:
+            parameter.requires_grad_()
+        elif parameter.shape != before.get_parameter(f"gate.{name}").shape:
+            parameter.requires_grad_()
+            is_added = torch.arange(parameter.shape[-1]) >= parameter.shape[-1] - num_added
+            parameter.register_hook(is_added.mul)  # type: ignore[no-untyped-call]
+    trained = [p for p in recognizer.gate.parameters() if p.requires_grad]
+    _fit(trained, len(new), loss, GATE_STEPS, 2e-3, seed)
     recognizer.eval()
 
 

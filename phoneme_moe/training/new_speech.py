@@ -74,7 +74,7 @@ class NewSpeech:
     def by_cluster(self) -> list[list[Example]]:
         """The badly served utterances of each cluster."""
         return [
-            [self.badly_served[i] for i in np.flatnonzero(self.clusters == number).tolist()]
+            [e for e, c in zip(self.badly_served, self.clusters, strict=True) if c == number]
             for number in range(int(self.clusters.max(initial=-1)) + 1)
         ]
 
@@ -202,11 +202,11 @@ def grow_for_speech(
 
 
 def _add_behind_gate(run: LoadedRun, speech: NewSpeech, replayed: Sequence[Example]) -> Recognizer:
+    before = run.recognizer
     for number, examples in enumerate(speech.by_cluster(), 1):
         name = _expert_name(examples, speech, number, run.recognizer.expert_names)
         run = replace(run, recognizer=add_speaker_expert(run, name, examples))
-    added = len(speech.by_cluster())
-    train_gate(run.recognizer, speech.badly_served, replayed, run.recipe.seed, added)
+    train_gate(run.recognizer, speech.badly_served, replayed, run.recipe.seed, before)
     return run.recognizer
 
 
