@@ -202,6 +202,7 @@ def grow_for_speech(
 
 
 def _add_behind_gate(run: LoadedRun, speech: NewSpeech, replayed: Sequence[Example]) -> Recognizer:
+    torch.manual_seed(run.recipe.seed)  # dropout and augmentation
     before = run.recognizer
     for number, examples in enumerate(speech.by_cluster(), 1):
         name = _expert_name(examples, speech, number, run.recognizer.expert_names)
