@@ -5,10 +5,11 @@ from __future__ import annotations
 import ast
 from graphlib import TopologicalSorter
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-from benchmarks import page, shards
+from benchmarks import page, scale, shards
 
 pytestmark = pytest.mark.slow
 
@@ -24,13 +25,15 @@ def test_every_kept_figure_has_its_place_on_the_page() -> None:
         "reliability_cases",
         "reliability_crash",
         "reliability_fuzz",
+        "scale",
         "shards",
     }
     assert kept - others <= set(page.SECTIONS)
 
 
-def test_the_section_of_shards_is_what_the_kept_figures_give() -> None:
-    assert shards.PAGE.read_text(encoding="utf-8") == shards.text()
+@pytest.mark.parametrize("benchmark", [scale, shards])
+def test_a_section_on_scale_is_what_the_kept_figures_give(benchmark: ModuleType) -> None:
+    assert benchmark.PAGE.read_text(encoding="utf-8") == benchmark.text()
 
 
 def test_benchmarks_do_not_import_each_other_in_a_circle() -> None:

@@ -363,6 +363,7 @@ def test_on_a_narrow_screen_the_contents_follow_and_nothing_is_said_of_what_is_n
     visit.until(
         """(() => {
           const link = document.querySelector(".contents a[aria-current]");
+          if (!link) return false;  // not yet
           const {left, right} = link.getBoundingClientRect();
           return link.hash === "#cost" && left >= 0 && right <= innerWidth;
         })()"""
