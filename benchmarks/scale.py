@@ -258,15 +258,19 @@ def section(figures: dict[str, Any]) -> str:
         f"medians of {len(ways[base])} rounds, in which each is trained once.\n\n"
     )
     text += table(["", "seconds of an epoch", "ratio", "loss of the last epoch"], rows)
-    text += (
-        "\nMost memory of a training of `dense` (80 bands, one process) until it had reported two "
-        "minutes of its first epoch,\nwithout pages of mapped files: LibriSpeech's training "
-        "utterances repeated, each copy another sound.\n\n"
-    )
-    text += table(
-        ["hours", "GB", "minutes, with features computed"],
-        [[h, f"{m['gigabytes']:.1f}", f"{m['minutes']:.0f}"] for h, m in figures["memory"].items()],
-    )
+    if figures["memory"]:
+        text += (
+            "\nMost memory of a training of `dense` (80 bands, one process) until it had reported "
+            "two minutes of its first epoch,\nwithout pages of mapped files: LibriSpeech's "
+            "training utterances repeated, each copy another sound.\n\n"
+        )
+        text += table(
+            ["hours", "GB", "minutes, with features computed"],
+            [
+                [h, f"{m['gigabytes']:.1f}", f"{m['minutes']:.0f}"]
+                for h, m in figures["memory"].items()
+            ],
+        )
     text += TRAVEL
     lines = []
     for row in figures["travel"]:
@@ -292,12 +296,12 @@ def section(figures: dict[str, Any]) -> str:
     return text + table(head, lines)
 
 
-def write(figures: dict[str, Any]) -> None:
-    """Writes the section into the page."""
+def text() -> str:
+    """The page with its section from the kept figures."""
     page = PAGE.read_text(encoding="utf-8")
     before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
-    write_text(PAGE, f"{before}{BEGIN}\n{section(figures)}{END}{after}")
+    return f"{before}{BEGIN}\n{section(results.read('scale'))}{END}{after}"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -332,7 +336,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(section(figures))
         return
     results.keep("scale", figures)
-    write(figures)
+    write_text(PAGE, text())
 
 
 if __name__ == "__main__":
