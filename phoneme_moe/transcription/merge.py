@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from phoneme_moe.errors import InputError
 from phoneme_moe.files.atomic import atomic_path
 from phoneme_moe.transcription.file_list import path_digest
 from phoneme_moe.transcription.writers.documents import TranscriptDocument
@@ -83,9 +84,9 @@ def compare_with_list(folder: ListFolder, paths: Iterable[str]) -> Difference:
         paths: The paths of the list (``file_list.read_list``).
 
     Raises:
-        InputError: No list was transcribed into the folder, or it is damaged.
+        InputError: No list was transcribed into the folder, or not to JSON, or it is damaged.
     """
-    folder.require()
+    _require_json(folder)
     present = set(map(path_digest, _names(folder)))
     listed: set[int] = set()
     missing, repeated = [], {}
@@ -98,6 +99,16 @@ def compare_with_list(folder: ListFolder, paths: Iterable[str]) -> Difference:
         listed.add(digest)
     others = dict.fromkeys(name for name in _names(folder) if path_digest(name) not in listed)
     return Difference(len(listed), missing, list(repeated.values()), list(others))
+
+
+def _require_json(folder: ListFolder) -> None:
+    """Checks that transcripts, if there are any, are in the format that is read."""
+    folder.require()
+    if next(folder.names(""), None) is not None and next(folder.names(SUFFIX), None) is None:
+        raise InputError(
+            f"{folder.folder}: found no transcripts in JSON, expected json among the formats of "
+            "the transcription"
+        )
 
 
 def _names(folder: ListFolder) -> Iterator[str]:
@@ -114,9 +125,9 @@ def write_parquet(folder: ListFolder, out: Path) -> Merged:
         out: The file; an existing one is replaced.
 
     Raises:
-        InputError: No list was transcribed into the folder, or one of its files is damaged.
+        InputError: No list was transcribed into the folder, or not to JSON, or a file is damaged.
     """
-    folder.require()
+    _require_json(folder)
     transcribed, failed, seconds = 0, 0, 0.0
     with (
         atomic_path(out) as temporary,
