@@ -131,6 +131,7 @@ def count_bytes(rank: int, num_ranks: int, port: int, queue: Any) -> None:
         return exchange(output, rows, *splits, **more)
 
     # torch's function with a gradient calls this one, too.
+    # A stand-in for a function of torch is an assignment of another type to mypy.
     distributed.all_to_all_single = counted  # type: ignore[assignment]
     torch.manual_seed(rank)
     for group, num_experts in GROUPS:

@@ -39,7 +39,7 @@ class AdaptationDocument(Document):
     )
     pays: bool = Field(description="Whether the error rate on the held-out utterances fell.")
     earlier_speakers: list[str] = Field(
-        default=[], description="Speakers to whom the run had been adapted before, in order."
+        default=[], description="Speakers of earlier adaptations of the run, in order."
     )
 
     def line(self) -> str:

@@ -114,7 +114,8 @@ def on_first_rank(function: Callable[[], Result]) -> Result:
     result, succeeded = outcome
     if not succeeded:
         raise OtherProcessError("the first process of the training failed and reports why")
-    return result  # type: ignore[return-value]  # what the function returned there
+    # The list is of objects; this one is what the function returned on the first rank.
+    return result  # type: ignore[return-value]
 
 
 @contextmanager

@@ -67,7 +67,7 @@ class Adaptation(Generic[AnyRun]):
             is not prepared.
         old_after: Error rate on them after adaptation.
         blend: Mean weight of each expert on the held-out utterances, by name.
-        earlier_speakers: Speakers to whom the run had been adapted before, in order.
+        earlier_speakers: Speakers of earlier adaptations of the run, in order.
     """
 
     run: AnyRun

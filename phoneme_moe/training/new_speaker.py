@@ -126,6 +126,7 @@ def train_gate(
         elif parameter.shape != before.get_parameter(f"gate.{name}").shape:
             parameter.requires_grad_()
             is_added = torch.arange(parameter.shape[-1]) >= parameter.shape[-1] - num_added
+            # torch gives the method no types.
             parameter.register_hook(is_added.mul)  # type: ignore[no-untyped-call]
     trained = [p for p in recognizer.gate.parameters() if p.requires_grad]
     _fit(trained, len(new), loss, GATE_STEPS, 2e-3, seed)

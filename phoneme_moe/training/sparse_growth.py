@@ -72,6 +72,7 @@ def _freeze_old(new: Recognizer, old: Recognizer) -> list[nn.Parameter]:
         if parameter.requires_grad:
             rows = torch.zeros(len(parameter), *[1] * (parameter.ndim - 1))
             rows[number:] = 1
+            # torch gives the method no types.
             parameter.register_hook(_masked_by(rows))  # type: ignore[no-untyped-call]
             grown.append(parameter)
     return grown

@@ -59,7 +59,7 @@ def keep_from_averaging(module: nn.Module) -> None:
 
     It looks for this attribute, which torch sets for its own sharded training.
     """
-    # mypy: a module's attributes are tensors and modules.
+    # torch declares attributes of a module as tensors or modules; this one is a list of names.
     module._ddp_params_and_buffers_to_ignore = list(  # type: ignore[assignment]
         spread_parameters(module)
     )

@@ -52,6 +52,7 @@ class SpreadExperts(ExpertFeedForward):
         for name, weight in whole.named_parameters():
             part = nn.Parameter(own_part(weight.detach()), weight.requires_grad)
             # The mean over ranks, as of all other gradients (``ranks.global_sum``).
+            # torch gives the method no types.
             part.register_hook(_mean_over_ranks)  # type: ignore[no-untyped-call]
             self.register_parameter(name, part)
 
@@ -168,6 +169,7 @@ def _exchange(rows: Tensor, counts: _Counts) -> Tensor:
     if not rows.requires_grad:
         distributed.all_to_all_single(received, rows.contiguous(), counts.received, counts.sent)
         return received
+    # torch gives the function no types.
     out: Tensor = all_to_all_single(  # type: ignore[no-untyped-call]
         received, rows.contiguous(), counts.received, counts.sent
     )

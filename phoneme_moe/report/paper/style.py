@@ -107,6 +107,7 @@ def paper_style(
             "width",
             f"found {width}, expected {least}mm to {_MOST_MM}mm with text of {font_size:g} points",
         )
+    # Checked above; mypy does not narrow a str to literals.
     return PaperStyle(format, points, font_size)  # type: ignore[arg-type]
 
 

@@ -37,7 +37,8 @@ def transcript_name(recording: str) -> str:
     Args:
         recording: Its path; a relative one begins in the current folder.
     """
-    absolute = os.path.abspath(recording)  # noqa: PTH100 (Path.absolute leaves .. in place)
+    # Path.absolute leaves .. in place, and Path.resolve follows links.
+    absolute = os.path.abspath(recording)  # noqa: PTH100
     folder, name = os.path.split(absolute)
     below, folder_is_portable = _portable_folder(folder)
     portable = portable_name(name)
