@@ -99,7 +99,8 @@ def transcribe_files(
         files: Audio files of any sample rate and length, ``-`` for standard input; or samples in
             memory.
         options: Options of decoding and notation.
-        num_cores: Processor cores for decoding of audio and recognition together; all usable ones by default.
+        num_cores: Processor cores for decoding of audio and recognition together; by default all
+            usable ones.
 
     Raises:
         InputError: The options do not fit the model; an unusable file gives a ``Failure``.
