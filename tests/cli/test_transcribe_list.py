@@ -115,7 +115,8 @@ def test_killed_and_taken_up_again_nothing_is_done_twice_or_missing(
     assert f"{recordings[0]}: on several lines of the list" in merged.err
     rows = pq.read_table(tmp_path / "all.parquet").to_pylist()
     assert sorted(row["file"] for row in rows) == sorted(map(str, recordings))
-    assert [Path(row["file"]) for row in rows if row["error"]] == sorted(recordings[3:5])
+    failed = sorted(Path(row["file"]) for row in rows if row["error"])
+    assert failed == sorted(recordings[3:5])
 
     whole = phoneme_moe("transcribe", RUN, "--files-from", listed, "--out", tmp_path / "whole")
     assert whole.code == 1
