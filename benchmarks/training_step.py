@@ -28,7 +28,7 @@ from phoneme_moe.training.cached_experts import (
     with_expert_posteriors,
 )
 from phoneme_moe.training.expert_weights import single_expert
-from phoneme_moe.training.fit import ExampleBatches
+from phoneme_moe.training.loaders import ExampleBatches
 from phoneme_moe.training.module import StageModule
 from phoneme_moe.training.sampler import BalancedBatches
 from phoneme_moe.training.stages import build_recognizer, keep_freed_memory

@@ -132,6 +132,30 @@ def prepare(
         print_line(note)
 
 
+@app.command("shard", cls=Command)
+def shard(
+    name: Annotated[
+        str, typer.Argument(help="A prepared corpus.", autocompletion=prepared_corpus_names)
+    ],
+    shards: Annotated[
+        int, typer.Option(metavar="N", help="Number of shards; more than the processes that read.")
+    ],
+) -> None:
+    """Write the training split as N large files, for recipes with training.stream.
+
+    The format is Lhotse Shar, with audio as FLAC in 16 bits. Files and rates of the
+    recordings do not change.
+    """
+    from phoneme_moe.corpora import load_corpus
+    from phoneme_moe.corpora.shards import write_shards
+
+    if "+" in name:
+        raise InputError(f"{name}: found several corpora, expected one; each has its shards")
+    folder = write_shards(load_corpus(name), shards)
+    gigabytes = sum(file.stat().st_size for file in folder.rglob("*")) / 1e9
+    print_line(f"{name}: {shards} shards, {gigabytes:.2f} GB, in {folder}")
+
+
 @app.command("unknown-words", cls=Command)
 def unknown_words(
     source: Annotated[

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeAlias, TypeVar
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
@@ -19,6 +19,7 @@ from phoneme_moe.corpora.json_lines import MAX_LINE, read_json_lines
 from phoneme_moe.files.documents import Document, shorten
 
 if TYPE_CHECKING:
+    from lhotse import AudioSource
     from lhotse.cut import MonoCut
 
 Seconds = Annotated[float, Field(ge=0, le=1e7)]
@@ -68,7 +69,7 @@ class RecordingDocument(Document):
     """A recording."""
 
     id: Name
-    sources: Annotated[list[SourceDocument], Field(min_length=1)]
+    sources: Annotated[tuple[SourceDocument, ...], Field(min_length=1)]
     sampling_rate: Annotated[int, Field(ge=1_000, le=768_000)]
     num_samples: Annotated[int, Field(ge=1, le=10**13)]
     duration: Annotated[float, Field(gt=0, le=1e7)]
@@ -189,7 +190,12 @@ class CutDocument(Document):
         Args:
             folder: Folder of relative audio paths.
         """
-        from lhotse import AudioSource, MonoCut, Recording, SupervisionSegment
+        from lhotse import AudioSource
+
+        return self._to_cut(AudioSource("file", self._source.channels, str(folder / self.source)))
+
+    def _to_cut(self, source: AudioSource) -> MonoCut:
+        from lhotse import MonoCut, Recording, SupervisionSegment
         from lhotse.supervision import AlignmentItem
 
         recording, supervision = self.recording, self.supervision
@@ -201,7 +207,7 @@ class CutDocument(Document):
             channel=self.channel,
             recording=Recording(
                 id=recording.id,
-                sources=[AudioSource("file", self._source.channels, str(folder / self.source))],
+                sources=[source],
                 sampling_rate=recording.sampling_rate,
                 num_samples=recording.num_samples,
                 duration=recording.duration,
@@ -228,6 +234,40 @@ class CutDocument(Document):
             ],
             custom=self.custom,
         )
+
+
+class _ShardSource(SourceDocument):
+    """Audio in an archive beside the manifest, as Lhotse Shar has it."""
+
+    source: Literal[""]
+
+    @model_validator(mode="after")
+    def _is_a_file(self) -> Self:
+        if self.type != "shar":
+            raise ValueError(f"found type {shorten(self.type)}, expected type 'shar'")
+        return self
+
+
+class _ShardRecording(RecordingDocument):
+    """A recording of a shard."""
+
+    sources: Annotated[tuple[_ShardSource, ...], Field(min_length=1, max_length=1)]
+
+
+class ShardCutDocument(CutDocument):
+    """A line of the manifest of a shard (``corpora.shards``)."""
+
+    recording: _ShardRecording
+
+    def to_cut_in_memory(self, audio: bytes) -> MonoCut:
+        """Creates the Lhotse cut.
+
+        Args:
+            audio: Content of an audio file.
+        """
+        from lhotse import AudioSource
+
+        return self._to_cut(AudioSource("memory", self._source.channels, audio))
 
 
 def refuse_pointers(custom: dict[str, Any] | None) -> None:
@@ -260,6 +300,18 @@ def read_cuts(manifest: Path) -> Iterator[tuple[CutDocument, str]]:
         InputError: The file cannot be read or exceeds bounds, or a cut is not allowed; the message
             names line and key.
     """
+    return _read(manifest, CutDocument)
+
+
+def read_shard_cuts(manifest: Path) -> Iterator[tuple[ShardCutDocument, str]]:
+    """As ``read_cuts``, of a shard."""
+    return _read(manifest, ShardCutDocument)
+
+
+AnyCut = TypeVar("AnyCut", bound=CutDocument)
+
+
+def _read(manifest: Path, document_type: type[AnyCut]) -> Iterator[tuple[AnyCut, str]]:
     for line, where in read_json_lines(manifest):
-        document = CutDocument.parse_json(line, where)
+        document = document_type.parse_json(line, where)
         yield document, f"{where}: cut {document.id[:80]!r}"

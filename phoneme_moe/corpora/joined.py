@@ -47,7 +47,7 @@ class JoinedCorpus(PreparedCorpus):
         """
         for part in self.parts:
             for cut in part.iter_cuts(split, checked):
-                yield _renamed(part, cut)
+                yield renamed(part, cut)
 
     def corpus_of(self, utterance: str) -> str:
         """The name of the corpus of an utterance."""
@@ -135,7 +135,8 @@ def joined_speaker(part: PreparedCorpus, name: str) -> str:
     return f"{publisher}/{name}"
 
 
-def _renamed(part: PreparedCorpus, cut: Any) -> Any:
+def renamed(part: PreparedCorpus, cut: Any) -> Any:
+    """A cut of one corpus, with the names that it has among several."""
     from lhotse.utils import fastcopy
 
     supervision = cut.supervisions[0]

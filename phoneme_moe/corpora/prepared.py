@@ -101,11 +101,16 @@ class PreparedCorpus:
         folder = self.folder.resolve()
         for document, where in read_cuts(cuts_file(self.folder, split)):
             if checked:
-                self._check_labels(document, where)
+                self.check_labels(document, where)
             # Absolute paths to user data remain unchanged.
             yield document.to_cut(folder)
 
-    def _check_labels(self, document: CutDocument, where: str) -> None:
+    def check_labels(self, document: CutDocument, where: str) -> None:
+        """Checks the speaker and the phonemes of a cut.
+
+        Raises:
+            InputError: ``corpus.json`` does not list them, or the cut has no phonemes.
+        """
         unknown = sorted(symbols_of(document.supervision.custom) - self._phonemes)
         if not document.phonemes:
             raise InputError(f"{where}: found no phonemes")

@@ -127,22 +127,16 @@ def load_examples(
             f"a phoneme of the model ({', '.join(recognizer.phonemes.symbols[:8])} ...)"
         )
     speakers = corpus.speakers if speakers is None else speakers
-    size, file = recognizer.embedding_size, recipe.corpus.embeddings
-    embeddings = None if size is None or file is None else Embeddings(file, size)
+    embeddings = find_embeddings(recipe, recognizer)
     on_disk = belongs_on_disk(corpus.seconds(split), recognizer)
     sounds = (
         pair
         for cut in iter_split_cuts(recipe, corpus, split, speakers)
-        for pair in _cut_examples(recipe, recognizer, cut, cut.supervisions[0])
+        for pair in cut_examples(recipe, recognizer, cut, embeddings)
     )
     examples: list[Example] = []
     # What features on disk are computed from needs ten times the memory of an example.
     while chosen := list(islice(sounds, EXAMPLES_AT_ONCE if on_disk else None)):
-        if embeddings is not None:
-            chosen = [
-                (replace(e, embedding=embeddings.lookup([e.utterance, e.speaker])), sound)
-                for e, sound in chosen
-            ]
         examples += _with_features(chosen, recognizer, on_disk, teacher, sound_speeds)
     if not examples:
         raise InputError(
@@ -205,7 +199,7 @@ def load_waveforms(
     sounds: dict[str, Waveform] = {}
     for cut in corpus.cuts(split):
         if cut.id in recordings:
-            for example, sound in _cut_examples(recipe, recognizer, cut, cut.supervisions[0]):
+            for example, sound in cut_examples(recipe, recognizer, cut):
                 if example.utterance in utterances:
                     sounds[example.utterance] = sound.waveform
     return sounds
@@ -216,7 +210,8 @@ def _recording_of(token: str) -> str:
     return token.rpartition("#")[0] or token
 
 
-_NO_FEATURES = torch.empty(0)
+NO_FEATURES = torch.empty(0)
+"""In place of features that are not there yet."""
 
 
 @cache
@@ -225,10 +220,26 @@ def _shared(pronunciations: Pronunciations) -> Pronunciations:
     return pronunciations
 
 
-def _cut_examples(
-    recipe: Recipe, recognizer: Recognizer, cut: Any, supervision: Any
+def find_embeddings(recipe: Recipe, recognizer: Recognizer) -> Embeddings | None:
+    """The embeddings of a recipe, if the routers need them.
+
+    Raises:
+        InputError: The file cannot be read.
+    """
+    size, file = recognizer.embedding_size, recipe.corpus.embeddings
+    return None if size is None or file is None else Embeddings(file, size)
+
+
+def cut_examples(
+    recipe: Recipe, recognizer: Recognizer, cut: Any, embeddings: Embeddings | None = None
 ) -> list[tuple[Example, Sound]]:
-    """The utterance of a cut, or the tokens in it, with their sounds."""
+    """The utterance of a cut, or the tokens in it, without features, and their sounds.
+
+    Raises:
+        InputError: An embedding is missing.
+    """
+    supervision = cut.supervisions[0]
+    speaker = supervision.speaker
     spell = recognizer.phonemes.spell
     spans = [
         (*spell([item.symbol]), item.start, item.start + item.duration)
@@ -244,11 +255,12 @@ def _cut_examples(
         pronunciations = tuple(_shared(tuple(spell(p) for p in word)) for word in words)
         example = Example(
             cut.id,
-            supervision.speaker,
+            speaker,
             phonemes,
-            _NO_FEATURES,
+            NO_FEATURES,
             tuple(spans),
             pronunciations=pronunciations,
+            embedding=None if embeddings is None else embeddings.lookup([cut.id, speaker]),
         )
         return [(example, sound)]
     tokens = []
@@ -258,9 +270,9 @@ def _cut_examples(
         first = margin + round((start - recipe.task.onset_ms / 1000) * rate)
         example = Example(
             f"{cut.id}#{number}",
-            supervision.speaker,
+            speaker,
             (symbol,),
-            _NO_FEATURES,
+            NO_FEATURES,
             ((symbol, recipe.task.onset_ms / 1000, recipe.task.onset_ms / 1000 + end - start),),
         )
         excised = itemgetter(slice(first, first + recognizer.token_samples))

@@ -10,7 +10,16 @@ from phoneme_moe.recipe.features import AnyFeatures, Features, PretrainedFeature
 from phoneme_moe.recipe.load import load_recipe, shipped_recipes, validate_recipe
 from phoneme_moe.recipe.model import Adapters, Gating, Model, Network
 from phoneme_moe.recipe.router import Balance, Router
-from phoneme_moe.recipe.training import Augmentation, Part, Route, Stage, Teacher, Timing, Training
+from phoneme_moe.recipe.training import (
+    Augmentation,
+    Part,
+    Route,
+    Stage,
+    Stream,
+    Teacher,
+    Timing,
+    Training,
+)
 
 __all__ = [
     "Adapters",
@@ -31,6 +40,7 @@ __all__ = [
     "Router",
     "Sparse",
     "Stage",
+    "Stream",
     "Task",
     "Teacher",
     "Timing",

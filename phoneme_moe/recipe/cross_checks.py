@@ -90,6 +90,32 @@ def check_teacher(recipe: Recipe) -> None:
         )
 
 
+def check_stream(recipe: Recipe) -> None:
+    """Checks that training does not need all utterances at once.
+
+    Raises:
+        ValueError: It does; the message names the key.
+    """
+    if recipe.training.stream is None:
+        return
+    needs_all = {
+        "task.kind: classify": recipe.task.kind == "classify",
+        "features.kind: pretrained": recipe.features.kind == "pretrained",
+        "corpus.max_utterances": recipe.corpus.max_utterances is not None,
+        "training.teacher": recipe.training.teacher is not None,
+        "optimizer: em": any(s.optimizer == "em" for s in recipe.training.stages),
+        "pronunciations: likeliest": any(
+            s.pronunciations == "likeliest" for s in recipe.training.stages
+        ),
+    }
+    for setting, is_set in needs_all.items():
+        if is_set:
+            raise ValueError(
+                f"training.stream: found {setting}, which needs all utterances at once; expected "
+                "another setting, or no stream"
+            )
+
+
 def check_stage(recipe: Recipe, stage: Stage) -> None:
     """Checks that a stage can train its parts.
 

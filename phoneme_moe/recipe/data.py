@@ -14,7 +14,12 @@ from pydantic import (
 )
 
 from phoneme_moe.errors import suggest
-from phoneme_moe.recipe.cross_checks import check_networks, check_stage, check_teacher
+from phoneme_moe.recipe.cross_checks import (
+    check_networks,
+    check_stage,
+    check_stream,
+    check_teacher,
+)
 from phoneme_moe.recipe.features import AnyFeatures, Features
 from phoneme_moe.recipe.model import Model
 from phoneme_moe.recipe.section import FolderName, Milliseconds, Section
@@ -205,5 +210,6 @@ class Recipe(Section):
         for stage in self.training.stages:
             check_stage(self, stage)
         check_teacher(self)
+        check_stream(self)
         check_weights(self)
         return self

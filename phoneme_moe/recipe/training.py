@@ -215,6 +215,26 @@ class Teacher(Section):
         return self
 
 
+class Stream(Section):
+    """Reading of the training utterances from shards in every epoch, for more speech than memory.
+
+    Shards are made by ``phoneme-moe corpora shard``. Features are computed in every epoch, from
+    which a small corpus trains no faster.
+
+    Attributes:
+        batch_seconds: Most speech in a batch, in seconds, with the padding to its longest
+            utterance; ``batch_size`` limits the number of utterances besides.
+        buffer: Number of utterances, with their audio in memory, from which batches of similar
+            length are made in random order.
+        workers: Processes that decode audio and compute features; 0 for none besides the training
+            itself. Weights do not depend on it.
+    """
+
+    batch_seconds: Annotated[float, Field(gt=0, le=100_000)] = 300.0
+    buffer: Count = 2_000
+    workers: Annotated[int, Field(ge=0, le=1_000)] = 1
+
+
 SoundSpeed = Annotated[float, Field(ge=0.5, le=2)]
 
 
@@ -232,6 +252,8 @@ class Training(Section):
         stages: The training stages, in order.
         timing: The timing net; null for none. Token classifiers do not have one.
         teacher: What an encoder (``model.encoder``) learns from besides; nothing by default.
+        stream: How training utterances are read from shards; by default all are in memory, or
+            their features on disk.
         initial_weights: A run whose weights the model begins with, those that have the same name
             in both, such as the layers above a pretrained encoder; by default they are random.
     """
@@ -244,6 +266,7 @@ class Training(Section):
     stages: Annotated[tuple[Stage, ...], Field(min_length=1, max_length=99)]
     timing: Timing | None = Timing()
     teacher: Teacher | None = None
+    stream: Stream | None = None
     initial_weights: Annotated[str, Field(min_length=1, max_length=1_000)] | None = None
 
     def augmentation_of(self, stage: Stage) -> Augmentation:

@@ -6,7 +6,7 @@ import math
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,12 @@ from lightning.pytorch.strategies import DDPStrategy
 from rich.markup import escape
 from rich.progress import track
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
-from phoneme_moe.data.batches import Batch, collate
 from phoneme_moe.data.examples import Example
+from phoneme_moe.data.stream import SpeechStream
 from phoneme_moe.decoding.ctc_crf import ORDER
 from phoneme_moe.decoding.ngram import PhonemeNgram
-from phoneme_moe.errors import InputError, TrainingInterruptedError
+from phoneme_moe.errors import TrainingInterruptedError
 from phoneme_moe.files.metrics_file import read_rows
 from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.recipe import Recipe, Stage
@@ -35,7 +34,6 @@ from phoneme_moe.system.ranks import (
     is_first_rank,
     num_ranks,
     ranks_of_this_machine,
-    this_rank,
     wait_for_all,
 )
 from phoneme_moe.training.cached_experts import (
@@ -56,37 +54,12 @@ from phoneme_moe.training.checkpoints import (
     repeatable,
 )
 from phoneme_moe.training.em import em_epochs
+from phoneme_moe.training.loaders import dev_loader, phoneme_sequences, training_loader
 from phoneme_moe.training.loggers import open_trackers
 from phoneme_moe.training.module import StageModule
 from phoneme_moe.training.progress import StageLog, StageProgressBar
-from phoneme_moe.training.sampler import BalancedBatches
 from phoneme_moe.training.spread import experts_spread, keep_from_averaging
 from phoneme_moe.training.teacher import HiddenStateTeacher, PosteriorTeacher
-
-EVALUATION_BATCH = 128
-"""Batch size on dev."""
-
-
-class ExampleBatches(Dataset[Batch]):
-    """A dataset of collated batches, indexed by lists of example indices."""
-
-    def __init__(self, examples: Sequence[Example], recognizer: Recognizer) -> None:
-        self.examples = examples
-        self.recognizer = recognizer
-        self.experts = {name: index for index, name in enumerate(recognizer.expert_names)}
-
-    def __getitem__(self, indices: Any) -> Batch:
-        examples = [self._at_speed(i) for i in indices]
-        return collate(examples, self.recognizer, self.experts)
-
-    def _at_speed(self, index: int) -> Example:
-        """An example at its own or another speed, numbered as by ``BalancedBatches``."""
-        speed, place = divmod(index, len(self.examples))
-        example = self.examples[place]
-        if speed == 0:
-            return example
-        features = example.at_speeds[speed - 1]
-        return replace(example, features=features) if len(features) else example
 
 
 @dataclass(frozen=True)
@@ -120,7 +93,7 @@ def fit_stage(
     recognizer: Recognizer,
     recipe: Recipe,
     index: int,
-    train: Sequence[Example],
+    train: Sequence[Example] | SpeechStream,
     dev: Sequence[Example],
     folder: Path,
     device: str,
@@ -135,7 +108,7 @@ def fit_stage(
         recognizer: Model to train in place.
         recipe: The recipe that contains the stage.
         index: Index of the stage.
-        train: Training examples.
+        train: Training examples, or the stream of them.
         dev: Examples for evaluation after each epoch.
         folder: The run folder; an interrupted attempt at the stage is resumed.
         device: ``cpu``, ``cuda`` or ``auto``.
@@ -161,7 +134,7 @@ def fit_stage(
     ]
     weights: dict[str, Tensor] = {}
     try:
-        if stage.optimizer == "em":
+        if stage.optimizer == "em" and not isinstance(train, SpeechStream):
             if is_first_rank():  # the others wait for its weights
                 weights = _fit_by_em(recognizer, stage, train, dev, metrics, loggers)
         else:
@@ -207,7 +180,7 @@ def _fit_by_gradient(
     recognizer: Recognizer,
     recipe: Recipe,
     index: int,
-    train: Sequence[Example],
+    train: Sequence[Example] | SpeechStream,
     dev: Sequence[Example],
     metrics: MetricsFile,
     loggers: Sequence[Logger],
@@ -216,27 +189,16 @@ def _fit_by_gradient(
 ) -> dict[str, Tensor]:
     stage = recipe.training.stages[index]
     stage_folder = StageFolder.of(folder, index, stage)
-    if len(train) < num_ranks():
-        raise _too_many_ranks(len(train), "train")
-    if expert_posteriors_are_constant(stage, recipe) and posteriors_fit_in_memory(
-        (*train, *dev), recognizer
+    if (
+        not isinstance(train, SpeechStream)
+        and expert_posteriors_are_constant(stage, recipe)
+        and posteriors_fit_in_memory((*train, *dev), recognizer)
     ):
         train = with_expert_posteriors(train, recognizer)
         dev = with_expert_posteriors(dev, recognizer)
-    weights = dict(recipe.corpus.weights)
-    batches = BalancedBatches(
-        train,
-        recipe.training.batch_size,
-        recipe.seed * 1000 + index,
-        # Utterances of several corpora are named CORPUS/UTTERANCE.
-        [weights.get(example.utterance.partition("/")[0], 1.0) for example in train],
-        num_speeds=1 + len(recipe.training.sound_speeds),
-        rank=this_rank(),
-        num_ranks=num_ranks(),
-    )
     ngram = None
     if stage.objective == "crf":
-        sequences = [example.phonemes for example in train]
+        sequences = phoneme_sequences(train)
         ngram = PhonemeNgram.estimate(sequences, recognizer.phonemes.symbols, ORDER)
     module = StageModule(recognizer, recipe, index, ngram, _teacher(recipe, index, train))
     keep_from_averaging(module)
@@ -272,19 +234,8 @@ def _fit_by_gradient(
     with check.errors_named():
         trainer.fit(
             module,
-            DataLoader(
-                ExampleBatches(train, recognizer),
-                sampler=batches,
-                batch_size=None,
-                # A separate generator: a loader draws a number whenever it starts; in the first
-                # epoch after resuming it starts before the epoch is seeded, otherwise after.
-                generator=torch.Generator(),
-            ),
-            DataLoader(
-                ExampleBatches(dev, recognizer),
-                sampler=_dev_batches(dev, recognizer),
-                batch_size=None,
-            ),
+            training_loader(train, recipe, index, recognizer, lambda: trainer.current_epoch),
+            dev_loader(dev, recognizer),
             ckpt_path=check.file if check.exists else None,
             weights_only=True,
         )
@@ -312,44 +263,8 @@ def _processes() -> dict[str, Any]:
     }
 
 
-def _dev_batches(dev: Sequence[Example], recognizer: Recognizer) -> list[list[int]]:
-    """Indices of examples of similar length, of which every process takes a part.
-
-    Speakers with and without an expert are apart.
-
-    Raises:
-        InputError: There are more processes than examples.
-    """
-
-    def has_expert(index: int) -> bool:
-        return dev[index].speaker in recognizer.expert_names
-
-    size = EVALUATION_BATCH * num_ranks()
-    batches: list[list[int]] = []
-    for chosen in (True, False):
-        group = [index for index in range(len(dev)) if has_expert(index) == chosen]
-        group.sort(key=lambda index: len(dev[index].features))
-        of_group = [group[i : i + size] for i in range(0, len(group), size)]
-        if len(of_group) > 1 and len(of_group[-1]) < num_ranks():
-            # Experts that are spread need all processes for every batch.
-            last = of_group.pop()
-            of_group[-1] = of_group[-1] + last
-        batches += of_group
-    if max(map(len, batches)) < num_ranks():
-        raise _too_many_ranks(len(dev), "dev")
-    parts = [batch[this_rank() :: num_ranks()] for batch in batches]
-    return [part for part in parts if part]
-
-
-def _too_many_ranks(number: int, split: str) -> InputError:
-    return InputError(
-        f"found {num_ranks()} processes, expected at most {number}: one for each utterance of "
-        f"{split}"
-    )
-
-
 def _teacher(
-    recipe: Recipe, index: int, train: Sequence[Example]
+    recipe: Recipe, index: int, train: Sequence[Example] | SpeechStream
 ) -> HiddenStateTeacher | PosteriorTeacher | None:
     section = recipe.training.teacher
     if section is None:
@@ -357,5 +272,6 @@ def _teacher(
     if section.run is not None:
         return PosteriorTeacher()
     assert recipe.model.encoder is not None
+    assert not isinstance(train, SpeechStream)
     torch.manual_seed(recipe.seed * 1000 + index)
     return HiddenStateTeacher(recipe.model.encoder.width, train)

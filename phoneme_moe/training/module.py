@@ -14,6 +14,7 @@ from phoneme_moe.decoding.ctc_crf import Trigram
 from phoneme_moe.decoding.decoder import Decoding
 from phoneme_moe.decoding.ngram import PhonemeNgram
 from phoneme_moe.decoding.scoring import score_utterance
+from phoneme_moe.errors import InputError
 from phoneme_moe.inference import decode_phonemes
 from phoneme_moe.mixture.routing import imbalance
 from phoneme_moe.model.recognition import Recognition
@@ -133,6 +134,12 @@ class StageModule(pl.LightningModule):
             for name, offset in self.recognizer.named_buffers()
             if name.endswith(".offset") and bool(offset.any())
         ]
+
+    def on_before_batch_transfer(self, batch: Batch | InputError, dataloader_idx: int) -> Batch:
+        """Raises what a worker could not (``data.stream.StreamedExamples``)."""
+        if isinstance(batch, InputError):
+            raise batch
+        return batch
 
     def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
         """Reduces the offsets of new experts over the first epoch (``training.grow``)."""

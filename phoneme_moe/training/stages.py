@@ -16,6 +16,7 @@ import torch
 from phoneme_moe.corpora import PreparedCorpus
 from phoneme_moe.data.examples import Example, corpus_phonemes, load_examples
 from phoneme_moe.data.speakers import corpus_speakers, expert_speakers, require_dev_speakers
+from phoneme_moe.data.stream import SpeechStream
 from phoneme_moe.errors import InputError
 from phoneme_moe.files.atomic import remove_temporaries
 from phoneme_moe.files.weight_files import read_weights
@@ -38,6 +39,9 @@ from phoneme_moe.training.timing_net import fit_timing_net
 
 FEWEST_TIMING_STEPS = 200
 """Fewest training steps of the timing net; a small corpus gets more epochs."""
+
+TIMING_UTTERANCES = 1_000
+"""Utterances of a stream from which the timing net learns."""
 
 ENCODER = "encoder"
 """The expert name of a model without speaker experts."""
@@ -127,12 +131,17 @@ def train_stages(
     teacher = recipe.training.teacher
     speeds = recipe.training.sound_speeds
     with first_rank_first():  # which stores features
-        train = load_examples(recipe, corpus, "train", recognizer, speakers, teacher, speeds)
+        train: Sequence[Example] | SpeechStream
+        if recipe.training.stream is None:
+            train = load_examples(recipe, corpus, "train", recognizer, speakers, teacher, speeds)
+        else:
+            train = SpeechStream.open(recipe, corpus, recognizer, speakers)
         dev = load_examples(recipe, corpus, "dev", recognizer, speakers)
-    if teacher is not None and teacher.run is not None:
-        train = with_posteriors(train, recipe, corpus, recognizer, speakers)
-    for example in (*train, *dev):
-        recognizer.phonemes.encode(example.phonemes)
+    if not isinstance(train, SpeechStream):
+        if teacher is not None and teacher.run is not None:
+            train = with_posteriors(train, recipe, corpus, recognizer, speakers)
+        for example in (*train, *dev):
+            recognizer.phonemes.encode(example.phonemes)
     if is_first_rank():
         remove_temporaries(folder)
     start = folder / START
@@ -146,11 +155,12 @@ def train_stages(
         stage_folder = StageFolder.of(folder, index, stage)
         learner = single_expert(recognizer, recipe) if stage.route == "shared" else recognizer
         if not on_first_rank(partial(os.path.lexists, stage_folder.final)):
-            if "gate" in stage.train and recognizer.adapted is not None:
-                separate_copies(recognizer.adapted, [e.features for e in train], recipe.seed)
-            chosen: Sequence[Example] = train
-            if stage.pronunciations == "likeliest":
-                chosen = with_likeliest_pronunciations(learner, train)
+            chosen = train
+            if not isinstance(train, SpeechStream):
+                if "gate" in stage.train and recognizer.adapted is not None:
+                    separate_copies(recognizer.adapted, [e.features for e in train], recipe.seed)
+                if stage.pronunciations == "likeliest":
+                    chosen = with_likeliest_pronunciations(learner, train)
             fit_stage(learner, recipe, index, chosen, dev, folder, device, trackers, spread)
         with repeatable(stage_folder.path):
             learner.load_state_dict(read_weights(stage_folder.final, learner.state_dict()))
@@ -159,6 +169,8 @@ def train_stages(
     if not is_first_rank():
         return recognizer
     if recipe.training.timing is not None and recipe.task.kind == "recognize":
+        if isinstance(train, SpeechStream):
+            train = train.sample(TIMING_UTTERANCES)
         recognizer.timing = _fit_timing(recognizer, recipe, recipe.training.timing, train)
     recognizer.to(choose_device(device)).eval()
     save_model(folder, portable, recognizer)

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from phoneme_moe.corpora import PreparedCorpus
 from phoneme_moe.data.examples import load_examples
 from phoneme_moe.recipe import Recipe, load_recipe
-from phoneme_moe.training.fit import ExampleBatches
+from phoneme_moe.training.loaders import ExampleBatches
 from phoneme_moe.training.module import StageModule
 from phoneme_moe.training.progress import StageLog, StageProgressBar
 from phoneme_moe.training.stages import build_recognizer

@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 from phoneme_moe.data.examples import Example
 from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.recipe import load_recipe
-from phoneme_moe.training.fit import ExampleBatches
+from phoneme_moe.training.loaders import ExampleBatches
 from phoneme_moe.training.module import StageModule
 
 FACTORIES = {

@@ -16,7 +16,7 @@ from phoneme_moe.data.examples import load_examples
 from phoneme_moe.errors import InputError
 from phoneme_moe.pipeline import train
 from phoneme_moe.recipe import load_recipe
-from phoneme_moe.training.fit import ExampleBatches
+from phoneme_moe.training.loaders import ExampleBatches
 from phoneme_moe.training.sampler import BalancedBatches
 from phoneme_moe.training.stages import build_recognizer
 

@@ -1,0 +1,310 @@
+"""Training utterances that are read from shards again in every epoch, and never all in memory.
+
+Cuts of a few shards at a time fill a buffer, from which Lhotse's ``DynamicBucketingSampler`` makes
+batches of similar length and limited duration. A batch is a list of cuts with their audio, which
+worker processes decode and compute the features of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import count, islice
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+from torch.utils.data import Dataset, Sampler
+
+from phoneme_moe.audio.waveform import change_sound_speed
+from phoneme_moe.corpora import PreparedCorpus
+from phoneme_moe.corpora.shards import Shard, find_shards
+from phoneme_moe.data.batches import Batch, collate
+from phoneme_moe.data.embeddings import Embeddings
+from phoneme_moe.data.example_features import compute_features
+from phoneme_moe.data.examples import NO_FEATURES, Example, cut_examples, find_embeddings
+from phoneme_moe.errors import InputError
+from phoneme_moe.model.recognizer import Recognizer
+from phoneme_moe.recipe import Recipe, Stream
+
+if TYPE_CHECKING:
+    from lhotse.cut import Cut
+
+SHARDS_AT_ONCE = 8
+"""Shards from which cuts are taken in turn."""
+
+NUM_BUCKETS = 20
+CUTS_FOR_BUCKETS = 10_000
+"""Cuts from whose durations the buckets are estimated."""
+
+CutAtSpeed: TypeAlias = "tuple[Cut, float]"
+"""An utterance with the speed at which its recording is played; 1 is its own."""
+
+
+@dataclass(frozen=True)
+class SpeechStream:
+    """The training utterances of a recipe, in shards.
+
+    Attributes:
+        recipe: The recipe.
+        shards: All shards of its corpus.
+        speakers: Speakers of the recipe.
+        weights: How often an epoch has the utterances of a corpus, by its name; once by default.
+        reader: Makes examples of cuts.
+    """
+
+    recipe: Recipe
+    shards: Sequence[Shard]
+    speakers: frozenset[str]
+    weights: dict[str, float]
+    reader: ExampleReader
+
+    @classmethod
+    def open(
+        cls, recipe: Recipe, corpus: PreparedCorpus, recognizer: Recognizer, speakers: Sequence[str]
+    ) -> SpeechStream:
+        """Finds the shards of a corpus.
+
+        Args:
+            recipe: A recipe with ``training.stream``.
+            corpus: Its corpus.
+            recognizer: The model on the CPU, which is copied.
+            speakers: Speakers to use.
+
+        Raises:
+            InputError: The corpus has no shards, or an embedding file cannot be read.
+        """
+        reader = ExampleReader(recipe, deepcopy(recognizer), find_embeddings(recipe, recognizer))
+        weights = dict(recipe.corpus.weights)
+        return cls(recipe, find_shards(corpus), frozenset(speakers), weights, reader)
+
+    @property
+    def settings(self) -> Stream:
+        """How it is read."""
+        assert self.recipe.training.stream is not None
+        return self.recipe.training.stream
+
+    def weight(self, cut: Cut) -> float:
+        """How often an epoch has an utterance on average; 0 for what is too short or not used."""
+        if cut.supervisions[0].speaker not in self.speakers:
+            return 0.0
+        front_end = self.reader.recognizer.front_end
+        if not front_end.num_frames(int(cut.duration * front_end.sample_rate)):
+            return 0.0
+        # Utterances of several corpora are named CORPUS/UTTERANCE.
+        return self.weights.get(cut.id.partition("/")[0], 1.0)
+
+    def phonemes(self) -> Iterator[tuple[str, ...]]:
+        """The phonemes of each utterance, once."""
+        spell = self.reader.recognizer.phonemes.spell
+        for shard in self.shards:
+            for cut in shard.read(with_audio=False):
+                if self.weight(cut):
+                    yield spell(cut.supervisions[0].custom["phonemes"])
+
+    def sample(self, number: int) -> list[Example]:
+        """Random utterances with their features in 16 bits."""
+        examples: list[Example] = []
+        for cut in islice(self._one_pass([self.recipe.seed], with_audio=True), number):
+            examples += self.reader.read([(cut, 1.0)])
+        return [replace(example, features=example.features.half()) for example in examples]
+
+    def _one_pass(self, seed: Sequence[int], with_audio: bool) -> Iterator[Cut]:
+        """All utterances in random order, each as often as its weight."""
+        generator = np.random.default_rng(seed)
+        shards = [self.shards[i].read(with_audio) for i in generator.permutation(len(self.shards))]
+        for cut in in_turn(shards, SHARDS_AT_ONCE, generator):
+            weight = self.weight(cut)
+            times = int(weight) + (generator.random() < weight % 1 if weight % 1 else 0)
+            for _ in range(times):
+                yield cut
+
+    def batches(self, seed: int, epoch: Callable[[], int]) -> StreamedBatches:
+        """Batches of a training stage.
+
+        Args:
+            seed: Seed of the stage.
+            epoch: Returns the number of the epoch that begins.
+        """
+        return StreamedBatches(
+            self._one_pass,
+            self.settings,
+            self.recipe.training.batch_size,
+            self.recipe.training.sound_speeds,
+            seed,
+            epoch,
+        )
+
+
+def in_turn(
+    streams: Sequence[Iterator[Cut]], at_once: int, generator: np.random.Generator
+) -> Iterator[Cut]:
+    """Takes items from a few streams at a time, each from a random one, to the end of all.
+
+    Args:
+        streams: The streams, of which those that come first are begun first.
+        at_once: Number of streams that are begun and not ended.
+        generator: Chooses the streams.
+    """
+    waiting = list(reversed(streams))
+    begun: list[Iterator[Cut]] = []
+    while waiting or begun:
+        while waiting and len(begun) < at_once:
+            begun.append(waiting.pop())
+        chosen = int(generator.integers(len(begun)))
+        try:
+            yield next(begun[chosen])
+        except StopIteration:
+            del begun[chosen]
+
+
+class StreamedBatches(Sampler[list[CutAtSpeed]]):
+    """Batches of cuts with their audio, of similar length and of limited duration.
+
+    An epoch has as many batches as one pass over the utterances makes for the first epoch. Others
+    may make a few more, which are left out, or fewer, and then begin another pass. What an epoch
+    has depends only on the seed and on its number.
+    """
+
+    def __init__(
+        self,
+        one_pass: Callable[[Sequence[int], bool], Iterator[Cut]],
+        settings: Stream,
+        batch_size: int,
+        sound_speeds: Sequence[float],
+        seed: int,
+        epoch: Callable[[], int],
+    ) -> None:
+        """Counts the batches of an epoch, without audio.
+
+        Args:
+            one_pass: Returns the cuts in an order that depends on a seed, with audio or without.
+            settings: Duration of a batch and size of the buffer.
+            batch_size: Most utterances of a batch.
+            sound_speeds: Speeds besides 1; every utterance has one of all in an epoch.
+            seed: Seed of the order.
+            epoch: Returns the number of the epoch that begins. With workers, Lightning begins the
+                first epoch after a checkpoint before it calls ``set_epoch``, and would repeat the
+                first of all.
+
+        Raises:
+            InputError: There are no utterances.
+        """
+        self.one_pass = one_pass
+        self.settings = settings
+        self.batch_size = batch_size
+        self.speeds = np.array([1.0, *sound_speeds])
+        self.seed = seed
+        self.epoch = epoch
+        self.bins = self._duration_bins()
+        self.num_batches = sum(1 for _ in self._batches_of_pass((seed, 0, 0), with_audio=False))
+
+    def _duration_bins(self) -> list[float]:
+        """Durations that separate the buckets, in seconds."""
+        from lhotse.dataset.sampling.base import TimeConstraint
+        from lhotse.dataset.sampling.dynamic_bucketing import estimate_duration_buckets
+
+        cuts = list(islice(self.one_pass((self.seed, 0, 0), False), CUTS_FOR_BUCKETS))
+        if not cuts:
+            raise InputError("corpus: found no utterance in the shards, expected at least one")
+        limit = TimeConstraint(self.settings.batch_seconds, max_cuts=self.batch_size)
+        if len({cut.duration for cut in cuts}) < NUM_BUCKETS:
+            return []
+        return list(estimate_duration_buckets(cuts, NUM_BUCKETS, constraint=limit))
+
+    def __len__(self) -> int:
+        return self.num_batches
+
+    def __iter__(self) -> Iterator[list[CutAtSpeed]]:
+        epoch = self.epoch()
+        generator = np.random.default_rng([self.seed, epoch])
+        passes = (
+            batch
+            for number in count()
+            for batch in self._batches_of_pass((self.seed, epoch, number), with_audio=True)
+        )
+        for batch in islice(passes, self.num_batches):
+            speeds = self.speeds[generator.integers(len(self.speeds), size=len(batch))]
+            yield list(zip(batch, speeds.tolist(), strict=True))
+
+    def _batches_of_pass(self, seed: Sequence[int], with_audio: bool) -> Iterable[list[Cut]]:
+        from lhotse.dataset import DynamicBucketingSampler
+
+        sampler = DynamicBucketingSampler(
+            self.one_pass(seed, with_audio),
+            max_duration=self.settings.batch_seconds,
+            max_cuts=self.batch_size,
+            shuffle=True,
+            duration_bins=self.bins,
+            buffer_size=self.settings.buffer,
+            # All ranks draw the same batches, of which each computes a part.
+            world_size=1,
+            rank=0,
+            seed=int(np.random.default_rng(seed).integers(1 << 31)),
+        )
+        return (list(batch) for batch in sampler)
+
+
+@dataclass(frozen=True)
+class ExampleReader:
+    """Makes examples of cuts.
+
+    Attributes:
+        recipe: Specifies the noise.
+        recognizer: Computes the features; on the CPU, since worker processes use it.
+        embeddings: Embeddings, if the routers need them.
+    """
+
+    recipe: Recipe
+    recognizer: Recognizer
+    embeddings: Embeddings | None
+
+    def read(self, cuts: Sequence[CutAtSpeed]) -> list[Example]:
+        """The examples, with features.
+
+        Raises:
+            InputError: A recording is damaged, or an embedding is missing.
+        """
+        examples, sounds = [], []
+        for cut, speed in cuts:
+            for example, sound in cut_examples(self.recipe, self.recognizer, cut, self.embeddings):
+                examples.append(example)
+                change = partial(change_sound_speed, speed=speed)
+                sounds.append(sound if speed == 1 else sound.changed(change, "speed", speed))
+        features = compute_features(sounds, self.recognizer, on_disk=False)
+        return [
+            replace(example, features=its) for example, its in zip(examples, features, strict=True)
+        ]
+
+
+class StreamedExamples(Dataset["Batch | InputError"]):
+    """A dataset of batches, indexed by cuts with audio."""
+
+    def __init__(self, reader: ExampleReader, rank: int, num_ranks: int) -> None:
+        """As ``training.sampler.BalancedBatches``: processes share every batch.
+
+        Args:
+            reader: Makes examples.
+            rank: Number of this process, from 0.
+            num_ranks: Number of processes that share a batch.
+        """
+        self.reader = reader
+        self.rank, self.num_ranks = rank, num_ranks
+        names = reader.recognizer.expert_names
+        self.experts = {name: index for index, name in enumerate(names)}
+
+    def __getitem__(self, cuts: Sequence[CutAtSpeed]) -> Batch | InputError:
+        """The batch of this process, or what is wrong with it.
+
+        An error is returned, since a loader would add the traceback of its worker to the message.
+        """
+        part = cuts[self.rank :: self.num_ranks] if len(cuts) >= self.num_ranks else cuts
+        try:
+            examples = self.reader.read(part)
+        except InputError as error:
+            return error
+        batch = collate(examples, self.reader.recognizer, self.experts)
+        # Features are in the batch; twice, they would also take twice as long to come here.
+        bare = tuple(replace(example, features=NO_FEATURES) for example in examples)
+        return replace(batch, examples=bare)
