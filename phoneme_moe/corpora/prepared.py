@@ -87,7 +87,7 @@ class PreparedCorpus:
             split: ``"train"``, ``"dev"`` or ``"test"``.
             checked: Whether speakers and phonemes must be those of ``corpus.json``.
 
-        Yields:
+        Returns:
             Cuts with one supervision each: speaker, gender, text, ``custom["phonemes"]``,
             where words have several pronunciations ``custom["pronunciations"]`` (see
             ``alternatives``) and, if times are known, ``alignment["phoneme"]`` in seconds.
@@ -96,10 +96,14 @@ class PreparedCorpus:
             InputError: The split is unknown, or its file is missing or damaged.
         """
         _check_split(split)
+        return self.read_cuts(cuts_file(self.folder, split), checked)
+
+    def read_cuts(self, manifest: Path, checked: bool = True) -> Iterator[Cut]:
+        """Reads utterances of the corpus from a manifest; as ``iter_cuts``."""
         from phoneme_moe.corpora.cut_document import read_cuts
 
         folder = self.folder.resolve()
-        for document, where in read_cuts(cuts_file(self.folder, split)):
+        for document, where in read_cuts(manifest):
             if checked:
                 self.check_labels(document, where)
             # Absolute paths to user data remain unchanged.

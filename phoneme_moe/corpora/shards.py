@@ -13,7 +13,7 @@ import hashlib
 import io
 import json
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ import numpy as np
 from phoneme_moe.corpora.cut_audio import load_cut
 from phoneme_moe.corpora.cut_document import read_shard_cuts
 from phoneme_moe.corpora.joined import JoinedCorpus, renamed
+from phoneme_moe.corpora.json_lines import read_json_lines
 from phoneme_moe.corpora.prepared import PreparedCorpus, cuts_file
 from phoneme_moe.errors import ArgumentError, InputError
 from phoneme_moe.files.atomic import atomic_folder
@@ -32,14 +33,14 @@ from phoneme_moe.files.writing import write_json
 from phoneme_moe.system.progress import track
 
 if TYPE_CHECKING:
-    from lhotse.cut import Cut, MonoCut
+    from lhotse.cut import Cut
 
 SPLIT = "train"
 """The split that is read shard by shard; the others are small."""
 
 DESCRIPTION = "shards.json"
-MOST_SHARDS = 400
-"""Two files of each are open while they are written."""
+MOST_SHARDS = 900
+"""A file of each is open at a time, of which systems allow about a thousand."""
 
 MAX_AUDIO = 1 << 30
 """Most bytes of the audio of an utterance."""
@@ -117,7 +118,7 @@ def find_shards(corpus: PreparedCorpus) -> list[Shard]:
     if isinstance(corpus, JoinedCorpus):
         parts = [shard for part in corpus.parts for shard in find_shards(part)]
         return [Shard(shard.corpus, shard.number, is_joined=True) for shard in parts]
-    again = f"run: phoneme-moe corpora shard {corpus.name}"
+    again = f"run: phoneme-moe corpora shard {corpus.name} --shards N"
     file = shards_folder(corpus) / DESCRIPTION
     if not file.is_file():
         raise InputError(f"corpus {corpus.name!r} has no shards: no {file}; {again}")
@@ -135,7 +136,8 @@ def find_shards(corpus: PreparedCorpus) -> list[Shard]:
 def write_shards(corpus: PreparedCorpus, number: int) -> Path:
     """Writes the training split of a corpus as shards, in place of earlier ones.
 
-    One recording at a time is in memory.
+    The utterances of a shard are in random order. One recording at a time is in memory, and the
+    cuts of one shard.
 
     Args:
         corpus: A corpus that is not joined.
@@ -155,72 +157,82 @@ def write_shards(corpus: PreparedCorpus, number: int) -> Path:
             f"found {number}, expected 1 to {min(total, MOST_SHARDS)} ({corpus.name} has {total:,} "
             f"utterances in {SPLIT})",
         )
-    # Equal shards, of utterances in random order.
-    places = np.random.default_rng(0).permutation(np.arange(total) % number)
+    generator = np.random.default_rng(0)
     with atomic_folder(shards_folder(corpus), lambda _: None) as folder:
         (folder / SPLIT).mkdir()
-        with ExitStack() as files:
-            writers = [_ShardWriter(folder / SPLIT, index, files) for index in range(number)]
-            cuts = track(corpus.iter_cuts(SPLIT), "Writing shards", total=total)
-            for cut, place in zip(cuts, places.tolist(), strict=True):
-                writers[place].write(cut)
+        parts = _divide(cuts_file(corpus.folder, SPLIT), total, number, folder, generator)
+        bar = track(range(total), "Writing shards")
+        counts = []
+        for index, part in enumerate(parts):
+            cuts = list(corpus.read_cuts(part))
+            part.unlink()
+            order = [cuts[i] for i in generator.permutation(len(cuts))]
+            _write_shard(Shard(corpus, index), zip(order, bar, strict=False), folder / SPLIT)
+            counts.append(len(cuts))
+        for _ in bar:  # to its end, which removes it
+            pass
         document = ShardsDocument(
-            version=1,
-            utterances=np.bincount(places, minlength=number).tolist(),
-            cuts=_hash(cuts_file(corpus.folder, SPLIT)),
+            version=1, utterances=counts, cuts=_hash(cuts_file(corpus.folder, SPLIT))
         )
         write_json(folder / DESCRIPTION, document.model_dump())
     return shards_folder(corpus)
 
 
-class _ShardWriter:
-    """Writes the two files of a shard."""
+def _divide(
+    manifest: Path, total: int, number: int, folder: Path, generator: np.random.Generator
+) -> list[Path]:
+    """Divides the lines of a manifest by chance into equal files in a folder."""
+    places = generator.permutation(np.arange(total) % number)
+    parts = [folder / f"{index}.jsonl" for index in range(number)]
+    with ExitStack() as files:
+        open_parts = [files.enter_context(part.open("wb")) for part in parts]
+        for (line, _), place in zip(read_json_lines(manifest), places.tolist(), strict=True):
+            open_parts[place].write(line)
+    return parts
 
-    def __init__(self, folder: Path, number: int, files: ExitStack) -> None:
-        """Creates the files, which ``files`` closes."""
-        from lhotse.serialization import SequentialJsonlWriter
 
-        cuts_file = folder / f"cuts.{number:06d}.jsonl.gz"
-        self.cuts = files.enter_context(SequentialJsonlWriter(cuts_file))
-        audio_file = folder / f"recording.{number:06d}.tar"
-        self.audio = files.enter_context(tarfile.TarFile(audio_file, "w"))
+def _write_shard(shard: Shard, cuts: Iterable[tuple[Cut, object]], folder: Path) -> None:
+    """Writes the two files of a shard; what a cut has of its recording becomes a recording."""
+    import soundfile
+    from lhotse.serialization import SequentialJsonlWriter
+    from lhotse.shar.utils import to_shar_placeholder
+    from lhotse.utils import fastcopy
 
-    def write(self, cut: MonoCut) -> None:
-        """Adds an utterance: what a cut has of its recording becomes a recording."""
-        import soundfile
-        from lhotse.shar.utils import to_shar_placeholder
-        from lhotse.utils import fastcopy
-
-        rate = cut.sampling_rate
-        samples = np.rint(load_cut(cut, rate) * 32768).clip(-32768, 32767).astype(np.int16)
-        audio = io.BytesIO()
-        # Integers, since libsndfile scales other numbers by 32767, and reads them back by 32768.
-        soundfile.write(audio, samples, rate, format="FLAC")
-        recording = fastcopy(
-            to_shar_placeholder(cut.recording, cut),
-            num_samples=len(samples),
-            duration=len(samples) / rate,
-            channel_ids=[0],
-        )
-        recording.sources[0].channels = [0]
-        self._add_file(f"{cut.id}.flac", audio.getvalue())
-        self._add_file(f"{cut.id}.json", json.dumps(recording.to_dict()).encode())
-        supervision = fastcopy(cut.supervisions[0], channel=0)
-        self.cuts.write(
-            fastcopy(
-                cut,
-                start=0.0,
-                duration=recording.duration,
-                channel=0,
-                recording=recording,
-                supervisions=[supervision],
+    with (
+        SequentialJsonlWriter(folder / shard.cuts_file.name) as manifest,
+        tarfile.TarFile(folder / shard.audio_file.name, "w") as archive,
+    ):
+        for cut, _ in cuts:
+            rate = cut.sampling_rate
+            samples = np.rint(load_cut(cut, rate) * 32768).clip(-32768, 32767).astype(np.int16)
+            audio = io.BytesIO()
+            # Integers, since libsndfile scales other numbers by 32767, and reads them by 32768.
+            soundfile.write(audio, samples, rate, format="FLAC")
+            recording = fastcopy(
+                to_shar_placeholder(cut.recording, cut),
+                num_samples=len(samples),
+                duration=len(samples) / rate,
+                channel_ids=[0],
             )
-        )
+            recording.sources[0].channels = [0]
+            _add_file(archive, f"{cut.id}.flac", audio.getvalue())
+            _add_file(archive, f"{cut.id}.json", json.dumps(recording.to_dict()).encode())
+            manifest.write(
+                fastcopy(
+                    cut,
+                    start=0.0,
+                    duration=recording.duration,
+                    channel=0,
+                    recording=recording,
+                    supervisions=[fastcopy(cut.supervisions[0], channel=0)],
+                )
+            )
 
-    def _add_file(self, name: str, content: bytes) -> None:
-        member = tarfile.TarInfo(name)
-        member.size = len(content)
-        self.audio.addfile(member, io.BytesIO(content))
+
+def _add_file(archive: tarfile.TarFile, name: str, content: bytes) -> None:
+    member = tarfile.TarInfo(name)
+    member.size = len(content)
+    archive.addfile(member, io.BytesIO(content))
 
 
 def _read_audio(archive: Path) -> Iterator[tuple[str, bytes]]:

@@ -7,6 +7,8 @@ worker processes decode and compute the features of.
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -35,6 +37,8 @@ SHARDS_AT_ONCE = 8
 """Shards from which cuts are taken in turn."""
 
 NUM_BUCKETS = 20
+"""Most groups of utterances of similar length."""
+
 CUTS_FOR_BUCKETS = 10_000
 """Cuts from whose durations the buckets are estimated."""
 
@@ -50,7 +54,8 @@ class SpeechStream:
         recipe: The recipe.
         shards: All shards of its corpus.
         speakers: Speakers of the recipe.
-        weights: How often an epoch has the utterances of a corpus, by its name; once by default.
+        weights: How often an epoch has the utterances of a corpus or a speaker, by name; once by
+            default.
         reader: Makes examples of cuts.
     """
 
@@ -66,6 +71,8 @@ class SpeechStream:
     ) -> SpeechStream:
         """Finds the shards of a corpus.
 
+        If speakers have experts, an epoch has equally many utterances of each speaker.
+
         Args:
             recipe: A recipe with ``training.stream``.
             corpus: Its corpus.
@@ -76,8 +83,16 @@ class SpeechStream:
             InputError: The corpus has no shards, or an embedding file cannot be read.
         """
         reader = ExampleReader(recipe, deepcopy(recognizer), find_embeddings(recipe, recognizer))
-        weights = dict(recipe.corpus.weights)
-        return cls(recipe, find_shards(corpus), frozenset(speakers), weights, reader)
+        stream = cls(
+            recipe,
+            find_shards(corpus),
+            frozenset(speakers),
+            dict(recipe.corpus.weights),
+            reader,
+        )
+        if set(recognizer.expert_names).isdisjoint(speakers):
+            return stream
+        return replace(stream, weights=stream.weights | stream._equal_speakers())
 
     @property
     def settings(self) -> Stream:
@@ -85,23 +100,38 @@ class SpeechStream:
         assert self.recipe.training.stream is not None
         return self.recipe.training.stream
 
+    def _equal_speakers(self) -> dict[str, float]:
+        """Weights by which all speakers have as much as the one with most utterances."""
+        counts: Counter[str] = Counter()
+        for cut in self._cuts():
+            counts[cut.supervisions[0].speaker] += 1
+        return {speaker: max(counts.values()) / number for speaker, number in counts.items()}
+
+    def _cuts(self) -> Iterator[Cut]:
+        """The utterances that are used, once, without audio."""
+        return (
+            cut
+            for shard in self.shards
+            for cut in shard.read(with_audio=False)
+            if self.weight(cut) > 0
+        )
+
     def weight(self, cut: Cut) -> float:
         """How often an epoch has an utterance on average; 0 for what is too short or not used."""
-        if cut.supervisions[0].speaker not in self.speakers:
+        speaker = cut.supervisions[0].speaker
+        if speaker not in self.speakers:
             return 0.0
         front_end = self.reader.recognizer.front_end
         if not front_end.num_frames(int(cut.duration * front_end.sample_rate)):
             return 0.0
         # Utterances of several corpora are named CORPUS/UTTERANCE.
-        return self.weights.get(cut.id.partition("/")[0], 1.0)
+        of_corpus = self.weights.get(cut.id.partition("/")[0], 1.0)
+        return of_corpus * self.weights.get(speaker, 1.0)
 
     def phonemes(self) -> Iterator[tuple[str, ...]]:
         """The phonemes of each utterance, once."""
         spell = self.reader.recognizer.phonemes.spell
-        for shard in self.shards:
-            for cut in shard.read(with_audio=False):
-                if self.weight(cut):
-                    yield spell(cut.supervisions[0].custom["phonemes"])
+        return (spell(cut.supervisions[0].custom["phonemes"]) for cut in self._cuts())
 
     def sample(self, number: int) -> list[Example]:
         """Random utterances with their features in 16 bits."""
@@ -120,12 +150,12 @@ class SpeechStream:
             for _ in range(times):
                 yield cut
 
-    def batches(self, seed: int, epoch: Callable[[], int]) -> StreamedBatches:
+    def batches(self, seed: int, steps_taken: Callable[[], int]) -> StreamedBatches:
         """Batches of a training stage.
 
         Args:
             seed: Seed of the stage.
-            epoch: Returns the number of the epoch that begins.
+            steps_taken: Returns the number of steps that the stage has taken.
         """
         return StreamedBatches(
             self._one_pass,
@@ -133,7 +163,7 @@ class SpeechStream:
             self.recipe.training.batch_size,
             self.recipe.training.sound_speeds,
             seed,
-            epoch,
+            steps_taken,
         )
 
 
@@ -174,7 +204,7 @@ class StreamedBatches(Sampler[list[CutAtSpeed]]):
         batch_size: int,
         sound_speeds: Sequence[float],
         seed: int,
-        epoch: Callable[[], int],
+        steps_taken: Callable[[], int],
     ) -> None:
         """Counts the batches of an epoch, without audio.
 
@@ -184,9 +214,9 @@ class StreamedBatches(Sampler[list[CutAtSpeed]]):
             batch_size: Most utterances of a batch.
             sound_speeds: Speeds besides 1; every utterance has one of all in an epoch.
             seed: Seed of the order.
-            epoch: Returns the number of the epoch that begins. With workers, Lightning begins the
-                first epoch after a checkpoint before it calls ``set_epoch``, and would repeat the
-                first of all.
+            steps_taken: Returns the number of steps taken, which tells the epoch that begins. With
+                workers, Lightning draws from the first epoch after a checkpoint before it calls
+                ``set_epoch`` (Lightning #21938).
 
         Raises:
             InputError: There are no utterances.
@@ -196,7 +226,7 @@ class StreamedBatches(Sampler[list[CutAtSpeed]]):
         self.batch_size = batch_size
         self.speeds = np.array([1.0, *sound_speeds])
         self.seed = seed
-        self.epoch = epoch
+        self.steps_taken = steps_taken
         self.bins = self._duration_bins()
         self.num_batches = sum(1 for _ in self._batches_of_pass((seed, 0, 0), with_audio=False))
 
@@ -209,15 +239,19 @@ class StreamedBatches(Sampler[list[CutAtSpeed]]):
         if not cuts:
             raise InputError("corpus: found no utterance in the shards, expected at least one")
         limit = TimeConstraint(self.settings.batch_seconds, max_cuts=self.batch_size)
-        if len({cut.duration for cut in cuts}) < NUM_BUCKETS:
-            return []
-        return list(estimate_duration_buckets(cuts, NUM_BUCKETS, constraint=limit))
+        mean = float(np.mean([cut.duration for cut in cuts]))
+        # The buffer has a full batch of every bucket, on average.
+        most = int(min(self.settings.buffer, len(cuts)) * mean / self.settings.batch_seconds) - 1
+        number = min(most, NUM_BUCKETS, len({cut.duration for cut in cuts}))
+        if number < 2:
+            return [math.inf]
+        return list(estimate_duration_buckets(cuts, number, constraint=limit))
 
     def __len__(self) -> int:
         return self.num_batches
 
     def __iter__(self) -> Iterator[list[CutAtSpeed]]:
-        epoch = self.epoch()
+        epoch = self.steps_taken() // self.num_batches
         generator = np.random.default_rng([self.seed, epoch])
         passes = (
             batch

@@ -56,6 +56,17 @@ def is_open_at(path: Path, descriptor: int) -> bool:
         return False
 
 
+_held: set[int] = set()
+"""Descriptors of the folders that this process has locked."""
+
+
+def leave_locks_to_parent() -> None:
+    """Closes what a forked process has of its parent's locks, which then end with the parent."""
+    for descriptor in _held:
+        os.close(descriptor)
+    _held.clear()
+
+
 @contextmanager
 def lock_folder(
     folder: Path, wait: Callable[[], None] | None = None, shown: Path | None = None
@@ -90,6 +101,7 @@ def lock_folder(
             f"{shown or folder}: another process{_holder(path)} is writing this folder; wait until "
             "it ends, or choose another folder"
         )
+    _held.add(descriptor)
     try:
         with suppress(OSError):  # a full disk; the number is only for the message
             os.ftruncate(descriptor, 0)
@@ -97,6 +109,7 @@ def lock_folder(
             os.write(descriptor, str(os.getpid()).encode())
         yield
     finally:
+        _held.discard(descriptor)
         if sys.platform == "win32":  # where an open file cannot be removed
             os.close(descriptor)
         with suppress(OSError):

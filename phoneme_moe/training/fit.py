@@ -231,10 +231,12 @@ def _fit_by_gradient(
         enable_progress_bar=False,
         enable_model_summary=False,
     )
+    loader = training_loader(train, recipe, index, recognizer, lambda: trainer.global_step)
+    module.steps_per_epoch = len(loader)
     with check.errors_named():
         trainer.fit(
             module,
-            training_loader(train, recipe, index, recognizer, lambda: trainer.current_epoch),
+            loader,
             dev_loader(dev, recognizer),
             ckpt_path=check.file if check.exists else None,
             weights_only=True,

@@ -17,6 +17,7 @@ from phoneme_moe.data.batches import Batch, collate
 from phoneme_moe.data.examples import Example
 from phoneme_moe.data.stream import SpeechStream, StreamedExamples
 from phoneme_moe.errors import InputError
+from phoneme_moe.files.locks import leave_locks_to_parent
 from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.recipe import Recipe
 from phoneme_moe.system.ranks import num_ranks, this_rank
@@ -53,7 +54,7 @@ def training_loader(
     recipe: Recipe,
     index: int,
     recognizer: Recognizer,
-    epoch: Callable[[], int],
+    steps_taken: Callable[[], int],
 ) -> DataLoader[Any]:
     """Batches of a training stage, in an order that depends on the seed and the epoch.
 
@@ -62,7 +63,7 @@ def training_loader(
         recipe: The recipe.
         index: Index of the stage.
         recognizer: The model.
-        epoch: Returns the number of the epoch that begins.
+        steps_taken: Returns the number of steps that the stage has taken.
 
     Raises:
         InputError: There are more processes than examples.
@@ -74,10 +75,11 @@ def training_loader(
     if isinstance(train, SpeechStream):
         return DataLoader(
             StreamedExamples(train.reader, this_rank(), num_ranks()),
-            sampler=train.batches(seed, epoch),
+            sampler=train.batches(seed, steps_taken),
             batch_size=None,
             generator=generator,
             num_workers=train.settings.workers,
+            worker_init_fn=_begin_worker,
         )
     if len(train) < num_ranks():
         raise _too_many_ranks(len(train), "train")
@@ -95,6 +97,10 @@ def training_loader(
     return DataLoader(
         ExampleBatches(train, recognizer), sampler=batches, batch_size=None, generator=generator
     )
+
+
+def _begin_worker(_: int) -> None:
+    leave_locks_to_parent()
 
 
 def phoneme_sequences(train: Sequence[Example] | SpeechStream) -> Iterable[tuple[str, ...]]:

@@ -99,6 +99,9 @@ class StageModule(pl.LightningModule):
             assert ngram is not None
             self.trigram = Trigram.from_ngram(ngram)
             self.decoding = Decoding(language_model=ngram, lm_weight=1.0, beam=DEV_BEAM)
+        # Lightning's estimate begins to load data, before the state of a checkpoint is restored on
+        # which depends what is loaded.
+        self.steps_per_epoch: int | None = None
         self._load = torch.zeros(len(recognizer.expert_names))
         self._loss = torch.zeros(())
         self.num_steps = 0
@@ -322,7 +325,11 @@ class StageModule(pl.LightningModule):
         optimizer = build_optimizer(self, stage)
         if stage.schedule == "constant":
             return optimizer
-        num_steps = int(self.trainer.estimated_stepping_batches)
+        num_steps = (
+            int(self.trainer.estimated_stepping_batches)
+            if self.steps_per_epoch is None
+            else self.steps_per_epoch * stage.epochs
+        )
         scheduler = torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
             max_lr=stage.learning_rate,

@@ -118,7 +118,7 @@ def train_stages(
         InputError: The recipe does not fit the corpus, or a tracker cannot be opened.
         TrainingInterruptedError: The user pressed Ctrl-C.
     """
-    _quieten_lightning()
+    _quieten_libraries()
     keep_freed_memory()
     # What is stored names the encoder as the recipe does, so that the folder may be moved.
     portable = recipe
@@ -194,11 +194,12 @@ def _fit_timing(
     )
 
 
-def _quieten_lightning() -> None:
-    """Silences Lightning's messages about hardware and workers, which users cannot act on."""
+def _quieten_libraries() -> None:
+    """Silences messages about hardware, workers and buffers, which users cannot act on."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning.*")
+    warnings.filterwarnings("ignore", module="lhotse.*")
 
 
 def keep_freed_memory() -> None:
