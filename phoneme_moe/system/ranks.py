@@ -6,7 +6,7 @@ Every function also works in a process that is alone, where it costs nothing and
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import TypeVar
 
@@ -70,16 +70,28 @@ def global_sum(values: Tensor) -> Tensor:
     return scaled - scaled.detach() + total
 
 
-def global_count(number: int, like: Tensor) -> int | Tensor:
-    """Sums a number over the ranks that step together; at least 1, to divide by.
+def global_means(parts: Sequence[tuple[Tensor, int]]) -> list[Tensor]:
+    """Means over the rows of all ranks that step together, of several tensors in one message.
+
+    Whatever its size, a message takes a time of its own, in which every rank waits for the slowest.
+    Gradients are as those of ``global_sum``; outside of a step, means are returned as they are.
 
     Args:
-        number: The number of this rank.
-        like: A tensor on the device of the sum.
+        parts: Means over rows of this rank, of the same shapes on every rank, each with the number
+            of these rows, which may differ between ranks.
     """
-    if not _stepping:
-        return max(number, 1)
-    return global_sum(torch.tensor(number, device=like.device)).clamp_min(1)
+    if not _stepping or not parts:
+        return [mean for mean, _ in parts]
+    device = parts[0][0].device
+    numbers = torch.tensor([number for _, number in parts], dtype=torch.double, device=device)
+    sums = [mean.double().flatten() * number for mean, number in parts]
+    total_numbers, *totals = torch.split(
+        global_sum(torch.cat([numbers, *sums])), [len(parts), *map(len, sums)]
+    )
+    return [
+        (total / number.clamp_min(1)).view_as(mean).to(mean.dtype)
+        for total, number, (mean, _) in zip(totals, total_numbers, parts, strict=True)
+    ]
 
 
 def global_mean(rows: Tensor) -> Tensor:
@@ -90,7 +102,8 @@ def global_mean(rows: Tensor) -> Tensor:
     """
     if not _stepping:
         return rows.mean(dim=0)
-    return global_sum(rows.sum(dim=0)) / global_count(len(rows), rows)
+    (mean,) = global_means([(rows.sum(dim=0) / max(len(rows), 1), len(rows))])
+    return mean
 
 
 def on_first_rank(function: Callable[[], Result]) -> Result:

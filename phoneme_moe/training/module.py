@@ -17,6 +17,7 @@ from phoneme_moe.decoding.scoring import score_utterance
 from phoneme_moe.errors import InputError
 from phoneme_moe.inference import decode_phonemes
 from phoneme_moe.mixture.routing import imbalance
+from phoneme_moe.mixture.sparse.layer_routing import over_all_ranks
 from phoneme_moe.model.recognition import Recognition
 from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.recipe import Recipe, Stage
@@ -196,7 +197,7 @@ class StageModule(pl.LightningModule):
             loss = loss + self.stage.consistency * inconsistency(recognition, batch)
         if self.stage.balance:
             loss = loss + self.stage.balance * imbalance(recognition.routing)
-        for layer in recognition.layers:
+        for layer in over_all_ranks(recognition.layers):
             loss = loss + layer.loss
         return loss
 

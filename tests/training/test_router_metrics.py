@@ -41,7 +41,6 @@ def routing_of(
         torch.tensor(counts),
         torch.tensor(dropped),
         torch.tensor(entropy),
-        nothing,
     )
 
 

@@ -1,19 +1,42 @@
 """Load balancing of experts: auxiliary losses, and selection biases without a loss.
 
 Without it, a router prefers the experts that are already better, which then improve further. All
-functions expect decisions on real frames only, without padding. In a step that several processes
-take together, sums and means are over the batch of all of them: balancing every part of a batch by
-itself leaves experts less room to specialise (Qiu et al. 2025, arXiv 2501.11873).
+functions expect decisions on real frames only, without padding.
+
+In a step that several processes take together, statistics are those of the batch of all of them:
+balancing every part of a batch by itself leaves experts less room to specialise (Qiu et al. 2025,
+arXiv 2501.11873). A loss needs them only at the end of the step, so those of all layers are
+exchanged together (``layer_routing.over_all_ranks``).
 
 Legend: D decisions, E experts, K experts selected for each.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
-from phoneme_moe.system.ranks import global_count, global_mean, global_sum
+from phoneme_moe.system.ranks import global_sum
+
+
+class BalanceTerm(NamedTuple):
+    """A balancing loss of a layer with what it depends on.
+
+    Attributes:
+        weight: Weight of the loss in the training loss.
+        loss: The loss, a function of the statistics.
+        statistics: Means over the decisions of this process; or sums over them, for a loss that a
+            factor does not change.
+        num_decisions: Number of these decisions; 1 for sums.
+    """
+
+    weight: float
+    loss: Callable[..., Tensor]
+    statistics: tuple[Tensor, ...]
+    num_decisions: int = 1
 
 
 def count_decisions(experts: Tensor, num_experts: int) -> Tensor:
@@ -38,6 +61,20 @@ def squared_variation(amounts: Tensor) -> Tensor:
     return (amounts - mean).square().mean() / mean.square().clamp_min(1e-10)
 
 
+def summed_weights(experts: Tensor, weights: Tensor, num_experts: int) -> Tensor:
+    """Sum of the weights of each expert, its importance (Shazeer et al. 2017, eq. 6).
+
+    Args:
+        experts: Indices of the selected experts, shape (decisions, selected).
+        weights: Their weights, shape (decisions, selected).
+        num_experts: Number of experts.
+
+    Returns:
+        Shape (experts,).
+    """
+    return weights.new_zeros(num_experts).index_add(0, experts.flatten(), weights.flatten())
+
+
 def importance_loss(experts: Tensor, weights: Tensor, num_experts: int) -> Tensor:
     """Squared coefficient of variation of summed weights (Shazeer et al. 2017, eq. 6-7).
 
@@ -46,14 +83,12 @@ def importance_loss(experts: Tensor, weights: Tensor, num_experts: int) -> Tenso
         weights: Their weights, shape (decisions, selected).
         num_experts: Number of experts.
     """
-    importance = weights.new_zeros(num_experts).index_add(0, experts.flatten(), weights.flatten())
-    return squared_variation(global_sum(importance))
+    return squared_variation(summed_weights(experts, weights, num_experts))
 
 
 def share_of_choices(experts: Tensor, num_experts: int) -> Tensor:
     """Each expert's share of the selections, summing to 1, shape (experts,); without gradient."""
-    counts = count_decisions(experts, num_experts)
-    return global_sum(counts) / global_count(experts.numel(), counts)
+    return count_decisions(experts, num_experts) / max(experts.numel(), 1)
 
 
 def mean_probability(probabilities: Tensor, sums_to_one: bool = False) -> Tensor:
@@ -65,11 +100,10 @@ def mean_probability(probabilities: Tensor, sums_to_one: bool = False) -> Tensor
         probabilities: Shape (decisions, experts).
         sums_to_one: Whether the probabilities of each decision sum to 1.
     """
-    count = global_count(len(probabilities), probabilities)
     if not sums_to_one:
         total = probabilities.sum(dim=-1, keepdim=True).clamp_min(1e-9)
         probabilities = probabilities / total
-    return global_sum(probabilities.sum(dim=0)) / count
+    return probabilities.sum(dim=0) / max(len(probabilities), 1)
 
 
 def switch_loss(mean: Tensor, share: Tensor) -> Tensor:
@@ -82,13 +116,24 @@ def switch_loss(mean: Tensor, share: Tensor) -> Tensor:
     return len(mean) * (share * mean).sum()
 
 
+def switch_loss_of_levels(*statistics: Tensor) -> Tensor:
+    """Sum of ``switch_loss`` over the levels of a router.
+
+    Args:
+        statistics: ``P`` and ``f`` of the first level, then of the next.
+    """
+    of_levels = zip(statistics[::2], statistics[1::2], strict=True)
+    first, *others = (switch_loss(mean, share) for mean, share in of_levels)
+    return sum(others, first)
+
+
 def z_loss(scores: Tensor) -> Tensor:
     """Mean squared ``log sum_j exp s_j``: keeps scores small (ST-MoE: Zoph et al. 2022, eq. 5).
 
     Args:
         scores: Shape (decisions, experts).
     """
-    return global_mean(scores.float().logsumexp(dim=-1).square())
+    return scores.float().logsumexp(dim=-1).square().sum() / max(len(scores), 1)
 
 
 class SelectionBias(nn.Module):
@@ -134,10 +179,11 @@ class SelectionBias(nn.Module):
             offset: Above 0 for new experts that are still being introduced
                 (``TokenChoice.offset``), whose biases do not change; shape (experts,).
         """
-        self.counts += global_sum(counts)
+        self.counts += counts
         self.steps += 1
         if int(self.steps) >= self.every:
+            total = global_sum(self.counts)
             active = torch.ones_like(self.bias) if offset is None else (offset == 0).float()
-            mean = (self.counts * active).sum() / active.sum().clamp_min(1)
-            self.bias -= self.rate * torch.sign(self.counts - mean) * active
+            mean = (total * active).sum() / active.sum().clamp_min(1)
+            self.bias -= self.rate * torch.sign(total - mean) * active
             self.reset_counts()

@@ -12,7 +12,9 @@ Legend: B batch, T frames, C channels, N real frames, E experts, K selected for 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Literal
 
 import torch
@@ -23,11 +25,12 @@ from phoneme_moe.mixture.networks.functions import FunctionNetwork
 from phoneme_moe.mixture.override import RoutingOverride
 from phoneme_moe.mixture.routing import all_real
 from phoneme_moe.mixture.sparse.balance import (
+    BalanceTerm,
     SelectionBias,
     count_decisions,
-    importance_loss,
     squared_variation,
-    switch_loss,
+    summed_weights,
+    switch_loss_of_levels,
     z_loss,
 )
 from phoneme_moe.mixture.sparse.expert_feed_forward import ExpertFeedForward
@@ -36,7 +39,6 @@ from phoneme_moe.mixture.sparse.layer_routing import LayerRouting, RouterContext
 from phoneme_moe.mixture.sparse.routers import ExpertChoice, Router, TokenChoice
 from phoneme_moe.mixture.sparse.scores import ContextWindow, LinearScores, mean_over_frames
 from phoneme_moe.mixture.sparse.selection import Choice, choose_frames, position_in_expert
-from phoneme_moe.system.ranks import global_sum
 
 Sees = Literal["frame", "context", "utterance", "embedding", "rule"]
 
@@ -176,7 +178,7 @@ class SparseFeedForward(nn.Module):
             counts=counts,
             dropped=dropped,
             entropy=self.router.entropy(decided),
-            loss=self._loss(decided),
+            balance=tuple(self._balance(decided)),
         )
 
     def _select(self, inputs: Tensor, override: RoutingOverride | None) -> Choice:
@@ -213,22 +215,19 @@ class SparseFeedForward(nn.Module):
         # Indexing by [rows] would accumulate the gradient row by row.
         return frames.flatten(0, 1).index_select(0, rows)
 
-    def _loss(self, choice: Choice) -> Tensor:
-        """Weighted sum of the balancing losses; those with weight 0 are not computed."""
-        weights = self.balance
-        loss = choice.weights.new_zeros((), dtype=torch.float32)
-        if len(choice.experts) == 0:
-            return loss
+    def _balance(self, choice: Choice) -> Iterator[BalanceTerm]:
+        """The balancing losses; those with weight 0 are not computed."""
+        weights, num_decisions = self.balance, len(choice.experts)
         if weights.switch:
-            loss = loss + weights.switch * sum(switch_loss(p, f) for p, f in choice.levels)
+            statistics = tuple(chain(*choice.levels))
+            yield BalanceTerm(weights.switch, switch_loss_of_levels, statistics, num_decisions)
         if weights.importance:
-            importance = importance_loss(choice.experts, choice.weights, self.experts.num_experts)
-            loss = loss + weights.importance * importance
+            summed = summed_weights(choice.experts, choice.weights, self.experts.num_experts)
+            yield BalanceTerm(weights.importance, squared_variation, (summed,))
         if weights.load and choice.load is not None:
-            loss = loss + weights.load * squared_variation(global_sum(choice.load))
+            yield BalanceTerm(weights.load, squared_variation, (choice.load,))
         if weights.z and choice.scores is not None:
-            loss = loss + weights.z * z_loss(choice.scores)
-        return loss
+            yield BalanceTerm(weights.z, torch.mean, (z_loss(choice.scores),), num_decisions)
 
     @property
     def bias(self) -> SelectionBias | None:

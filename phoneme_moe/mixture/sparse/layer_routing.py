@@ -5,14 +5,18 @@ Legend: N real frames, E experts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
 
 import torch
 from torch import Tensor
 
 from phoneme_moe.mixture.override import RoutingOverride
 from phoneme_moe.mixture.routing import Routing
+from phoneme_moe.mixture.sparse.balance import BalanceTerm
 from phoneme_moe.mixture.sparse.expert_rows import Assignment
+from phoneme_moe.system.ranks import global_means
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ class LayerRouting:
         counts: Number of selections of each expert, including dropped ones, shape (experts,).
         dropped: Share of the selections that exceeded the capacity of the expert, 0..1.
         entropy: Mean entropy of the router's decisions in nats, 0..log(experts).
-        loss: Weighted sum of the balancing losses.
+        balance: The balancing losses.
     """
 
     layer: str
@@ -57,7 +61,13 @@ class LayerRouting:
     counts: Tensor
     dropped: Tensor
     entropy: Tensor
-    loss: Tensor
+    balance: tuple[BalanceTerm, ...] = ()
+
+    @property
+    def loss(self) -> Tensor:
+        """Weighted sum of the balancing losses."""
+        none = torch.zeros((), device=self.mask.device)
+        return sum((term.weight * term.loss(*term.statistics) for term in self.balance), none)
 
     @property
     def load(self) -> Tensor:
@@ -84,3 +94,26 @@ class LayerRouting:
         probabilities = zeros.index_copy(0, self.rows, self.probabilities.detach().float())
         log_probabilities = probabilities.log().reshape(shape)
         return Routing(log_probabilities, log_weights, self.mask, self.layer)
+
+
+def over_all_ranks(layers: Sequence[LayerRouting]) -> list[LayerRouting]:
+    """Routing with the balancing losses of a step that several processes take together.
+
+    The statistics of all layers travel in one message.
+
+    Args:
+        layers: The routing of this process, with the statistics of its decisions.
+    """
+    terms = [term for layer in layers for term in layer.balance]
+    parts = [(value, term.num_decisions) for term in terms for value in term.statistics]
+    means = iter(global_means(parts))
+    return [
+        replace(
+            layer,
+            balance=tuple(
+                term._replace(statistics=tuple(islice(means, len(term.statistics))))
+                for term in layer.balance
+            ),
+        )
+        for layer in layers
+    ]

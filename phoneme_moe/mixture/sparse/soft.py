@@ -122,7 +122,6 @@ class SoftFeedForward(nn.Module):
             counts=shares.detach().sum(dim=0),
             dropped=frames.new_zeros(()),
             entropy=torch.special.entr(shares.detach()).sum(dim=-1).mean(),
-            loss=frames.new_zeros(()),
         )
 
     def update_bias(self, counts: Tensor) -> None:

@@ -16,7 +16,6 @@ from phoneme_moe.mixture.sparse.balance import share_of_choices
 from phoneme_moe.mixture.sparse.routers import Router
 from phoneme_moe.mixture.sparse.scores import INITIAL_SPREAD
 from phoneme_moe.mixture.sparse.selection import Choice, Weighting
-from phoneme_moe.system.ranks import global_count, global_sum
 
 
 class TreeChoice(Router):
@@ -71,7 +70,7 @@ class TreeChoice(Router):
                 total = inputs.new_zeros(count).index_add(
                     0, child.flatten(), log_child.exp().flatten()
                 )
-                mean = global_sum(total) / global_count(decisions, total)
+                mean = total / max(decisions, 1)
                 levels.append((mean, share_of_choices(node, count)))
         weights = log_path.softmax(dim=-1) if self.weighting == "after" else log_path.exp()
         return Choice(node, weights, tuple(levels))
