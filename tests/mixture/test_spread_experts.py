@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import socket
-import traceback
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, distributed
-from waiting import exit_code
+from gloo_ranks import RANKS, on_two_ranks
+from torch import Tensor
 
 from phoneme_moe.errors import InputError
 from phoneme_moe.mixture.sparse.expert_feed_forward import ExpertFeedForward
 from phoneme_moe.mixture.sparse.expert_rows import Assignment
 from phoneme_moe.mixture.sparse.spread_experts import SpreadExperts
 
-RANKS = 2
 EXPERTS, FEATURES, HIDDEN = 6, 5, 7
-context = multiprocessing.get_context("spawn")
 
 
 def case(seed: int) -> list[tuple[Tensor, Assignment]]:
@@ -110,28 +104,6 @@ def refuse(rank: int) -> None:
         SpreadExperts(ExpertFeedForward(5, FEATURES, HIDDEN))
 
 
-def as_rank(rank: int, port: int, work: Callable[[int], None], errors: Any) -> None:
-    try:
-        distributed.init_process_group(
-            "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=RANKS
-        )
-        work(rank)
-        distributed.destroy_process_group()
-    except BaseException:
-        errors.put(traceback.format_exc())
-        raise
-
-
 @pytest.mark.parametrize("work", [compare_all, check_state, refuse])
 def test_two_processes(work: Callable[[int], None]) -> None:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-    errors = context.Queue()
-    processes = [
-        context.Process(target=as_rank, args=(rank, port, work, errors)) for rank in range(RANKS)
-    ]
-    for process in processes:
-        process.start()
-    codes = [exit_code(process) for process in processes]
-    assert codes == [0, 0], "" if errors.empty() else errors.get()
+    on_two_ranks(work)
