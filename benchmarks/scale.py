@@ -269,7 +269,7 @@ def section(figures: dict[str, Any]) -> str:
             ["hours", "GB", "minutes, with features computed"],
             [
                 [h, f"{m['gigabytes']:.1f}", f"{m['minutes']:.0f}"]
-                for h, m in figures["memory"].items()
+                for h, m in sorted(figures["memory"].items(), key=lambda row: float(row[0]))
             ],
         )
     text += TRAVEL
@@ -309,18 +309,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measures, and keeps the figures unless it is quick."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="One round of two short epochs.")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--hours", type=float, nargs="*", default=[10, 100])
+    parser.add_argument("--rounds", type=int, default=5, help="0: keeps earlier figures.")
+    parser.add_argument(
+        "--hours",
+        type=float,
+        nargs="*",
+        default=[10, 100],
+        help="Of speech whose memory is measured; others keep earlier figures.",
+    )
     options = parser.parse_args(arguments)
     rounds, epochs, utterances = (1, 2, 1) if options.quick else (options.rounds, 4, 4)
     prepare_corpus("speechocean762", CORPORA / "speechocean762")
     load_corpus("librispeech")  # prepared with a lexicon
+    kept = {} if options.quick else results.read("scale")
     figures: dict[str, Any] = {
         "machine": results.machine(),
         "utterances": utterances,
         "travel": travel(),
-        "ways": {way: [] for way in WAYS},
-        "memory": {},
+        "ways": {way: [] for way in WAYS} if rounds else kept["ways"],
+        "memory": kept.get("memory", {}),
     }
     with tempfile.TemporaryDirectory() as folder:
         for hours in (1,) if options.quick else options.hours:
