@@ -259,7 +259,10 @@ def _processes() -> dict[str, Any]:
         "num_nodes": num_ranks() // here,
         # Buffers (selection biases) are equal on all ranks, since they follow the global counts.
         "strategy": DDPStrategy(
-            broadcast_buffers=False, cluster_environment=TorchElasticEnvironment()
+            broadcast_buffers=False,
+            # Gradients are averaged where they are, without copies.
+            gradient_as_bucket_view=True,
+            cluster_environment=TorchElasticEnvironment(),
         ),
         "use_distributed_sampler": False,
     }
