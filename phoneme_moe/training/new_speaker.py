@@ -7,10 +7,12 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from phoneme_moe.data.batches import build_augment, collate
 from phoneme_moe.data.examples import Example
 from phoneme_moe.decoding.scoring import UtteranceScore, score_utterance
+from phoneme_moe.features.log_mel import stack_frames
 from phoneme_moe.inference import recognize_split
 from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.run_folder import LoadedRun
@@ -36,7 +38,7 @@ def add_speaker_expert(run: LoadedRun, speaker: str, examples: Sequence[Example]
         for index in range(len(old.expert_names))
     ]
     nearest = errors.index(min(errors))
-    single = single_expert(old, run.recipe, nearest, speaker)
+    single = single_expert(old, run.recipe, nearest, speaker).to(old.device)
     _train_expert(single, examples, run)
     new = Recognizer(
         run.recipe.features,
@@ -47,7 +49,7 @@ def add_speaker_expert(run: LoadedRun, speaker: str, examples: Sequence[Example]
     )
     append_expert(old, single, new, nearest, INITIAL_OFFSET)
     new.timing = old.timing
-    return new.eval()
+    return new.to(old.device).eval()
 
 
 def _scores_of_expert(
@@ -68,7 +70,7 @@ def _train_expert(single: Recognizer, examples: Sequence[Example], run: LoadedRu
     single.train()
 
     def loss(chosen: Tensor) -> Tensor:
-        batch = collate([examples[i] for i in chosen[0].tolist()], single, {})
+        batch = collate([examples[i] for i in chosen[0].tolist()], single, {}).to(single.device)
         features, mask = augment(batch.features, batch.mask)
         recognition = single(features, mask)
         return phoneme_loss(recognition, replace(batch, features=features, mask=mask), "recognize")
@@ -91,55 +93,81 @@ def train_gate(
         examples: Utterances of the new speakers.
         replayed: Utterances of the old speakers.
         seed: Random seed of the order.
-        before: The model with fewer experts, if old speech is to keep its routing: then only what
-            the gate has for the added experts is trained, and the loss has the negative log weight
-            of the other experts on old utterances.
+        before: The model with fewer experts, if the routing of old speech is to stay: then the loss
+            has ``routing_change`` on old utterances, in place of their phonemes.
     """
     assert recognizer.gate is not None
     new = [replace(e, expert_log_posteriors=_expert_posteriors(recognizer, e)) for e in examples]
-    old = [replace(e, expert_log_posteriors=_expert_posteriors(recognizer, e)) for e in replayed]
+    old = list(replayed)
+    if before is None:
+        old = [replace(e, expert_log_posteriors=_expert_posteriors(recognizer, e)) for e in old]
     generator = torch.Generator().manual_seed(seed)
-    num_added = 0 if before is None else len(recognizer.expert_names) - len(before.expert_names)
 
     def loss(chosen: Tensor) -> Tensor:
-        batch_examples = [new[i] for i in chosen[0].tolist()]
+        of_new = [new[i] for i in chosen[0].tolist()]
+        of_old = []
         if old:
-            drawn = torch.randint(len(old), (len(batch_examples),), generator=generator).tolist()
-            batch_examples += [old[i] for i in drawn]
-        batch = collate(batch_examples, recognizer, {})
-        recognition = recognizer(
-            batch.features, batch.mask, expert_log_posteriors=batch.expert_log_posteriors
-        )
-        total = phoneme_loss(recognition, batch, "recognize", "utterance")
-        if old and num_added:
-            routing = recognition.routing
-            kept = routing.log_weights[len(chosen[0]) :, :, :-num_added].logsumexp(dim=-1)
-            total = total - kept[routing.mask[len(chosen[0]) :]].mean()
-        return total
+            drawn = torch.randint(len(old), (len(of_new),), generator=generator).tolist()
+            of_old = [old[i] for i in drawn]
+        if before is None:
+            return _phoneme_loss(recognizer, [*of_new, *of_old])
+        return _phoneme_loss(recognizer, of_new) + routing_change(before, recognizer, of_old)
 
     recognizer.train()
     for parameter in recognizer.parameters():
         parameter.requires_grad_(False)
-    for name, parameter in recognizer.gate.named_parameters():
-        if before is None:
-            parameter.requires_grad_()
-        elif parameter.shape != before.get_parameter(f"gate.{name}").shape:
-            parameter.requires_grad_()
-            is_added = torch.arange(parameter.shape[-1]) >= parameter.shape[-1] - num_added
-            # torch gives the method no types.
-            parameter.register_hook(is_added.mul)  # type: ignore[no-untyped-call]
-    trained = [p for p in recognizer.gate.parameters() if p.requires_grad]
-    _fit(trained, len(new), loss, GATE_STEPS, 2e-3, seed)
+    for parameter in recognizer.gate.parameters():
+        parameter.requires_grad_()
+    _fit(recognizer.gate.parameters(), len(new), loss, GATE_STEPS, 2e-3, seed)
     recognizer.eval()
+
+
+def _phoneme_loss(recognizer: Recognizer, examples: Sequence[Example]) -> Tensor:
+    """Loss of the gate on examples with the outputs of its experts."""
+    batch = collate(examples, recognizer, {}).to(recognizer.device)
+    recognition = recognizer(
+        batch.features, batch.mask, expert_log_posteriors=batch.expert_log_posteriors
+    )
+    return phoneme_loss(recognition, batch, "recognize", "utterance")
+
+
+def routing_change(before: Recognizer, after: Recognizer, examples: Sequence[Example]) -> Tensor:
+    """Divergence of the gate's weights of old speech from those before growing.
+
+    ``KL(before || after)``, in which added experts had no weight: it contains the log weight of all
+    old experts together, and their weights relative to each other. A distillation loss on outputs
+    that are to stay (learning without forgetting: Li & Hoiem 2017), here of the gate alone.
+
+    Args:
+        before: The model with fewer experts.
+        after: The model with more experts, the added ones last.
+        examples: Utterances of old speakers.
+
+    Returns:
+        Mean over frames, in nats.
+    """
+    assert before.gate is not None
+    assert after.gate is not None
+    batch = collate(examples, after, {}).to(after.device)
+    mixed = after.mix_layers(batch.features, batch.mask)
+    features, mask = stack_frames(mixed, batch.mask, after.stack)
+    with torch.no_grad():
+        former = before.gate.route(features, mask)
+    log_weights = after.gate.route(features, mask).log_weights[..., : len(before.expert_names)]
+    divergence = functional.kl_div(
+        log_weights, former.log_weights, reduction="none", log_target=True
+    )
+    return divergence.sum(dim=-1)[former.mask].mean()
 
 
 @torch.no_grad()
 def _expert_posteriors(recognizer: Recognizer, example: Example) -> Tensor:
     """Log posteriors of every expert, shape (frames, experts, outputs)."""
-    mask = torch.ones(1, len(example.features), dtype=torch.bool)
-    log_posteriors: Tensor | None = recognizer(example.features[None], mask).expert_log_posteriors
+    features = example.features[None].to(recognizer.device)
+    mask = torch.ones(features.shape[:2], dtype=torch.bool, device=features.device)
+    log_posteriors: Tensor | None = recognizer(features, mask).expert_log_posteriors
     assert log_posteriors is not None
-    return log_posteriors[0]
+    return log_posteriors[0].cpu()
 
 
 def _fit(
