@@ -66,14 +66,15 @@ def grow(
 
     if corpus is None and experts is None:
         raise InputError("grow: expected --experts N, or --corpus NAME for new speech")
-    loaded = load_run(run)
+    # Further training of the whole run moves the model itself.
+    loaded = load_run(run, "cpu" if corpus is None else device)
     if out is None:
         shipped = shipped_name(loaded.folder)
         base = run if shipped is None else Path("runs", shipped)
         out = base.with_name(f"{base.resolve().name}_grown")
     if corpus is not None:
-        if logger or device == "cuda":
-            raise InputError("grow: --corpus trains on the CPU and logs nothing; expected neither")
+        if logger:
+            raise InputError("grow: found --logger with --corpus, which has no metrics to log")
         _grow_for_speech(loaded, corpus, experts, out, epochs, learning_rate)
         return
     from phoneme_moe.training.grow import prepare_grown
@@ -92,10 +93,9 @@ def _grow_for_speech(
     learning_rate: float | None,
 ) -> None:
     from phoneme_moe.system.console import PlainConsole
-    from phoneme_moe.training.adapt import require_empty
-    from phoneme_moe.training.new_speech import find_new_speech, grow_for_speech
+    from phoneme_moe.training.new_speech import find_new_speech, grow_for_speech, require_new
 
-    require_empty(out)
+    require_new(out)
     speech = find_new_speech(run, corpus, experts)
     console = PlainConsole(highlight=False, soft_wrap=True)
     total, bad = len(speech.train), len(speech.badly_served)

@@ -110,7 +110,7 @@ def grow_weights(old: Recognizer, new: Recognizer, counts: Mapping[str, Tensor],
 
     Args:
         old: The trained model.
-        new: The model with more experts; filled in place.
+        new: The model with more experts, on the CPU; filled in place.
         counts: Number of assignments to each expert of ``old``, by layer.
         seed: Random seed of the perturbation.
     """
@@ -119,7 +119,7 @@ def grow_weights(old: Recognizer, new: Recognizer, counts: Mapping[str, Tensor],
     generator = torch.Generator().manual_seed(seed)
     grown = new.encoder.sparse_layers
     # The timing net is retrained at the end.
-    filled = {k: w for k, w in old.state_dict().items() if not k.startswith("timing.")}
+    filled = {k: w.cpu() for k, w in old.state_dict().items() if not k.startswith("timing.")}
     for layer, target in zip(old.encoder.sparse_layers, grown, strict=True):
         number, wanted = layer.experts.num_experts, target.experts.num_experts
         busiest = counts[layer.name].argsort(descending=True, stable=True)

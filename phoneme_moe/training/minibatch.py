@@ -34,6 +34,19 @@ def warmup_fraction(num_steps: int) -> float:
     return 0.11 if num_steps == 10 else 0.1
 
 
+def one_cycle(
+    optimizer: torch.optim.Optimizer, learning_rate: float, num_steps: int
+) -> torch.optim.lr_scheduler.OneCycleLR:
+    """The schedule of a number of steps: a warm-up over a tenth of them, then decay to 0."""
+    return torch.optim.lr_scheduler.OneCycleLR(
+        optimizer,
+        learning_rate,
+        num_steps,
+        pct_start=warmup_fraction(num_steps),
+        cycle_momentum=False,
+    )
+
+
 def shuffled(
     groups: Sequence[Tensor], batch_size: int, generator: torch.Generator
 ) -> Iterator[Tensor]:
@@ -76,13 +89,7 @@ def fit(
     optimizer = torch.optim.AdamW(
         list(parameters), schedule.learning_rate, weight_decay=schedule.weight_decay
     )
-    scheduler = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer,
-        schedule.learning_rate,
-        steps,
-        pct_start=warmup_fraction(steps),
-        cycle_momentum=False,
-    )
+    scheduler = one_cycle(optimizer, schedule.learning_rate, steps)
     for _ in range(schedule.epochs):
         for chosen in shuffled(groups, schedule.batch_size, generator):
             optimizer.zero_grad()

@@ -60,6 +60,38 @@ class Served:
         return bad
 
 
+@dataclass(frozen=True)
+class NewSpeech:
+    """Speech on which a run is grown.
+
+    Attributes:
+        corpus: Name of the corpus.
+        threshold: Log probability per phoneme below which an utterance is served badly, in nats.
+        train: Training utterances of the new speech.
+        badly_served: Those of them that are served badly.
+        clusters: Cluster of each of these, shape (utterances,).
+    """
+
+    corpus: str
+    threshold: float
+    train: Sequence[Example]
+    badly_served: Sequence[Example]
+    clusters: NDArray[np.intp]
+
+    @property
+    def is_another_kind(self) -> bool:
+        """Whether enough of it is served badly for another expert."""
+        enough = max(SMALLEST_CLUSTER, SMALLEST_SHARE * len(self.train))
+        return len(self.badly_served) >= enough
+
+    def by_cluster(self) -> list[list[Example]]:
+        """The badly served utterances of each cluster."""
+        return [
+            [e for e, c in zip(self.badly_served, self.clusters, strict=True) if c == number]
+            for number in range(int(self.clusters.max(initial=-1)) + 1)
+        ]
+
+
 def measure_served(recognizer: Recognizer, examples: Sequence[Example]) -> Served:
     """Measures how well a run serves utterances.
 
