@@ -64,6 +64,8 @@ def end_in_order(command: Callable[[], object]) -> int:
             sys.stdout.flush()  # a full disk is noticed only here
             return status
     except (Interrupted, StoppedBySignalError) as interrupted:
+        if hasattr(signal, "alarm"):
+            signal.alarm(0)  # all is cleaned up; the end of the interpreter may take longer
         return _interrupted(interrupted.number)
     except OtherProcessError:
         pass  # it has printed a line
