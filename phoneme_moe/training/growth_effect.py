@@ -15,7 +15,7 @@ from phoneme_moe.inference import recognize_split
 from phoneme_moe.model.growth import AddedExpert, Change, Cluster, GrowthDocument
 from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.run_folder import LoadedRun
-from phoneme_moe.training.underserved import NewSpeech, measure_served
+from phoneme_moe.training.underserved import NewSpeech, measure_served, trigram_of
 
 
 def measure_growth(
@@ -42,8 +42,8 @@ def measure_growth(
         for examples in speech.by_cluster()
     ]
     grown.decoding = run.decoding
-    new_change, new_shares = _change(run.recognizer, grown, speech.threshold, new_test)
-    old_change, old_shares = _change(run.recognizer, grown, speech.threshold, old_test)
+    new_change, new_shares = _change(run, grown, speech.threshold, new_test)
+    old_change, old_shares = _change(run, grown, speech.threshold, old_test)
     added = [
         AddedExpert(layer=layer, name=name, new=share, old=old_shares[layer, name])
         for (layer, name), share in new_shares.items()
@@ -66,14 +66,15 @@ Shares = dict[tuple[str | None, str], float]
 
 
 def _change(
-    before: Recognizer, after: Recognizer, threshold: float, examples: Sequence[Example]
+    run: LoadedRun, after: Recognizer, threshold: float, examples: Sequence[Example]
 ) -> tuple[Change, Shares]:
     """Errors before and after, and the share of each expert in the routing after."""
     sparse = [] if after.encoder is None else after.encoder.sparse_layers
     layers: list[str | None] = [layer.name for layer in sparse] or [None]
     sums: dict[str | None, NDArray[np.float64]] = {}
     scores, bad = [], []
-    for recognizer in (before, after):
+    trigram = trigram_of(run)
+    for recognizer in (run.recognizer, after):
         by_utterance = {}
         sums = {}
         with torch.no_grad():
@@ -85,7 +86,8 @@ def _change(
                 for layer, weights in utterance.weights.items():
                     sums[layer] = sums.get(layer, 0.0) + weights.sum(axis=0, dtype=np.float64)
         scores.append([by_utterance[example.utterance] for example in examples])
-        bad.append(int(measure_served(recognizer, examples).is_bad(threshold).sum()))
+        served = measure_served(recognizer, examples, trigram)
+        bad.append(int(served.is_bad(threshold).sum()))
     shares = {
         (layer, name): float(share)
         for layer, total in sums.items()

@@ -38,6 +38,7 @@ from phoneme_moe.training.underserved import (
     badly_served_threshold,
     cluster_utterances,
     measure_served,
+    trigram_of,
 )
 
 MAX_REPLAYED = 2000
@@ -69,8 +70,9 @@ def find_new_speech(run: LoadedRun, corpus_name: str, experts: int | None = None
     for example in train:
         _require_phonemes(run, new, example)
     dev = load_examples(run.recipe, old, "dev", run.recognizer, corpus_speakers(run.recipe, old))
-    threshold = badly_served_threshold(measure_served(run.recognizer, dev))
-    served = measure_served(run.recognizer, train)
+    trigram = trigram_of(run)
+    threshold = badly_served_threshold(measure_served(run.recognizer, dev, trigram))
+    served = measure_served(run.recognizer, train, trigram)
     bad = np.flatnonzero(served.is_bad(threshold))
     found = NewSpeech(
         new.name, threshold, train, [train[i] for i in bad], np.zeros(len(bad), dtype=np.intp)

@@ -25,6 +25,7 @@ from phoneme_moe.training.growth_checkpoint import GrowthCheckpoint, digest_of
 from phoneme_moe.training.minibatch import one_cycle, shuffled
 from phoneme_moe.training.module import remaining_offset
 from phoneme_moe.training.objectives import stage_loss
+from phoneme_moe.training.underserved import trigram_of
 
 
 def add_sparse_experts(
@@ -59,7 +60,11 @@ def add_sparse_experts(
     )
     grow_weights(old, new, _count_assignments(old, examples), recipe.seed)
     new.timing = old.timing
-    _train(new.to(old.device), old, recipe, examples, replayed, checkpoint)
+    trigram = trigram_of(run)  # the run's own, with which it decodes before and after
+    if trigram is None and recipe.training.stages[-1].objective == "crf":
+        sequences = [example.phonemes for example in (*examples, *replayed)]
+        trigram = Trigram.from_ngram(PhonemeNgram.estimate(sequences, new.phonemes.symbols, ORDER))
+    _train(new.to(old.device), old, recipe, examples, replayed, trigram, checkpoint)
     return new.eval()
 
 
@@ -97,6 +102,7 @@ def _train(
     recipe: Recipe,
     examples: Sequence[Example],
     replayed: Sequence[Example],
+    trigram: Trigram | None,
     checkpoint: Path,
 ) -> None:
     stage = recipe.training.stages[-1]
@@ -107,7 +113,7 @@ def _train(
     new.eval()
     for layer in new.encoder.sparse_layers:
         layer.experts.train()
-    loss = _loss_function(new, recipe, [*examples, *replayed])
+    loss = _loss_function(new, recipe, trigram)
     batch_size = min(max(1, recipe.training.batch_size // 2), len(examples))
     steps = -(-len(examples) // batch_size)
     optimizer = torch.optim.AdamW(trained.values(), stage.learning_rate, weight_decay=0.0)
@@ -146,22 +152,19 @@ def _train(
 
 
 def _loss_function(
-    new: Recognizer, recipe: Recipe, examples: Sequence[Example]
+    new: Recognizer, recipe: Recipe, trigram: Trigram | None
 ) -> Callable[[Sequence[Example]], Tensor]:
     """The loss of utterances, with the objective and augmentation of the recipe's last stage.
 
     Args:
         new: The model.
         recipe: Its recipe.
-        examples: All utterances, for the trigram of the objective ``crf``.
+        trigram: N-gram for the objective ``crf``.
     """
     stage = recipe.training.stages[-1]
     augment = build_augment(recipe, stage)
-    trigram: Trigram | None = None
-    if stage.objective == "crf":
-        sequences = [example.phonemes for example in examples]
-        ngram = PhonemeNgram.estimate(sequences, new.phonemes.symbols, ORDER)
-        trigram = Trigram.from_ngram(ngram).to(new.device)
+    if trigram is not None:
+        trigram = trigram.to(new.device)
     mixed_precision = recipe.training.precision == "bf16-mixed"
 
     def loss(utterances: Sequence[Example]) -> Tensor:

@@ -20,10 +20,14 @@ import torch
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 from sklearn.metrics import silhouette_score
+from torch import Tensor
 
+from phoneme_moe.data.batches import Batch
 from phoneme_moe.data.examples import Example
+from phoneme_moe.decoding.ctc_crf import Trigram, log_partition
 from phoneme_moe.inference import recognize_examples
 from phoneme_moe.model.recognizer import Recognizer
+from phoneme_moe.run_folder import LoadedRun
 from phoneme_moe.training.objectives import sequence_log_probability
 
 QUANTILE = 0.05
@@ -35,6 +39,9 @@ SMALLEST_SHARE = 2 * QUANTILE
 SMALLEST_SILHOUETTE = 0.5
 """Least mean silhouette of several clusters; below, the structure is weak and may be artificial
 (Kaufman & Rousseeuw 1990)."""
+
+BATCH_SIZE = 32
+"""Utterances that are measured at a time: the sum over phoneme sequences takes memory."""
 
 MAX_CLUSTERS = 8
 SMALLEST_CLUSTER = 12
@@ -92,32 +99,46 @@ class NewSpeech:
         ]
 
 
-def measure_served(recognizer: Recognizer, examples: Sequence[Example]) -> Served:
+def trigram_of(run: LoadedRun) -> Trigram | None:
+    """The n-gram with which a run's posteriors give probabilities; None if they do by themselves.
+
+    Those of a run trained by ``crf`` are only meant to be multiplied by an n-gram, and normalised
+    over all phoneme sequences.
+    """
+    ngram = run.decoding.language_model
+    if run.recipe.training.stages[-1].objective != "crf" or ngram is None:
+        return None
+    return Trigram.from_ngram(ngram)
+
+
+def measure_served(
+    recognizer: Recognizer, examples: Sequence[Example], trigram: Trigram | None = None
+) -> Served:
     """Measures how well a run serves utterances.
 
     Args:
         recognizer: The model, in evaluation mode.
         examples: Utterances; at least one.
+        trigram: What ``trigram_of`` gives for the run.
     """
     by_utterance: dict[str, tuple[float, NDArray[np.float64]]] = {}
-    for batch, recognition in recognize_examples(recognizer, examples):
+    for batch, recognition in recognize_examples(recognizer, examples, batch_size=BATCH_SIZE):
         outputs = [recognition.log_posteriors]
         if recognition.expert_log_posteriors is not None:
             outputs += recognition.expert_log_posteriors.unbind(dim=2)
-        targets, lengths = batch.targets, batch.target_lengths
-        num_frames = recognition.num_frames.cpu()
+        mask = recognition.routing.mask.cpu()
         per_phoneme = torch.stack(
             [
-                sequence_log_probability(output.float().cpu(), num_frames, targets, lengths)
-                / lengths.clamp(min=1)
+                _log_probability(output.float().cpu(), mask, batch, trigram)
+                / batch.target_lengths.clamp(min=1)
                 for output in outputs
             ],
             dim=1,
         )  # (B, 1 + E)
         described = per_phoneme[:, 1:]
         if recognition.hidden is not None:
-            mask = recognition.routing.mask[..., None]
-            described = (recognition.hidden.float() * mask).sum(dim=1) / mask.sum(dim=1)
+            real = recognition.routing.mask[..., None]
+            described = (recognition.hidden.float() * real).sum(dim=1) / real.sum(dim=1)
         for example, value, description in zip(
             batch.examples,
             per_phoneme[:, 0].tolist(),
@@ -127,6 +148,20 @@ def measure_served(recognizer: Recognizer, examples: Sequence[Example]) -> Serve
             by_utterance[example.utterance] = value, description
     values, descriptions = zip(*(by_utterance[e.utterance] for e in examples), strict=True)
     return Served(np.array(values), np.stack(descriptions))
+
+
+def _log_probability(
+    log_posteriors: Tensor, mask: Tensor, batch: Batch, trigram: Trigram | None
+) -> Tensor:
+    """Log probability of each utterance's phonemes by CTC or CTC-CRF, shape (batch,)."""
+    targets, lengths = batch.targets, batch.target_lengths
+    by_ctc = sequence_log_probability(log_posteriors, mask.sum(dim=1), targets, lengths)
+    if trigram is None:
+        return by_ctc
+    by_ngram = trigram.log_probability(targets, lengths)
+    return torch.where(
+        by_ctc < 0, by_ctc + by_ngram - log_partition(log_posteriors, mask, trigram), 0
+    )
 
 
 def badly_served_threshold(own: Served) -> float:

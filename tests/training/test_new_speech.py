@@ -20,7 +20,12 @@ from hypothesis import strategies as st
 from waiting import communicate, wait_until
 
 from phoneme_moe.corpora import PreparedCorpus, load_corpus, prepare_corpus
+from phoneme_moe.data.examples import load_examples
+from phoneme_moe.decoding.ctc_crf import ORDER
+from phoneme_moe.decoding.decoder import Decoding
+from phoneme_moe.decoding.ngram import PhonemeNgram
 from phoneme_moe.errors import ArgumentError, InputError
+from phoneme_moe.inference import recognize_examples
 from phoneme_moe.model.growth import GrowthDocument
 from phoneme_moe.pipeline import Trained, train
 from phoneme_moe.run_folder import load_run
@@ -29,11 +34,13 @@ from phoneme_moe.training.adapt import old_examples
 from phoneme_moe.training.growth_checkpoint import CHECKPOINT
 from phoneme_moe.training.new_speaker import add_speaker_expert, routing_change, train_gate
 from phoneme_moe.training.new_speech import find_new_speech
+from phoneme_moe.training.objectives import CTC_WEIGHT, crf_loss
 from phoneme_moe.training.underserved import (
     Served,
     badly_served_threshold,
     cluster_utterances,
     measure_served,
+    trigram_of,
 )
 
 if TYPE_CHECKING:
@@ -293,6 +300,29 @@ def test_log_probabilities_do_not_depend_on_the_batch(
     # An utterance that no expert could serve does not count.
     short = replace(examples[0], features=examples[0].features[:2])
     assert not measure_served(run.recognizer, [short]).is_bad(-1e-3).any()
+
+
+def test_a_run_trained_by_crf_is_measured_by_what_it_was_trained_for(
+    sparse: Trained, high: PreparedCorpus
+) -> None:
+    run = load_run(sparse.run.folder)
+    assert trigram_of(run) is None
+    recognizer = run.recognizer
+    (example,) = load_examples(run.recipe, high, "train", recognizer)[:1]
+    ngram = PhonemeNgram.estimate([example.phonemes], recognizer.phonemes.symbols, ORDER)
+    training = run.recipe.training
+    stages = (*training.stages[:-1], training.stages[-1].model_copy(update={"objective": "crf"}))
+    recipe = run.recipe.model_copy(
+        update={"training": training.model_copy(update={"stages": stages})}
+    )
+    trigram = trigram_of(replace(run, recipe=recipe, decoding=Decoding(language_model=ngram)))
+    assert trigram is not None
+    by_crf = measure_served(recognizer, [example], trigram).log_probabilities[0]
+    by_ctc = measure_served(recognizer, [example]).log_probabilities[0]
+    ((batch, recognition),) = recognize_examples(recognizer, [example])
+    loss = crf_loss(recognition, batch, trigram).item()
+    assert by_crf + CTC_WEIGHT * by_ctc == pytest.approx(-loss, rel=1e-5)
+    assert by_crf < 0
 
 
 @given(st.integers(1, 4), st.integers(0, 5))
