@@ -8,18 +8,14 @@ each of them once. Bytes are counted where they are sent.
 from __future__ import annotations
 
 import argparse
-import gzip
-import json
 import multiprocessing
 import os
-import re
 import shutil
 import socket
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from math import comb
 from pathlib import Path
@@ -30,7 +26,7 @@ from torch import Tensor, distributed
 
 from benchmarks import results
 from benchmarks.results import table
-from phoneme_moe.corpora import data_root, load_corpus, prepare_corpus
+from phoneme_moe.corpora import prepare_corpus
 from phoneme_moe.files.metrics_file import read_rows
 from phoneme_moe.files.writing import write_text
 from phoneme_moe.mixture.sparse.expert_feed_forward import ExpertFeedForward
@@ -183,66 +179,6 @@ def travel() -> list[dict[str, Any]]:
     return rows
 
 
-def make_long_corpus(hours: float) -> str:
-    """Repeats LibriSpeech's training utterances, each time from a little later; the corpus's name.
-
-    Every copy is another sound, whose features are computed and stored.
-    """
-    name = f"librispeech-{hours:g}-hours"
-    source, target = data_root() / "librispeech", data_root() / name
-    target.mkdir(exist_ok=True)
-    for split in ("dev", "test"):
-        shutil.copy(source / f"cuts_{split}.jsonl.gz", target)
-    with gzip.open(source / "cuts_train.jsonl.gz", "rt", encoding="utf-8") as file:
-        cuts = [json.loads(line) for line in file]
-    seconds, number = 0.0, 0
-    with gzip.open(target / "cuts_train.jsonl.gz", "wt", encoding="utf-8", compresslevel=1) as file:
-        while seconds < 3600 * hours:
-            cut = cuts[number % len(cuts)]
-            later = 0.01 * (number // len(cuts))
-            length = round(cut["duration"] - 0.01 * (1 + 3600 * hours // 17_000), 3)
-            supervision = {**cut["supervisions"][0], "duration": length, "start": 0.0}
-            copy = {**cut, "id": f"{cut['id']}_{number}", "start": later, "duration": length}
-            print(json.dumps({**copy, "supervisions": [supervision]}), file=file)
-            seconds += length
-            number += 1
-    description = json.loads((source / "corpus.json").read_text(encoding="utf-8"))
-    description["name"] = name
-    description["splits"]["train"] |= {"utterances": number, "seconds": seconds}
-    write_text(target / "corpus.json", json.dumps(description))
-    return name
-
-
-def training_memory(corpus: str, folder: Path) -> dict[str, float]:
-    """Most memory of a training on a corpus until it has reported twice, or ended.
-
-    Pages of mapped files are no part of it: the system takes them when it needs memory.
-    """
-    words = ["train", "dense", "--out", str(folder / corpus), "--device", "cpu"]
-    changes = [f"corpus.name={corpus}", "training.stages.joint.epochs=2", "training.timing=null"]
-    words += [part for change in changes for part in ("--set", change)]
-    most, began = 0, time.monotonic()
-    log = folder / f"{corpus}.log"
-    with (
-        log.open("w") as errors,
-        subprocess.Popen(
-            [sys.executable, "-m", "phoneme_moe", *words],
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-            stdout=subprocess.DEVNULL,
-            stderr=errors,
-        ) as process,
-    ):
-        while process.poll() is None:
-            status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
-            anonymous = re.search(r"RssAnon:\s+(\d+)", status)
-            most = max(most, int(anonymous[1]) if anonymous else 0)
-            if log.read_text(encoding="utf-8").count(" min left") >= 2:
-                process.terminate()
-            time.sleep(0.5)
-    shutil.rmtree(folder / corpus)
-    return {"gigabytes": most / 1024**2, "minutes": (time.monotonic() - began) / 60}
-
-
 def section(figures: dict[str, Any]) -> str:
     """Markdown of the figures."""
     base = "one process, two threads"
@@ -259,19 +195,6 @@ def section(figures: dict[str, Any]) -> str:
         f"medians of {len(ways[base])} rounds, in which each is trained once.\n\n"
     )
     text += table(["", "seconds of an epoch", "ratio", "loss of the last epoch"], rows)
-    if figures["memory"]:
-        text += (
-            "\nMost memory of a training of `dense` (80 bands, one process) until it had reported "
-            "two minutes of its first epoch,\nwithout pages of mapped files: LibriSpeech's "
-            "training utterances repeated, each copy another sound.\n\n"
-        )
-        text += table(
-            ["hours", "GB", "minutes, with features computed"],
-            [
-                [h, f"{m['gigabytes']:.1f}", f"{m['minutes']:.0f}"]
-                for h, m in sorted(figures["memory"].items(), key=lambda row: float(row[0]))
-            ],
-        )
     text += TRAVEL
     lines = []
     for row in figures["travel"]:
@@ -310,30 +233,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="One round of two short epochs.")
     parser.add_argument("--rounds", type=int, default=5, help="0: keeps earlier figures.")
-    parser.add_argument(
-        "--hours",
-        type=float,
-        nargs="*",
-        default=[10, 100],
-        help="Of speech whose memory is measured; others keep earlier figures.",
-    )
     options = parser.parse_args(arguments)
     rounds, epochs, utterances = (1, 2, 1) if options.quick else (options.rounds, 4, 4)
     prepare_corpus("speechocean762", CORPORA / "speechocean762")
-    load_corpus("librispeech")  # prepared with a lexicon
     kept = {} if options.quick else results.read("scale")
     figures: dict[str, Any] = {
         "machine": results.machine(),
         "utterances": utterances,
         "travel": travel(),
         "ways": {way: [] for way in WAYS} if rounds else kept["ways"],
-        "memory": kept.get("memory", {}),
     }
     with tempfile.TemporaryDirectory() as folder:
-        for hours in (1,) if options.quick else options.hours:
-            corpus = make_long_corpus(hours)
-            figures["memory"][f"{hours:g}"] = training_memory(corpus, Path(folder))
-            print(f"{hours:g} hours: {figures['memory'][f'{hours:g}']}", flush=True)
         for number in range(rounds):
             order = list(WAYS) if number % 2 == 0 else list(reversed(WAYS))
             for way in order:

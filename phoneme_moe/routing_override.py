@@ -92,7 +92,7 @@ def _mean_weights(run: LoadedRun, speaker: str, layer: str | None) -> list[float
             "gate_from", f"the gate of {run.name} is the speaker's identity and has no weights"
         )
     for split in reversed(SPLITS):  # test first, because it is not training data
-        if not any(cut.supervisions[0].speaker == speaker for cut in corpus.cuts(split)):
+        if not any(cut.supervisions[0].speaker == speaker for cut in corpus.iter_cuts(split)):
             continue
         examples = load_examples(run.recipe, corpus, split, run.recognizer, [speaker])
         total, frames = None, 0

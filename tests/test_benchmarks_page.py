@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from benchmarks import page, scale, shards
+from benchmarks import page, scale, shards, stream
 
 pytestmark = pytest.mark.slow
 
@@ -27,11 +27,12 @@ def test_every_kept_figure_has_its_place_on_the_page() -> None:
         "reliability_fuzz",
         "scale",
         "shards",
+        "stream",
     }
     assert kept - others <= set(page.SECTIONS)
 
 
-@pytest.mark.parametrize("benchmark", [scale, shards])
+@pytest.mark.parametrize("benchmark", [scale, shards, stream])
 def test_a_section_on_scale_is_what_the_kept_figures_give(benchmark: ModuleType) -> None:
     assert benchmark.PAGE.read_text(encoding="utf-8") == benchmark.text()
 

@@ -117,7 +117,7 @@ def join_corpora(parts: tuple[PreparedCorpus, ...]) -> JoinedCorpus:
 
 def _speakers(part: PreparedCorpus, split: str) -> list[str]:
     """The speakers of a split, sorted."""
-    cuts = part.cuts(split, checked=False)
+    cuts = part.iter_cuts(split, checked=False)
     return sorted({joined_speaker(part, cut.supervisions[0].speaker) for cut in cuts})
 
 

@@ -109,6 +109,20 @@ def shards_folder(corpus: PreparedCorpus) -> Path:
     return corpus.folder / "shards"
 
 
+def manifest_hash(folder: Path) -> str:
+    """SHA-256 of the manifest that the shards in a corpus folder are made from.
+
+    Raises:
+        InputError: It cannot be read.
+    """
+    file = cuts_file(folder, SPLIT)
+    try:
+        with file.open("rb") as content:
+            return hashlib.file_digest(content, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({error.strerror})") from error
+
+
 def find_shards(corpus: PreparedCorpus) -> list[Shard]:
     """The shards of a corpus, or of all that are joined.
 
@@ -123,7 +137,7 @@ def find_shards(corpus: PreparedCorpus) -> list[Shard]:
     if not file.is_file():
         raise InputError(f"corpus {corpus.name!r} has no shards: no {file}; {again}")
     document = ShardsDocument.read(file)
-    if document.cuts != _hash(cuts_file(corpus.folder, SPLIT)):
+    if document.cuts != manifest_hash(corpus.folder):
         raise InputError(f"{file}: corpus {corpus.name!r} was prepared again since; {again}")
     shards = [Shard(corpus, number) for number in range(len(document.utterances))]
     for shard in shards:
@@ -171,9 +185,7 @@ def write_shards(corpus: PreparedCorpus, number: int) -> Path:
             counts.append(len(cuts))
         for _ in bar:  # to its end, which removes it
             pass
-        document = ShardsDocument(
-            version=1, utterances=counts, cuts=_hash(cuts_file(corpus.folder, SPLIT))
-        )
+        document = ShardsDocument(version=1, utterances=counts, cuts=manifest_hash(corpus.folder))
         write_json(folder / DESCRIPTION, document.model_dump())
     return shards_folder(corpus)
 
@@ -253,11 +265,3 @@ def _read_audio(archive: Path) -> Iterator[tuple[str, bytes]]:
     except (OSError, tarfile.TarError) as error:
         problem = getattr(error, "strerror", None) or error
         raise InputError(f"{archive}: cannot be read ({problem})") from error
-
-
-def _hash(file: Path) -> str:
-    try:
-        with file.open("rb") as content:
-            return hashlib.file_digest(content, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror})") from error

@@ -197,7 +197,7 @@ def load_waveforms(
     """
     recordings = {_recording_of(name) for name in utterances} | set(utterances)
     sounds: dict[str, Waveform] = {}
-    for cut in corpus.cuts(split):
+    for cut in corpus.iter_cuts(split):
         if cut.id in recordings:
             for example, sound in cut_examples(recipe, recognizer, cut):
                 if example.utterance in utterances:

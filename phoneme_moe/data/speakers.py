@@ -70,7 +70,7 @@ def require_dev_speakers(recipe: Recipe, corpus: PreparedCorpus) -> None:
 
 def _in_split(speakers: Sequence[str], corpus: PreparedCorpus, split: str) -> tuple[str, ...]:
     """Those of the speakers who have utterances in a split."""
-    present = {cut.supervisions[0].speaker for cut in corpus.cuts(split)}
+    present = {cut.supervisions[0].speaker for cut in corpus.iter_cuts(split)}
     return tuple(name for name in speakers if name in present)
 
 

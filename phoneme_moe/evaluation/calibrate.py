@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypeVar
@@ -11,7 +12,7 @@ import numpy as np
 
 from phoneme_moe.corpora import PreparedCorpus, load_corpus
 from phoneme_moe.data.speakers import corpus_speakers
-from phoneme_moe.data.utterances import split_cuts
+from phoneme_moe.data.utterances import iter_split_cuts
 from phoneme_moe.decoding.decoder import BestSearch, Decoding
 from phoneme_moe.decoding.ngram import PhonemeNgram
 from phoneme_moe.evaluation.language_model import estimate_ngram, interpolate_text, read_text
@@ -80,8 +81,9 @@ def _language_model(
 
     def references(split: str) -> list[Sequence[str]]:
         return [
-            cut.supervisions[0].custom["phonemes"]
-            for cut in split_cuts(run.recipe, corpus, split, speakers)
+            # Strings of a file are objects of their own, which take ten times the memory.
+            [sys.intern(phoneme) for phoneme in cut.supervisions[0].custom["phonemes"]]
+            for cut in iter_split_cuts(run.recipe, corpus, split, speakers)
         ]
 
     phonemes, section = run.recognizer.phonemes, run.recipe.task.language_model

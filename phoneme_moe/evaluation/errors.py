@@ -215,7 +215,8 @@ def _trained_speakers(recipe: Recipe, corpus: PreparedCorpus) -> set[str]:
     for part in corpus.parts if isinstance(corpus, JoinedCorpus) else (corpus,):
         if part.name not in own:
             continue
-        for speaker in {cut.supervisions[0].speaker for cut in part.cuts("train", checked=False)}:
+        cuts = part.iter_cuts("train", checked=False)
+        for speaker in {cut.supervisions[0].speaker for cut in cuts}:
             joined = joined_speaker(part, speaker)
             name = joined if len(own) > 1 else speaker
             chosen = section.speakers is None or name in section.speakers

@@ -15,7 +15,7 @@ from phoneme_moe.corpora import PreparedCorpus, load_corpus
 from phoneme_moe.corpora.joined import PLUS, JoinedCorpus
 from phoneme_moe.corpora.registry import CORPORA
 from phoneme_moe.data.speakers import corpus_speakers, split_speakers
-from phoneme_moe.data.utterances import split_cuts
+from phoneme_moe.data.utterances import iter_split_cuts
 from phoneme_moe.errors import InputError
 from phoneme_moe.evaluation.evaluation_document import EvaluationDocument, Scores, SpeakerScores
 from phoneme_moe.files.documents import Document
@@ -99,7 +99,7 @@ def stored_card(run: LoadedRun, corpus: PreparedCorpus, notes: Sequence[str] = (
     }
     amounts = {part.name: {split: _Amount() for split in speakers} for part in parts}
     for split, used in speakers.items():
-        for cut in split_cuts(run.recipe, corpus, split, used):
+        for cut in iter_split_cuts(run.recipe, corpus, split, used):
             name = corpus.corpus_of(cut.id) if isinstance(corpus, JoinedCorpus) else corpus.name
             amount = amounts[name][split]
             amount.speakers.add(cut.supervisions[0].speaker)

@@ -99,7 +99,7 @@ def _new_speakers(recipe: Recipe, new: PreparedCorpus, old: PreparedCorpus) -> t
                 "speakers; expected another corpus"
             )
         return others
-    tested = {cut.supervisions[0].speaker for cut in old.cuts("test")}
+    tested = {cut.supervisions[0].speaker for cut in old.iter_cuts("test")}
     shared = sorted(tested.intersection(new.speakers))
     if shared:
         raise InputError(
