@@ -91,17 +91,22 @@ def command(corpus: str, out: Path, epochs: int, changes: Sequence[str]) -> list
     return [sys.executable, "-m", "phoneme_moe", *words]
 
 
-def private_memory(root: int) -> int:
-    """Kilobytes of a process and of those that it started, without files that are mapped."""
+def anonymous_memory(root: int) -> int:
+    """Kilobytes of a process and of those that it started, without files that are mapped.
+
+    What processes share is divided among them (proportional set size).
+    """
     parents, memory = {}, {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            status = (folder / "status").read_text(encoding="ascii", errors="replace")
-        except OSError:  # it has ended
+            parent = re.search(r"^PPid:\s+(\d+)", (folder / "status").read_text(), re.MULTILINE)
+            shares = (folder / "smaps_rollup").read_text()
+        except OSError:  # it has ended, or is the system's
             continue
-        values = dict(re.findall(r"^(PPid|RssAnon):\s+(\d+)", status, re.MULTILINE))
-        parents[int(folder.name)] = int(values.get("PPid", 0))
-        memory[int(folder.name)] = int(values.get("RssAnon", 0))
+        anonymous = re.search(r"^Pss_Anon:\s+(\d+)", shares, re.MULTILINE)
+        if parent and anonymous:
+            parents[int(folder.name)] = int(parent[1])
+            memory[int(folder.name)] = int(anonymous[1])
     family = {root}
     while more := {child for child, parent in parents.items() if parent in family} - family:
         family |= more
@@ -127,7 +132,7 @@ def measure_memory(corpus: str, folder: Path) -> dict[str, float]:
         ) as process,
     ):
         while process.poll() is None:
-            most = max(most, private_memory(process.pid))
+            most = max(most, anonymous_memory(process.pid))
             reports = log.read_text(encoding="utf-8").count("loss")
             first = first or (time.monotonic() - began if reports else 0.0)
             if reports >= REPORTS:

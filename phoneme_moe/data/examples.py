@@ -38,7 +38,10 @@ from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.recipe import Recipe, Teacher
 
 EXAMPLES_AT_ONCE = 5_000
-"""Most examples in memory with what their features are computed from."""
+"""Most examples in memory with what their features are computed from, if these are on disk."""
+
+EXAMPLES_BESIDE_STREAM = 50
+"""The same, if training utterances are streamed, which must not need more memory than these."""
 
 Pronunciations = tuple[tuple[str, ...], ...]
 """Of a word, each a sequence of phonemes."""
@@ -136,7 +139,10 @@ def load_examples(
     )
     examples: list[Example] = []
     # What features on disk are computed from needs ten times the memory of an example.
-    while chosen := list(islice(sounds, EXAMPLES_AT_ONCE if on_disk else None)):
+    at_once = EXAMPLES_AT_ONCE if on_disk else None
+    if recipe.training.stream is not None:
+        at_once = EXAMPLES_BESIDE_STREAM
+    while chosen := list(islice(sounds, at_once)):
         examples += _with_features(chosen, recognizer, on_disk, teacher, sound_speeds)
     if not examples:
         raise InputError(

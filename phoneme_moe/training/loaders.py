@@ -6,6 +6,7 @@ those of one process.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -73,12 +74,16 @@ def training_loader(
     # resuming it starts before the epoch is seeded, otherwise after.
     generator = torch.Generator()
     if isinstance(train, SpeechStream):
+        # Garbage collection in a worker would copy what it shares with this process.
+        gc.freeze()
         return DataLoader(
             StreamedExamples(train.reader, this_rank(), num_ranks()),
             sampler=train.batches(seed, steps_taken),
             batch_size=None,
             generator=generator,
             num_workers=train.settings.workers,
+            # Workers that begin later would share, and so keep, all that this process has by then.
+            persistent_workers=train.settings.workers > 0,
             worker_init_fn=_begin_worker,
         )
     if len(train) < num_ranks():
