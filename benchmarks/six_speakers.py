@@ -1,9 +1,8 @@
 """The mixture against one net for all, and every expert on every speaker.
 
-``python -m benchmarks.six_speakers`` trains ``hampshire_waibel`` and ``six_speakers_digits`` with ten
-seeds each, their pooled baselines with three, and on FSDD the mixture with each speaker left out
-with five. It resumes when interrupted. ``--quick`` uses one seed and one epoch per stage, to see
-that it runs.
+``python -m benchmarks.six_speakers`` trains ``hampshire_waibel`` and ``six_speakers_digits`` with
+ten seeds each, their pooled baselines with three, and on FSDD the mixture with each speaker left
+out with five. It resumes when interrupted. ``--quick`` uses one seed and one epoch per stage.
 """
 
 from __future__ import annotations
