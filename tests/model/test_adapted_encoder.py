@@ -145,6 +145,16 @@ def test_matrices_beside_a_map_are_a_change_of_the_map() -> None:
     )
 
 
+@torch.no_grad()
+def test_the_matrix_of_a_single_expert_is_scaled_by_its_weight() -> None:
+    experts = MatrixExperts(1, 6, 5)
+    experts.matrix.normal_()
+    inputs, weights = torch.randn(3, 7, 6), torch.tensor([[1.0], [0.5], [0]])
+    torch.testing.assert_close(
+        experts(inputs, weights), weights[:, None] * (inputs @ experts.matrix[0].T)
+    )
+
+
 def test_fine_tuning_has_a_gradient_for_every_map(folders: dict[str, Path]) -> None:
     encoder = adapted(folders["whisper"], "last", num_experts=1, rank="full")
     states, _ = encoder(*inputs_of(folders["whisper"], 3_200))

@@ -9,6 +9,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 class LowRankExperts(nn.Module):
@@ -68,6 +69,9 @@ class MatrixExperts(nn.Module):
 
     def forward(self, inputs: Tensor, weights: Tensor) -> Tensor:
         """As ``LowRankExperts.forward``."""
+        if len(self.matrix) == 1:  # without a scaled copy for each utterance
+            products = functional.linear(inputs, self.matrix[0].to(inputs.dtype))
+            return products * weights[:, None].to(products.dtype)
         mixed = torch.einsum("be,eoi->boi", weights, self.matrix)
         return torch.bmm(inputs, mixed.transpose(1, 2).to(inputs.dtype))
 
