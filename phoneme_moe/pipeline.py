@@ -91,13 +91,14 @@ def train_together(
     device: str = "auto",
     loggers: Sequence[str] = (),
     spread_experts: bool = False,
+    shard_encoder: bool = False,
 ) -> Trained | None:
     """Trains as one of several processes that have joined (``system.launch.joined``), or alone.
 
     All of them call it with the same arguments. The first one evaluates, and alone writes.
 
     Args:
-        recipe: As for ``train``, and so the others but the last.
+        recipe: As for ``train``, and so the others but the last two.
         out: The run folder.
         resume: Whether to continue.
         changes: Settings to change.
@@ -105,6 +106,9 @@ def train_together(
         loggers: Experiment trackers.
         spread_experts: Whether each process holds a part of the experts of sparse layers, in place
             of a copy of all (``mixture.sparse.spread_experts``). The run is the same.
+        shard_encoder: Whether each process holds a shard of the weights that are trained inside a
+            pretrained encoder (``model.adapters``), of their gradients and of the optimiser's
+            moments, in place of a copy (``training.sharded_encoder``). The run is the same.
 
     Returns:
         As ``train``; None on all processes but the first.
@@ -122,6 +126,8 @@ def train_together(
     check_trackers(loggers)
     if spread_experts and num_ranks() == 1:
         raise ArgumentError("spread_experts", "found one process, expected several")
+    if shard_encoder:
+        _check_shards(recipe)
     check_folder = partial(_check_folder, folder, recipe, resume)
     on_first_rank(check_folder)
     with first_rank_first():  # which prepares it
@@ -133,7 +139,7 @@ def train_together(
             _check_text(recipe, corpus)
             from phoneme_moe.training.stages import train_stages
 
-            train_stages(recipe, corpus, folder, device, loggers, spread_experts)
+            train_stages(recipe, corpus, folder, device, loggers, spread_experts, shard_encoder)
             if is_first_rank():
                 calibrate(load_run(folder, device, calibrated=False), corpus)
         if not is_first_rank():
@@ -142,6 +148,26 @@ def train_together(
         evaluation = evaluate(run)
         evaluation.save(folder / "evaluation.json")
         return Trained(run, evaluation, report_run(run))
+
+
+def _check_shards(recipe: Recipe) -> None:
+    """Checks that weights inside a pretrained encoder are trained, and can be sharded."""
+    if num_ranks() == 1:
+        raise ArgumentError("shard_encoder", "found one process, expected several")
+    stages = [stage for stage in recipe.training.stages if "experts" in stage.train]
+    if recipe.model.adapters is None or not stages:
+        raise ArgumentError(
+            "shard_encoder",
+            "found no pretrained encoder that is fine-tuned, expected model.adapters and a stage "
+            "that trains experts",
+        )
+    for stage in stages:
+        if stage.average:
+            raise ArgumentError(
+                "shard_encoder",
+                f"training.stages.{stage.name}.average: found {stage.average}, expected 0: sharded "
+                "weights have no moving average",
+            )
 
 
 def _check_text(recipe: Recipe, corpus: PreparedCorpus) -> None:

@@ -52,6 +52,13 @@ def train(
             help="Each process holds a part of the experts of sparse layers, not a copy of all.",
         ),
     ] = False,
+    shard_encoder: Annotated[
+        bool,
+        typer.Option(
+            "--shard-encoder",
+            help="Each process holds a shard of a fine-tuned encoder's weights, not a copy.",
+        ),
+    ] = False,
 ) -> None:
     """Train a recipe into a run folder, evaluate it and report its routing."""
     from phoneme_moe.recipe import load_recipe
@@ -75,7 +82,7 @@ def train(
         except KilledError as killed:
             raise InputError(f"{killed}; go on with: {command_to_go_on(sys.argv)}") from killed
         return
-    run_training(resolved, out, resume, device, logger or (), spread_experts)
+    run_training(resolved, out, resume, device, logger or (), spread_experts, shard_encoder)
 
 
 def run_training(
@@ -85,6 +92,7 @@ def run_training(
     device: str,
     loggers: Sequence[str],
     spread_experts: bool = False,
+    shard_encoder: bool = False,
 ) -> None:
     """Trains and prints the results.
 
@@ -95,6 +103,7 @@ def run_training(
         device: ``cpu``, ``cuda`` or ``auto``.
         loggers: Experiment trackers besides TensorBoard.
         spread_experts: Whether each of several processes holds a part of the experts.
+        shard_encoder: Whether each of them holds a shard of a fine-tuned encoder's weights.
     """
     from phoneme_moe.pipeline import train_together
     from phoneme_moe.system.launch import joined
@@ -107,6 +116,7 @@ def run_training(
             device=device,
             loggers=loggers,
             spread_experts=spread_experts,
+            shard_encoder=shard_encoder,
         )
         if trained is not None:
             _print(trained)

@@ -131,8 +131,8 @@ class AdaptedEncoder(nn.Module):
                 key = f"{number}_{target.replace('.', '_')}"
                 if key not in self.adapters:
                     continue
-                experts = self.adapters[key]
-                setattr(owner, name, AdaptedLinear(getattr(owner, name), experts, self.selection))
+                linear = getattr(owner, name)
+                setattr(owner, name, AdaptedLinear(linear, self.adapters, key, self.selection))
         layers[0].register_forward_pre_hook(self._choose, with_kwargs=True)
 
     def _choose(self, layer: nn.Module, args: tuple[Any, ...], keywords: dict[str, Any]) -> None:

@@ -15,7 +15,6 @@ import torch
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
-from lightning.pytorch.strategies import DDPStrategy
 from rich.markup import escape
 from rich.progress import track
 from torch import Tensor
@@ -58,7 +57,8 @@ from phoneme_moe.training.loaders import dev_loader, phoneme_sequences, training
 from phoneme_moe.training.loggers import open_trackers
 from phoneme_moe.training.module import StageModule
 from phoneme_moe.training.progress import StageLog, StageProgressBar
-from phoneme_moe.training.spread import experts_spread, keep_from_averaging
+from phoneme_moe.training.sharded_encoder import encoder_sharded
+from phoneme_moe.training.spread import AveragingStrategy, experts_spread
 from phoneme_moe.training.teacher import HiddenStateTeacher, PosteriorTeacher
 
 
@@ -99,6 +99,7 @@ def fit_stage(
     device: str,
     trackers: Sequence[str] = (),
     spread: bool = False,
+    shard: bool = False,
 ) -> None:
     """Trains a stage and writes its metrics and final weights.
 
@@ -114,6 +115,8 @@ def fit_stage(
         device: ``cpu``, ``cuda`` or ``auto``.
         trackers: Experiment trackers besides TensorBoard (``training.loggers``).
         spread: Whether each process holds a part of the experts (``training.spread``).
+        shard: Whether each process holds a shard of the pretrained encoder's trained weights
+            (``training.sharded_encoder``), if the stage trains any.
 
     Raises:
         InputError: The data need too much memory for EM, a tracker cannot be opened, or there are
@@ -138,7 +141,11 @@ def fit_stage(
             if is_first_rank():  # the others wait for its weights
                 weights = _fit_by_em(recognizer, stage, train, dev, metrics, loggers)
         else:
-            with experts_spread(recognizer) if spread else nullcontext():
+            shards = shard and "experts" in stage.train
+            with (
+                experts_spread(recognizer) if spread else nullcontext(),
+                encoder_sharded(recognizer, choose_device(device)) if shards else nullcontext(),
+            ):
                 weights = _fit_by_gradient(
                     recognizer, recipe, index, train, dev, metrics, loggers, folder, device
                 )
@@ -201,7 +208,6 @@ def _fit_by_gradient(
         sequences = phoneme_sequences(train)
         ngram = PhonemeNgram.estimate(sequences, recognizer.phonemes.symbols, ORDER)
     module = StageModule(recognizer, recipe, index, ngram, _teacher(recipe, index, train))
-    keep_from_averaging(module)
     check = ResumeCheck(stage_folder.last)
     callbacks: list[Callback] = [
         metrics,
@@ -258,7 +264,7 @@ def _processes() -> dict[str, Any]:
         "devices": here,
         "num_nodes": num_ranks() // here,
         # Buffers (selection biases) are equal on all ranks, since they follow the global counts.
-        "strategy": DDPStrategy(
+        "strategy": AveragingStrategy(
             broadcast_buffers=False,
             # Gradients are averaged where they are, without copies.
             gradient_as_bucket_view=True,

@@ -26,9 +26,10 @@ from phoneme_moe.training.minibatch import warmup_fraction
 from phoneme_moe.training.objectives import VIEWS, inconsistency, stage_loss
 from phoneme_moe.training.optimizers import build_optimizer
 from phoneme_moe.training.router_metrics import RouterMetrics
+from phoneme_moe.training.sharded_encoder import reshard
 from phoneme_moe.training.spread import (
     clip_gradients,
-    spread_parameters,
+    divided_parameters,
     with_all_parts,
     with_own_parts,
 )
@@ -236,6 +237,10 @@ class StageModule(pl.LightningModule):
             self.router_metrics.layers[routing.layer].update_bias(routing.counts)
         return loss
 
+    def on_after_backward(self) -> None:
+        """Releases weights that were gathered for the step."""
+        reshard(self)
+
     def configure_gradient_clipping(
         self,
         optimizer: torch.optim.Optimizer,
@@ -252,7 +257,7 @@ class StageModule(pl.LightningModule):
             clip_gradients(self, self.gradient_clip)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Makes the state of the optimiser that of all processes' experts."""
+        """Makes the state of the optimiser that of all processes' parts."""
         self._change_optimizer_state(checkpoint, with_all_parts)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -264,7 +269,7 @@ class StageModule(pl.LightningModule):
         checkpoint: dict[str, Any],
         change: Callable[[dict[str, Any], torch.optim.Optimizer, torch.nn.Module], None],
     ) -> None:
-        if spread_parameters(self):
+        if divided_parameters(self):
             (state,) = checkpoint["optimizer_states"]
             change(state, build_optimizer(self, self.stage), self)
 
@@ -293,6 +298,7 @@ class StageModule(pl.LightningModule):
         Validation comes last in an epoch, before callbacks read the logged metrics. They are the
         same in all processes that train together: each has counted the errors of a part of dev.
         """
+        reshard(self)
         counts = [self._errors, self._phonemes, self._wrong_speakers, self._utterances]
         with stepping_together():
             counts = global_sum(torch.tensor(counts, device=self.device)).tolist()

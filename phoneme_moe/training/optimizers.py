@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from phoneme_moe.recipe import Stage
 
@@ -34,7 +35,8 @@ def build_optimizer(module: nn.Module, stage: Stage) -> torch.optim.Optimizer:
     chosen = set(matrices)
     others = [p for _, p in trainable if p not in chosen]
     groups = [{"params": group} for group in (others, matrices) if group]
-    kind = MuonAdamW if matrices else torch.optim.AdamW
+    is_sharded = any(isinstance(parameter, DTensor) for parameter in others)
+    kind = MuonAdamW if matrices else ShardedAdamW if is_sharded else torch.optim.AdamW
     # Experts share their tensors, so one fused step updates all of them.
     optimizer = kind(groups, lr=stage.learning_rate, weight_decay=stage.weight_decay, fused=True)
     if matrices:
@@ -47,6 +49,32 @@ def _is_matrix(name: str, parameter: Tensor) -> bool:
     last = name.rpartition(".")[2]
     inside = ".blocks." in name and ".router." not in name
     return inside and last.startswith("weight") and parameter.ndim >= 2
+
+
+class ShardedAdamW(torch.optim.AdamW):
+    """AdamW for sharded parameters (``training.sharded_encoder``) beside whole ones.
+
+    A fused step takes tensors of one kind. Groups of their own would number the parameters in
+    another order than in one process, which a checkpoint must not depend on.
+    """
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Updates all parameters with a gradient."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        gradients = {p: p.grad for group in self.param_groups for p in group["params"]}
+        for sharded in (False, True):
+            for parameter, gradient in gradients.items():
+                # AdamW leaves alone what has no gradient.
+                chosen = isinstance(parameter, DTensor) == sharded
+                parameter.grad = gradient if chosen else None
+            super().step()
+        for parameter, gradient in gradients.items():
+            parameter.grad = gradient
+        return loss
 
 
 class MuonAdamW(torch.optim.AdamW):

@@ -1,8 +1,8 @@
-"""Training with the experts of sparse layers spread over processes (``SpreadExperts``).
+"""Training with experts spread (``SpreadExperts``) or an encoder sharded over processes.
 
-What a process has of an expert is not that of another: gradients are not averaged between them, the
-norm of the gradient is that of all parts, and a checkpoint has all parts, so that training can go
-on with another number of processes.
+What a process has of these weights is not that of another: gradients are not averaged between them,
+the norm of the gradient is that of all parts, and a checkpoint has all parts, so that training can
+go on with another number of processes.
 """
 
 from __future__ import annotations
@@ -12,13 +12,16 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from phoneme_moe.errors import InputError
 from phoneme_moe.mixture.sparse.layer import SparseFeedForward
 from phoneme_moe.mixture.sparse.spread_experts import SpreadExperts, all_parts, own_part
 from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.system.ranks import global_sum
+from phoneme_moe.training.sharded_encoder import gathered, shard_like
 
 
 @contextmanager
@@ -44,13 +47,18 @@ def experts_spread(recognizer: Recognizer) -> Iterator[None]:
         layer.experts = layer.experts.whole()
 
 
-def spread_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
+def divided_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
     """The parameters of which every process has another part, by name."""
-    return {
-        f"{name}.{parameter_name}": parameter
+    spread = {
+        f"{name}.{parameter_name}"
         for name, part in module.named_modules()
         if isinstance(part, SpreadExperts)
-        for parameter_name, parameter in part.named_parameters()
+        for parameter_name, _ in part.named_parameters()
+    }
+    return {
+        name: parameter
+        for name, parameter in module.named_parameters()
+        if name in spread or isinstance(parameter, DTensor)
     }
 
 
@@ -61,50 +69,84 @@ def keep_from_averaging(module: nn.Module) -> None:
     """
     # torch declares attributes of a module as tensors or modules; this one is a list of names.
     module._ddp_params_and_buffers_to_ignore = list(  # type: ignore[assignment]
-        spread_parameters(module)
+        divided_parameters(module)
     )
+
+
+class AveragingStrategy(DDPStrategy):
+    """Averages the gradients of what every process has a copy of."""
+
+    def configure_ddp(self) -> None:
+        """Prepares averaging, which torch refuses if there is nothing to average."""
+        assert self.lightning_module is not None
+        keep_from_averaging(self.lightning_module)
+        parts = set(divided_parameters(self.lightning_module).values())
+        if any(p.requires_grad and p not in parts for p in self.lightning_module.parameters()):
+            super().configure_ddp()
 
 
 def clip_gradients(module: nn.Module, most: float) -> None:
     """Scales the gradients so that their norm, of all processes' parts, is at most ``most``."""
-    parts = {id(parameter) for parameter in spread_parameters(module).values()}
-    gradients = [p.grad for p in module.parameters() if p.grad is not None and id(p) not in parts]
-    norm = torch.nn.utils.get_total_norm(gradients)
+    parts = set(divided_parameters(module).values())
+    trained = [p for p in module.parameters() if p.grad is not None]
+    whole = [p.grad for p in trained if p.grad is not None and p not in parts]
+    norm = torch.nn.utils.get_total_norm(whole)
     if parts:
-        own = [p.grad for p in module.parameters() if p.grad is not None and id(p) in parts]
+        own = [_local(p.grad) for p in trained if p in parts and p.grad is not None]
         total = global_sum(torch.nn.utils.get_total_norm(own).square())
         norm = (norm.square() + total).sqrt()
-    torch.nn.utils.clip_grads_with_norm_(module.parameters(), most, norm)
+    torch.nn.utils.clip_grads_with_norm_(
+        [p for p in trained if not isinstance(p, DTensor)], most, norm
+    )
+    torch.nn.utils.clip_grads_with_norm_([p for p in trained if isinstance(p, DTensor)], most, norm)
 
 
 def with_all_parts(
     state: dict[str, Any], optimizer: torch.optim.Optimizer, module: nn.Module
 ) -> None:
     """Completes an optimiser's state in a checkpoint by the parts of all processes, in place."""
-    _change_parts(state, optimizer, module, all_parts)
+    _change_parts(
+        state,
+        optimizer,
+        module,
+        lambda value, _: gathered(value) if isinstance(value, DTensor) else all_parts(value),
+    )
 
 
 def with_own_parts(
     state: dict[str, Any], optimizer: torch.optim.Optimizer, module: nn.Module
 ) -> None:
     """Reduces an optimiser's state in a checkpoint to this process's parts, in place."""
-    _change_parts(state, optimizer, module, own_part)
+    _change_parts(
+        state,
+        optimizer,
+        module,
+        lambda value, parameter: (
+            shard_like(value, parameter) if isinstance(parameter, DTensor) else own_part(value)
+        ),
+    )
 
 
 def _change_parts(
     state: dict[str, Any],
     optimizer: torch.optim.Optimizer,
     module: nn.Module,
-    change: Callable[[Tensor], Tensor],
+    change: Callable[[Tensor, nn.Parameter], Tensor],
 ) -> None:
-    parts = {id(parameter) for parameter in spread_parameters(module).values()}
+    parts = set(divided_parameters(module).values())
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     changed = dict(state["state"])
     for number, parameter in enumerate(parameters):
-        if id(parameter) in parts and number in changed:
+        if parameter in parts and number in changed:
             changed[number] = {
                 # Moments have the shape of the weights; counts of steps have none.
-                name: change(value) if isinstance(value, Tensor) and value.dim() else value
+                name: (
+                    change(value, parameter) if isinstance(value, Tensor) and value.dim() else value
+                )
                 for name, value in changed[number].items()
             }
     state["state"] = changed
+
+
+def _local(gradient: Tensor) -> Tensor:
+    return gradient.to_local() if isinstance(gradient, DTensor) else gradient

@@ -97,6 +97,7 @@ def train_stages(
     device: str = "auto",
     trackers: Sequence[str] = (),
     spread: bool = False,
+    shard: bool = False,
 ) -> Recognizer:
     """Trains every unfinished stage and completes the run folder.
 
@@ -109,6 +110,8 @@ def train_stages(
         device: ``cpu``, ``cuda`` or ``auto``.
         trackers: Experiment trackers besides TensorBoard (``training.loggers``).
         spread: Whether each process holds a part of the experts (``training.spread``).
+        shard: Whether each process holds a shard of the pretrained encoder's trained weights
+            (``training.sharded_encoder``).
 
     Returns:
         The trained model in evaluation mode; on other processes than the first, without what is
@@ -161,7 +164,7 @@ def train_stages(
                     separate_copies(recognizer.adapted, [e.features for e in train], recipe.seed)
                 if stage.pronunciations == "likeliest":
                     chosen = with_likeliest_pronunciations(learner, train)
-            fit_stage(learner, recipe, index, chosen, dev, folder, device, trackers, spread)
+            fit_stage(learner, recipe, index, chosen, dev, folder, device, trackers, spread, shard)
         with repeatable(stage_folder.path):
             learner.load_state_dict(read_weights(stage_folder.final, learner.state_dict()))
         if stage.route == "shared":

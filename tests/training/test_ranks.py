@@ -59,7 +59,9 @@ def command(recipe: Path, out: Path, changes: Sequence[str], *options: str) -> l
     return [sys.executable, "-m", "phoneme_moe", *words]
 
 
-def assert_close(folder: Path, expected: Path, tolerance: float = 1e-5) -> None:
+def assert_close(
+    folder: Path, expected: Path, tolerance: float = 1e-5, of_weights: float = 1e-3
+) -> None:
     """Every metric of every epoch agrees, and the weights."""
     rows, expected_rows = (read_rows(run / "metrics.csv") for run in (folder, expected))
     assert len(rows) == len(expected_rows)
@@ -74,7 +76,7 @@ def assert_close(folder: Path, expected: Path, tolerance: float = 1e-5) -> None:
             assert row[name] == pytest.approx(value, abs=near), name
     weights, expected_weights = (load_file(run / "model.safetensors") for run in (folder, expected))
     for name, weight in expected_weights.items():
-        assert (weights[name] - weight).abs().max() < 1e-3, name
+        assert (weights[name] - weight).abs().max() < of_weights, name
 
 
 @pytest.fixture(scope="module")

@@ -90,10 +90,21 @@ class AdaptedLinear(nn.Module):
     The experts are parameters of whoever created them, not of the network with the map.
     """
 
-    def __init__(self, linear: nn.Linear, experts: nn.Module, selection: Selection) -> None:
+    def __init__(
+        self, linear: nn.Linear, owner: nn.ModuleDict, name: str, selection: Selection
+    ) -> None:
+        """Places experts beside a map.
+
+        Args:
+            linear: The map.
+            owner: Experts of many maps.
+            name: Key of those of this map, which may be replaced.
+            selection: Their weights.
+        """
         super().__init__()
         self.linear = linear
-        self._experts = (experts,)
+        self._owner = (owner,)  # not a submodule
+        self._name = name
         self._selection = selection
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -102,5 +113,5 @@ class AdaptedLinear(nn.Module):
         weights = self._selection.weights
         if weights is None:
             return outputs
-        added: Tensor = self._experts[0](inputs, weights)
+        added: Tensor = self._owner[0][self._name](inputs, weights)
         return outputs + added
