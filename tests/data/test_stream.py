@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from phoneme_moe.corpora import PreparedCorpus
 from phoneme_moe.corpora.shards import write_shards
+from phoneme_moe.data.bucketed_batches import StreamedBatches
 from phoneme_moe.data.examples import load_examples
-from phoneme_moe.data.stream import SpeechStream, StreamedBatches, StreamedExamples, in_turn
+from phoneme_moe.data.stream import SpeechStream, StreamedExamples, in_turn
 from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.recipe import Recipe, load_recipe
 from phoneme_moe.training.stages import build_recognizer
