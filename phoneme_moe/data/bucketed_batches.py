@@ -76,17 +76,20 @@ class StreamedBatches(Sampler[list[CutAtSpeed]]):
         from lhotse.dataset.sampling.base import TimeConstraint
         from lhotse.dataset.sampling.dynamic_bucketing import estimate_duration_buckets
 
-        cuts = list(islice(self.one_pass((self.seed, 0, 0), False), CUTS_FOR_BUCKETS))
-        if not cuts:
+        def first_cuts() -> Iterator[Cut]:
+            return islice(self.one_pass((self.seed, 0, 0), False), CUTS_FOR_BUCKETS)
+
+        durations = np.array([cut.duration for cut in first_cuts()])
+        if not len(durations):
             raise InputError("corpus: found no utterance in the shards, expected at least one")
         limit = TimeConstraint(self.settings.batch_seconds, max_cuts=self.batch_size)
-        mean = float(np.mean([cut.duration for cut in cuts]))
         # The buffer has a full batch of every bucket, on average.
-        most = int(min(self.settings.buffer, len(cuts)) * mean / self.settings.batch_seconds) - 1
-        number = min(most, NUM_BUCKETS, len({cut.duration for cut in cuts}))
+        buffered = min(self.settings.buffer, len(durations)) * float(durations.mean())
+        most = int(buffered / self.settings.batch_seconds) - 1
+        number = min(most, NUM_BUCKETS, len(np.unique(durations)))
         if number < 2:
             return [math.inf]
-        return list(estimate_duration_buckets(cuts, number, constraint=limit))
+        return list(estimate_duration_buckets(first_cuts(), number, constraint=limit))
 
     def __len__(self) -> int:
         return self.num_batches

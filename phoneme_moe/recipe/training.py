@@ -231,7 +231,7 @@ class Stream(Section):
     """
 
     batch_seconds: Annotated[float, Field(gt=0, le=100_000)] = 300.0
-    buffer: Count = 2_000
+    buffer: Count = 1_000
     workers: Annotated[int, Field(ge=0, le=1_000)] = 1
 
 
