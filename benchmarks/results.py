@@ -37,3 +37,11 @@ def table(head: list[str], rows: list[list[str]]) -> str:
     """A Markdown table whose columns after the first are aligned right."""
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def with_section(page: Path, name: str, content: str) -> str:
+    """The text of a page with a section between ``<!-- begin NAME -->`` and ``end`` replaced."""
+    begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
+    before, _, rest = page.read_text(encoding="utf-8").partition(begin)
+    _, _, after = rest.partition(end)
+    return f"{before}{begin}\n{content}{end}{after}"

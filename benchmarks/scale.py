@@ -35,7 +35,6 @@ from phoneme_moe.mixture.sparse.spread_experts import SpreadExperts
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "scale.md"
-BEGIN, END = "<!-- begin training -->", "<!-- end training -->"
 CORPORA = Path(os.environ.get("PHONEME_MOE_CORPORA", ROOT.parent / "shared" / "corpora"))
 
 RECIPE = "top_2"
@@ -222,10 +221,7 @@ def section(figures: dict[str, Any]) -> str:
 
 def text() -> str:
     """The page with its section from the kept figures."""
-    page = PAGE.read_text(encoding="utf-8")
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{section(results.read('scale'))}{END}{after}"
+    return results.with_section(PAGE, "training", section(results.read("scale")))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -31,7 +31,6 @@ from phoneme_moe.transcription.writers.list_folder import ListFolder
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "scale.md"
-BEGIN, END = "<!-- begin shards -->", "<!-- end shards -->"
 TINY = ROOT / "tests" / "fixtures" / "runs_0_1_0" / "gate"
 CORPORA = Path(os.environ.get("PHONEME_MOE_CORPORA", ROOT.parent / "shared" / "corpora"))
 
@@ -254,13 +253,7 @@ def section(figures: dict[str, Any]) -> str:
 
 def text() -> str:
     """The page with its section from the kept figures."""
-    page = PAGE.read_text(encoding="utf-8")
-    figures = results.read("shards")
-    if not figures:
-        return page
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{section(figures)}{END}{after}"
+    return results.with_section(PAGE, "shards", section(results.read("shards")))
 
 
 def check(figures: dict[str, Any]) -> None:

@@ -33,7 +33,6 @@ from phoneme_moe.files.writing import write_json, write_text
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "scale.md"
-BEGIN, END = "<!-- begin stream -->", "<!-- end stream -->"
 CORPORA = Path(os.environ.get("PHONEME_MOE_CORPORA", ROOT.parent / "shared" / "corpora"))
 
 RECIPE = "dense"
@@ -194,10 +193,7 @@ def section(figures: dict[str, Any]) -> str:
 
 def text() -> str:
     """The page with its section from the kept figures."""
-    page = PAGE.read_text(encoding="utf-8")
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{section(results.read('stream'))}{END}{after}"
+    return results.with_section(PAGE, "stream", section(results.read("stream")))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

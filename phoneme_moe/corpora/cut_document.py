@@ -236,40 +236,6 @@ class CutDocument(Document):
         )
 
 
-class _ShardSource(SourceDocument):
-    """Audio in an archive beside the manifest, as Lhotse Shar has it."""
-
-    source: Literal[""]
-
-    @model_validator(mode="after")
-    def _is_a_file(self) -> Self:
-        if self.type != "shar":
-            raise ValueError(f"found type {shorten(self.type)}, expected type 'shar'")
-        return self
-
-
-class _ShardRecording(RecordingDocument):
-    """A recording of a shard."""
-
-    sources: Annotated[tuple[_ShardSource, ...], Field(min_length=1, max_length=1)]
-
-
-class ShardCutDocument(CutDocument):
-    """A line of the manifest of a shard (``corpora.shards``)."""
-
-    recording: _ShardRecording
-
-    def to_cut_in_memory(self, audio: bytes) -> MonoCut:
-        """Creates the Lhotse cut.
-
-        Args:
-            audio: Content of an audio file.
-        """
-        from lhotse import AudioSource
-
-        return self._to_cut(AudioSource("memory", self._source.channels, audio))
-
-
 def refuse_pointers(custom: dict[str, Any] | None) -> None:
     """Checks that custom fields contain nothing that Lhotse would open.
 
@@ -290,6 +256,9 @@ def refuse_pointers(custom: dict[str, Any] | None) -> None:
             values += value
 
 
+DocumentOfCut = TypeVar("DocumentOfCut", bound=CutDocument)
+
+
 def read_cuts(manifest: Path) -> Iterator[tuple[CutDocument, str]]:
     """Reads a manifest, ``.jsonl`` or ``.jsonl.gz``.
 
@@ -300,18 +269,13 @@ def read_cuts(manifest: Path) -> Iterator[tuple[CutDocument, str]]:
         InputError: The file cannot be read or exceeds bounds, or a cut is not allowed; the message
             names line and key.
     """
-    return _read(manifest, CutDocument)
+    return read_documents(manifest, CutDocument)
 
 
-def read_shard_cuts(manifest: Path) -> Iterator[tuple[ShardCutDocument, str]]:
-    """As ``read_cuts``, of a shard."""
-    return _read(manifest, ShardCutDocument)
-
-
-AnyCut = TypeVar("AnyCut", bound=CutDocument)
-
-
-def _read(manifest: Path, document_type: type[AnyCut]) -> Iterator[tuple[AnyCut, str]]:
+def read_documents(
+    manifest: Path, document_type: type[DocumentOfCut]
+) -> Iterator[tuple[DocumentOfCut, str]]:
+    """As ``read_cuts``, of cuts of another kind."""
     for line, where in read_json_lines(manifest):
         document = document_type.parse_json(line, where)
         yield document, f"{where}: cut {document.id[:80]!r}"

@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from phoneme_moe.corpora.cut_audio import load_cut
-from phoneme_moe.corpora.cut_document import read_shard_cuts
 from phoneme_moe.corpora.joined import JoinedCorpus, renamed
 from phoneme_moe.corpora.json_lines import read_json_lines
 from phoneme_moe.corpora.prepared import PreparedCorpus, cuts_file
+from phoneme_moe.corpora.shard_manifest import read_shard_cuts
 from phoneme_moe.errors import ArgumentError, InputError
 from phoneme_moe.files.atomic import atomic_folder
 from phoneme_moe.files.documents import Document

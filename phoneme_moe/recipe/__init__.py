@@ -10,16 +10,8 @@ from phoneme_moe.recipe.features import AnyFeatures, Features, PretrainedFeature
 from phoneme_moe.recipe.load import load_recipe, shipped_recipes, validate_recipe
 from phoneme_moe.recipe.model import Adapters, Gating, Model, Network
 from phoneme_moe.recipe.router import Balance, Router
-from phoneme_moe.recipe.training import (
-    Augmentation,
-    Part,
-    Route,
-    Stage,
-    Stream,
-    Teacher,
-    Timing,
-    Training,
-)
+from phoneme_moe.recipe.training import Part, Route, Stage, Teacher, Timing, Training
+from phoneme_moe.recipe.training_speech import Augmentation, Stream
 
 __all__ = [
     "Adapters",

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from phoneme_moe.recipe.encoder import EncoderSection
 from phoneme_moe.recipe.model import Adapters
-from phoneme_moe.recipe.training import Augmentation, Stage
+from phoneme_moe.recipe.training import Stage
+from phoneme_moe.recipe.training_speech import Augmentation
 
 if TYPE_CHECKING:
     from phoneme_moe.recipe.data import Recipe

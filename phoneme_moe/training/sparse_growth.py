@@ -142,6 +142,7 @@ def _train(
                 utterances = [examples[i] for i in chosen.tolist()]
                 utterances += [replayed[i] for i in drawn.tolist()]
                 optimizer.zero_grad()
+                # torch gives the method no types.
                 loss(utterances).backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
                 scheduler.step()
