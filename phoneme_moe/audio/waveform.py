@@ -127,6 +127,7 @@ def waveform_blocks(
     sample_rate: int,
     channel: int | None = None,
     whole_seconds: float = 60.0,
+    name: str = "",
 ) -> Iterator[Waveform]:
     """Reads an audio file in blocks, with memory independent of its length.
 
@@ -135,6 +136,7 @@ def waveform_blocks(
         sample_rate: Samples per second to convert to.
         channel: As in ``load_waveform``.
         whole_seconds: A file up to this length is a single block.
+        name: Name for messages, if the content is given.
 
     Yields:
         Consecutive waveforms of shape (samples,).
@@ -142,7 +144,7 @@ def waveform_blocks(
     Raises:
         InputError: As in ``load_waveform``; truncation is detected only at the end.
     """
-    name, file, content = _source(path)
+    name, file, content = _source(path, name)
     return decode_blocks(Request(name, file, sample_rate, channel, whole_seconds), content)
 
 

@@ -23,6 +23,7 @@ from phoneme_moe.cli import (
     recipes,
     report,
     reproduce,
+    serve,
     train,
     transcribe,
 )
@@ -68,6 +69,7 @@ app.command("transcribe", cls=Command)(transcribe.transcribe)
 app.command("merge", cls=Command)(merge.merge)
 app.command("align", cls=Command)(align.align)
 app.command("listen", cls=Command)(listen.listen)
+app.command("serve", cls=Command)(serve.serve)
 app.command("bench", cls=Command)(bench.bench)
 app.command("export", cls=Command)(export.export)
 app.command("model", cls=Command)(model.model)

@@ -40,9 +40,9 @@ class RoutingOverride:
         allowed[list(self.without)] = False
         return allowed
 
-    def applies_to(self, layer: str) -> bool:
-        """Whether it overrides the routing of a sparse layer."""
-        return self.layer is None or self.layer == layer
+    def of_layer(self, layer: str) -> RoutingOverride | None:
+        """The override of a sparse layer; None if it has another one in mind."""
+        return self if self.layer is None or self.layer == layer else None
 
     def reroute(self, routing: Routing) -> Routing:
         """Overrides the routing of a gate; the weights of each frame sum to 1."""
@@ -60,6 +60,22 @@ class RoutingOverride:
         if not self.shares and torch.equal(routing.log_probabilities, routing.log_weights):
             log_probabilities = log_weights
         return Routing(log_probabilities, log_weights, routing.mask, routing.layer)
+
+
+@dataclass(frozen=True)
+class LayerOverrides:
+    """Overrides of several sparse layers of an encoder at once.
+
+    Attributes:
+        overrides: One for each of these layers; the first that names a layer counts.
+    """
+
+    overrides: tuple[RoutingOverride, ...]
+
+    def of_layer(self, layer: str) -> RoutingOverride | None:
+        """The override of a sparse layer, if there is one."""
+        each = (override.of_layer(layer) for override in self.overrides)
+        return next((override for override in each if override is not None), None)
 
 
 def shares_of(weights: Sequence[float]) -> tuple[float, ...]:

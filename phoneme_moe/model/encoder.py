@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from phoneme_moe.mixture.networks.time_delay import splice
-from phoneme_moe.mixture.override import RoutingOverride
+from phoneme_moe.mixture.override import LayerOverrides, RoutingOverride
 from phoneme_moe.mixture.receptive_field import receptive_field
 from phoneme_moe.mixture.sparse.layer import SparseFeedForward
 from phoneme_moe.mixture.sparse.layer_routing import LayerRouting, RouterContext
@@ -138,7 +138,7 @@ class Encoder(nn.Module):
         features: Tensor,
         mask: Tensor,
         embedding: Tensor | None = None,
-        override: RoutingOverride | None = None,
+        override: RoutingOverride | LayerOverrides | None = None,
     ) -> tuple[Tensor, tuple[LayerRouting, ...]]:
         """Computes the logits of the outputs, and the routing of every sparse layer.
 
@@ -157,7 +157,7 @@ class Encoder(nn.Module):
         features: Tensor,
         mask: Tensor,
         embedding: Tensor | None = None,
-        override: RoutingOverride | None = None,
+        override: RoutingOverride | LayerOverrides | None = None,
     ) -> tuple[Tensor, tuple[LayerRouting, ...]]:
         """Computes the normalised output of the last block, and the routing of every sparse layer.
 

@@ -22,7 +22,7 @@ from phoneme_moe.features.log_mel import stack_frames
 from phoneme_moe.mixture.experts import Experts
 from phoneme_moe.mixture.gate import Gate
 from phoneme_moe.mixture.mixture import mix
-from phoneme_moe.mixture.override import RoutingOverride
+from phoneme_moe.mixture.override import LayerOverrides, RoutingOverride
 from phoneme_moe.mixture.receptive_field import receptive_field
 from phoneme_moe.mixture.routing import Routing, fixed_routing
 from phoneme_moe.model.adapted_encoder import AdaptedEncoder
@@ -167,7 +167,7 @@ class Recognizer(nn.Module):
         expert: Tensor | None = None,
         expert_log_posteriors: Tensor | None = None,
         embedding: Tensor | None = None,
-        override: RoutingOverride | None = None,
+        override: RoutingOverride | LayerOverrides | None = None,
         augment: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
     ) -> Recognition:
         """Computes the posteriors and routing of a batch.
@@ -182,7 +182,8 @@ class Recognizer(nn.Module):
                 frames, experts, outputs); only the gate is computed.
             embedding: External embedding of each utterance, shape (batch, size), for routers that
                 use one.
-            override: Replaces the routing of the gate or the routers.
+            override: Replaces the routing of the gate or the routers; that of several layers only
+                for an encoder.
             augment: Changes mixed hidden states and their mask, in training of adapters: an encoder
                 has never seen masked inputs. It may return several versions of the batch.
 
@@ -194,6 +195,7 @@ class Recognizer(nn.Module):
             features = features.float()
         log_weights = None
         if self.adapted is not None:
+            assert not isinstance(override, LayerOverrides)
             features, log_weights = self.adapted(features, mask, expert, override)
         features = self.mix_layers(features, mask)
         if augment is not None:
@@ -209,6 +211,7 @@ class Recognizer(nn.Module):
             of_frames = log_weights[:, None].expand(-1, mask.shape[1], -1)
             return replace(recognition, routing=Routing(of_frames, of_frames, mask))
         assert self.experts is not None
+        assert not isinstance(override, LayerOverrides)
         if expert is None and self.gate_is_speaker and not _names_one_expert(override):
             raise InputError(
                 "model.gate is of kind speaker, which picks the speaker's expert; name the "
@@ -233,7 +236,7 @@ class Recognizer(nn.Module):
         features: Tensor,
         mask: Tensor,
         embedding: Tensor | None,
-        override: RoutingOverride | None = None,
+        override: RoutingOverride | LayerOverrides | None = None,
     ) -> Recognition:
         assert self.encoder is not None
         size = None if embedding is None else embedding.shape[-1]

@@ -12,6 +12,7 @@ EXTRAS = {
     "onnx": ("onnx", "onnxruntime"),
     "praat": ("praat-parselmouth",),
     "pretrained": ("transformers",),
+    "serve": ("fastapi", "uvicorn", "websockets", "python-multipart", "prometheus-client"),
 }
 """Packages of the extras in pyproject.toml that an error message may ask for."""
 

@@ -64,6 +64,24 @@ class LivePhoneme:
     latency: float
 
 
+@dataclass(frozen=True)
+class LiveStep:
+    """What one step of streaming recognition gives.
+
+    Attributes:
+        start: Time of its first frame, in seconds from the start of the sound.
+        phonemes: The phonemes that were emitted in it.
+        weights: Weight of each expert in each frame, shape (frames, experts); no frames in
+            digital silence, which is not recognised.
+        received: Seconds of sound received so far.
+    """
+
+    start: float
+    phonemes: tuple[LivePhoneme, ...]
+    weights: Floats
+    received: float
+
+
 class LiveRecognizer:
     """Takes sound chunk by chunk and returns phonemes as they are recognised."""
 
@@ -77,7 +95,7 @@ class LiveRecognizer:
         Raises:
             InputError: The model classifies tokens, or takes an embedding.
         """
-        _check(engine.spec)
+        check_live(engine.spec)
         self.engine = engine
         self.settings = settings or LiveSettings()
         self.front_end = engine.spec.front_end()
@@ -97,6 +115,10 @@ class LiveRecognizer:
         Args:
             samples: Amplitude -1..1 at the model's rate, shape (samples,); any number of them.
         """
+        return [phoneme for step in self.feed_steps(samples) for phoneme in step.phonemes]
+
+    def feed_steps(self, samples: Waveform) -> list[LiveStep]:
+        """As ``feed``, with the routing of each step."""
         self._samples += len(samples)
         self._waiting = np.concatenate([self._waiting, samples])
         energies = self.front_end.energies_between(self._waiting)
@@ -107,6 +129,10 @@ class LiveRecognizer:
 
     def finish(self) -> list[LivePhoneme]:
         """Ends the stream and returns the remaining phonemes."""
+        return [phoneme for step in self.finish_steps() for phoneme in step.phonemes]
+
+    def finish_steps(self) -> list[LiveStep]:
+        """As ``finish``, with the routing of each step."""
         missing = self._samples // self.front_end.hop - self._first - len(self._energies)
         if missing > 0:
             needed = (missing - 1) * self.front_end.hop + self.front_end.n_fft
@@ -115,7 +141,7 @@ class LiveRecognizer:
             self._energies = np.concatenate([self._energies, energies])
         return list(self._recognize(ended=True))
 
-    def _recognize(self, ended: bool) -> Iterator[LivePhoneme]:
+    def _recognize(self, ended: bool) -> Iterator[LiveStep]:
         schedule = self._schedule
         while True:
             received = self._first + len(self._energies)
@@ -124,18 +150,22 @@ class LiveRecognizer:
                 return
             began = time.perf_counter()
             stop = min(needed, received)
+            now = stop * self.front_end.frame_seconds
+            phonemes: tuple[LivePhoneme, ...] = ()
+            weights = np.empty((0, len(self.engine.spec.experts)), np.float32)
             if self._energies[: stop - self._first].max() > SILENT_ENERGY:
                 features = schedule.features(
                     self._energies, self._first, self._steps, stop, self.front_end
                 )
                 model_output = self.engine.infer(features[None], np.array([len(features)]))
-                log_posteriors, weights = model_output.log_posteriors[0], model_output.weights[0]
+                log_posteriors = model_output.log_posteriors[0]
                 frames = schedule.frames(self._steps, len(log_posteriors))
-                now = stop * self.front_end.frame_seconds
-                yield from self._decode(log_posteriors[frames], weights[frames], now)
+                weights = model_output.weights[0][frames]
+                phonemes = tuple(self._decode(log_posteriors[frames], weights, now))
             else:
                 self._last = BLANK
             self.slowest_step = max(self.slowest_step, time.perf_counter() - began)
+            yield LiveStep(first * self.front_end.frame_seconds, phonemes, weights, now)
             self._steps += 1
             unused = schedule.oldest(self._steps) - self._first
             if unused > 0:
@@ -209,7 +239,12 @@ class _Schedule:
         return front_end.normalize(energies[self.begin(step) - offset : stop - offset], level)
 
 
-def _check(spec: ModelSpec) -> None:
+def check_live(spec: ModelSpec) -> None:
+    """Checks that a model can recognise live speech.
+
+    Raises:
+        InputError: It classifies tokens, takes an embedding, or has a pretrained encoder.
+    """
     if spec.tokens:
         raise InputError(
             f"{spec.source}: the model classifies single tokens (one token per recording); "
@@ -244,7 +279,7 @@ def simulate_live(
         InputError: As for ``LiveRecognizer``.
     """
     spec = engine.spec
-    _check(spec)
+    check_live(spec)
     schedule = _Schedule(spec, settings or LiveSettings())
     front_end = spec.front_end()
     energies = front_end.energies(waveform)

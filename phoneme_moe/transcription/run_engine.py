@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from phoneme_moe.audio.waveform import Waveform
 from phoneme_moe.errors import InputError
 from phoneme_moe.features.pretrained import PretrainedFrontEnd
 from phoneme_moe.files.writing import path_text
-from phoneme_moe.mixture.override import RoutingOverride
+from phoneme_moe.mixture.override import LayerOverrides, RoutingOverride
 from phoneme_moe.model.recognizer import Recognizer
 from phoneme_moe.recipe import PretrainedFeatures
 from phoneme_moe.run_folder import LoadedRun
@@ -23,15 +24,22 @@ from phoneme_moe.transcription.model_spec import Floats, ModelOutput, ModelSpec,
 class RunEngine:
     """The model of a run folder (``transcription.model_spec.Engine``)."""
 
-    def __init__(self, run: LoadedRun, override: RoutingOverride | None = None) -> None:
+    def __init__(
+        self,
+        run: LoadedRun,
+        override: RoutingOverride | LayerOverrides | None = None,
+        layer: str | None = None,
+    ) -> None:
         """Prepares a loaded run.
 
         Args:
             run: The run.
             override: Routing to use instead of that of the gate or routers.
+            layer: Sparse layer whose weights are output; the last one by default.
 
         Raises:
-            InputError: The run's gate takes the speaker's identity, which is unknown here.
+            InputError: The run's gate takes the speaker's identity, which is unknown here; or the
+                layer does not exist.
         """
         recognizer = run.recognizer
         if recognizer.gate_is_speaker and override is None:
@@ -41,8 +49,8 @@ class RunEngine:
             )
         self.run = run
         self.override = override
-        self.layer, _ = recognizer.routed_layer()
-        self.spec = spec_of(run)
+        self.layer, experts = recognizer.routed_layer(layer)
+        self.spec = replace(spec_of(run), experts=experts)
 
     @torch.inference_mode()
     def infer(

@@ -202,13 +202,26 @@ def transcribe_recordings(
     options: Options,
     embeddings: Floats | None = None,
 ) -> list[Transcript]:
-    """Transcribes recordings in a batch, or a single one of any length, in the run's own symbols.
+    """The transcripts of ``recognize_recordings``."""
+    return [t for t, _ in recognize_recordings(engine, recordings, options, embeddings)]
+
+
+def recognize_recordings(
+    engine: Engine,
+    recordings: Sequence[Recording],
+    options: Options,
+    embeddings: Floats | None = None,
+) -> list[tuple[Transcript, ModelOutput]]:
+    """Recognises recordings in a batch, or a single one of any length, in the run's own symbols.
 
     Args:
         engine: Inference engine of the model.
         recordings: Recordings, at least one.
         options: Options of decoding.
         embeddings: Embedding of each recording, shape (recordings, size), if the model takes one.
+
+    Returns:
+        The transcript of each recording, with the output of the model.
     """
     num_shifts = engine.spec.decoding.shifts_for(options.beam)
     model_outputs = [
@@ -219,7 +232,7 @@ def transcribe_recordings(
     ]
     hypotheses = decode(model_outputs, engine.spec, options.beam, options.nbest)
     return [
-        build_transcript(recording, model_output, hypothesis, engine.spec)
+        (build_transcript(recording, model_output, hypothesis, engine.spec), model_output)
         for recording, model_output, hypothesis in zip(
             recordings, model_outputs, hypotheses, strict=True
         )

@@ -138,7 +138,8 @@ class SparseFeedForward(nn.Module):
         batch, num_frames, channels = frames.shape
         rows = mask.flatten().nonzero()[:, 0]  # (N,)
         utterance = rows // num_frames
-        decided = self._select(self._router_inputs(frames, mask, rows, context), context.override)
+        override = None if context.override is None else context.override.of_layer(self.name)
+        decided = self._select(self._router_inputs(frames, mask, rows, context), override)
         by_utterance = self.sees in {"utterance", "embedding"}
         choice = decided.for_frames(utterance) if by_utterance else decided
         dropped = frames.new_zeros(())
@@ -183,7 +184,7 @@ class SparseFeedForward(nn.Module):
 
     def _select(self, inputs: Tensor, override: RoutingOverride | None) -> Choice:
         """Selects experts, given router inputs of shape (decisions, channels)."""
-        if override is None or not override.applies_to(self.name):
+        if override is None:
             choice: Choice = self.router(inputs)
             return choice
         if not self.router.can_be_overridden:

@@ -12,7 +12,7 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from phoneme_moe.mixture.override import RoutingOverride
+from phoneme_moe.mixture.override import LayerOverrides, RoutingOverride
 from phoneme_moe.mixture.routing import Routing
 from phoneme_moe.mixture.sparse.balance import BalanceTerm
 from phoneme_moe.mixture.sparse.expert_rows import Assignment
@@ -31,7 +31,7 @@ class RouterContext:
 
     features: Tensor | None = None
     embedding: Tensor | None = None
-    override: RoutingOverride | None = None
+    override: RoutingOverride | LayerOverrides | None = None
 
 
 @dataclass(frozen=True)

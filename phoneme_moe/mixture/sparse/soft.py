@@ -65,7 +65,7 @@ class SoftFeedForward(nn.Module):
     ) -> tuple[Tensor, LayerRouting]:
         """As ``SparseFeedForward.forward``; data without time are windows of one row each."""
         override = None if context is None else context.override
-        if override is not None and override.applies_to(self.name):
+        if override is not None and override.of_layer(self.name) is not None:
             raise InputError(
                 f"layer {self.name}: a soft layer selects no experts, so its routing cannot "
                 "be overridden; expected a layer in which each frame selects among all experts"

@@ -1,0 +1,1 @@
+"""The workbench: runs over HTTP, and a page to speak to them in a browser."""
