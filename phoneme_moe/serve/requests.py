@@ -62,8 +62,8 @@ class TranscriptionQuery(RunQuery):
 
     def options(self) -> Options:
         """The options of decoding and notation."""
-        # Values out of bounds are refused where the command's are.
-        return Options(self.beam, self.nbest, self.symbols, self.fold, self.channel)
+        # The channel is chosen when the recording is decoded.
+        return Options(self.beam, self.nbest, self.symbols, self.fold)
 
     def changes(self) -> tuple[LayerChange, ...]:
         """The changes to the routing."""

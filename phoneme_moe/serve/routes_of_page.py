@@ -233,12 +233,22 @@ class LabelledQuery(RunQuery):
     """Letters, digits, - and _."""
 
 
+class SavingQuery(LabelledQuery):
+    """Where corrected utterances go."""
+
+    to: Literal["zip", "folder"] = "zip"
+    """An archive in the answer, or a folder of `serve --keep`."""
+
+
+class AdaptationQuery(LabelledQuery):
+    """How a run is adapted."""
+
+    method: Literal["gate", "expert"] = "gate"
+    """Train the gate only, or add an expert first."""
+
+
 @router.post("/v1/labelled", responses=REFUSALS)
-async def labelled(
-    request: Request,
-    query: Annotated[LabelledQuery, Query()],
-    to: Literal["zip", "folder"] = "zip",
-) -> Response:
+async def labelled(request: Request, query: Annotated[SavingQuery, Query()]) -> Response:
     """Corrected utterances as labelled speech for `adapt`: a ZIP archive, or a folder of --keep.
 
     A form with recordings in `file` and for each, in the same order, JSON in `labels`: segments
@@ -248,7 +258,7 @@ async def labelled(
     served = server.runs.find(query.run)
     speaker = speaker_name(query.speaker)
     utterances = await _labelled(request, served)
-    if to == "zip":
+    if query.to == "zip":
         content = await in_thread(server, zip_labelled, utterances, speaker)
         headers = {"content-disposition": f'attachment; filename="{speaker}.zip"'}
         return Response(content, media_type="application/zip", headers=headers)
@@ -282,9 +292,7 @@ async def format_labelled(
 
 @router.post("/v1/adapt", response_model=JobDocument, responses=REFUSALS)
 async def start_adaptation(
-    request: Request,
-    query: Annotated[LabelledQuery, Query()],
-    method: Literal["gate", "expert"] = "gate",
+    request: Request, query: Annotated[AdaptationQuery, Query()]
 ) -> JobDocument:
     """Adapts a run to the speaker of corrected utterances; a form as for /v1/labelled.
 
@@ -304,7 +312,7 @@ async def start_adaptation(
         job.stage = f"adapting to {speaker}"
         keep = server.settings.keep
         out = (folder if keep is None else keep / "runs") / f"{served.name}_{speaker}_{job.id}"
-        result = adapt(served.run, speaker, folder / speaker, out, method)
+        result = adapt(served.run, speaker, folder / speaker, out, query.method)
         adapted = server.runs.add(result.run)
         return AdaptationResult(
             run=adapted.name,

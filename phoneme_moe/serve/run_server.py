@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import threading
 import webbrowser
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from urllib.parse import urlencode
 
 import uvicorn
 
@@ -30,7 +34,6 @@ def run_server(server: Server, open_browser: bool = False) -> None:
     settings = server.settings
     listener = _listen(settings.host, settings.port)
     address = _address(settings.host, listener.getsockname()[1])
-    print_error(f"phoneme-moe: serving at {address} (Ctrl-C ends)")
     config = uvicorn.Config(
         create_app(server),
         log_level="warning",
@@ -40,10 +43,42 @@ def run_server(server: Server, open_browser: bool = False) -> None:
         timeout_graceful_shutdown=GRACE_SECONDS,
         timeout_keep_alive=20,
     )
-    if open_browser:
-        link = address if settings.token is None else f"{address}/?token={settings.token}"
-        threading.Timer(0.5, webbrowser.open, [link]).start()
-    uvicorn.Server(config).run(sockets=[listener])
+    link = (
+        address if settings.token is None else f"{address}/?{urlencode({'token': settings.token})}"
+    )
+
+    def ready() -> None:
+        print_error(f"phoneme-moe: serving at {address} (Ctrl-C ends)")
+        if open_browser:
+            threading.Thread(target=webbrowser.open, args=[link], daemon=True).start()
+
+    with _signals_end_only_the_server():
+        _Server(config, ready).run(sockets=[listener])
+    print_error("phoneme-moe: stopped; what was running is finished")
+
+
+class _Server(uvicorn.Server):
+    """A server that tells when it answers."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self.ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.ready()
+
+
+@contextmanager
+def _signals_end_only_the_server() -> Iterator[None]:
+    """Keeps a signal from ending the command as well: uvicorn raises it again when it has ended."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    former = [signal.signal(number, lambda *_: None) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, former, strict=True):
+            signal.signal(number, handler)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
+from browsers import headless_browser
 
 from phoneme_moe.report.build_document import build_document
 from phoneme_moe.report.collect.table import RoutingTable
@@ -20,16 +19,6 @@ from phoneme_moe.report.specialisation import specialise
 from phoneme_moe.report.statistics import RoutingReport, summarize
 from phoneme_moe.report.verdict import verdict
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-SWITCHES = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--autoplay-policy=no-user-gesture-required",
-]
 SPEAKERS = ("ann_f1", "bob_m1", "jackson", "lucas", "mht", "theo")
 #: mht borrows from bob_m1, theo is a blend of ann_f1 and jackson; the rest own their expert.
 PLANTED = np.array(
@@ -138,15 +127,5 @@ def documented() -> Callable[..., dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    """A headless browser. Not every machine has one, and pip cannot bring it; CI installs it."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    asked = os.environ.get("PHONEME_MOE_CHROMIUM")
-    path = asked or next(filter(None, map(shutil.which, BROWSERS)), None)
-    if path is None:
-        # A browser is a system package: whoever has none can still run all other tests. In CI
-        # nothing skips here, as .ci/run installs one first.
-        pytest.skip(f"no browser: neither PHONEME_MOE_CHROMIUM nor {', '.join(BROWSERS)}")
-    with playwright.sync_playwright() as running:
-        started = running.chromium.launch(executable_path=path, args=SWITCHES)
-        yield started
-        started.close()
+    with headless_browser() as browser:
+        yield browser

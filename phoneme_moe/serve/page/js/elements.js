@@ -41,6 +41,7 @@ export async function attempt(work) {
 }
 
 export const percent = (share) => `${Math.round(100 * share)} %`;
+export const decimal = (number, digits = 1) => `${number < 0 ? "−" : ""}${Math.abs(number).toFixed(digits)}`;
 export const seconds = (time) => `${time.toFixed(2)} s`;
 
 /** A table behind a picture, closed until it is wanted. */

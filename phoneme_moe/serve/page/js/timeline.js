@@ -150,6 +150,13 @@ export class Timeline extends EventTarget {
     this.draw();
   }
 
+  /** Shows so many seconds, if the recording is longer. */
+  zoomTo(time) {
+    const fitting = byId("waveform").clientWidth / this.wave.getDuration();
+    const wanted = byId("waveform").clientWidth / time;
+    if (wanted > fitting) this.zoom(wanted / (this.zoomed || fitting));
+  }
+
   /** The times at the left and right edge. */
   visible() {
     const duration = this.wave.getDuration();

@@ -4,6 +4,7 @@ import { jobDone, postLabelled } from "./api.js";
 import { attempt, download, el, fill, option, percent, say } from "./elements.js";
 
 const LEAST = 0.01; // seconds of the shortest phoneme
+const EDITED = 4; // seconds on the screen: edges must be wide enough apart to be caught
 
 /** Corrected utterances of this visit; they outlive the view, not the page. */
 const collected = [];
@@ -144,9 +145,11 @@ export function correctView(app, panel) {
     recorded: () => {
       segments = app.inspection.transcript.segments.map((segment) => ({ ...segment }));
       app.timeline.edit(segments);
+      app.timeline.zoomTo(EDITED);
       drawEditor(-1);
     },
     leave: () => {
+      if (app.recording) app.timeline.zoom(0);
       app.timeline.removeEventListener("moved", moved);
       app.timeline.removeEventListener("selected", selected);
     },

@@ -1,7 +1,7 @@
 // File: what was recognised, as a table, and in the formats of other programs.
 
 import { post } from "./api.js";
-import { attempt, download, el, fill, percent, seconds, tableOf } from "./elements.js";
+import { attempt, decimal, download, el, fill, percent, seconds, tableOf } from "./elements.js";
 
 const FORMATS = { textgrid: ["TextGrid", "application/x-textgrid"], ctm: ["CTM", "application/x-ctm"], srt: ["SRT", "application/x-subrip"], vtt: ["VTT", "text/vtt"], json: ["JSON", "application/json"], csv: ["CSV", "text/csv"] };
 
@@ -24,7 +24,7 @@ function contents(app) {
     el("dl", { className: "numbers" },
       fact("length", seconds(transcript.duration)),
       fact("phonemes", String(transcript.phonemes.length)),
-      logProbability === null ? [] : fact("log-probability", logProbability.toFixed(1)),
+      logProbability === null ? [] : fact("log-probability", decimal(logProbability)),
       fact("recognised in", seconds(app.inspection.seconds))),
     el("div", { className: "controls" }, el("span", { className: "field", textContent: "Download" }), buttons),
     tableOf("All phonemes as a table", ["phoneme", "start, s", "end, s", "confidence", ...(several ? ["leading expert", "weight"] : [])], rows),

@@ -2,8 +2,9 @@
 
 import { listen } from "./api.js";
 import { attempt, el, fill, say, seconds } from "./elements.js";
-import { css, drawWeights, prepare } from "./lanes.js";
+import { css } from "./lanes.js";
 import { Recording, wav } from "./recording.js";
+import { Scroller } from "./scroller.js";
 
 const WINDOW = 8; // seconds on the screen
 const BANDS = 96; // of the spectrogram
@@ -71,11 +72,10 @@ class Session {
     Object.assign(this, parts);
     this.pieces = [];
     this.received = 0; // samples taken from the microphone
-    this.frames = [];
     this.phonemes = [];
-    this.columns = [];
     this.latencies = [];
-    this.leader = "";
+    this.lanes = Object.fromEntries(Object.entries(parts.lanes).map(([name, canvas]) => [name, new Scroller(canvas, WINDOW)]));
+    this.inks = { wave: css("--wave"), text: css("--ink"), dark: matchMedia("(prefers-color-scheme: dark)").matches };
     this.done = new Promise((done) => { this.finished = done; });
   }
 
@@ -99,6 +99,7 @@ class Session {
     await this.connect();
     const worklet = new AudioWorkletNode(context, "samples", { numberOfOutputs: 0, channelCount: 1, channelCountMode: "explicit" });
     this.analyser = new AnalyserNode(context, { fftSize: 1024, smoothingTimeConstant: 0 });
+    this.spectrum = new Float32Array(this.analyser.frequencyBinCount);
     worklet.port.onmessage = ({ data }) => this.send(data);
     source.connect(worklet);
     source.connect(this.analyser);
@@ -134,7 +135,7 @@ class Session {
 
   send(samples) {
     this.pieces.push(samples);
-    this.received += samples.length;
+    this.paintSound(samples);
     if (this.socket.readyState === WebSocket.OPEN) this.socket.send(samples);
   }
 
@@ -142,9 +143,7 @@ class Session {
 
   /** What the server recognised in a few frames. */
   take(step) {
-    const first = Math.round(step.start / this.frameSeconds);
-    step.weights.forEach((weights, index) => { this.frames[first + index] = weights; });
-    for (let frame = 0; frame < first; frame++) this.frames[frame] ??= new Array(this.experts.length).fill(0);
+    if (this.experts.length > 1) step.weights.forEach((weights, index) => this.paintWeights(weights, step.start + index * this.frameSeconds));
     for (const phoneme of step.phonemes) {
       // What a person waits: sound that had to come, recognition, and the way here.
       this.latencies.push(this.now - phoneme.time);
@@ -159,64 +158,69 @@ class Session {
     this.latency.textContent = `${seconds(sorted[Math.floor(sorted.length / 2)])} behind`;
   }
 
+  /** Paints what has come, and shows it as often as the screen can. */
   draw() {
     if (this.closed) return;
     requestAnimationFrame(() => this.draw());
-    const spectrum = new Float32Array(this.analyser.frequencyBinCount);
-    this.analyser.getFloatFrequencyData(spectrum);
-    this.columns.push([this.now, spectrum]);
-    while (this.columns[0][0] < this.now - WINDOW - 1) this.columns.shift();
-    const range = [this.now - WINDOW, this.now];
-    this.drawWave(range);
-    this.drawSpectrogram(range);
-    this.drawPhonemes(range);
-    const { frames, frameSeconds, app } = this;
-    drawWeights(this.lanes.weights, { frames, frameSeconds }, range, app.server.expert_colours);
+    this.lanes.sound.show();
+    this.lanes.wave.show();
+    this.lanes.weights.show();
+    this.drawPhonemes();
   }
 
-  drawWave([from, to]) {
-    const { context, width, height } = prepare(this.lanes.wave);
-    context.fillStyle = css("--wave");
-    const size = this.pieces[0]?.length ?? 1024;
-    for (let x = 0; x < width; x++) {
-      const time = from + (x / width) * (to - from);
-      const piece = this.pieces[Math.floor((time * this.rate) / size)];
-      if (time < 0 || !piece) continue;
-      let peak = 0;
-      for (const sample of piece) peak = Math.max(peak, Math.abs(sample));
-      const tall = Math.max(1, Math.min(1, peak) * height);
-      context.fillRect(x, (height - tall) / 2, 1, tall);
-    }
-  }
-
-  drawSpectrogram([from, to]) {
-    const { context, width, height } = prepare(this.lanes.sound);
-    const perBand = (TOP_HZ / (this.rate / 2)) * (this.analyser.frequencyBinCount / BANDS);
-    const dark = matchMedia("(prefers-color-scheme: dark)").matches;
-    this.columns.forEach(([time, spectrum], index) => {
-      const next = this.columns[index + 1]?.[0] ?? to;
-      const x = ((time - from) / (to - from)) * width;
-      const wide = Math.max(1, ((next - time) / (to - from)) * width + 0.5);
+  /** A piece of sound: its peak, and the spectrum of this moment. */
+  paintSound(samples) {
+    const from = this.now;
+    this.received += samples.length;
+    const { now } = this;
+    for (const lane of Object.values(this.lanes)) lane.advance(now);
+    let peak = 0;
+    for (const sample of samples) peak = Math.max(peak, Math.abs(sample));
+    this.lanes.wave.paint(from, now, (context, x, width, height) => {
+      const tall = Math.max(2, Math.min(1, peak) * height);
+      context.fillStyle = this.inks.wave;
+      context.fillRect(x, (height - tall) / 2, width + 0.5, tall);
+    });
+    this.analyser.getFloatFrequencyData(this.spectrum);
+    const perBand = (TOP_HZ / (this.rate / 2)) * (this.spectrum.length / BANDS);
+    this.lanes.sound.paint(from, now, (context, x, width, height) => {
       for (let band = 0; band < BANDS; band++) {
-        const level = Math.min(1, Math.max(0, (spectrum[Math.floor(band * perBand)] + 95) / 65));
-        if (level < 0.04) continue;
-        const grey = Math.round(255 * (dark ? level : 1 - level));
+        const level = Math.min(1, Math.max(0, (this.spectrum[Math.floor(band * perBand)] + 95) / 65));
+        const grey = Math.round(255 * (this.inks.dark ? level : 1 - level));
         context.fillStyle = `rgb(${grey} ${grey} ${grey} / ${Math.min(1, level * 1.6)})`;
-        context.fillRect(x, height - ((band + 1) / BANDS) * height, wide, height / BANDS + 0.5);
+        context.fillRect(x, height - ((band + 1) / BANDS) * height, width + 0.5, height / BANDS + 0.5);
       }
     });
   }
 
-  drawPhonemes([from, to]) {
-    const { context, width, height } = prepare(this.lanes.phonemes);
+  paintWeights(weights, from) {
+    const colours = this.app.server.expert_colours;
+    this.lanes.weights.paint(from, from + this.frameSeconds, (context, x, width, height) => {
+      let bottom = height;
+      weights.forEach((weight, expert) => {
+        context.fillStyle = colours[expert % colours.length];
+        context.fillRect(x, bottom - weight * height, width + 0.5, weight * height);
+        bottom -= weight * height;
+      });
+    });
+  }
+
+  drawPhonemes() {
+    const { context, width, height } = this.lanes.phonemes.show();
     context.font = `600 15px ${css("--sans")}`;
     context.textAlign = "center";
     context.textBaseline = "middle";
-    context.fillStyle = css("--ink");
-    for (const { phoneme, time, confidence } of this.phonemes.slice(-200)) {
-      if (time < from) continue;
+    context.fillStyle = this.inks.text;
+    let edge = Infinity;
+    // From the newest on, those that fit; the running line above has all.
+    for (const { phoneme, time, confidence } of this.phonemes.slice(-200).reverse()) {
+      const x = width - ((this.now - time) / WINDOW) * width;
+      const half = context.measureText(phoneme).width / 2 + 1;
+      if (x < 0) break;
+      if (x + half > edge) continue;
+      edge = x - half;
       context.globalAlpha = 0.35 + 0.65 * confidence;
-      context.fillText(phoneme, ((time - from) / (to - from)) * width, height / 2);
+      context.fillText(phoneme, x, height / 2);
     }
     context.globalAlpha = 1;
   }

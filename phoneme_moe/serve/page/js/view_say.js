@@ -1,7 +1,7 @@
 // Say this: a text is aligned with the recording, and every phoneme gets a score.
 
 import { postForJson } from "./api.js";
-import { attempt, el, fill, option, say, seconds, tableOf } from "./elements.js";
+import { attempt, decimal, el, fill, option, say, seconds, tableOf } from "./elements.js";
 
 const NOTATIONS = { "": "the run's", arpabet: "ARPABET", ipa: "IPA", xsampa: "X-SAMPA" };
 const GOOD = 70;
@@ -66,7 +66,7 @@ function contents(app, alignment) {
     el("div", { className: "words" }, byWord.map((word) => wordOf(app, word, scored))),
     tableOf("All phonemes as a table", ["phoneme", "start, s", "end, s", "score", "log likelihood ratio", "fits best"],
       alignment.segments.map((segment) => [segment.phoneme, segment.start.toFixed(3), segment.end.toFixed(3),
-        scored ? String(Math.round(segment.score)) : "", segment.goodness.toFixed(2), segment.best || "nothing"])),
+        scored ? String(Math.round(segment.score)) : "", decimal(segment.goodness, 2), segment.best || "nothing"])),
   ];
 }
 
@@ -79,7 +79,7 @@ function wordOf(app, word, scored) {
 
 function chip(app, segment, scored) {
   const heard = segment.best === segment.phoneme ? "" : segment.best || "nothing";
-  const value = scored ? String(Math.round(segment.score)) : segment.goodness.toFixed(1);
+  const value = scored ? String(Math.round(segment.score)) : decimal(segment.goodness);
   const level = scored ? segment.score : segment.goodness > 0 ? 100 : segment.goodness > -2 ? 50 : 0;
   const name = level >= GOOD ? "good" : level >= FAIR ? "fair" : "poor";
   return el("button", {

@@ -1,6 +1,6 @@
 // What if: experts off, alone, with equal weights or with another speaker's; decoded again in place.
 
-import { attempt, el, fill, option, percent, say } from "./elements.js";
+import { attempt, decimal, el, fill, option, percent, say } from "./elements.js";
 import { fact } from "./view_file.js";
 
 export function whatIfView(app, panel) {
@@ -97,7 +97,7 @@ function difference(before, after) {
   const facts = [];
   if (own !== null && comparison) {
     facts.push(fact("log-probability of the first transcript",
-      then === null || then === undefined ? `${own.toFixed(1)} → impossible` : `${own.toFixed(1)} → ${then.toFixed(1)} (${signed(then - own, 1)})`));
+      then === null || then === undefined ? `${decimal(own)} → impossible` : `${decimal(own)} → ${decimal(then)} (${then >= own ? "+" : ""}${decimal(then - own)})`));
   }
   if (reference && before.reference) {
     const [old, now] = [before.reference, reference];
@@ -119,8 +119,6 @@ export function marked(change) {
   return [el("mark", { textContent: `${before}→${after}`, title: "substituted" }), " "];
 }
 
-const signed = (number, digits) => `${number < 0 ? "−" : "+"}${Math.abs(number).toFixed(digits)}`;
-
 /** Changes as the server takes them: one for each layer that has any. */
 function changesOf(state) {
   return [...state].filter(([, { off, from }]) => off.size || from).map(([layer, { off, from }]) => ({
@@ -137,7 +135,7 @@ function addressOf(state) {
 function restore(off = "", weights = "", state) {
   for (const part of off.split(" ").filter(Boolean)) {
     const [layer, names] = part.split(":");
-    state.get(layer)?.off && names.split("+").forEach((name) => state.get(layer).off.add(name));
+    if (state.has(layer) && names) state.get(layer).off = new Set(names.split("+"));
   }
   for (const part of weights.split(" ").filter(Boolean)) {
     const [layer, from] = part.split(":");
