@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -311,7 +312,7 @@ async def start_adaptation(
         write_labelled(utterances, folder / speaker)
         job.stage = f"adapting to {speaker}"
         keep = server.settings.keep
-        out = (folder if keep is None else keep / "runs") / f"{served.name}_{speaker}_{job.id}"
+        out = unused(folder if keep is None else keep / "runs", f"{served.name}_{speaker}")
         result = adapt(served.run, speaker, folder / speaker, out, query.method)
         adapted = server.runs.add(result.run)
         return AdaptationResult(
@@ -328,6 +329,12 @@ async def start_adaptation(
         )
 
     return server.jobs.start("adapt", work).document()
+
+
+def unused(folder: Path, name: str) -> Path:
+    """A path in a folder that nothing has yet: the name, with a number if that is taken."""
+    numbered = (folder / f"{name}-{number}" for number in itertools.count(2))
+    return next(p for p in itertools.chain([folder / name], numbered) if not p.exists())
 
 
 async def _labelled(request: Request, served: ServedRun) -> list[LabelledUtterance]:

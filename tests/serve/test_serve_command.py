@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 import re
 import signal
-import subprocess
-import sys
-import threading
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
+from serve_process import Process
 from serve_sound import wav
-from waiting import exit_code, wait_until
+from waiting import wait_until
 
 from phoneme_moe.pipeline import Trained
 
@@ -25,45 +23,11 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 
-class Process:
-    """A server in a process of its own."""
-
-    def __init__(self, *arguments: str) -> None:
-        command = [sys.executable, "-m", "phoneme_moe", "serve", *arguments, "--port", "0"]
-        self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        self.lines: list[str] = []
-        threading.Thread(target=self._read, daemon=True).start()
-        wait_until(lambda: self.address is not None, self.process)
-
-    def _read(self) -> None:
-        assert self.process.stderr is not None
-        self.lines.extend(iter(self.process.stderr.readline, ""))
-
-    @property
-    def address(self) -> str | None:
-        found = re.search(r"http://[\d.]+:\d+", "".join(self.lines))
-        return None if found is None else found[0]
-
-    def post(self, content: bytes, path: str = "/v1/transcribe") -> bytes:
-        request = urllib.request.Request(f"{self.address}{path}", content)
-        request.add_header("content-type", "application/octet-stream")
-        with urllib.request.urlopen(request) as answer:
-            return bytes(answer.read())
-
-    def end(self, number: int = signal.SIGTERM) -> int:
-        self.process.send_signal(number)
-        return exit_code(self.process)
-
-
 @pytest.fixture
 def process(recognized: Trained) -> Iterator[Process]:
     process = Process(str(recognized.run.folder))
     yield process
-    if process.process.poll() is None:
-        process.process.kill()
-        process.process.wait()
+    process.kill()
 
 
 def test_fifty_clients_lose_nothing_and_get_their_own(process: Process) -> None:

@@ -41,7 +41,11 @@ export async function attempt(work) {
 }
 
 export const percent = (share) => `${Math.round(100 * share)} %`;
-export const decimal = (number, digits = 1) => `${number < 0 ? "−" : ""}${Math.abs(number).toFixed(digits)}`;
+/** With a true minus sign, and none before zero. */
+export function decimal(number, digits = 1) {
+  const text = Math.abs(number).toFixed(digits);
+  return number < 0 && Number(text) !== 0 ? `−${text}` : text;
+}
 export const seconds = (time) => `${time.toFixed(2)} s`;
 
 /** A table behind a picture, closed until it is wanted. */

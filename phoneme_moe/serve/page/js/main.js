@@ -56,6 +56,8 @@ const app = {
 globalThis.workbench = app; // for the curious, and for tests
 
 async function open(recording, example) {
+  // A text belongs to its recording; that of the address to the first one.
+  if (app.recording && app.recording !== recording) app.settings.text = undefined;
   app.recording = recording;
   app.example = example;
   app.inspection = null;
@@ -67,7 +69,7 @@ async function open(recording, example) {
   say(`Recognising ${recording.name} …`);
   const began = performance.now();
   // The picture of the sound and the phonemes come side by side.
-  const [inspection] = await Promise.all([app.inspect(), app.timeline.load(recording)]);
+  const [inspection] = await Promise.all([app.inspect(), app.timeline.load(recording, app.run.sample_rate)]);
   if (app.recording !== recording) return;
   app.inspection = inspection;
   app.timeline.show(inspection, app.server.expert_colours);

@@ -2,14 +2,13 @@
 
 import { getBlob, post } from "./api.js";
 
-const DECODED_RATE = 16000; // enough for speech, and the axis of the spectrogram
+const DECODED_RATE = 16000;
 
 export class Recording {
   constructor(blob, name, origin = {}) {
     this.blob = blob;
     this.name = name;
     this.origin = origin; // what a link needs: {example} or {recording}
-    this.sampleRate = DECODED_RATE;
   }
 
   /** A recording that this browser can play: the server decodes what it cannot. */

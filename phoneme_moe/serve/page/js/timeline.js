@@ -32,10 +32,9 @@ export class Timeline extends EventTarget {
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.restyle());
   }
 
-  /** Shows the sound of a recording; its phonemes come later. */
-  async load(recording) {
+  /** Shows the sound of a recording, as a model of this rate takes it; its phonemes come later. */
+  async load(recording, sampleRate) {
     this.show(null);
-    const sampleRate = recording.sampleRate;
     if (!this.wave || this.wave.options.sampleRate !== sampleRate) this.create(sampleRate);
     this.zoomed = 0;
     this.wave.options.minPxPerSec = 0;

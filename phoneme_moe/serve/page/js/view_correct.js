@@ -1,7 +1,7 @@
 // Correct: phonemes and boundaries edited by a person, saved, and taught to the run.
 
 import { jobDone, postLabelled } from "./api.js";
-import { attempt, download, el, fill, option, percent, say } from "./elements.js";
+import { attempt, decimal, download, el, fill, option, percent, say } from "./elements.js";
 
 const LEAST = 0.01; // seconds of the shortest phoneme
 const EDITED = 4; // seconds on the screen: edges must be wide enough apart to be caught
@@ -161,11 +161,11 @@ export function correctView(app, panel) {
 }
 
 function report(result) {
-  const [low, high] = result.interval.map((value) => (100 * value).toFixed(1));
+  const [low, high] = result.interval.map((value) => decimal(100 * value));
   const change = 100 * (result.after - result.before);
   return [
     el("h3", { textContent: `${result.speaker}: ${percent(result.before)} errors before, ${percent(result.after)} after` }),
-    el("p", { textContent: `Measured on ${result.held_out} held-out utterances, trained on ${result.learned}: a change of ${change.toFixed(1)} points (95 % interval ${low} to ${high}).` +
+    el("p", { textContent: `Measured on ${result.held_out} held-out utterances, trained on ${result.learned}: a change of ${decimal(change)} points (95 % interval ${low} to ${high}).` +
       (result.old_before === null ? "" : ` The speakers that the run knew: ${percent(result.old_before)} before, ${percent(result.old_after)} after.`) }),
     el("p", { textContent: `The adapted run is ${result.run}; choose it at the top of the page.${result.folder ? ` It is kept in ${result.folder}.` : " It ends with the server."}` }),
   ];

@@ -24,7 +24,8 @@ export function whatIfView(app, panel) {
     app.timeline.show(after, app.server.expert_colours, changed);
     fill(result, difference(before, after));
     fill(switches, layerSwitches(app, state, update, after));
-    say(`${changed.size} phonemes changed.`);
+    const lost = (after.comparison?.changes ?? []).filter((c) => c.kind === "deleted").length;
+    say(changed.size + lost ? `${changed.size + lost} phonemes changed.` : "No phoneme changed.");
   });
 
   fill(panel,
@@ -41,7 +42,7 @@ export function whatIfView(app, panel) {
   draw();
   return {
     recorded: () => {
-      if (!reference.value && app.example?.phonemes) reference.value = app.example.phonemes;
+      if (app.example?.phonemes && !app.settings.text) reference.value = app.example.phonemes;
       update();
     },
   };
@@ -97,7 +98,7 @@ function difference(before, after) {
   const facts = [];
   if (own !== null && comparison) {
     facts.push(fact("log-probability of the first transcript",
-      then === null || then === undefined ? `${decimal(own)} → impossible` : `${decimal(own)} → ${decimal(then)} (${then >= own ? "+" : ""}${decimal(then - own)})`));
+      then === null || then === undefined ? `${decimal(own)} → impossible` : `${decimal(own)} → ${decimal(then)} (${then - own >= 0.05 ? "+" : ""}${decimal(then - own)})`));
   }
   if (reference && before.reference) {
     const [old, now] = [before.reference, reference];
