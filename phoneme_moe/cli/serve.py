@@ -31,6 +31,13 @@ def serve(
             help="Password of every request; needed with a --host that others reach.",
         ),
     ] = None,
+    public_host: Annotated[
+        str | None,
+        typer.Option(
+            help="Name under which a proxy on this machine serves it, with TLS.",
+            show_default="none",
+        ),
+    ] = None,
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Serve others without a --token.")
     ] = False,
@@ -72,16 +79,17 @@ def serve(
     from phoneme_moe.serve.settings import Limits, ServerSettings
 
     limits = Limits(upload_bytes=round(max_mb * 1e6), audio_seconds=max_seconds, requests=queue)
-    settings = ServerSettings(host, port, token or None, keep, lexicon, limits)
+    settings = ServerSettings(host, port, token or None, public_host, keep, lexicon, limits)
     if not settings.is_local and settings.token is None:
         if not insecure:
             raise ArgumentError(
-                "host",
-                f"found {host}, which others may reach; expected a --token, or --insecure as well",
+                "host" if public_host is None else "public_host",
+                f"found {public_host or host}, which others may reach; expected a --token as well, "
+                "or --insecure",
             )
         print_error(
-            f"phoneme-moe: WARNING: {host} is open: whoever reaches it can use these runs, see "
-            "the names of their speakers and start adaptations"
+            f"phoneme-moe: WARNING: {public_host or host} is open: whoever reaches it can use these "
+            "runs, see the names of their speakers and start adaptations"
         )
     if keep is not None:
         keep.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from phoneme_moe.serve.documents import error
-from phoneme_moe.serve.settings import Limits, ServerSettings, is_loopback
+from phoneme_moe.serve.settings import Limits, ServerSettings
 
 COOKIE = "phoneme_moe_token"
 FREE_PATHS = ("/healthz",)
@@ -68,8 +68,9 @@ class Protection:
     def _refusal(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)
         host = headers.get("host", "")
-        if self.settings.is_local and not is_loopback(_host_name(host)):
-            return _refuse(403, f"host: found {host!r}, expected localhost")
+        if not self.settings.answers_to(_host_name(host)):
+            expected = self.settings.public_host or "localhost"
+            return _refuse(403, f"host: found {host!r}, expected {expected}")
         origin = headers.get("origin")
         changes = scope["type"] == "websocket" or scope["method"] not in {"GET", "HEAD"}
         if changes and origin is not None and urlsplit(origin).netloc != host:

@@ -40,6 +40,7 @@ class ServerSettings:
         host: Address to listen at.
         port: Port to listen at.
         token: Password that every request must have; None for none.
+        public_host: Name under which a proxy on this machine serves others; None without one.
         keep: Folder for recordings, corrections and adapted runs; None to keep nothing.
         lexicon: Pronunciation dictionary for texts; None to take phonemes only.
         limits: What the server takes on at most.
@@ -48,6 +49,7 @@ class ServerSettings:
     host: str = "127.0.0.1"
     port: int = 8642
     token: str | None = None
+    public_host: str | None = None
     keep: Path | None = None
     lexicon: Path | None = None
     limits: Limits = Limits()
@@ -55,7 +57,15 @@ class ServerSettings:
     @property
     def is_local(self) -> bool:
         """Whether only programs on this machine reach the server."""
-        return is_loopback(self.host)
+        return is_loopback(self.host) and self.public_host is None
+
+    def answers_to(self, name: str) -> bool:
+        """Whether a request may call the server by this name, which has no port.
+
+        At an address that others reach, the server cannot know all names of the machine; there the
+        token protects it.
+        """
+        return not is_loopback(self.host) or is_loopback(name) or name == self.public_host
 
 
 def is_loopback(host: str) -> bool:

@@ -27,6 +27,18 @@ def test_this_machine_has_several_names(client: TestClient, host: str) -> None:
     assert client.get("/v1/runs", headers={"host": host}).status_code == 200
 
 
+def test_behind_a_proxy_the_public_name_is_one_of_them(serving: Serving, sound: bytes) -> None:
+    client = serving(public_host="lab.example.org", token="secret")
+    given = {"authorization": "Bearer secret"}
+    for name in ("lab.example.org", "localhost:8642"):
+        assert client.get("/v1/runs", headers=given | {"host": name}).status_code == 200
+    assert client.get("/v1/runs", headers=given | {"host": "evil.com"}).status_code == 403
+    own = given | {"host": "lab.example.org", "origin": "https://lab.example.org"}
+    assert client.post("/v1/transcribe", content=sound, headers=own).status_code == 200
+    foreign = own | {"origin": "https://evil.com"}
+    assert client.post("/v1/transcribe", content=sound, headers=foreign).status_code == 403
+
+
 def test_pages_of_others_may_not_post(client: TestClient, sound: bytes) -> None:
     foreign = {"origin": "https://evil.com"}
     assert client.post("/v1/transcribe", content=sound, headers=foreign).status_code == 403

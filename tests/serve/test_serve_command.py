@@ -105,6 +105,7 @@ def test_a_request_that_is_cut_off_frees_its_place(process: Process) -> None:
             ["--host", "0.0.0.0"],
             "--host: found 0.0.0.0, which others may reach",
         ),
+        (["--public-host", "a.org"], "--public-host: found a.org, which others may reach"),
         (["--lexicon", "missing.dict"], "missing.dict"),
         (["--max-seconds", "0"], "--max-seconds"),
     ],
