@@ -120,8 +120,8 @@ def spoken_phonemes(text: str, spec: ModelSpec, lexicon: Lexicon | None) -> tupl
         return tuple(parts)
     if lexicon is None:
         raise InputError(
-            f"{unknown[0]!r} is not a phoneme of {spec.source}, and the server has no dictionary "
-            "for words (serve --lexicon FILE)"
+            f"{unknown[0]!r} is not a phoneme of {spec.source}, and the server was started "
+            "without a dictionary for words"
         )
     words = lexicon.spoken_words(text)
     missing = [word.word for word in words if not word.pronunciations]

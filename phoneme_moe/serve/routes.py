@@ -158,7 +158,7 @@ def _align(
         return align_phonemes(engine, recording, query.phonemes.split(), symbols=query.symbols)
     assert query.text is not None
     if server.lexicon is None:
-        raise InputError("text: the server has no dictionary (serve --lexicon FILE)")
+        raise InputError("text: the server was started without a dictionary")
     return align_text(engine, recording, query.text, server.lexicon, symbols=query.symbols)
 
 

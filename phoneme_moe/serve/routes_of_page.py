@@ -157,7 +157,7 @@ def kept(request: Request, id: str) -> Response:
 
 def _kept_recordings(server: Server) -> Path:
     if server.settings.keep is None:
-        raise InputError("this server keeps nothing (serve --keep DIR)")
+        raise InputError("this server was started without a folder to keep things in")
     folder = server.settings.keep / "recordings"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
@@ -264,7 +264,7 @@ async def labelled(request: Request, query: Annotated[SavingQuery, Query()]) -> 
         headers = {"content-disposition": f'attachment; filename="{speaker}.zip"'}
         return Response(content, media_type="application/zip", headers=headers)
     if server.settings.keep is None:
-        raise InputError("this server keeps nothing (serve --keep DIR)")
+        raise InputError("this server was started without a folder to keep things in")
     folder = server.settings.keep / "labelled" / speaker
     await in_thread(server, write_labelled, utterances, folder)
     return _json(SavedDocument(folder=str(folder), utterances=len(utterances)))

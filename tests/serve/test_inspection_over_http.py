@@ -249,7 +249,7 @@ def test_nothing_is_kept_without_a_folder(client: TestClient, sound: bytes) -> N
         "/v1/labelled?to=folder", files={"file": ("a.wav", sound)}, data={"labels": labels("a")}
     )
     assert answer.status_code == 400
-    assert "--keep" in answer.json()["error"]
+    assert "without a folder" in answer.json()["error"]
 
 
 def test_what_is_kept_comes_back_by_its_identifier(

@@ -143,7 +143,7 @@ def test_runs_are_described_and_chosen_by_name(client: TestClient, sound: bytes)
         ("/v1/transcribe?channel=7", "word.wav: no channel 7: the file has 1"),
         ("/v1/align", "phonemes: expected phonemes or a text"),
         ("/v1/align?phonemes=a q", "phoneme 'q' is not in the phoneme set"),
-        ("/v1/align?text=hello", "text: the server has no dictionary"),
+        ("/v1/align?text=hello", "text: the server was started without a dictionary"),
     ],
 )
 def test_a_wrong_option_is_one_line_that_names_it(
