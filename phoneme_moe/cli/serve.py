@@ -88,7 +88,7 @@ def serve(
                 "or --insecure",
             )
         print_error(
-            f"phoneme-moe: WARNING: {public_host or host} is open: whoever reaches it can use these "
+            f"phoneme-moe: WARNING: {public_host or host} is open: whoever reaches it can use the "
             "runs, see the names of their speakers and start adaptations"
         )
     if keep is not None:
