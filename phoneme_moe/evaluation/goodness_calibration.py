@@ -37,7 +37,7 @@ from phoneme_moe.transcription.run_engine import spec_of
 EVERY = 3
 """One of so many phonemes is replaced; those beside it are right."""
 
-MAX_REPLACED = 1000
+MAX_REPLACED = 2000
 """About as many phonemes are replaced at most: a few seconds of a core for 40 phonemes."""
 
 ANY = 0.1
@@ -132,7 +132,9 @@ def confusions(dev: SplitOutputs) -> Floats:
     return mixed
 
 
-def judge(split: SplitOutputs, replacements: Floats, seed: int = 0) -> Judged:
+def judge(
+    split: SplitOutputs, replacements: Floats, seed: int = 0, max_replaced: int = MAX_REPLACED
+) -> Judged:
     """Judges phonemes of a split, as they are and replaced.
 
     Args:
@@ -140,11 +142,12 @@ def judge(split: SplitOutputs, replacements: Floats, seed: int = 0) -> Judged:
         replacements: Probability of each replacement, shape (outputs, outputs), as of
             ``confusions``.
         seed: Seed of the replacements.
+        max_replaced: About how many phonemes are replaced at most.
     """
     generator = np.random.default_rng(seed)
     right: list[float] = []
     replaced: list[float] = []
-    for log_posteriors, outputs in _sample(split) if len(replacements) > 2 else ():
+    for log_posteriors, outputs in _sample(split, max_replaced) if len(replacements) > 2 else ():
         start = int(generator.integers(min(EVERY, len(outputs))))
         places = range(start, len(outputs), EVERY)
         other = list(outputs)
@@ -156,7 +159,9 @@ def judge(split: SplitOutputs, replacements: Floats, seed: int = 0) -> Judged:
     return Judged(np.array(right), np.array(replaced))
 
 
-def _sample(split: SplitOutputs) -> Iterator[tuple[NDArray[np.float32], list[int]]]:
+def _sample(
+    split: SplitOutputs, max_replaced: int = MAX_REPLACED
+) -> Iterator[tuple[NDArray[np.float32], list[int]]]:
     """Log posteriors, shape (frames, outputs), and phonemes of utterances, evenly spaced."""
     usable = [
         (output.log_posteriors[0], outputs)
@@ -165,7 +170,7 @@ def _sample(split: SplitOutputs) -> Iterator[tuple[NDArray[np.float32], list[int
         and min_num_frames(outputs) <= output.log_posteriors.shape[1]
     ]
     num_replaced = sum(-(-len(outputs) // EVERY) for _, outputs in usable)
-    step = max(1.0, num_replaced / MAX_REPLACED)
+    step = max(1.0, num_replaced / max_replaced)
     for index in np.arange(0, len(usable), step).astype(int):
         yield usable[index]
 
