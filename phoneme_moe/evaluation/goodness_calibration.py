@@ -1,7 +1,8 @@
 """Calibration of the goodness of pronunciation, with phonemes of the text replaced on purpose.
 
-A text is aligned twice: as it was read, and with every third phoneme replaced by another one. The
-goodness of these phonemes, right and replaced, is what a logistic function is fitted on.
+A text is aligned twice: as it was read, and with every third phoneme replaced by another one, so
+that the phonemes beside it are right. The goodness of these phonemes, right and replaced, is what a
+logistic function is fitted on.
 
 A replacement is drawn by how much the model confuses it with the phoneme, since errors of learners
 are mostly near the phoneme (AE as EH), too. Replaced by just any phoneme, errors would be easier to
@@ -40,6 +41,9 @@ EVERY = 3
 MAX_REPLACED = 2000
 """About as many phonemes are replaced at most: a few seconds of a core for 40 phonemes."""
 
+MIN_REPLACED = 20
+"""With fewer, there is no calibration."""
+
 ANY = 0.1
 """Share of replacements drawn from all phonemes alike, the others by how they are confused."""
 
@@ -70,9 +74,9 @@ def calibrate_goodness(dev: SplitOutputs, seed: int = 0) -> GoodnessCalibration 
         from replaced ones: without several phonemes, or before the model has learnt anything.
     """
     judged = judge(dev, confusions(dev), seed)
-    goodness = np.concatenate(judged)
-    if not len(goodness):
+    if len(judged.replaced) < MIN_REPLACED:
         return None
+    goodness = np.concatenate(judged)
     was_spoken = np.repeat([True, False], [len(part) for part in judged])
     fit = LogisticRegression().fit(goodness[:, None], was_spoken)
     slope, intercept = float(fit.coef_[0, 0]), float(fit.intercept_[0])
@@ -147,15 +151,21 @@ def judge(
     generator = np.random.default_rng(seed)
     right: list[float] = []
     replaced: list[float] = []
-    for log_posteriors, outputs in _sample(split, max_replaced) if len(replacements) > 2 else ():
-        start = int(generator.integers(min(EVERY, len(outputs))))
-        places = range(start, len(outputs), EVERY)
-        other = list(outputs)
-        for place in places:
-            other[place] = int(generator.choice(len(replacements), p=replacements[outputs[place]]))
-        if min_num_frames(other) <= len(log_posteriors):
-            right += _goodness(log_posteriors, outputs, places)
-            replaced += _goodness(log_posteriors, other, places)
+    sample = list(_sample(split, max_replaced)) if len(replacements) > 2 else []
+    # Of little speech, the other phonemes are replaced afterwards.
+    num_phonemes = sum(len(outputs) for _, outputs in sample)
+    num_passes = min(EVERY, max(1, EVERY * max_replaced // max(1, num_phonemes)))
+    for log_posteriors, outputs in sample:
+        start = int(generator.integers(EVERY))
+        for number in range(num_passes):
+            places = range((start + number) % EVERY, len(outputs), EVERY)
+            other = list(outputs)
+            for place in places:
+                row = replacements[outputs[place]]
+                other[place] = int(generator.choice(len(replacements), p=row))
+            if min_num_frames(other) <= len(log_posteriors):
+                right += _goodness(log_posteriors, outputs, places)
+                replaced += _goodness(log_posteriors, other, places)
     return Judged(np.array(right), np.array(replaced))
 
 
