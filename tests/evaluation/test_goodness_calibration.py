@@ -20,8 +20,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import expit
 
+from benchmarks.pronunciation import agreement
 from phoneme_moe import load
 from phoneme_moe.decoding.goodness import GoodnessCalibration
+from phoneme_moe.decoding.viterbi import force_align
 from phoneme_moe.errors import InputError
 from phoneme_moe.evaluation.goodness_calibration import (
     calibrate_goodness,
@@ -32,6 +34,7 @@ from phoneme_moe.evaluation.goodness_calibration import (
 from phoneme_moe.evaluation.split_outputs import SplitOutputs, infer_split
 from phoneme_moe.models import shipped_models
 from phoneme_moe.run_folder import read_decoding
+from phoneme_moe.transcription.goodness import goodness_of_pronunciation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -115,6 +118,26 @@ def test_nothing_to_learn_from_gives_no_calibration(dev: SplitOutputs) -> None:
         replace(output, log_posteriors=-output.log_posteriors - 20) for output in dev.model_outputs
     ]
     assert calibrate_goodness(replace(dev, model_outputs=turned)) is None
+
+
+def test_scores_agree_with_raters_who_judge_alike(recognized: Trained, dev: SplitOutputs) -> None:
+    calibration = recognized.run.decoding.goodness
+    assert calibration is not None
+    human = {}
+    for example, output in zip(dev.examples, dev.model_outputs, strict=True):
+        outputs = dev.spec.phonemes.encode(example.phonemes)
+        (spans,) = force_align(output.log_posteriors, [output.log_posteriors.shape[1]], [outputs])
+        log_posteriors = torch.from_numpy(output.log_posteriors[0])
+        goodness, _ = goodness_of_pronunciation(log_posteriors, outputs, spans)
+        rated = [calibration.score(value) / 50 for value in goodness]  # 0..2, as raters do
+        words = [
+            {"phones-accuracy": part, "accuracy": 5 * fmean(part)}
+            for part in (rated[:1], rated[1:])
+        ]
+        human[example.utterance] = {"words": words, "accuracy": 5 * fmean(rated)}
+    for pearson, spearman in agreement(calibration, dev, human).values():
+        assert pearson == pytest.approx(1)
+        assert spearman == pytest.approx(1)
 
 
 @pytest.fixture
