@@ -210,6 +210,26 @@ class Run(LoadedRun):
         override = named_override(self, only_expert, without_expert, gate_from, layer)
         return evaluate(self, split, corpus, beam=beam, override=override, best=best)
 
+    def calibrate_goodness(self, corpus: PreparedCorpus | None = None) -> Run:
+        """Gives a run from before 0.2.0 what ``align`` needs for scores; written into its folder.
+
+        Training does this at its end.
+
+        Args:
+            corpus: The corpus whose dev split the scores are calibrated on; that of the run by
+                default.
+
+        Returns:
+            The same run with ``decoding.goodness``.
+
+        Raises:
+            InputError: The run classifies tokens, is a model of the package, or cannot be
+                calibrated on the split; or the corpus is not prepared.
+        """
+        from phoneme_moe.evaluation.goodness_calibration import calibrate_run
+
+        return _as_run(calibrate_run(self, corpus))
+
     def report(
         self,
         split: str = "test",

@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from benchmarks import page, scale, shards, stream
+from benchmarks import page, pronunciation, scale, shards, stream
 
 pytestmark = pytest.mark.slow
 
@@ -25,6 +25,7 @@ def test_every_kept_figure_has_its_place_on_the_page() -> None:
         "reliability_cases",
         "reliability_crash",
         "reliability_fuzz",
+        "pronunciation",
         "scale",
         "shards",
         "stream",
@@ -32,8 +33,8 @@ def test_every_kept_figure_has_its_place_on_the_page() -> None:
     assert kept - others <= set(page.SECTIONS)
 
 
-@pytest.mark.parametrize("benchmark", [scale, shards, stream])
-def test_a_section_on_scale_is_what_the_kept_figures_give(benchmark: ModuleType) -> None:
+@pytest.mark.parametrize("benchmark", [pronunciation, scale, shards, stream])
+def test_a_section_of_another_page_is_what_the_kept_figures_give(benchmark: ModuleType) -> None:
     assert benchmark.PAGE.read_text(encoding="utf-8") == benchmark.text()
 
 

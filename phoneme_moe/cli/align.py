@@ -91,6 +91,10 @@ def align(
     (another phoneme, or none) in its place. If negative, the alternative in
     column best fits better.
 
+    score: the same as 0 to 100: of 100 phonemes with the score 80, half of all
+    having been replaced on purpose, about 80 were those of the text. A word's and
+    the sentence's are the means of their phonemes.
+
     With TextGrids, dstart and dend are the differences to their times in ms.
     """
     given = [source for source in (phonemes, text, textgrid) if source is not None]

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from phoneme_moe.decoding.bayes_risk import average_nbest, sort_by_bayes_risk
 from phoneme_moe.decoding.beam_search import Hypothesis, beam_search
-from phoneme_moe.decoding.document import BestSearchDocument, DecodingDocument
+from phoneme_moe.decoding.document import BestSearchDocument, DecodingDocument, GoodnessDocument
+from phoneme_moe.decoding.goodness import GoodnessCalibration
 from phoneme_moe.decoding.ngram import PhonemeNgram
 from phoneme_moe.decoding.phonemes import BLANK
 
@@ -62,6 +63,7 @@ class Decoding:
             Bayes risk (test-time augmentation); each pass shifts the input by one more feature
             frame.
         best: A slower search with fewer errors than the default; None if there is none.
+        goodness: Calibration of the goodness of pronunciation; None for old runs and for tokens.
     """
 
     temperature: float = 1.0
@@ -72,6 +74,7 @@ class Decoding:
     minimum_bayes_risk: bool = False
     num_shifts: int = 1
     best: BestSearch | None = None
+    goodness: GoodnessCalibration | None = None
 
     def with_best(self) -> Decoding:
         """The settings whose default is the search with the fewest errors, however slow."""
@@ -137,7 +140,7 @@ class Decoding:
 
     def to_document(self) -> DecodingDocument:
         """Converts the settings to the content of ``decoding.json``."""
-        ngram = self.language_model
+        ngram, goodness = self.language_model, self.goodness
         return DecodingDocument(
             version=1,
             temperature=self.temperature,
@@ -147,6 +150,7 @@ class Decoding:
             minimum_bayes_risk=self.minimum_bayes_risk,
             num_shifts=self.num_shifts,
             best=None if self.best is None else BestSearchDocument(**asdict(self.best)),
+            goodness=None if goodness is None else GoodnessDocument(**asdict(goodness)),
             language_model=None if ngram is None else ngram.to_document(),
         )
 
@@ -161,7 +165,7 @@ class Decoding:
         Raises:
             InputError: The n-gram is not valid.
         """
-        ngram = None
+        ngram, goodness = None, document.goodness
         if document.language_model is not None:
             where = f"{where}: language_model"
             ngram = PhonemeNgram.from_document(document.language_model, where)
@@ -174,6 +178,7 @@ class Decoding:
             minimum_bayes_risk=document.minimum_bayes_risk,
             num_shifts=document.num_shifts,
             best=None if document.best is None else BestSearch(**document.best.model_dump()),
+            goodness=None if goodness is None else GoodnessCalibration(**goodness.model_dump()),
         )
 
 

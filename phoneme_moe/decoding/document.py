@@ -61,6 +61,15 @@ class BestSearchDocument(Document):
     """As in the defaults."""
 
 
+class GoodnessDocument(Document):
+    """The logistic function from goodness of pronunciation to a score."""
+
+    slope: Annotated[float, Field(ge=0, le=1000)]
+    """Change of the log odds per unit of goodness."""
+    intercept: Annotated[float, Field(ge=-1000, le=1000)]
+    """Log odds that the phoneme of the text was spoken, at goodness 0."""
+
+
 class DecodingDocument(Document):
     """Decoding settings of a run, tuned on dev after training."""
 
@@ -88,13 +97,16 @@ class DecodingDocument(Document):
     are averaged."""
     best: BestSearchDocument | SkipJsonSchema[None] = None
     """Search for ``--best``; absent if it is the default."""
+    goodness: GoodnessDocument | SkipJsonSchema[None] = None
+    """Calibration of the goodness of pronunciation; absent if there is none."""
     language_model: NgramDocument | None = None
     """N-gram of the run's training phonemes; null for tokens."""
 
     @model_serializer(mode="wrap")
-    def _without_unset_search(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Earlier versions know no ``best``, and read files and models without it.
+    def _without_unset(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Earlier versions know neither, and read files and models without them.
         data: dict[str, Any] = serialize(self)
-        if data.get("best") is None:
-            data.pop("best", None)
+        for key in ("best", "goodness"):
+            if data.get(key) is None:
+                data.pop(key, None)
         return data

@@ -1,4 +1,4 @@
-"""Tuning of decoding settings on dev: n-gram weight, insertion bonus, temperature."""
+"""Tuning of decoding settings on dev: n-gram weight, insertion bonus, temperature, scores."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from phoneme_moe.data.speakers import corpus_speakers
 from phoneme_moe.data.utterances import iter_split_cuts
 from phoneme_moe.decoding.decoder import BestSearch, Decoding
 from phoneme_moe.decoding.ngram import PhonemeNgram
+from phoneme_moe.evaluation.goodness_calibration import calibrate_goodness
 from phoneme_moe.evaluation.language_model import estimate_ngram, interpolate_text, read_text
 from phoneme_moe.evaluation.quality import BEAM, measure_quality
 from phoneme_moe.evaluation.split_outputs import SplitOutputs, infer_split
@@ -60,6 +61,7 @@ def calibrate(run: AnyRun, corpus: PreparedCorpus | None = None) -> AnyRun:
     if run.recognizer.task.kind != "classify":
         language_model = _language_model(run, corpus, speakers)
         decoding = _weigh_ngram(dev, Decoding(language_model=language_model))
+        decoding = replace(decoding, goodness=calibrate_goodness(dev))
     decoding = replace(decoding, temperature=_calibrate_temperature(dev))
     decoding = replace(decoding, beam=run.recipe.task.beam)
     if trained_with_ngram:

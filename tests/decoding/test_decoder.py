@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from phoneme_moe.decoding.decoder import BestSearch, Decoding, confidences, greedy_decode
 from phoneme_moe.decoding.document import DecodingDocument
+from phoneme_moe.decoding.goodness import GoodnessCalibration
 from phoneme_moe.decoding.ngram import PhonemeNgram
 from phoneme_moe.decoding.phonemes import BLANK, PhonemeSet
 from phoneme_moe.errors import InputError
@@ -94,7 +95,7 @@ def test_nothing_but_blanks_is_nothing() -> None:
 
 def test_decoding_goes_through_json() -> None:
     ngram = PhonemeNgram.estimate([["a", "b"], ["b"]], ("a", "b"), 2)
-    decoding = Decoding(0.7, ngram, 0.4, -0.5, 8)
+    decoding = Decoding(0.7, ngram, 0.4, -0.5, 8, goodness=GoodnessCalibration(0.6, 1.4))
     assert (
         Decoding.from_document(
             DecodingDocument.parse(decoding.to_document().model_dump(mode="json"), "here"), "here"

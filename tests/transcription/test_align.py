@@ -21,8 +21,8 @@ from phoneme_moe.pipeline import Trained
 from phoneme_moe.transcription.align import (
     align_phonemes,
     align_text,
-    goodness_of_pronunciation,
 )
+from phoneme_moe.transcription.goodness import goodness_of_pronunciation
 from phoneme_moe.transcription.run_engine import RunEngine
 from phoneme_moe.transcription.writers.textgrid import textgrid as write_textgrid
 
@@ -116,7 +116,7 @@ def test_the_command_writes_what_other_tools_read(
     (tmp_path / "lexicon.txt").write_text("ASS  a s\nASS(2)  m s\nIMA  i m a\n")
     table = phoneme_moe("align", run, path, *text)
     assert table.code == 0
-    assert [line.split()[0] for line in table.out.splitlines()[1:]] == SPOKEN
+    assert [line.split()[0] for line in table.out.splitlines()[1:-1]] == SPOKEN
     data = json.loads(phoneme_moe("align", run, path, *text, "--format", "json").out)
     assert [segment["phoneme"] for segment in data["segments"]] == SPOKEN
     assert [word["word"] for word in data["words"]] == ["ass", "ima"]
@@ -206,7 +206,7 @@ def test_the_phonemes_of_a_textgrid_are_aligned_and_compared(
     assert table[-1].startswith("5 onsets: median difference ")
 
     rows = phoneme_moe(*command, "--format", "csv").out.splitlines()
-    assert rows[0].endswith(",best,labelled_start,labelled_end")
+    assert rows[0].endswith(",best,labelled_start,labelled_end,score")
     written = tmp_path / "out.TextGrid"
     phoneme_moe(*command, "--format", "textgrid", "--out", written)
     grid = textgrid.openTextgrid(str(written), includeEmptyIntervals=False)

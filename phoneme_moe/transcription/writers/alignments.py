@@ -1,4 +1,4 @@
-"""Output formats of alignments: transcripts with goodness of pronunciation and words."""
+"""Output formats of alignments: transcripts with goodness of pronunciation, scores and words."""
 
 from __future__ import annotations
 
@@ -19,14 +19,17 @@ WITHIN = 0.02
 
 
 def to_table(alignment: Alignment) -> str:
-    """A table to read in the terminal, with differences in ms to times that were labelled."""
+    """A table to read in the terminal, with differences in ms to times that were labelled.
+
+    Below it stand the scores of the words and of the sentence.
+    """
     transcript = alignment.transcript
     edges = whole_millisecond_edges(transcript.segments, transcript.duration)
     labelled = _labelled_edges(alignment)
     heading = f"{'dstart':>7} {'dend':>7} " if labelled else ""
-    lines = [
-        f"{'phoneme':<8} {'start':>8} {'end':>8} {heading}{'confidence':>10} {'goodness':>9}  best"
-    ]
+    scored = "" if alignment.scores is None else f" {'score':>5}"
+    heading += f"{'confidence':>10} {'goodness':>9}{scored}  best"
+    lines = [f"{'phoneme':<8} {'start':>8} {'end':>8} {heading}"]
     for index, (segment, (start, end), goodness, best) in enumerate(
         zip(transcript.segments, edges, alignment.goodness, alignment.best, strict=True)
     ):
@@ -34,10 +37,14 @@ def to_table(alignment: Alignment) -> str:
         differences = ""
         if labelled:
             differences = f"{start - labelled[index][0]:>+7} {end - labelled[index][1]:>+7} "
+        score = "" if alignment.scores is None else f" {alignment.scores[index]:>5.0f}"
         lines.append(
             f"{segment.phoneme:<8} {start / 1000:>8.3f} {end / 1000:>8.3f} {differences}"
-            f"{segment.confidence:>10.2f} {goodness:>9.2f}  {other}".rstrip()
+            f"{segment.confidence:>10.2f} {goodness:>9.2f}{score}  {other}".rstrip()
         )
+    if alignment.score is not None:
+        words = [f"{word.word} {word.score:.0f}" for word in alignment.words]
+        lines.append(f"score {alignment.score:.0f}" + (": " if words else "") + ", ".join(words))
     if labelled:
         sizes = [abs(difference) for difference in alignment.onset_differences()]
         share = sum(size <= WITHIN for size in sizes) / len(sizes)
@@ -56,10 +63,11 @@ def _labelled_edges(alignment: Alignment) -> list[tuple[int, int]] | None:
 
 
 def to_csv(alignment: Alignment) -> str:
-    """One row per phoneme."""
+    """One row per phoneme; without calibration, the score is empty."""
     labelled = _labelled_edges(alignment)
     more = ["labelled_start", "labelled_end"] if labelled else []
-    rows = [["file", "phoneme", "start", "end", "confidence", "goodness", "best", *more]]
+    columns = ["phoneme", "start", "end", "confidence", "goodness", "best", *more, "score"]
+    rows = [["file", *columns]]
     transcript = alignment.transcript
     edges = whole_millisecond_edges(transcript.segments, transcript.duration)
     for index, (segment, (start, end), goodness, best) in enumerate(
@@ -67,19 +75,22 @@ def to_csv(alignment: Alignment) -> str:
     ):
         times = [f"{start / 1000:.3f}", f"{end / 1000:.3f}"]
         scores = [f"{segment.confidence:.4f}", f"{goodness:.4f}"]
+        score = "" if alignment.scores is None else f"{alignment.scores[index]:.1f}"
         more = [f"{time / 1000:.3f}" for time in labelled[index]] if labelled else []
-        rows.append([str(transcript.path), segment.phoneme, *times, *scores, best, *more])
+        rows.append([str(transcript.path), segment.phoneme, *times, *scores, best, *more, score])
     return csv_text(rows)
 
 
 def to_textgrid(alignment: Alignment) -> str:
-    """The transcript's TextGrid, with a tier of words above and one of goodness below.
+    """The transcript's TextGrid, with a tier of words above, and goodness and scores below.
 
     Phonemes with times that were labelled are a tier as well, to compare.
     """
     transcript = alignment.transcript
     edges, tiers = to_textgrid_tiers(transcript)
     tiers["goodness"] = (edges, [f"{goodness:.2f}" for goodness in alignment.goodness])
+    if alignment.scores is not None:
+        tiers["score"] = (edges, [f"{score:.0f}" for score in alignment.scores])
     labelled = _labelled_edges(alignment)
     if labelled:
         spans = zip(labelled, transcript.phonemes, strict=True)

@@ -23,6 +23,7 @@ Seconds = Annotated[
     Field(ge=0, description="Seconds from the start of the file, rounded to the millisecond."),
 ]
 Share = Annotated[float, Field(ge=0, le=1)]
+Percent = Annotated[float, Field(ge=0, le=100)]
 
 
 class SegmentDocument(Document):
@@ -105,6 +106,11 @@ class AlignedSegmentDocument(SegmentDocument):
     labelled_end: Seconds | None = Field(
         default=None, description="Its end in the labels that were given; null without times."
     )
+    score: Percent | None = Field(
+        default=None,
+        description="Probability in percent that the phoneme was spoken, if half of all phonemes "
+        "were wrong; null for models without calibration.",
+    )
 
 
 class WordDocument(Document):
@@ -113,13 +119,16 @@ class WordDocument(Document):
     word: Symbol
     start: Seconds
     end: Seconds
+    score: Percent | None = Field(
+        default=None, description="Mean score of its phonemes; null without calibration."
+    )
 
 
 class AlignmentDocument(TranscriptDocument):
     """phoneme-moe align --format json.
 
-    A transcript of the given phonemes, with goodness of pronunciation in every segment, and the
-    words of the text.
+    A transcript of the given phonemes, with goodness of pronunciation in every segment, the words
+    of the text, and scores.
     """
 
     model_config = ConfigDict(title="An alignment as JSON, version 2")
@@ -129,6 +138,9 @@ class AlignmentDocument(TranscriptDocument):
     )
     words: list[WordDocument] = Field(
         description="Words of the text; empty if phonemes were given."
+    )
+    score: Percent | None = Field(
+        default=None, description="Mean score of all phonemes; null without calibration."
     )
 
 
@@ -147,20 +159,32 @@ def alignment_to_dict(alignment: Alignment) -> dict[str, Any]:
             best=best,
             labelled_start=None if times is None else round(times[0], 3),
             labelled_end=None if times is None else round(times[1], 3),
+            score=_tenths(score),
         )
-        for segment, goodness, best, times in zip(
+        for segment, goodness, best, times, score in zip(
             fields["segments"],
             alignment.goodness,
             alignment.best,
             alignment.labelled or [None] * len(alignment.goodness),
+            alignment.scores or [None] * len(alignment.goodness),
             strict=True,
         )
     ]
     words = [
-        WordDocument(word=word.word, start=round(word.start, 3), end=round(word.end, 3))
+        WordDocument(
+            word=word.word,
+            start=round(word.start, 3),
+            end=round(word.end, 3),
+            score=_tenths(word.score),
+        )
         for word in alignment.words
     ]
-    return AlignmentDocument(**fields, words=words).model_dump()
+    score = _tenths(alignment.score)
+    return AlignmentDocument(**fields, words=words, score=score).model_dump()
+
+
+def _tenths(score: float | None) -> float | None:
+    return None if score is None else round(score, 1)
 
 
 def _transcript_fields(transcript: Transcript) -> dict[str, Any]:
