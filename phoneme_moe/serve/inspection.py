@@ -9,11 +9,9 @@ from typing import Literal
 
 import numpy as np
 import torch
-from torch.nn import functional
 
 from phoneme_moe.audio.waveform import Samples
 from phoneme_moe.corpora.lexicon import Lexicon
-from phoneme_moe.decoding.phonemes import BLANK
 from phoneme_moe.decoding.scoring import align_phonemes, score_utterance
 from phoneme_moe.errors import InputError
 from phoneme_moe.serve.documents import (
@@ -23,6 +21,7 @@ from phoneme_moe.serve.documents import (
     ReferenceDocument,
 )
 from phoneme_moe.serve.served_runs import LayerChange, ServedRun
+from phoneme_moe.transcription.goodness import log_likelihoods
 from phoneme_moe.transcription.model_spec import Floats, ModelSpec
 from phoneme_moe.transcription.recording import read_recording
 from phoneme_moe.transcription.single_token import transcribe_token
@@ -162,15 +161,6 @@ def _log_probability(
     """Natural logarithm of the probability of phonemes, summed over all alignments (CTC)."""
     if log_posteriors is None:
         return None
-    frames = torch.from_numpy(log_posteriors)
-    outputs = torch.tensor([spec.phonemes.encode(list(phonemes))], dtype=torch.long)
-    loss = functional.ctc_loss(
-        frames[:, None],
-        outputs,
-        torch.tensor([len(frames)]),
-        torch.tensor([outputs.shape[1]]),
-        blank=BLANK,
-        reduction="sum",
-    )
-    value = -float(loss)
+    sequence = spec.phonemes.encode(phonemes)
+    value = float(log_likelihoods(torch.from_numpy(log_posteriors), [sequence])[0])
     return round(value, 3) if np.isfinite(value) else None

@@ -87,7 +87,7 @@ class ServedRun:
     @property
     def scores_pronunciation(self) -> bool:
         """Whether its goodness of pronunciation is calibrated as a score."""
-        return getattr(self.run.decoding, "goodness", None) is not None
+        return self.run.decoding.goodness is not None
 
     @property
     def report_page(self) -> Path | None:

@@ -58,8 +58,8 @@ function contents(app, alignment) {
     segments: alignment.segments.map((segment, index) => ({ ...segment, index })).filter((segment) => segment.start >= word.start - 1e-6 && segment.end <= word.end + 1e-6),
   }));
   const head = scored ? [
-    el("p", {}, el("span", { className: "score", textContent: String(Math.round(alignment.score ?? mean(alignment.segments))) }), " of 100 for the whole"),
-    el("p", { className: "hint", textContent: "A score of 80 means: of the phonemes with this score in held-out speech, half of which had been replaced by another on purpose, 80 of 100 were the one in the text. The score of a word and of the whole is the mean of its phonemes." }),
+    el("p", {}, el("span", { className: "score", textContent: String(Math.round(alignment.score)) }), " of 100 for the whole"),
+    el("p", { className: "hint", textContent: "Of 100 phonemes with the score 80, about 80 were the one in the text, if half of all had been replaced on purpose by one that is easily confused. The score of a word, and of the whole, is the mean of its phonemes." }),
   ] : [];
   return [
     ...head,
@@ -71,7 +71,7 @@ function contents(app, alignment) {
 }
 
 function wordOf(app, word, scored) {
-  const score = scored ? String(Math.round(mean(word.segments))) : "";
+  const score = scored && word.word ? String(Math.round(word.score)) : "";
   return el("div", { className: "word" },
     word.word ? el("span", {}, el("b", { textContent: word.word }), score) : "",
     el("div", { className: "chips" }, word.segments.map((segment) => chip(app, segment, scored))));
@@ -88,5 +88,3 @@ function chip(app, segment, scored) {
     onclick: () => app.timeline.select(segment.index, true),
   }, segment.phoneme, el("small", { textContent: value }), el("small", { textContent: heard ? `→ ${heard}` : "\u00a0" }));
 }
-
-const mean = (segments) => segments.reduce((sum, segment) => sum + segment.score, 0) / Math.max(1, segments.length);
