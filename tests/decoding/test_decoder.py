@@ -124,6 +124,8 @@ def test_decoding_goes_through_json() -> None:
         ("beam", 0),
         ("beam", True),
         ("beam", 2.5),
+        ("goodness", {"slope": -1.0, "intercept": 0.0}),
+        ("goodness", {"slope": 1.0}),
     ],
 )
 def test_decoding_that_does_not_hold_is_refused_by_its_key(key: str, value: object) -> None:

@@ -247,11 +247,13 @@ def test_an_exported_model_gives_the_same_scores(
     assert scores == pytest.approx(others, abs=0.2)
 
 
-def test_tokens_and_models_of_the_package_are_not_calibrated(classified: Trained) -> None:
+def test_tokens_and_models_of_the_package_are_not_calibrated(
+    recognized: Trained, classified: Trained
+) -> None:
     with pytest.raises(InputError, match="one token"):
         calibrate_run(classified.run)
-    shipped = replace(classified.run, folder=next(iter(shipped_models().values())))
-    with pytest.raises(InputError):
+    shipped = replace(recognized.run, folder=shipped_models()["english"])
+    with pytest.raises(InputError, match=r"^english: found a model of the package"):
         calibrate_run(shipped)
     assert classified.run.decoding.goodness is None
 
