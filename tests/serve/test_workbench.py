@@ -109,7 +109,8 @@ class Visit:
 
     def choose(self, *files: Path) -> None:
         self.page.set_input_files("#choose", files)
-        self.until_said("shown after")
+        shown = "workbench.inspection && workbench.recording.name"
+        self.until(lambda: self.page.evaluate(shown) == files[0].name)
 
     def phonemes(self) -> list[str]:
         return self.page.eval_on_selector_all(

@@ -7,13 +7,20 @@ export function whatIfView(app, panel) {
   const state = new Map(app.layers.map((layer) => [layer.name, { off: new Set(), from: "" }]));
   restore(app.settings.off, app.settings.weights, state);
   const result = el("div", { "aria-live": "polite" });
-  const switches = el("div");
+  const place = el("div");
+  let switches = null;
   const reference = el("input", { type: "text", size: 48, value: app.settings.text ?? "", onchange: () => update() });
 
-  const draw = () => fill(switches, layerSwitches(app, state, update));
+  /** The switches of the layer that is shown. */
+  const draw = () => {
+    if (switches?.name === (app.layer ?? "")) return switches;
+    switches = new Switches(app, state, () => update());
+    fill(place, switches.element);
+    return switches;
+  };
   const update = () => attempt(async () => {
     app.remember({ ...addressOf(state), text: reference.value.trim() });
-    draw();
+    draw().show(null);
     if (!app.recording) return;
     say("Decoding again …");
     const view = { changes: changesOf(state), compare: app.inspection.transcript.phonemes.join(" "), reference: reference.value };
@@ -23,14 +30,14 @@ export function whatIfView(app, panel) {
     const changed = new Set((after.comparison?.changes ?? []).filter((c) => c.kind !== "same" && c.segment !== null).map((c) => c.segment));
     app.timeline.show(after, app.server.expert_colours, changed);
     fill(result, difference(before, after));
-    fill(switches, layerSwitches(app, state, update, after));
+    draw().show(after);
     const lost = (after.comparison?.changes ?? []).filter((c) => c.kind === "deleted").length;
     say(changed.size + lost ? `${changed.size + lost} phonemes changed.` : "No phoneme changed.");
   });
 
   fill(panel,
     el("div", { className: "panels" },
-      el("div", {}, switches,
+      el("div", {}, place,
         el("div", { className: "controls" },
           el("button", { type: "button", textContent: "Undo all", onclick: () => {
             for (const layer of state.values()) { layer.off.clear(); layer.from = ""; }
@@ -48,47 +55,78 @@ export function whatIfView(app, panel) {
   };
 }
 
-function layerSwitches(app, state, update, after = null) {
-  const name = app.layer ?? "";
-  const layer = app.layers.find((one) => one.name === name);
-  if (layer.experts.length < 2) return el("p", { textContent: "This run has a single expert: there is nothing to take away." });
-  const chosen = state.get(name);
-  const others = [...state].filter(([other, one]) => other !== name && (one.off.size || one.from)).map(([other]) => other);
-  const before = app.inspection?.layer === name ? app.inspection.routing : {};
-  const now = after?.layer === name ? after.routing : null;
-  const left = layer.experts.length - chosen.off.size;
-  const rows = layer.experts.map((expert, index) => {
-    const isOff = chosen.off.has(expert);
-    const alone = !isOff && left === 1;
-    const colour = app.server.expert_colours[index % app.server.expert_colours.length];
-    return el("tr", {},
-      el("th", { scope: "row" }, el("i", { className: "swatch", style: { background: colour } }), expert),
-      el("td", {}, bar(before[expert] ?? 0, now?.[expert] ?? before[expert] ?? 0, colour)),
-      el("td", { textContent: now ? `${percent(before[expert] ?? 0)} → ${percent(now[expert] ?? 0)}` : percent(before[expert] ?? 0) }),
-      el("td", {}, el("button", {
-        type: "button", className: "small", textContent: isOff ? "off" : "on", "aria-pressed": String(!isOff), "aria-label": `${expert} ${isOff ? "is off" : "is on"}`,
-        disabled: alone, onclick: () => { if (isOff) chosen.off.delete(expert); else chosen.off.add(expert); update(); },
-      })),
-      el("td", {}, el("button", {
-        type: "button", className: "small", textContent: "alone", "aria-pressed": String(alone), "aria-label": `${expert} alone`,
-        onclick: () => { chosen.off = new Set(alone ? [] : layer.experts.filter((one) => one !== expert)); update(); },
-      })));
-  });
-  const weights = el("select", { onchange: (event) => { chosen.from = event.target.value; update(); } },
-    option("", "of the router"), option("uniform", "equal"), app.run.speakers.map((speaker) => option(speaker, `mean of ${speaker}`)));
-  weights.value = chosen.from;
-  return [
-    el("h3", { textContent: name ? `Experts of ${name}` : "Experts" }),
-    others.length ? el("p", { className: "hint", textContent: `Also changed: ${others.join(", ")}.` }) : "",
-    el("div", { className: "scroll" }, el("table", { className: "experts" }, el("tbody", {}, rows))),
-    el("div", { className: "controls" }, el("label", { className: "field" }, "Weights", weights)),
-  ];
-}
+/**
+ * Switches of the experts of the layer that is shown. They are made once and then changed in place,
+ * so that no click and no focus is lost while a recording is decoded again.
+ */
+class Switches {
+  constructor(app, state, update) {
+    this.app = app;
+    this.name = app.layer ?? "";
+    this.state = state;
+    this.layer = app.layers.find((one) => one.name === this.name);
+    this.others = el("p", { className: "hint" });
+    this.rows = this.layer.experts.map((expert, index) => this.row(expert, index, update));
+    this.weights = el("select", { onchange: (event) => { this.chosen.from = event.target.value; update(); } },
+      option("", "of the router"), option("uniform", "equal"), app.run.speakers.map((speaker) => option(speaker, `mean of ${speaker}`)));
+    this.element = this.layer.experts.length < 2
+      ? el("p", { textContent: "This run has a single expert: there is nothing to take away." })
+      : el("div", {},
+        el("h3", { textContent: this.name ? `Experts of ${this.name}` : "Experts" }), this.others,
+        el("div", { className: "scroll" }, el("table", { className: "experts" }, el("tbody", {}, this.rows.map((row) => row.element)))),
+        el("div", { className: "controls" }, el("label", { className: "field" }, "Weights", this.weights)));
+    this.show(null);
+  }
 
-function bar(before, after, colour) {
-  return el("span", { className: "bar" },
-    el("i", { style: { width: `${100 * after}%`, background: colour } }),
-    el("b", { style: { left: `calc(${100 * before}% - 1px)` } }));
+  get chosen() { return this.state.get(this.name); }
+
+  row(expert, index, update) {
+    const colour = this.app.server.expert_colours[index % this.app.server.expert_colours.length];
+    const bar = el("i", { style: { background: colour } });
+    const mark = el("b");
+    const share = el("td");
+    const toggle = el("button", { type: "button", className: "small", onclick: () => {
+      const { off } = this.chosen;
+      if (off.has(expert)) off.delete(expert);
+      else off.add(expert);
+      update();
+    } });
+    const alone = el("button", { type: "button", className: "small", textContent: "alone", "aria-label": `${expert} alone`, onclick: () => {
+      const others = this.layer.experts.filter((one) => one !== expert);
+      this.chosen.off = new Set(this.isAlone(expert) ? [] : others);
+      update();
+    } });
+    const element = el("tr", {},
+      el("th", { scope: "row" }, el("i", { className: "swatch", style: { background: colour } }), expert),
+      el("td", {}, el("span", { className: "bar" }, bar, mark)), share, el("td", {}, toggle), el("td", {}, alone));
+    return { expert, element, bar, mark, share, toggle, alone };
+  }
+
+  isAlone(expert) {
+    const { off } = this.chosen;
+    return !off.has(expert) && this.layer.experts.length - off.size === 1;
+  }
+
+  /** Shows what is chosen, and the weights before and after it; `after` is null while it is decoded. */
+  show(after) {
+    const others = [...this.state].filter(([name, one]) => name !== this.name && (one.off.size || one.from)).map(([name]) => name);
+    this.others.textContent = others.length ? `Also changed: ${others.join(", ")}.` : "";
+    this.weights.value = this.chosen.from;
+    const before = this.app.inspection?.layer === this.name ? this.app.inspection.routing : {};
+    const now = after?.layer === this.name ? after.routing : null;
+    for (const { expert, bar, mark, share, toggle, alone } of this.rows) {
+      const [old, current] = [before[expert] ?? 0, now?.[expert] ?? before[expert] ?? 0];
+      bar.style.width = `${100 * current}%`;
+      mark.style.left = `calc(${100 * old}% - 1px)`;
+      share.textContent = now ? `${percent(old)} → ${percent(current)}` : percent(old);
+      const isOff = this.chosen.off.has(expert);
+      toggle.textContent = isOff ? "off" : "on";
+      toggle.setAttribute("aria-pressed", String(!isOff));
+      toggle.setAttribute("aria-label", `${expert} ${isOff ? "is off" : "is on"}`);
+      toggle.disabled = this.isAlone(expert);
+      alone.setAttribute("aria-pressed", String(this.isAlone(expert)));
+    }
+  }
 }
 
 function difference(before, after) {
