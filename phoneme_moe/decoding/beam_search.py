@@ -94,16 +94,14 @@ class _Search:
         lm_weight: float,
         insertion_bonus: float,
     ) -> None:
-        log_probabilities = np.zeros((1, outputs)) if model is None else model.log_probabilities
+        # The tables of an n-gram are large: only rows of states in the beam are ever converted.
+        self.log_probabilities = (
+            np.zeros((1, outputs), np.float32) if model is None else model.log_probabilities
+        )
         self.next_states = (
             np.zeros((1, outputs - 1), np.int64) if model is None else model.next_states
         )
-        # Log probability of each output and its contribution to the score, shape (states, outputs):
-        # 0 for the blank. The end, the last column of the n-gram, is stored separately.
-        self.language = np.roll(log_probabilities.astype(np.float64), 1, axis=1)
-        self.ends = self.language[:, 0].copy()
-        self.language[:, 0] = 0.0
-        self.gains = lm_weight * self.language + insertion_bonus * (np.arange(outputs) != BLANK)
+        self.outputs = outputs
         self.lm_weight, self.insertion_bonus = lm_weight, insertion_bonus
         shape = (batch, beam)
         self.in_blank = np.full(
@@ -149,7 +147,10 @@ class _Search:
         )
         with_output[merged] = _IMPOSSIBLE
         with_output[:, :, BLANK] = np.logaddexp(stays_in_blank, stays_in_phoneme)
-        scores = with_output + self.gains[self.state[on]]
+        scores = with_output.copy()
+        # The blank, the first output, has no part in the n-gram, whose last column is the end.
+        following = self.log_probabilities[self.state[on], :-1].astype(np.float64)
+        scores[:, :, BLANK + 1 :] += self.lm_weight * following + self.insertion_bonus
         scores += (
             self.lm_weight * self.language_scores[on] + self.insertion_bonus * self.length[on]
         )[:, :, None]
@@ -175,7 +176,8 @@ class _Search:
         new = output != BLANK
         state, before = of_parent(self.state), of_parent(self.hash)
         mixed = (before + output.astype(np.uint64)) * _FACTOR
-        self.language_scores[on] = of_parent(self.language_scores) + self.language[state, output]
+        added = np.where(new, self.log_probabilities[state, output - 1], np.float32(0.0))
+        self.language_scores[on] = of_parent(self.language_scores) + added
         self.state[on] = np.where(new, self.next_states[state, output - 1], state)
         self.last[on] = np.where(new, output, of_parent(self.last))
         self.length[on] = of_parent(self.length) + new
@@ -190,7 +192,7 @@ class _Search:
             nbest: Maximum number of hypotheses of an utterance.
         """
         acoustic = np.logaddexp(self.in_blank, self.in_phoneme)
-        language = self.language_scores + self.ends[self.state]
+        language = self.language_scores + self.log_probabilities[self.state, -1].astype(np.float64)
         score = acoustic + self.lm_weight * language + self.insertion_bonus * self.length
         slot = np.argsort(-score, axis=1, kind="stable")[:, :nbest]
         acoustic, language, score = (
@@ -199,7 +201,7 @@ class _Search:
         )
         added = np.zeros((len(moves), *slot.shape), np.int64)
         for frame, move in reversed(list(enumerate(moves))):
-            on, outputs = slice(len(move)), self.gains.shape[1]
+            on, outputs = slice(len(move)), self.outputs
             slot[on], added[frame, on] = np.divmod(
                 np.take_along_axis(move, slot[on], axis=1), outputs
             )
