@@ -24,6 +24,9 @@ from phoneme_moe.serve.settings import Limits
 from phoneme_moe.transcription.transcribe import Failure
 from phoneme_moe.transcription.transcript import Transcript
 
+GATHERING_SECONDS = 0.15
+"""How long a batch waits for recordings that are being read; many at once cost little more."""
+
 FIRST_SPEED = 10.0
 """Seconds of speech recognised per second, assumed until it is known."""
 
@@ -191,11 +194,19 @@ class RecognitionQueue:
                 if self._ended:
                     return []
                 self._changed.wait()
+            self._gather()
             task = self._waiting[0].task
             batch = [w for w in self._waiting if w.task == task][: self.limits.batch]
             for waiting in batch:
                 self._take(waiting)
             return batch
+
+    def _gather(self) -> None:
+        """Waits a little for recordings that are on their way, until the batch is full."""
+        end = time.monotonic() + GATHERING_SECONDS
+        while not self._ended and self.state.waiting < min(self.limits.batch, self.state.places):
+            if not self._changed.wait(max(0.0, end - time.monotonic())):
+                return
 
     def _take(self, waiting: _Waiting) -> None:
         self._waiting.remove(waiting)

@@ -88,7 +88,9 @@ class Transcription:
     def recognize(self, recordings: Sequence[Samples]) -> Iterator[Transcript | Failure]:
         """Transcribes recordings; yields the results in order."""
         engine = self.served.engine(self.changes, best=self.best)
-        return transcribe_files(engine, list(recordings), self.options)
+        # All at once: they have waited together, and the search over many costs little more.
+        first_group = len(recordings)
+        return transcribe_files(engine, list(recordings), self.options, first_group=first_group)
 
 
 @router.post(

@@ -91,6 +91,7 @@ def transcribe_files(
     files: Iterable[Path | Samples],
     options: Options | None = None,
     num_cores: int | None = None,
+    first_group: int = 1,
 ) -> Iterator[Transcript | Failure]:
     """Transcribes recordings and yields the results in the order given, as soon as possible.
 
@@ -101,6 +102,8 @@ def transcribe_files(
         options: Options of decoding and notation.
         num_cores: Processor cores for decoding of audio and recognition together; by default all
             usable ones.
+        first_group: Recordings that are recognised together at first; then twice as many, and so
+            on, so that first results appear soon.
 
     Raises:
         InputError: The options do not fit the model; an unusable file gives a ``Failure``.
@@ -136,7 +139,7 @@ def transcribe_files(
         # NumPy's matrix products here are small; more threads would only spin.
         threadpool_limits(1, "blas"),
     ):
-        for group in _read_in_groups(readers, read, files):
+        for group in _read_in_groups(readers, read, files, first_group):
             for result in _transcribe_group(engine, group, options, embeddings):
                 if isinstance(result, Transcript):
                     yield with_symbols(result, names, fold=options.fold, symbols=symbols)
@@ -148,11 +151,11 @@ def _read_in_groups(
     readers: ThreadPoolExecutor,
     read: Callable[[Path | Samples], ReadResult],
     files: Iterable[Path | Samples],
+    size: int,
 ) -> Iterator[list[ReadResult]]:
-    """Groups of one, two, four ... recordings, so that first results appear soon."""
+    """Groups of so many recordings, twice as many, and so on."""
     waiting: deque[Future[ReadResult]] = deque()
     coming = iter(files)
-    size = 1
     group: list[ReadResult] = []
     while True:
         while len(waiting) < READ_AHEAD and (path := next(coming, None)) is not None:
