@@ -39,14 +39,14 @@ LOCUSTFILE = """
 import json, os, time
 from itertools import count
 from pathlib import Path
-from locust import HttpUser, task
+from locust import FastHttpUser, task
 from locust.exception import StopUser
 
 FILES = json.loads(Path(os.environ["LOAD_FILES"]).read_text())
 OUT = open(os.environ["LOAD_OUT"], "w")
 NUMBERS = count()
 
-class Client(HttpUser):
+class Client(FastHttpUser):
     @task
     def transcribe(self):
         number = next(NUMBERS)
@@ -55,7 +55,7 @@ class Client(HttpUser):
         content = Path(FILES[number]).read_bytes()
         began = time.time()
         answer = self.client.post(
-            "/v1/transcribe", params={"name": str(number)}, data=content, name="transcribe"
+            f"/v1/transcribe?name={number}", data=content, name="transcribe"
         )
         json.dump([number, answer.status_code, answer.json(), began, time.time()], OUT)
         OUT.write("\\n")

@@ -21,7 +21,7 @@ from phoneme_moe.transcription.transcribe import Options
 T = TypeVar("T")
 P = ParamSpec("P")
 
-LOOK_SECONDS = 0.25
+LOOK_SECONDS = 0.5
 """How often the server looks whether a client that waits is still there."""
 
 
