@@ -24,17 +24,6 @@ def export(
     onnx: Annotated[
         Path | None, typer.Option(help="ONNX file to write; its name must end in .onnx.")
     ] = None,
-    web: Annotated[
-        Path | None,
-        typer.Option(help="Folder to write: a page that recognises in the browser, by itself."),
-    ] = None,
-    runtime: Annotated[
-        Path | None,
-        typer.Option(
-            help="With --web: the npm package onnxruntime-web.",
-            show_default="node_modules/onnxruntime-web",
-        ),
-    ] = None,
     int8: Annotated[
         bool, typer.Option("--int8", help="Quantise the ONNX file's weights to 8 bits.")
     ] = False,
@@ -50,10 +39,9 @@ def export(
         typer.Option(help="With --run: a limit to name in its model card (repeatable)."),
     ] = None,
 ) -> None:
-    """Export a run to hand it on: as an ONNX file, a web page or a small run folder.
+    """Export a run to hand it on: as an ONNX file or as a small run folder.
 
-    transcribe runs the file without torch. The page needs no server, only a
-    place that serves files. The run folder serves all commands that
+    transcribe runs the file without torch. The folder serves all commands that
     do not go on training: without checkpoints and logs, with weights in fewer
     bits and a model card (MODEL_CARD.md).
     """
@@ -61,12 +49,10 @@ def export(
     from phoneme_moe.run_folder import load_run
     from phoneme_moe.system.terminal import print_line
 
-    if [onnx, web, run_out].count(None) != 2:
-        raise InputError("export: expected one of --onnx, --web and --run")
-    if run_out is not None and int8:
-        raise InputError("--int8: expected --onnx or --web with it; --run takes --bits 8")
-    if web is None and runtime is not None:
-        raise InputError("--runtime: expected --web with it")
+    if (onnx is None) == (run_out is None):
+        raise InputError("export: expected one of --onnx and --run")
+    if onnx is None and int8:
+        raise InputError("--int8: expected --onnx with it; --run takes --bits 8")
     if run_out is None and (bits is not None or note):
         raise InputError(f"{'--bits' if bits else '--note'}: expected --run with it")
     if onnx is not None:
@@ -76,10 +62,6 @@ def export(
             raise InputError(f"--onnx: found {onnx}, expected a name that ends in .onnx")
         for path in export_onnx(load_run(run), onnx, int8):
             print_line(path)
-    if web is not None:
-        from phoneme_moe.serve.web_export import export_web
-
-        print_line(export_web(load_run(run), web, runtime, int8))
     if run_out is not None:
         from phoneme_moe.evaluation.export_run import export_run
 
