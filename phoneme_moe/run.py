@@ -323,7 +323,7 @@ class Run(LoadedRun):
 
         Raises:
             InputError: The folder is not empty, onnxruntime-web or the extra ``onnx`` is missing,
-                or the run classifies tokens, has a pretrained encoder or takes embeddings.
+                or the run classifies tokens or takes embeddings.
         """
         from phoneme_moe.report.web.export import export_web
 

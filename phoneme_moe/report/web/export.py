@@ -19,6 +19,7 @@ from phoneme_moe.audio.waveform import SILENT_PEAK
 from phoneme_moe.decoding.decoder import Decoding
 from phoneme_moe.errors import ArgumentError, InputError
 from phoneme_moe.evaluation.model_card import model_card
+from phoneme_moe.features import encoder_windows
 from phoneme_moe.features.log_mel_numpy import ACTIVE_RANGE_DB, DYNAMIC_RANGE_DB, FrontEnd
 from phoneme_moe.files.atomic import atomic_folder, is_empty
 from phoneme_moe.files.writing import write_json_sections, write_text
@@ -49,7 +50,8 @@ def export_web(
 ) -> Path:
     """Writes a folder for any web server, atomically.
 
-    ``model.onnx`` in it is an exported model like any other, except that it decodes greedily.
+    ``model.onnx`` in it is an exported model like any other, except that it decodes greedily; a
+    pretrained encoder is ``model.encoder.onnx`` beside it.
 
     Args:
         run: The run.
@@ -61,8 +63,8 @@ def export_web(
         The folder.
 
     Raises:
-        InputError: The folder is not empty, onnxruntime-web is missing, the run classifies tokens,
-            has a pretrained encoder or takes embeddings, or it cannot be exported.
+        InputError: The folder is not empty, onnxruntime-web is missing, the run classifies tokens
+            or takes embeddings, or it cannot be exported.
     """
     _check_empty(folder)
     spec = spec_of(run)
@@ -84,33 +86,49 @@ def export_web(
 
 def model_settings(spec: ModelSpec) -> dict[str, Any]:
     """Everything that the scripts must know about a model."""
-    front_end = spec.front_end()
     step = spec.feature_seconds * spec.stack
-    context = round(CONTEXT_SECONDS / step) if spec.context is None else spec.context
+    encodes = spec.encode is not None
+    # As in transcription.windowing: an encoder sees all of its window.
+    sees_all = spec.context is None or encodes
+    window = encoder_windows.WINDOW_SECONDS if encodes else WINDOW_SECONDS
     return {
-        "features": {
-            "sample_rate": front_end.sample_rate,
-            "hop": front_end.hop,
-            "n_fft": front_end.n_fft,
-            "left": front_end.left,
-            "normalization": front_end.normalization,
-            "dynamic_range_db": DYNAMIC_RANGE_DB,
-            "active_range_db": ACTIVE_RANGE_DB,
-            "window": _decimals(front_end.window),
-            "filters": _bands(front_end),
-        },
+        "sample_rate": spec.features["sample_rate"],
+        "features": None if encodes else _log_mel(spec.front_end()),
+        "encoder": _encoder() if encodes else None,
         "phonemes": list(spec.phonemes.symbols),
         "experts": list(spec.experts),
         "temperature": spec.decoding.temperature,
         "stack": spec.stack,
         "frame_seconds": step,
         "batch_frames": BATCH_FRAMES,
-        "window_frames": round(WINDOW_SECONDS / step),
-        "context_frames": context,
+        "window_frames": round(window / step),
+        "context_frames": round(CONTEXT_SECONDS / step) if sees_all else spec.context,
         "piece_frames": round(PIECE_SECONDS / step),
         "most_distance": MAX_DISTANCE_SECONDS,
         "silent_peak": SILENT_PEAK,
         "offset_share": DC_SHARE,
+    }
+
+
+def _log_mel(front_end: FrontEnd) -> dict[str, Any]:
+    return {
+        "hop": front_end.hop,
+        "n_fft": front_end.n_fft,
+        "left": front_end.left,
+        "normalization": front_end.normalization,
+        "dynamic_range_db": DYNAMIC_RANGE_DB,
+        "active_range_db": ACTIVE_RANGE_DB,
+        "window": _decimals(front_end.window),
+        "filters": _bands(front_end),
+    }
+
+
+def _encoder() -> dict[str, Any]:
+    rate = encoder_windows.SAMPLE_RATE
+    return {
+        "hop": encoder_windows.HOP,
+        "window_samples": round(encoder_windows.WINDOW_SECONDS * rate),
+        "margin_samples": round(encoder_windows.CONTEXT_SECONDS * rate),
     }
 
 
@@ -169,10 +187,6 @@ def _check_supported(run: LoadedRun, spec: ModelSpec) -> None:
     problem = None
     if spec.tokens:
         problem = "task.kind: found classify, but the page shows utterances; expected recognize"
-    elif spec.encode is not None:
-        problem = (
-            "features.kind: found pretrained, whose encoder the page cannot run; expected log_mel"
-        )
     elif spec.embedding_size is not None:
         problem = (
             "the routers take an embedding of each recording, which a browser does not have; "

@@ -1,4 +1,4 @@
-/* The exported model: onnxruntime-web runs it, over windows if a recording is long (transcription/windowing.py). */
+/* The networks of a model, which onnxruntime-web runs: over windows if a recording is long (transcription/windowing.py). */
 
 import * as ort from "./onnxruntime/ort.wasm.min.mjs";
 import {Rows} from "./rows.js";
@@ -6,34 +6,34 @@ import {Rows} from "./rows.js";
 ort.env.wasm.numThreads = 1; // several need a server that isolates the page
 ort.env.wasm.wasmPaths = new URL("onnxruntime/", import.meta.url).href;
 
+const open = (file) =>
+  ort.InferenceSession.create(new URL(file, import.meta.url).href, {executionProviders: ["wasm"]});
+
+/** The network after the features. */
 export class Model {
-  /** Opens the model that `settings`, of model.json, describe. */
-  static async open(url, settings) {
-    const session = await ort.InferenceSession.create(url, {executionProviders: ["wasm"]});
-    return new Model(session, settings);
-  }
+  static async open(settings) { return new Model(await open("model.onnx"), settings); }
 
   constructor(session, settings) {
     this.session = session;
     this.settings = settings;
   }
 
-  /** Log posteriors and expert weights of each frame, from the features of a recording. */
-  async infer(features) {
+  /** Log posteriors and expert weights of each frame; `features(first, last)` gives the features of some frames. */
+  async infer(frames, features) {
     const {stack, context_frames: context, window_frames: size, batch_frames: most} = this.settings;
-    const frames = features.length, total = Math.ceil(frames / stack);
-    if (frames <= most) return this.run(features.values, frames);
-    let log_posteriors, weights;
+    if (frames <= most) return this.run(await features(0, frames), frames);
+    const total = Math.ceil(frames / stack);
+    const outputs = {};
     for (let first = 0; first < total; first += size) {
       const last = Math.min(first + size, total), begin = Math.max(0, first - context);
-      const end = Math.min((last + context) * stack, frames);
-      const window = await this.run(features.slice(begin * stack, end), end - begin * stack);
-      log_posteriors ??= new Rows(new Float32Array(total * window.log_posteriors.columns), window.log_posteriors.columns);
-      weights ??= new Rows(new Float32Array(total * window.weights.columns), window.weights.columns);
-      for (const [all, part] of [[log_posteriors, window.log_posteriors], [weights, window.weights]])
-        all.values.set(part.slice(first - begin, last - begin), first * all.columns);
+      const end = Math.min((first + size + context) * stack, frames);
+      const window = await this.run(await features(begin * stack, end), end - begin * stack);
+      for (const [name, part] of Object.entries(window)) {
+        outputs[name] ??= new Rows(new Float32Array(total * part.columns), part.columns);
+        outputs[name].values.set(part.slice(first - begin, last - begin), first * part.columns);
+      }
     }
-    return {log_posteriors, weights};
+    return outputs;
   }
 
   async run(features, frames) {
@@ -44,5 +44,37 @@ export class Model {
     const outputs = await this.session.run(feeds, ["log_posteriors", "weights"]);
     const rows = ({data, dims}) => new Rows(data, dims[2]);
     return {log_posteriors: rows(outputs.log_posteriors), weights: rows(outputs.weights)};
+  }
+}
+
+/** A pretrained encoder, whose hidden states are features (transcription/onnx_encoder.py, features/encoder_windows.py). */
+export class Encoder {
+  static async open(settings) { return new Encoder(await open("model.encoder.onnx"), settings); }
+
+  constructor(session, {hop, window_samples, margin_samples}) {
+    Object.assign(this, {session, hop, size: window_samples, margin: margin_samples});
+  }
+
+  /** Features of a waveform, shape (frames, features) in one array; in windows with context if it is long. */
+  async features(waveform) {
+    const {hop, size, margin} = this, frames = Math.floor(waveform.length / hop);
+    if (waveform.length <= size + 2 * margin) return (await this.encode(waveform)).slice(0, frames);
+    let all;
+    for (let first = 0; first < frames * hop; first += size) {
+      const begin = Math.max(0, first - margin), skipped = (first - begin) / hop;
+      const states = await this.encode(waveform.subarray(begin, first + size + margin));
+      const kept = states.slice(skipped, Math.min(skipped + size / hop, skipped + frames - first / hop));
+      all ??= new Float32Array(frames * states.columns);
+      all.set(kept, (first / hop) * states.columns);
+    }
+    return all;
+  }
+
+  async encode(waveform) {
+    const frames = Math.max(1, Math.floor(waveform.length / this.hop));
+    const samples = new Float32Array(frames * this.hop);
+    samples.set(waveform.subarray(0, samples.length));
+    const {hidden_states: states} = await this.session.run({samples: new ort.Tensor("float32", samples, [samples.length])});
+    return new Rows(states.data, states.dims.at(-1));
   }
 }

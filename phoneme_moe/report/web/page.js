@@ -8,7 +8,7 @@ const find = (id) => document.getElementById(id);
 const [status, timeline, readout, play, record] = ["status", "timeline", "readout", "play", "record"].map(find);
 const worker = new Worker(new URL("worker.js", import.meta.url), {type: "module"});
 const waiting = new Map(); // number of a request -> what to do with its answer
-let settings, shown, recorder, scale = 160; // pixels per second, 0: the whole recording
+let settings, shown, recorder, scale = 400; // pixels per second, 0: the whole recording
 
 const say = (text, isError = false) => {
   status.textContent = text;
@@ -39,7 +39,7 @@ async function open(file) {
   if (!settings || !file) return;
   say(`Recognising ${file.name} …`);
   try {
-    const waveform = await decode(file, settings.features.sample_rate, settings.offset_share);
+    const waveform = await decode(file, settings.sample_rate, settings.offset_share);
     const result = await recognise(waveform);
     show(file.name, waveform, result);
     say(`${file.name}: ${result.segments.length} phonemes, recognised in ${result.seconds.toFixed(2)} s.`);
@@ -60,7 +60,7 @@ const player = new Player((time) => {
 });
 
 function show(name, waveform, {segments, weights: {values, columns}, routing, seconds}) {
-  const weights = new Rows(values, columns), rate = settings.features.sample_rate, duration = waveform.length / rate;
+  const weights = new Rows(values, columns), rate = settings.sample_rate, duration = waveform.length / rate;
   shown = {segments, weights, duration};
   player.load(waveform, rate);
   find("result").hidden = false;
@@ -117,7 +117,7 @@ function describe(time) {
 function fit() {
   timeline.style.width = scale ? `max(100%, ${Math.round(scale * shown.duration)}px)` : "100%";
   for (const button of find("segments").children)
-    button.classList.toggle("narrow", button.clientWidth < 4 + 8 * button.textContent.length);
+    button.classList.toggle("narrow", button.clientWidth < 3 + 7.5 * button.textContent.length);
   drawTicks(find("ticks"), shown.duration);
 }
 

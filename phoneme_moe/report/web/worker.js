@@ -2,19 +2,28 @@
 
 import {meanWeights, transcribe} from "./decode.js";
 import {FrontEnd} from "./features.js";
-import {Model} from "./model.js";
-import {Rows} from "./rows.js";
+import {Encoder, Model} from "./model.js";
 
 const settings = await (await fetch(new URL("model.json", import.meta.url))).json();
-const frontEnd = new FrontEnd(settings.features);
-const opening = Model.open(new URL("model.onnx", import.meta.url).href, settings);
+
+/** Number of frames of a waveform, and a function that gives the features of some of them. */
+async function listen(waveform, encoder) {
+  if (encoder) {
+    const hop = encoder.hop;
+    const features = (first, last) => encoder.features(waveform.subarray(first * hop, last * hop));
+    return [Math.floor(waveform.length / hop), features];
+  }
+  const {hop, filters: {length: bands}} = settings.features;
+  const features = new FrontEnd(settings.features).features(waveform);
+  return [Math.floor(waveform.length / hop), (first, last) => features.subarray(first * bands, last * bands)];
+}
 
 async function recognise(waveform) {
   const began = performance.now();
-  const features = new Rows(frontEnd.features(waveform), frontEnd.filters.length);
-  if (!features.length) throw new Error("the recording is too short");
-  const model = await opening;
-  const outputs = await model.infer(features);
+  const [model, encoder] = await opening;
+  const [frames, features] = await listen(waveform, encoder);
+  if (!frames) throw new Error("the recording is too short");
+  const outputs = await model.infer(frames, features);
   const silent = waveform.every((sample) => Math.abs(sample) <= settings.silent_peak);
   return {
     segments: silent ? [] : transcribe(outputs, settings),
@@ -32,4 +41,5 @@ addEventListener("message", async ({data: {number, waveform}}) => {
   }
 });
 
+const opening = Promise.all([Model.open(settings), settings.encoder && Encoder.open(settings.encoder)]);
 opening.then(() => postMessage({ready: settings}), (error) => postMessage({failed: String(error.message ?? error)}));
