@@ -29,6 +29,9 @@ SWITCHES = [
     "--disable-component-update",
     "--disable-sync",
     "--autoplay-policy=no-user-gesture-required",
+    # A microphone that beeps.
+    "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
 ]
 SPEAKERS = ("ann_f1", "bob_m1", "jackson", "lucas", "mht", "theo")
 #: mht borrows from bob_m1, theo is a blend of ann_f1 and jackson; the rest own their expert.
