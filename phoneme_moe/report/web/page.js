@@ -8,7 +8,9 @@ const find = (id) => document.getElementById(id);
 const [status, timeline, readout, play, record] = ["status", "timeline", "readout", "play", "record"].map(find);
 const worker = new Worker(new URL("worker.js", import.meta.url), {type: "module"});
 const waiting = new Map(); // number of a request -> what to do with its answer
-let settings, shown, recorder, scale = 400; // pixels per second, 0: the whole recording
+let settings, shown, recorder;
+let opened = 0; // recordings so far
+let scale = 400; // pixels per second, 0: the whole recording
 
 const say = (text, isError = false) => {
   status.textContent = text;
@@ -37,10 +39,12 @@ const recognise = (waveform) => new Promise((done, failed) => {
 
 async function open(file) {
   if (!settings || !file) return;
+  const mine = ++opened;
   say(`Recognising ${file.name} …`);
   try {
     const waveform = await decode(file, settings.sample_rate, settings.offset_share);
     const result = await recognise(waveform);
+    if (mine !== opened) return; // another one has been chosen meanwhile
     show(file.name, waveform, result);
     say(`${file.name}: ${result.segments.length} phonemes, recognised in ${result.seconds.toFixed(2)} s.`);
   } catch (error) {
@@ -71,7 +75,7 @@ function show(name, waveform, {segments, weights: {values, columns}, routing, se
     duration: `${duration.toFixed(2)} s`,
     phonemes: segments.length,
     "mean confidence": segments.length ? `${(100 * sure).toFixed(0)} %` : "–",
-    recognised: `in ${seconds.toFixed(2)} s, ${(duration / seconds).toFixed(0)} times real time`,
+    recognised: `in ${seconds.toFixed(2)} s, ${Number((duration / seconds).toPrecision(2))} times real time`,
   }).map(fact));
   drawWave(find("wave"), waveform);
   drawPhonemes(find("segments"), segments, duration, {play: (start, end) => player.play(start, end), describe});
