@@ -327,6 +327,28 @@ class Run(LoadedRun):
 
         return _as_run(export_run(self, Path(folder), bits, notes))
 
+    def export_web(
+        self, folder: str | Path, int8: bool = False, runtime: str | Path | None = None
+    ) -> Path:
+        """Writes a static web page that recognises phonemes in the browser.
+
+        Args:
+            folder: The new folder, which must be missing or empty.
+            int8: Whether weights are quantised to 8 bits.
+            runtime: Folder of the npm package onnxruntime-web, by default
+                ``node_modules/onnxruntime-web``.
+
+        Returns:
+            The folder.
+
+        Raises:
+            InputError: The folder is not empty, onnxruntime-web or the extra ``onnx`` is missing,
+                or the run classifies tokens or takes embeddings.
+        """
+        from phoneme_moe.report.web.export import export_web
+
+        return export_web(self, Path(folder), int8, None if runtime is None else Path(runtime))
+
     def adapt(
         self,
         recordings: str | Path,

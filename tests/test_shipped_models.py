@@ -251,9 +251,14 @@ def test_files_used_in_training_are_named_without_their_folder() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ((), "export: expected one of --onnx and --run"),
-        (("--onnx", "a.onnx", "--run", "b"), "export: expected one of --onnx and --run"),
-        (("--run", "b", "--int8"), "--int8: expected --onnx with it; --run takes --bits 8"),
+        ((), "export: expected one of --onnx, --run and --web"),
+        (("--onnx", "a.onnx", "--run", "b"), "export: expected one of --onnx, --run and --web"),
+        (("--run", "b", "--web", "c"), "export: expected one of --onnx, --run and --web"),
+        (
+            ("--run", "b", "--int8"),
+            "--int8: expected --onnx or --web with it; --run takes --bits 8",
+        ),
+        (("--run", "b", "--runtime", "d"), "--runtime: expected --web with it"),
         (("--onnx", "a.onnx", "--bits", "8"), "--bits: expected --run with it"),
         (("--onnx", "a.onnx", "--note", "x"), "--note: expected --run with it"),
     ],

@@ -31,6 +31,10 @@ def export(
         Path | None,
         typer.Option("--run", help="Run folder to write, small and for use alone."),
     ] = None,
+    web: Annotated[
+        Path | None,
+        typer.Option(help="Folder to write, a page that recognises phonemes in the browser."),
+    ] = None,
     bits: Annotated[
         Bits | None, typer.Option(help="Bits of a weight with --run.", show_default="16")
     ] = None,
@@ -38,23 +42,33 @@ def export(
         list[str] | None,
         typer.Option(help="With --run: a limit to name in its model card (repeatable)."),
     ] = None,
+    runtime: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --web: folder of the npm package onnxruntime-web.",
+            show_default="node_modules/onnxruntime-web",
+        ),
+    ] = None,
 ) -> None:
-    """Export a run to hand it on: as an ONNX file or as a small run folder.
+    """Export a run to hand it on: as an ONNX file, a small run folder or a web page.
 
     transcribe runs the file without torch. The folder serves all commands that
     do not go on training: without checkpoints and logs, with weights in fewer
-    bits and a model card (MODEL_CARD.md).
+    bits and a model card (MODEL_CARD.md). The page needs a web server, but no
+    program on it.
     """
     from phoneme_moe.errors import InputError
     from phoneme_moe.run_folder import load_run
     from phoneme_moe.system.terminal import print_line
 
-    if (onnx is None) == (run_out is None):
-        raise InputError("export: expected one of --onnx and --run")
-    if onnx is None and int8:
-        raise InputError("--int8: expected --onnx with it; --run takes --bits 8")
+    if [onnx, run_out, web].count(None) != 2:
+        raise InputError("export: expected one of --onnx, --run and --web")
+    if run_out is not None and int8:
+        raise InputError("--int8: expected --onnx or --web with it; --run takes --bits 8")
     if run_out is None and (bits is not None or note):
         raise InputError(f"{'--bits' if bits else '--note'}: expected --run with it")
+    if web is None and runtime is not None:
+        raise InputError("--runtime: expected --web with it")
     if onnx is not None:
         from phoneme_moe.transcription.export import export_onnx
 
@@ -68,3 +82,7 @@ def export(
         number = cast("Literal[8, 16, 32]", int(bits or Bits.SIXTEEN))
         export_run(load_run(run), run_out, number, note or ())
         print_line(run_out)
+    if web is not None:
+        from phoneme_moe.report.web.export import export_web
+
+        print_line(export_web(load_run(run), web, int8, runtime))

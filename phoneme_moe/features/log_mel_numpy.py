@@ -74,8 +74,10 @@ class FrontEnd:
         shape = 0.5 - 0.5 * np.cos(phase) if window == "hann" else 0.54 - 0.46 * np.cos(phase)
         left = (self.n_fft - length) // 2
         padded = np.pad(shape, (left, self.n_fft - length - left))
-        self._window = padded.astype(np.float32)
-        self._filters = mel_filters(sample_rate, self.n_fft, n_mels)  # (bins, M)
+        self.window: Floats = padded.astype(np.float32)
+        """Weights of the samples of a frame, shape (n_fft,)."""
+        self.filters = mel_filters(sample_rate, self.n_fft, n_mels)
+        """Weights of the frequencies in each mel band, shape (bins, mel bands)."""
         self.left = (self.n_fft - self.hop) // 2
         """Samples of a window before its frame."""
 
@@ -105,9 +107,9 @@ class FrontEnd:
         if num_frames:
             frames = sliding_window_view(samples, self.n_fft)[:: self.hop]
             for first in range(0, num_frames, _BLOCK):
-                spectrum = scipy.fft.rfft(frames[first : first + _BLOCK] * self._window, axis=1)
+                spectrum = scipy.fft.rfft(frames[first : first + _BLOCK] * self.window, axis=1)
                 power = np.square(spectrum.real) + np.square(spectrum.imag)
-                energies[first : first + _BLOCK] = power @ self._filters
+                energies[first : first + _BLOCK] = power @ self.filters
         return energies
 
     def level(self, blocks: Callable[[], Iterable[Floats]]) -> Level:

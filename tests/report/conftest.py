@@ -127,5 +127,7 @@ def documented() -> Callable[..., dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    with headless_browser() as browser:
+    # A microphone that beeps.
+    switches = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
+    with headless_browser(switches) as browser:
         yield browser

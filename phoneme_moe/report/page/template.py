@@ -18,7 +18,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from phoneme_moe.report.number_format import number, percent
-from phoneme_moe.report.page.palette import expert_colours, ramp_colours, with_ink
+from phoneme_moe.report.page.palette import Theme, expert_colours, ramp_colours, with_ink
 
 if TYPE_CHECKING:
     from phoneme_moe.report.page.charts import Chart
@@ -49,14 +49,28 @@ def render(
         _environment()
         .get_template(template)
         .render(
-            style=Markup("\n".join(map(read, ("page/page.css", *styles)))),
-            ramps={theme: with_ink(ramp_colours(theme)) for theme in ("light", "dark")},
-            experts=with_ink(expert_colours(num_experts)) if num_experts else [],
+            style=style(styles, num_experts),
+            ramps=_ramps(),
             scripts=[Markup(script) for script in closed],
             hashes=" ".join(_hash(script) for script in closed) or "'none'",
             **values,
         )
     )
+
+
+def style(styles: Sequence[str] = (), num_experts: int = 0) -> Markup:
+    """The style sheet of a page, with classes for weights (``w0`` ... ``w100``) and experts.
+
+    Args:
+        styles: As in ``render``.
+        num_experts: As in ``render``.
+    """
+    colours = render_part(
+        "page/colours.css.jinja",
+        ramps=_ramps(),
+        experts=with_ink(expert_colours(num_experts)) if num_experts else [],
+    )
+    return Markup("\n").join([*map(Markup, map(read, ("page/page.css", *styles))), colours])
 
 
 def render_part(template: str, **values: Any) -> Markup:
@@ -78,6 +92,12 @@ def data_text(value: Any) -> Markup:
     for mark in "<>&\u2028\u2029":
         text = text.replace(mark, f"\\u{ord(mark):04x}")
     return Markup(text)
+
+
+def _ramps() -> dict[str, list[tuple[str, str]]]:
+    """Background and text colour of each weight, by theme."""
+    themes: tuple[Theme, ...] = ("light", "dark")
+    return {theme: with_ink(ramp_colours(theme)) for theme in themes}
 
 
 @cache
