@@ -30,7 +30,7 @@ from phoneme_moe.errors import InputError
 from phoneme_moe.files.writing import write_text
 from phoneme_moe.system.cores import usable_cores
 
-PAGE = Path("docs/serve.md")
+PAGE = Path(__file__).parents[1] / "docs" / "serve.md"
 CLIENTS, FILES, ROUNDS = 50, 200, 3
 LIMIT_SECONDS = 300
 
@@ -82,8 +82,13 @@ def main() -> None:
     chosen = [file.resolve() for file in files[::step][: arguments.files]]
     figures = _measure(arguments.run, chosen, arguments.locust)
     results.keep("serve_load", figures)
-    write_text(PAGE, results.with_section(PAGE, "load", section(figures)))
+    write_text(PAGE, text())
     print(section(figures))
+
+
+def text() -> str:
+    """The page with the section of the kept figures."""
+    return results.with_section(PAGE, "load", section(results.read("serve_load")))
 
 
 def section(figures: dict[str, Any]) -> str:

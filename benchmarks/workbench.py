@@ -25,7 +25,7 @@ from benchmarks.results import table
 from phoneme_moe.audio.waveform import load_waveform
 from phoneme_moe.files.writing import write_text
 
-PAGE = Path("docs/serve.md")
+PAGE = Path(__file__).parents[1] / "docs" / "serve.md"
 VISITS = 5
 SECONDS = 10
 """Length of the file, and of live speech."""
@@ -48,8 +48,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         figures = _measure(arguments.recording, Path(folder))
     results.keep("workbench", figures)
-    write_text(PAGE, results.with_section(PAGE, "workbench", section(figures)))
+    write_text(PAGE, text())
     print(section(figures))
+
+
+def text() -> str:
+    """The page with the section of the kept figures."""
+    return results.with_section(PAGE, "workbench", section(results.read("workbench")))
 
 
 def section(figures: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from benchmarks import page, pronunciation, scale, shards, stream
+from benchmarks import page, pronunciation, scale, serve_load, shards, stream, workbench
 
 pytestmark = pytest.mark.slow
 
@@ -27,13 +27,15 @@ def test_every_kept_figure_has_its_place_on_the_page() -> None:
         "reliability_fuzz",
         "pronunciation",
         "scale",
+        "serve_load",
         "shards",
         "stream",
+        "workbench",
     }
     assert kept - others <= set(page.SECTIONS)
 
 
-@pytest.mark.parametrize("benchmark", [pronunciation, scale, shards, stream])
+@pytest.mark.parametrize("benchmark", [pronunciation, scale, serve_load, shards, stream, workbench])
 def test_a_section_of_another_page_is_what_the_kept_figures_give(benchmark: ModuleType) -> None:
     assert benchmark.PAGE.read_text(encoding="utf-8") == benchmark.text()
 
