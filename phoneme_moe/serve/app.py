@@ -17,7 +17,7 @@ from starlette.staticfiles import StaticFiles
 from phoneme_moe import __version__
 from phoneme_moe.audio import AudioWarning
 from phoneme_moe.errors import InputError
-from phoneme_moe.serve import routes, routes_of_page
+from phoneme_moe.serve import routes, routes_of_corrections, routes_of_page
 from phoneme_moe.serve.documents import error
 from phoneme_moe.serve.metrics import Measured
 from phoneme_moe.serve.protection import BodyLimit, Protection
@@ -53,6 +53,7 @@ def create_app(server: Server) -> FastAPI:
     app.state.server = server
     app.include_router(routes.router, tags=["public"])
     app.include_router(routes_of_page.router, tags=["page"])
+    app.include_router(routes_of_corrections.router, tags=["page"])
     app.add_api_route("/", _page, include_in_schema=False)
     app.add_api_route("/docs", _documentation, include_in_schema=False)
     app.add_api_route("/report.css", _report_style, include_in_schema=False)

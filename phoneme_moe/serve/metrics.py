@@ -16,7 +16,7 @@ class Metrics:
     """Counters and gauges of one server."""
 
     def __init__(self, queue: RecognitionQueue) -> None:
-        """Creates them; those of the queue are read when they are asked for."""
+        """Creates them; those of the queue are read at each request for them."""
         self.registry = CollectorRegistry()
         self.requests = Counter(
             "phoneme_moe_requests",

@@ -7,11 +7,12 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, Literal, ParamSpec, TypeVar
 
-from fastapi import Request
+from fastapi import Request, Response
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 
 from phoneme_moe.audio.waveform import Samples
+from phoneme_moe.files.documents import Document
 from phoneme_moe.serve.recognition_queue import QueueFullError
 from phoneme_moe.serve.served_runs import LayerChange, ServedRun
 from phoneme_moe.serve.server import Server
@@ -136,3 +137,13 @@ async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
         return task.result()
     finally:
         task.cancel()
+
+
+def is_form(request: Request) -> bool:
+    """Whether the body of a request is a form, which may have a recording and further fields."""
+    return request.headers.get("content-type", "").startswith("multipart/form-data")
+
+
+def json_response(document: Document) -> Response:
+    """A document as an answer, written once: FastAPI would validate it again."""
+    return Response(document.model_dump_json(), media_type="application/json")

@@ -1,4 +1,4 @@
-"""Running the server until it is told to end."""
+"""Running the server until a signal ends it."""
 
 from __future__ import annotations
 

@@ -221,7 +221,7 @@ def test_what_if_takes_experts_away_and_a_link_brings_that_back(
     assert one.page.locator("button[aria-label='ann is off']").count() == 1
     facts = one.page.inner_text("#panel")
     assert "log-probability of the first transcript" in facts
-    assert "errors against what was said" in facts
+    assert "errors against the reference" in facts
     one.page.click("button[aria-label='bob alone']")
     one.until(lambda: "→ 100 %" in one.page.inner_text(".experts"))
     assert one.page.evaluate("workbench.timeline.inspection.routing.bob") == 1

@@ -55,9 +55,9 @@ export async function postLabelled(name, query, utterances) {
 }
 
 /** Waits for a job and tells its stages. */
-export async function jobDone(job, told) {
+export async function jobDone(job, onStage) {
   while (job.state === "waiting" || job.state === "running") {
-    told(job.stage || job.state);
+    onStage(job.stage || job.state);
     await new Promise((done) => setTimeout(done, 500));
     job = await get(`/v1/jobs/${job.id}`);
   }

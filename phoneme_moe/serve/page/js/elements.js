@@ -29,7 +29,7 @@ export function say(text, isError = false) {
   line.classList.toggle("error", isError);
 }
 
-/** Runs what a person asked for; what goes wrong is a line on the page. */
+/** Runs an action of the user; its error becomes a line on the page. */
 export async function attempt(work) {
   try {
     return await work();

@@ -17,7 +17,7 @@ export function sayView(app, panel) {
   const result = el("div", { "aria-live": "polite" });
   const align = () => attempt(async () => {
     if (!app.recording) throw new Error("Choose or record a recording first.");
-    if (!text.value.trim()) throw new Error("Write what was to be said first.");
+    if (!text.value.trim()) throw new Error("Write the text first.");
     app.remember({ text: text.value.trim() });
     say("Aligning …");
     const query = { run: app.run.name, symbols: symbols.value, ...spoken(app, text.value.trim(), symbols.value) };
@@ -28,7 +28,7 @@ export function sayView(app, panel) {
   });
   text.onkeydown = (event) => { if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) align(); };
   fill(panel,
-    el("label", { className: "field", for: "say-text", textContent: "What is to be said" }), text,
+    el("label", { className: "field", for: "say-text", textContent: "Text that was read" }), text,
     el("div", { className: "controls" },
       el("button", { type: "button", className: "main", textContent: "Align", onclick: align }),
       el("label", { className: "field" }, "Notation ", symbols),
@@ -78,13 +78,13 @@ function wordOf(app, word, scored) {
 }
 
 function chip(app, segment, scored) {
-  const heard = segment.best === segment.phoneme ? "" : segment.best || "nothing";
+  const better = segment.best === segment.phoneme ? "" : segment.best || "nothing";
   const value = scored ? String(Math.round(segment.score)) : decimal(segment.goodness);
   const level = scored ? segment.score : segment.goodness > 0 ? 100 : segment.goodness > -2 ? 50 : 0;
   const name = level >= GOOD ? "good" : level >= FAIR ? "fair" : "poor";
   return el("button", {
     type: "button", className: `chip ${name}`,
-    "aria-label": `${segment.phoneme}, ${scored ? "score" : "log likelihood ratio"} ${value}${heard ? `, ${heard} fits better` : ""}, ${seconds(segment.start)}`,
+    "aria-label": `${segment.phoneme}, ${scored ? "score" : "log likelihood ratio"} ${value}${better ? `, ${better} fits better` : ""}, ${seconds(segment.start)}`,
     onclick: () => app.timeline.select(segment.index, true),
-  }, segment.phoneme, el("small", { textContent: value }), el("small", { textContent: heard ? `→ ${heard}` : "\u00a0" }));
+  }, segment.phoneme, el("small", { textContent: value }), el("small", { textContent: better ? `→ ${better}` : "\u00a0" }));
 }

@@ -44,7 +44,7 @@ export function whatIfView(app, panel) {
             update();
           } }))),
       el("div", {},
-        el("label", { className: "field" }, "What was said (phonemes, or words if the server has a dictionary)", reference),
+        el("label", { className: "field" }, "Reference (phonemes, or words if the server has a dictionary)", reference),
         result)));
   draw();
   return {
@@ -140,7 +140,7 @@ function difference(before, after) {
   }
   if (reference && before.reference) {
     const [old, now] = [before.reference, reference];
-    facts.push(fact("errors against what was said",
+    facts.push(fact("errors against the reference",
       `${old.errors} → ${now.errors} of ${reference.phonemes.length} (${percent(old.error_rate)} → ${percent(now.error_rate)})`));
   }
   return [
