@@ -135,14 +135,12 @@ class Visit:
         assert overflow <= 0
 
 
-@pytest.fixture(params=[(1280, "light"), (390, "dark")], ids=["1280", "390"])
-def visit(
-    request: pytest.FixtureRequest, chromium: Any, address: str
-) -> Iterator[Callable[..., Visit]]:
+@pytest.fixture
+def visit(chromium: Any, address: str) -> Iterator[Callable[..., Visit]]:
     visits: list[Visit] = []
 
-    def open_page(path: str = "/#file") -> Visit:
-        visits.append(Visit(chromium, address, path, *request.param))
+    def open_page(path: str = "/#file", width: int = 1280, scheme: str = "light") -> Visit:
+        visits.append(Visit(chromium, address, path, width, scheme))
         return visits[-1]
 
     yield open_page
@@ -173,6 +171,33 @@ def test_file_shows_phonemes_plays_them_and_gives_them_away(
     assert one.page.locator("tbody tr").count() == len(expected)
     one.page.select_option("#files", "1")
     one.until_said("word 1.wav: ")
+
+
+def test_every_view_fits_a_phone(visit: Callable[..., Visit], folder: Path) -> None:
+    one = visit(width=390, scheme="dark")
+    one.choose(folder / "word 0.wav")
+    overflow = "document.documentElement.scrollWidth - innerWidth"
+    one.page.locator("#lane-phonemes button").nth(1).click()
+    one.view("what-if")
+    one.page.click("button[aria-label='ann is on']")
+    one.until(lambda: "→ 0 %" in one.page.inner_text(".experts"))
+    assert one.page.evaluate(overflow) <= 0
+    one.view("say")
+    one.page.fill("#say-text", "assi masia")
+    one.page.click("button:text-is('Align')")
+    one.until_said("8 phonemes aligned.")
+    assert one.page.evaluate(overflow) <= 0
+    one.view("correct")
+    one.page.locator("#lane-phonemes button").nth(0).click()
+    one.page.click("button:text-is('Add to my labelled speech')")
+    one.until_said("1 in all")
+    assert one.page.evaluate(overflow) <= 0
+    one.view("who")
+    one.until(lambda: "The speaker who is routed most like you is" in one.page.inner_text("#panel"))
+    assert one.page.evaluate(overflow) <= 0
+    one.view("live")
+    one.page.click("button:text-is('Start the microphone')")
+    one.until(lambda: len(one.page.inner_text(".running").split()) >= 3)
 
 
 def test_zooming_shows_less_and_all_again(visit: Callable[..., Visit], folder: Path) -> None:
