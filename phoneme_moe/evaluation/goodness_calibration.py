@@ -166,7 +166,13 @@ def judge(
             if min_num_frames(other) <= len(log_posteriors):
                 right += _goodness(log_posteriors, outputs, places)
                 replaced += _goodness(log_posteriors, other, places)
-    return Judged(np.array(right), np.array(replaced))
+    return Judged(*(_finite(np.array(part)) for part in (right, replaced)))
+
+
+def _finite(goodness: Floats) -> Floats:
+    """Without places where neither the phoneme nor any alternative is possible (-inf - -inf)."""
+    found: Floats = goodness[np.isfinite(goodness)]
+    return found
 
 
 def _sample(
